@@ -1,0 +1,75 @@
+# The front door. Every target sets up what it needs (scripts/setup.sh) and can be the first one typed.
+
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR    ?=
+CARGO      ?= cargo
+CC         ?= cc
+CFLAGS     ?= -O2 -g
+
+# Where cargo puts what it builds, and where the C programs go.
+OUT   := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BUILD := $(OUT)/c
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check header install uninstall asan valgrind bench clean
+
+help:
+	@echo 'make demo       4 workers serve one port, one is killed in the middle: shows what was lost (HOLD=1: leaves it running)'
+	@echo 'make test       all tests: Rust, C, examples, installation, ABI'
+	@echo 'make check      format, lints, header, symbols, licences, scripts'
+	@echo 'make header     writes include/cluster.h anew from the comments in capi/src'
+	@echo 'make build      libcluster.so and libcluster.a, in target/release'
+	@echo 'make install    PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) DESTDIR=$(DESTDIR)'
+	@echo 'make uninstall  takes away what install put there'
+	@echo 'make asan       the tests under the address and undefined-behaviour sanitizers'
+	@echo 'make valgrind   the C tests under valgrind'
+	@echo 'make bench      what it costs, as ratios to doing without'
+	@echo 'make clean      removes everything that was built'
+
+# cargo names the library libcluster.so only; programs look for its SONAME, also those run from the checkout.
+define build_library
+@scripts/setup.sh build
+$(CARGO) build --release -p cluster-capi
+@ln -sfn libcluster.so "$(OUT)/release/$$(scripts/soname.sh $(OUT)/release/libcluster.so)"
+endef
+
+build:
+	$(build_library)
+
+demo: build $(BUILD)/demo $(BUILD)/http_hello
+	@$(BUILD)/demo $(BUILD)/http_hello
+
+# The examples find the library where cargo left it, wherever they are started from.
+$(BUILD)/%: examples/c/%.c include/cluster.h $(OUT)/release/libcluster.so
+	@mkdir -p $(BUILD)
+	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude $< -o $@ -L$(OUT)/release -Wl,-rpath,$(OUT)/release -lcluster -pthread
+
+# Only built when the sources are newer, so that `sudo make install` after `make build` needs no Rust of root's.
+SOURCES := Cargo.toml $(wildcard Cargo.lock */Cargo.toml capi/build.rs) $(shell find core/src capi/src -name '*.rs')
+$(OUT)/release/libcluster.so: $(SOURCES)
+	$(build_library)
+	@touch $@
+
+test: build
+	@scripts/setup.sh test
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) scripts/test.sh
+
+check:
+	@scripts/setup.sh check
+	@CARGO_TARGET_DIR=$(OUT) scripts/check.sh
+
+header:
+	@scripts/setup.sh build
+	CL_BLESS=1 $(CARGO) test -q -p cluster-capi --test header
+
+install: $(OUT)/release/libcluster.so
+	@scripts/setup.sh install
+	@FROM=$(OUT)/release PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) DESTDIR=$(DESTDIR) scripts/install.sh install
+
+uninstall:
+	@PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) DESTDIR=$(DESTDIR) scripts/install.sh uninstall
+
+clean:
+	$(CARGO) clean

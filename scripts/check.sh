@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# What a reviewer should not have to look for. Every check runs; one that fails fails the whole at the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+. scripts/suite.sh
+
+# The files of the project, each ended by a NUL: from git, or, in an unpacked archive, all but what was built.
+project_files() {
+    if git rev-parse --git-dir >/dev/null 2>&1; then
+        git ls-files -z --cached --others --exclude-standard
+    else
+        find . -type d \( -name target -o -name node_modules \) -prune -o -type f -print0
+    fi
+}
+
+rust_docs() { RUSTDOCFLAGS="-D warnings" cargo doc -q --workspace --no-deps; }
+
+exported_symbols() {
+    make -s build &&
+        LIBDIR=$CARGO_TARGET_DIR/release BUILD=$CARGO_TARGET_DIR/c tests/abi/run.sh
+}
+
+# The header by itself, included twice, as strictly as each standard allows, with the library and without it.
+header_alone() {
+    local unit mode standard status=0
+    unit=$(mktemp -d)
+    printf '#include "cluster.h"\n#include "cluster.h"\nint main(void) { return cl_is_primary() == 1 ? 0 : 1; }\n' |
+        tee "$unit/alone.c" >"$unit/alone.cpp"
+    for mode in "" -DCL_HEADER_ONLY; do
+        for standard in c99 c11 c17 gnu17; do
+            "${CC:-cc}" -std=$standard $mode -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only "$unit/alone.c" ||
+                { echo "not clean as $standard $mode"; status=1; }
+        done
+        for standard in c++17 c++20; do
+            "${CXX:-c++}" -std=$standard $mode -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only "$unit/alone.cpp" ||
+                { echo "not clean as $standard $mode"; status=1; }
+        done
+    done
+    rm -rf "$unit"
+    return $status
+}
+
+# What is linked into the library or runs while it is built must be under a licence that asks for no more than a notice.
+# Tools of the tests (cbindgen is MPL-2.0) are not part of it.
+licences() {
+    local permissive='MIT|Apache-2\.0|Apache-2\.0 WITH LLVM-exception|BSD-2-Clause|BSD-3-Clause|ISC|Zlib|Unicode-3\.0|0BSD|Unlicense'
+    local list name licence alternative good file status=0
+    list=$(cargo tree --workspace --edges normal,build --prefix none --no-dedupe --format '{p}|{l}' | sort -u)
+    [ -n "$list" ] || return 1
+    while IFS='|' read -r name licence; do
+        good=no
+        # One acceptable alternative is enough, but all that an alternative joins with AND must be acceptable.
+        while read -r alternative; do
+            if ! tr -d '()' <<<"$alternative" | sed 's/ AND /\n/g' | grep -Evqx " *($permissive) *"; then good=yes; fi
+        done < <(sed -e 's/ OR /\n/g' -e 's|/|\n|g' <<<"$licence")
+        if [ $good = no ]; then
+            echo "$name is under '$licence'"
+            status=1
+        fi
+    done <<<"$list"
+    for file in LICENSE-MIT LICENSE-APACHE; do [ -s "$file" ] || { echo "no $file"; status=1; }; done
+    return $status
+}
+
+shell_scripts() {
+    local script status=0
+    while IFS= read -r -d '' script; do
+        if [ -f "$script" ] && head -c 64 "$script" | grep -aq '^#!.*\(ba\)\?sh$'; then
+            bash -n "$script" || status=1
+            [ -x "$script" ] || { echo "$script is not executable"; status=1; }
+        fi
+    done < <(project_files)
+    return $status
+}
+
+# A path of the machine on which something was written or generated means nothing on another one.
+machine_paths() {
+    local here found
+    here=$(printf '%s' "$PWD" | sed 's|[^[:alnum:]_/-]|\\&|g')
+    found=$(project_files | xargs -0 grep -IHnE "(^|[^[:alnum:]_./-])($here|/home/[a-z][a-z0-9_-]*|/root|/Users/[A-Za-z]+)/" || true)
+    echo "$found"
+    [ -z "$found" ]
+}
+
+check format cargo fmt --all --check
+check lints cargo clippy -q --workspace --all-targets -- -D warnings
+check rust-docs rust_docs
+check header-fresh cargo test -q -p cluster-capi --test header
+check header-alone header_alone
+check exported-symbols exported_symbols
+check licences licences
+check shell-scripts shell_scripts
+check machine-paths machine_paths
+finish

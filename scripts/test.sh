@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs every test: the Rust ones, then each tests/*/run.sh, which finds the library in LIBDIR, puts what it builds into
+# BUILD and ends with the line "N passed, N failed". All suites run; one that fails fails the whole at the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export LIBDIR=${LIBDIR:-$PWD/target/release} BUILD=${BUILD:-$PWD/target/c}
+mkdir -p "$BUILD"
+passed=0
+failed=""
+
+suite() {
+    local name=$1
+    shift
+    printf '\n== %s\n' "$name"
+    if "$@" </dev/null; then passed=$((passed + 1)); else failed="$failed $name"; fi
+}
+
+# A suite that dies before its last line, or that ran nothing, has not passed.
+counted() {
+    local log status=0
+    log=$BUILD/$(basename "$(dirname "$1")").log
+    "$1" 2>&1 | tee "$log" || status=1
+    tail -n 1 "$log" | grep -Eq '^[1-9][0-9]* passed, 0 failed(, [0-9]+ skipped)?$' || status=1
+    return $status
+}
+
+if cargo nextest --version >/dev/null 2>&1; then
+    suite rust cargo nextest run --workspace
+else
+    # One after another and on the main thread: a test may fork, and only a process with one thread may.
+    suite rust cargo test --workspace --lib --bins --tests -- --test-threads=1
+fi
+suite rust-docs cargo test --workspace --doc
+for script in tests/*/run.sh; do
+    suite "$(basename "$(dirname "$script")")" counted "$script"
+done
+
+printf '\n'
+[ -z "$failed" ] || echo "failed:$failed"
+echo "suites: $passed passed, $(wc -w <<<"$failed") failed"
+[ -z "$failed" ]
