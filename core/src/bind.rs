@@ -1,0 +1,304 @@
+//! Opening a listening or datagram socket for an address, the same in a primary and in a process of its own.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::address::{Address, Host};
+use crate::error::{Context, Error, Result};
+use crate::sys::sockaddr::{self, SockAddr};
+use crate::sys::unix_path::{self, SocketFile};
+use crate::sys::{Sys, socket};
+
+/// The backlog of a caller that names none, as in Node.
+const DEFAULT_BACKLOG: i32 = 511;
+
+/// How to listen. The numbers are those of the C interface and of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListenFlags(u32);
+
+impl ListenFlags {
+    /// `accept` does not wait.
+    pub const NONBLOCK: ListenFlags = ListenFlags(1);
+    /// A socket of this worker's own, not shared through the primary.
+    pub const EXCLUSIVE: ListenFlags = ListenFlags(2);
+    /// An IPv6 socket takes no IPv4 connections.
+    pub const IPV6ONLY: ListenFlags = ListenFlags(4);
+    /// SO_REUSEPORT; implies `EXCLUSIVE`.
+    pub const REUSEPORT: ListenFlags = ListenFlags(8);
+    /// Every user may read the socket file.
+    pub const READABLE_ALL: ListenFlags = ListenFlags(16);
+    /// Every user may connect to the socket file.
+    pub const WRITABLE_ALL: ListenFlags = ListenFlags(32);
+    const KNOWN: u32 = 63;
+
+    /// From the bits; unknown ones are refused.
+    pub fn from_bits(bits: u32) -> Result<Self> {
+        if bits & !Self::KNOWN == 0 {
+            Ok(Self(bits))
+        } else {
+            Err(Error::invalid(format!(
+                "the listen flags {bits:#x} hold unknown bits {:#x}",
+                bits & !Self::KNOWN
+            )))
+        }
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// True when all of `other` are set.
+    pub fn contains(self, other: ListenFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for ListenFlags {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A socket that is bound and, unless it is a datagram socket, listens.
+pub(crate) struct Bound {
+    pub(crate) socket: OwnedFd,
+    pub(crate) name: SockAddr,
+    pub(crate) datagram: bool,
+    /// The socket file, to be removed when the address is given up.
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// Opens an address whose host is numeric (see `resolve`).
+pub(crate) fn open(address: &Address, backlog: i32, flags: ListenFlags) -> Result<Bound> {
+    let backlog = if backlog <= 0 {
+        DEFAULT_BACKLOG
+    } else {
+        backlog
+    };
+    let everybody =
+        flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
+    if everybody && !matches!(address, Address::UnixPath(_)) {
+        return Err(Error::invalid(format!(
+            "\"{address}\" has no file that could be made readable or writable for all"
+        )));
+    }
+    match address {
+        Address::Inet {
+            host,
+            port,
+            datagram,
+        } => open_inet(address, host, *port, *datagram, backlog, flags),
+        Address::UnixAbstract(name) => {
+            let full = [b"\0", name.as_bytes()].concat();
+            let name = SockAddr::unix(&full)
+                .ok_or_else(|| Error::invalid("the abstract name is too long"))?;
+            let socket = socket::open(libc::AF_UNIX, false).context("socket")?;
+            socket::bind(socket.as_fd(), &name).context(format_args!("bind {address}"))?;
+            socket::listen(socket.as_fd(), backlog).context(format_args!("listen {address}"))?;
+            Ok(Bound {
+                socket,
+                name,
+                datagram: false,
+                file: None,
+            })
+        }
+        Address::UnixPath(path) => {
+            let mut mode = 0;
+            if flags.contains(ListenFlags::READABLE_ALL) {
+                mode |= 0o444;
+            }
+            if flags.contains(ListenFlags::WRITABLE_ALL) {
+                mode |= 0o222;
+            }
+            let socket = socket::open(libc::AF_UNIX, false).context("socket")?;
+            let file = unix_path::bind_and_listen(socket.as_fd(), Path::new(path), mode, backlog)
+                .context(format_args!("bind {address}"))?;
+            let name = SockAddr::unix(path.as_bytes())
+                .unwrap_or_else(|| sockaddr::local_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY));
+            Ok(Bound {
+                socket,
+                name,
+                datagram: false,
+                file: Some(file),
+            })
+        }
+        Address::Inherited(number) => inherited(*number),
+    }
+}
+
+fn open_inet(
+    address: &Address,
+    host: &Host,
+    port: u16,
+    datagram: bool,
+    backlog: i32,
+    flags: ListenFlags,
+) -> Result<Bound> {
+    let v6_any: SocketAddr = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into();
+    let at = match host {
+        Host::V4(ip) => SocketAddrV4::new(*ip, port).into(),
+        Host::V6 { ip, scope } => {
+            let scope = match scope {
+                None => 0,
+                Some(scope) => sockaddr::scope_number(scope)
+                    .context(format_args!("\"{scope}\" in \"{address}\""))?,
+            };
+            SocketAddrV6::new(*ip, port, 0, scope).into()
+        }
+        Host::Any => {
+            // As Node does: both families where the kernel has IPv6, else IPv4 alone.
+            match bind_inet(v6_any, datagram, backlog, flags) {
+                Err((_, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)) => {
+                    SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into()
+                }
+                outcome => {
+                    return outcome.map_err(|(call, errno)| {
+                        Error::os(format_args!("{call} {address}"), errno)
+                    });
+                }
+            }
+        }
+        Host::Name(name) => {
+            return Err(Error::invalid(format!(
+                "\"{name}\" was not resolved; the worker resolves names before it asks"
+            )));
+        }
+    };
+    bind_inet(at, datagram, backlog, flags)
+        .map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno))
+}
+
+fn bind_inet(
+    at: SocketAddr,
+    datagram: bool,
+    backlog: i32,
+    flags: ListenFlags,
+) -> std::result::Result<Bound, (&'static str, Errno)> {
+    fn during<T>(
+        call: &'static str,
+        outcome: Sys<T>,
+    ) -> std::result::Result<T, (&'static str, Errno)> {
+        outcome.map_err(|errno| (call, errno))
+    }
+    let family = if at.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    let socket = during("socket", socket::open(family, datagram))?;
+    let fd = socket.as_fd();
+    if at.is_ipv6() {
+        // Said either way, so that the host's bindv6only setting does not decide.
+        let only = flags.contains(ListenFlags::IPV6ONLY) || !sockaddr::is_wildcard(&at);
+        during("setsockopt IPV6_V6ONLY", socket::set_ipv6_only(fd, only))?;
+    }
+    // For datagrams SO_REUSEADDR would let a stranger of the same user take them over.
+    if !datagram {
+        during("setsockopt SO_REUSEADDR", socket::set_reuse_address(fd))?;
+    }
+    if flags.contains(ListenFlags::REUSEPORT) {
+        during("setsockopt SO_REUSEPORT", socket::set_reuse_port(fd))?;
+    }
+    during("bind", socket::bind(fd, &at.into()))?;
+    if !datagram {
+        during("listen", socket::listen(fd, backlog))?;
+    }
+    let name = during("getsockname", sockaddr::local_name(fd))?;
+    Ok(Bound {
+        socket,
+        name,
+        datagram,
+        file: None,
+    })
+}
+
+/// A listening socket that this process's program has open.
+fn inherited(number: i32) -> Result<Bound> {
+    let socket = socket::duplicate_number(number).context(format_args!("descriptor {number}"))?;
+    let nature =
+        socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
+    if nature.kind != libc::SOCK_STREAM {
+        return Err(Error::invalid(format!(
+            "descriptor {number} is a socket, but no stream socket"
+        )));
+    }
+    if !matches!(
+        nature.family,
+        libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX
+    ) {
+        return Err(Error::invalid(format!(
+            "descriptor {number} is a socket of family {}, not of IP or unix",
+            nature.family
+        )));
+    }
+    if !nature.listening {
+        return Err(Error::invalid(format!(
+            "descriptor {number} is a socket that does not listen; call listen(2) on it first"
+        )));
+    }
+    socket::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
+    let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
+    Ok(Bound {
+        socket,
+        name,
+        datagram: false,
+        file: None,
+    })
+}
+
+/// The same address with a numeric host and an absolute path, as it goes over the wire. May wait for a name server.
+pub(crate) fn resolve(address: Address) -> Result<Address> {
+    match address {
+        Address::Inet {
+            host: Host::Name(name),
+            port,
+            datagram,
+        } => {
+            let found = (name.as_str(), port)
+                .to_socket_addrs()
+                .map_err(|error| {
+                    Error::new(
+                        -libc::EINVAL,
+                        format!("the host name \"{name}\" cannot be resolved: {error}"),
+                    )
+                })?
+                .next()
+                .ok_or_else(|| {
+                    Error::invalid(format!("the host name \"{name}\" has no address"))
+                })?;
+            let host = match found {
+                SocketAddr::V4(v4) => Host::V4(*v4.ip()),
+                SocketAddr::V6(v6) => Host::V6 {
+                    ip: *v6.ip(),
+                    scope: (v6.scope_id() != 0).then(|| v6.scope_id().to_string()),
+                },
+            };
+            Ok(Address::Inet {
+                host,
+                port,
+                datagram,
+            })
+        }
+        Address::UnixPath(path) if !path.starts_with('/') => {
+            let here = std::env::current_dir().map_err(|error| {
+                Error::new(
+                    -libc::ENOENT,
+                    format!("the current directory is gone: {error}"),
+                )
+            })?;
+            let full = here.join(&path);
+            match full.to_str() {
+                Some(full) => Ok(Address::UnixPath(full.to_owned())),
+                None => Err(Error::invalid(
+                    "the current directory is not UTF-8; give an absolute path",
+                )),
+            }
+        }
+        numeric => Ok(numeric),
+    }
+}

@@ -1,0 +1,150 @@
+//! The primary's sending side of a packet socket: never blocks, keeps what does not fit, up to a limit.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::sys::{Sys, cmsg};
+
+/// Bytes that may wait in memory for a worker that does not read.
+const QUEUE_LIMIT: usize = 1 << 20;
+
+struct Queued {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+/// A socket and what could not be sent on it yet.
+pub(crate) struct Channel {
+    socket: OwnedFd,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    armed: bool,
+}
+
+/// What is left after an attempt to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pending {
+    Nothing,
+    /// Room will be signalled (EPOLLOUT).
+    Room,
+    /// The kernel is short of something that no readiness tells about; try again later.
+    Later,
+}
+
+impl Channel {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            armed: false,
+        }
+    }
+
+    /// Sends or keeps a packet. EAGAIN when the limit is reached, EPIPE when the other end is gone.
+    pub(crate) fn send(&mut self, parts: [&[u8]; 2], fds: &[BorrowedFd]) -> Sys<Pending> {
+        if self.queue.is_empty() {
+            match cmsg::send(self.socket.as_fd(), parts, fds) {
+                Ok(()) => return Ok(Pending::Nothing),
+                Err(errno) if pending(errno).is_some() => {}
+                Err(Errno::ECONNRESET | Errno::ENOTCONN) => return Err(Errno::EPIPE),
+                Err(errno) => return Err(errno),
+            }
+        }
+        let length = parts[0].len() + parts[1].len();
+        if self.queued_bytes + length > QUEUE_LIMIT {
+            return Err(Errno::EAGAIN);
+        }
+        let fds = fds
+            .iter()
+            .map(|fd| crate::sys::socket::duplicate(*fd))
+            .collect::<Sys<Vec<_>>>()?;
+        self.queued_bytes += length;
+        self.queue.push_back(Queued {
+            bytes: parts.concat(),
+            fds,
+        });
+        self.flush()
+    }
+
+    /// Whether room is of interest, when that has changed since the last call.
+    pub(crate) fn rearm(&mut self) -> Option<bool> {
+        let wanted = !self.queue.is_empty();
+        let changed = wanted != self.armed;
+        self.armed = wanted;
+        changed.then_some(wanted)
+    }
+
+    /// Sends what was kept, as far as it goes.
+    pub(crate) fn flush(&mut self) -> Sys<Pending> {
+        while let Some(first) = self.queue.front() {
+            let mut fds = [self.socket.as_fd(); cmsg::MAX_FDS];
+            for (place, fd) in fds.iter_mut().zip(&first.fds) {
+                *place = fd.as_fd();
+            }
+            match cmsg::send(
+                self.socket.as_fd(),
+                [&first.bytes, b""],
+                &fds[..first.fds.len().min(cmsg::MAX_FDS)],
+            ) {
+                Ok(()) => {
+                    self.queued_bytes -= first.bytes.len();
+                    self.queue.pop_front();
+                }
+                Err(errno) => match pending(errno) {
+                    Some(state) => return Ok(state),
+                    None => return Err(Errno::EPIPE),
+                },
+            }
+        }
+        Ok(Pending::Nothing)
+    }
+}
+
+/// Whether a failed send is worth another try, and what will tell when.
+pub(crate) fn pending(errno: Errno) -> Option<Pending> {
+    match errno {
+        Errno::EAGAIN => Some(Pending::Room),
+        // Too many descriptors of this user are in flight (unix(7)), or memory is short.
+        Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM => Some(Pending::Later),
+        _ => None,
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket;
+
+    #[test]
+    fn what_does_not_fit_is_kept_in_order_up_to_a_limit() {
+        let (ours, theirs) = socket::packet_pair().unwrap();
+        let mut channel = Channel::new(ours);
+        let mut accepted = 0_u32;
+        loop {
+            match channel.send([&accepted.to_ne_bytes(), &[0; 60000]], &[]) {
+                Ok(_) => accepted += 1,
+                Err(errno) => break assert_eq!(errno, Errno::EAGAIN),
+            }
+        }
+        assert!(accepted as usize * 60000 > QUEUE_LIMIT);
+        let mut buffer = vec![0; 70000];
+        for expected in 0..accepted {
+            channel.flush().unwrap();
+            let received = cmsg::receive(theirs.as_fd(), &mut buffer, 0, 0).unwrap();
+            assert_eq!(received.length, 60004);
+            assert_eq!(buffer[..4], expected.to_ne_bytes());
+        }
+        assert_eq!(channel.flush(), Ok(Pending::Nothing));
+        drop(theirs);
+        assert_eq!(channel.send([b"x", b""], &[]), Err(Errno::EPIPE));
+    }
+}

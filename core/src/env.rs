@@ -1,0 +1,32 @@
+//! The environment variables, named once.
+
+/// The worker's id.
+pub(crate) const WORKER_ID: &str = "CL_WORKER_ID";
+/// The worker's slot.
+pub(crate) const WORKER_SLOT: &str = "CL_WORKER_SLOT";
+/// The number of the channel's descriptor.
+pub(crate) const CHANNEL_FD: &str = "CL_CHANNEL_FD";
+
+const ALL: [&str; 3] = [WORKER_ID, WORKER_SLOT, CHANNEL_FD];
+
+/// True for a `NAME=value` entry that names one of them.
+pub(crate) fn is_ours(entry: &[u8]) -> bool {
+    ALL.iter().any(|name| {
+        entry
+            .strip_prefix(name.as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&b'='))
+    })
+}
+
+/// Takes all of them out of the environment and returns id, slot and descriptor if each was a number.
+pub(crate) fn take() -> Option<(u32, u32, i32)> {
+    let secure = crate::sys::process::is_secure_execution();
+    let [id, slot, fd] = ALL.map(|name| {
+        let value = std::env::var(name).ok();
+        if std::env::var_os(name).is_some() {
+            crate::sys::process::remove_variable(name);
+        }
+        value.filter(|_| !secure)
+    });
+    Some((id?.parse().ok()?, slot?.parse().ok()?, fd?.parse().ok()?))
+}

@@ -1,0 +1,226 @@
+//! One listener of one worker, seen from the handle: its mailbox, and whether it gets connections.
+
+use nix::errno::Errno;
+
+use crate::channel::pending;
+use crate::mailbox::{Connection, Mailbox, TakenBack};
+use crate::sys::Sys;
+use crate::sys::poll::{Interest, Poll};
+use crate::token::Token;
+
+/// Looks without progress after which a member is stuck. One more than the first comparison, because on a busy machine
+/// a healthy worker may well not run for one interval of the watch.
+const STUCK_AFTER_LOOKS: u32 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// In the rotation.
+    Open,
+    /// Its queue did not fall; others are served, and what waits is taken back as far as others have room.
+    Stuck { taken: u64, drained: bool },
+    /// Its end of the mailbox was shut down. What waits is taken back; nothing is sent any more.
+    Broken { drained: bool },
+}
+
+/// What a look of the watch found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watched {
+    /// Another look is needed.
+    pub(crate) again: bool,
+    /// Somebody got stuck or came back, so there may be something to pump.
+    pub(crate) changed: bool,
+}
+
+pub(crate) struct Member {
+    pub(crate) listener: u32,
+    pub(crate) worker: u32,
+    pub(crate) slot: u32,
+    pub(crate) mailbox: Mailbox,
+    flow: Flow,
+    stopping: bool,
+    staged: Vec<Connection>,
+    passed: u64,
+    /// How much had been taken at the last look, while something waited, and how many looks it has been that much.
+    seen: Option<(u64, u32)>,
+    armed: bool,
+}
+
+impl Member {
+    pub(crate) fn new(listener: u32, worker: u32, slot: u32, mailbox: Mailbox) -> Self {
+        Self {
+            listener,
+            worker,
+            slot,
+            mailbox,
+            flow: Flow::Open,
+            stopping: false,
+            staged: Vec::new(),
+            passed: 0,
+            seen: None,
+            armed: false,
+        }
+    }
+
+    /// In the rotation, with room.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.flow == Flow::Open && !self.stopping && self.mailbox.room() > 0
+    }
+
+    /// Connections given to it and not taken back.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Of those, what its worker has received.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.passed.saturating_sub(self.mailbox.waiting().into())
+    }
+
+    /// Its queue can be taken from.
+    pub(crate) fn is_source(&self) -> bool {
+        matches!(
+            self.flow,
+            Flow::Stuck { drained: false, .. } | Flow::Broken { drained: false }
+        )
+    }
+
+    pub(crate) fn stage(&mut self, connection: Connection) {
+        self.mailbox.reserve();
+        self.staged.push(connection);
+    }
+
+    pub(crate) fn take_staged(&mut self) -> Vec<Connection> {
+        std::mem::take(&mut self.staged)
+    }
+
+    pub(crate) fn send(&mut self, connection: &Connection) -> Sys<()> {
+        let outcome = self.mailbox.send(connection);
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(errno) if pending(errno).is_some() => {}
+            Err(_) => self.flow = Flow::Broken { drained: false },
+        }
+        outcome
+    }
+
+    /// The oldest connection its worker has not received; `None` once there is none, and then a NOP is left in the
+    /// mailbox to show when the worker is back.
+    pub(crate) fn take_back(&mut self) -> Sys<Option<Connection>> {
+        if let TakenBack::Connection(connection) = self.mailbox.take_back()? {
+            self.passed = self.passed.saturating_sub(1);
+            return Ok(Some(connection));
+        }
+        match &mut self.flow {
+            Flow::Stuck { drained, .. } => {
+                *drained = true;
+                if !self.stopping && self.mailbox.waiting() == 0 {
+                    match self.mailbox.send_nop() {
+                        Err(errno) if pending(errno).is_none() => {
+                            self.flow = Flow::Broken { drained: true }
+                        }
+                        // Without a NOP the next look finds an empty queue and gives the member its turn back.
+                        _ => {}
+                    }
+                }
+            }
+            Flow::Broken { drained } => *drained = true,
+            Flow::Open => {}
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn stop(&mut self) -> Sys<()> {
+        self.stopping = true;
+        match self.mailbox.send_stop() {
+            // It has shut its end down already, which is the same to it.
+            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Asks for an event when there is room again.
+    pub(crate) fn tell_when_room(&mut self, poll: &Poll) {
+        if self.flow == Flow::Open && !self.stopping && self.mailbox.room() == 0 {
+            self.arm(true, poll);
+        }
+    }
+
+    /// The event came: its worker has taken something.
+    pub(crate) fn moved(&mut self, poll: &Poll) {
+        self.look_whether_back(self.mailbox.waiting(), poll);
+        if self.flow == Flow::Open {
+            self.arm(false, poll);
+        }
+    }
+
+    /// Something waits and may have to be taken back.
+    pub(crate) fn wants_watch(&self) -> bool {
+        !matches!(
+            self.flow,
+            Flow::Stuck { drained: true, .. } | Flow::Broken { .. }
+        ) && self.mailbox.waiting() > 0
+    }
+
+    /// One look of the watch.
+    pub(crate) fn look(&mut self, poll: &Poll) -> Watched {
+        let before = self.flow;
+        let again = self.look_once(poll);
+        Watched {
+            again,
+            changed: self.flow != before,
+        }
+    }
+
+    fn look_once(&mut self, poll: &Poll) -> bool {
+        let waiting = self.mailbox.waiting();
+        self.look_whether_back(waiting, poll);
+        let taken = self.mailbox.taken();
+        if waiting == 0 {
+            self.seen = None;
+            return false;
+        }
+        let looks = match self.seen {
+            Some((before, looks)) if before == taken => looks + 1,
+            _ => 0,
+        };
+        self.seen = Some((taken, looks));
+        if self.flow == Flow::Open && looks >= STUCK_AFTER_LOOKS {
+            self.flow = Flow::Stuck {
+                taken,
+                drained: false,
+            };
+            self.arm(true, poll);
+        }
+        self.wants_watch()
+    }
+
+    fn look_whether_back(&mut self, waiting: u32, poll: &Poll) {
+        if let Flow::Stuck { taken, .. } = self.flow
+            && (waiting == 0 || self.mailbox.taken() > taken)
+        {
+            self.flow = Flow::Open;
+            self.seen = None;
+            self.arm(false, poll);
+        }
+    }
+
+    fn arm(&mut self, wanted: bool, poll: &Poll) {
+        if self.armed != wanted {
+            let interest = if wanted {
+                Interest::RoomAppears
+            } else {
+                Interest::None
+            };
+            if poll
+                .modify(
+                    self.mailbox.sender(),
+                    Token::Mailbox(self.listener).pack(),
+                    interest,
+                )
+                .is_ok()
+            {
+                self.armed = wanted;
+            }
+        }
+    }
+}

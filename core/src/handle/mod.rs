@@ -1,0 +1,403 @@
+//! What a shared address is in the primary: a socket, its members' mailboxes, and the pump between them.
+//!
+//! Connections flow one way. Sources: what could not be sent last time, the mailboxes of listeners that are gone, the
+//! mailboxes of members that are stuck, and last the kernel's queue, if the mechanism lets the primary accept. Sinks:
+//! the mailboxes of open members with room, in the policy's order. With no sink nothing is taken from any source, so
+//! that connections wait in the kernel and cost the primary nothing.
+
+mod member;
+mod passed;
+mod shared;
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+pub(crate) use member::{Member, Watched};
+pub(crate) use passed::Passed;
+pub(crate) use shared::Shared;
+
+use crate::channel::pending;
+use crate::mailbox::{Connection, Mailbox, TakenBack};
+use crate::policy::RoundRobin;
+use crate::sys::Sys;
+use crate::sys::poll::{Interest, Poll};
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::unix_path::SocketFile;
+use crate::token::Token;
+
+/// How connections get to the workers. The numbers are those of the C interface and of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MechanismKind {
+    /// The primary accepts and passes each connection on.
+    Passed = 1,
+    /// The kernel gives each slot its connections.
+    Kernel = 2,
+    /// All workers accept from one socket.
+    Shared = 3,
+}
+
+/// What the primary got when it wanted a connection from the kernel.
+pub(crate) enum Accepted {
+    Connection(Connection),
+    Nothing,
+    /// Something is short; try again after a pause.
+    Short,
+}
+
+/// The part of a handle in which the mechanisms differ.
+pub(crate) trait Mechanism: Send {
+    fn kind(&self) -> MechanismKind;
+    /// The socket that goes to a worker beside its mailbox.
+    fn granted_socket(&self) -> Option<BorrowedFd<'_>>;
+    /// The socket that the primary accepts from.
+    fn accepted_socket(&self) -> Option<BorrowedFd<'_>>;
+    /// One connection from the kernel, without waiting.
+    fn accept(&mut self) -> Accepted;
+}
+
+/// Connections moved in one turn of one handle, so that many handles share the primary.
+const BATCH: usize = 32;
+/// The first and the longest pause after a shortage.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+/// Counters of a handle since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandleStats {
+    /// Connections the primary accepted.
+    pub accepted: u64,
+    /// Connections taken back from a mailbox.
+    pub reclaimed: u64,
+}
+
+pub(crate) struct Handle {
+    pub(crate) id: u32,
+    /// What makes two listens the same; see `key`.
+    pub(crate) key: String,
+    /// The address as it was asked for.
+    pub(crate) address: String,
+    pub(crate) name: SockAddr,
+    pub(crate) datagram: bool,
+    pub(crate) stats: HandleStats,
+    mechanism: Box<dyn Mechanism>,
+    file: Option<SocketFile>,
+    /// Sorted by slot, like `slots`, which the policy reads.
+    members: Vec<Member>,
+    slots: Vec<u32>,
+    rotation: RoundRobin,
+    unsent: VecDeque<Connection>,
+    orphans: VecDeque<Mailbox>,
+    accepting: bool,
+    paused_until: Option<Instant>,
+    pause: Duration,
+}
+
+/// What a pump leaves to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// An event will tell.
+    Done,
+    /// Connections are left that no event tells about.
+    Again,
+    /// Something was short; pump again at this time.
+    At(Instant),
+}
+
+impl Handle {
+    pub(crate) fn new(
+        id: u32,
+        key: String,
+        address: String,
+        name: SockAddr,
+        datagram: bool,
+        mechanism: Box<dyn Mechanism>,
+        file: Option<SocketFile>,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            address,
+            name,
+            datagram,
+            stats: HandleStats::default(),
+            mechanism,
+            file,
+            members: Vec::new(),
+            slots: Vec::new(),
+            rotation: RoundRobin::default(),
+            unsent: VecDeque::new(),
+            orphans: VecDeque::new(),
+            accepting: false,
+            paused_until: None,
+            pause: PAUSE.0,
+        }
+    }
+
+    pub(crate) fn mechanism(&self) -> MechanismKind {
+        self.mechanism.kind()
+    }
+
+    /// The socket that a grant carries beside the mailbox.
+    pub(crate) fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.mechanism.granted_socket()
+    }
+
+    /// Begins to watch the listening socket (for nothing, until somebody can take a connection).
+    pub(crate) fn register(&self, poll: &Poll) -> Sys<()> {
+        match self.mechanism.accepted_socket() {
+            Some(socket) => poll.add(socket, Token::Listening(self.id).pack(), Interest::None),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn member(&self, listener: u32) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|member| member.listener == listener)
+    }
+
+    pub(crate) fn has_member_of(&self, worker: u32) -> bool {
+        self.members.iter().any(|member| member.worker == worker)
+    }
+
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(crate) fn join(&mut self, member: Member, poll: &Poll) -> Sys<()> {
+        poll.add(
+            member.mailbox.sender(),
+            Token::Mailbox(member.listener).pack(),
+            Interest::None,
+        )?;
+        let index = self.slots.partition_point(|slot| *slot <= member.slot);
+        self.slots.insert(index, member.slot);
+        self.members.insert(index, member);
+        Ok(())
+    }
+
+    /// Takes a listener out. What waits in its mailbox goes to the others. Returns how many connections it had taken.
+    pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
+        let Some(index) = self
+            .members
+            .iter()
+            .position(|member| member.listener == listener)
+        else {
+            return 0;
+        };
+        let member = self.members.remove(index);
+        self.slots.remove(index);
+        poll.remove(member.mailbox.sender());
+        let delivered = member.delivered();
+        self.orphans.push_back(member.mailbox);
+        delivered
+    }
+
+    /// No more connections for this listener; it learns so behind the last one.
+    pub(crate) fn stop_member(&mut self, listener: u32) -> Sys<()> {
+        match self
+            .members
+            .iter_mut()
+            .find(|member| member.listener == listener)
+        {
+            Some(member) => member.stop(),
+            None => Ok(()),
+        }
+    }
+
+    /// Room has appeared in a mailbox, or its worker moves again.
+    pub(crate) fn mailbox_changed(&mut self, listener: u32, poll: &Poll) {
+        if let Some(member) = self
+            .members
+            .iter_mut()
+            .find(|member| member.listener == listener)
+        {
+            member.moved(poll);
+        }
+    }
+
+    /// Moves connections from the sources to the sinks.
+    pub(crate) fn pump(&mut self, poll: &Poll, now: Instant) -> Pumped {
+        if let Some(until) = self.paused_until {
+            if now < until {
+                return Pumped::At(until);
+            }
+            self.paused_until = None;
+        }
+        let mut moved = 0;
+        let mut dry = false;
+        while moved < BATCH {
+            let Some(index) = self.next_open() else { break };
+            match self.take() {
+                Accepted::Connection(connection) => {
+                    self.rotation.served(self.slots[index]);
+                    self.members[index].stage(connection);
+                    moved += 1;
+                }
+                Accepted::Nothing => {
+                    dry = true;
+                    break;
+                }
+                Accepted::Short => {
+                    self.rest(now);
+                    break;
+                }
+            }
+        }
+        let short = self.send_staged();
+        if short {
+            self.rest(now);
+        } else if moved > 0 && self.paused_until.is_none() {
+            self.pause = PAUSE.0;
+        }
+        let open = self.next_open().is_some();
+        if !open {
+            for member in &mut self.members {
+                member.tell_when_room(poll);
+            }
+        }
+        self.accept_while(open && self.paused_until.is_none(), poll);
+        match self.paused_until {
+            Some(until) => Pumped::At(until),
+            None if open && !dry && !(self.accepting && self.only_the_kernel_has_some()) => {
+                Pumped::Again
+            }
+            None => Pumped::Done,
+        }
+    }
+
+    /// One look at every queue. A member whose queue does not fall is stuck and loses its turn; one that moves again
+    /// gets it back.
+    pub(crate) fn watch(&mut self, poll: &Poll) -> Watched {
+        let mut watched = Watched {
+            again: false,
+            changed: false,
+        };
+        for member in &mut self.members {
+            let look = member.look(poll);
+            watched.again |= look.again;
+            watched.changed |= look.changed;
+        }
+        watched
+    }
+
+    /// True when some member's queue should be looked at.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.members.iter().any(Member::wants_watch)
+    }
+
+    /// Connections that wait for the members of a worker.
+    pub(crate) fn waiting_for(&self, worker: u32) -> u32 {
+        self.members
+            .iter()
+            .filter(|member| member.worker == worker)
+            .map(|member| member.mailbox.waiting())
+            .sum()
+    }
+
+    /// Connections that the members of a worker have been given.
+    pub(crate) fn delivered_to(&self, worker: u32) -> u64 {
+        self.members
+            .iter()
+            .filter(|member| member.worker == worker)
+            .map(Member::passed)
+            .sum()
+    }
+
+    /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
+    pub(crate) fn close(self, poll: &Poll) {
+        if let Some(socket) = self.mechanism.accepted_socket() {
+            poll.remove(socket);
+        }
+        for member in &self.members {
+            poll.remove(member.mailbox.sender());
+        }
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    fn next_open(&mut self) -> Option<usize> {
+        let members = &mut self.members;
+        self.rotation
+            .next(&self.slots, |index| members[index].is_open())
+    }
+
+    fn only_the_kernel_has_some(&self) -> bool {
+        self.unsent.is_empty()
+            && self.orphans.is_empty()
+            && !self.members.iter().any(Member::is_source)
+    }
+
+    /// The next connection of the first source that has one.
+    fn take(&mut self) -> Accepted {
+        if let Some(connection) = self.unsent.pop_front() {
+            return Accepted::Connection(connection);
+        }
+        while let Some(orphan) = self.orphans.front_mut() {
+            match orphan.take_back() {
+                Ok(TakenBack::Connection(connection)) => {
+                    self.stats.reclaimed += 1;
+                    return Accepted::Connection(connection);
+                }
+                Ok(TakenBack::Empty) => {
+                    self.orphans.pop_front();
+                }
+                Err(_) => return Accepted::Short,
+            }
+        }
+        for member in self.members.iter_mut().filter(|member| member.is_source()) {
+            match member.take_back() {
+                Ok(Some(connection)) => {
+                    self.stats.reclaimed += 1;
+                    return Accepted::Connection(connection);
+                }
+                Ok(None) => {}
+                Err(_) => return Accepted::Short,
+            }
+        }
+        let accepted = self.mechanism.accept();
+        self.stats.accepted += u64::from(matches!(accepted, Accepted::Connection(_)));
+        accepted
+    }
+
+    /// Sends what was staged, worker by worker, so that each is woken once. True when the kernel was short of
+    /// something.
+    fn send_staged(&mut self) -> bool {
+        let mut short = false;
+        for member in &mut self.members {
+            for connection in member.take_staged() {
+                let Err(errno) = member.send(&connection) else {
+                    continue;
+                };
+                short |= pending(errno).is_some();
+                self.unsent.push_back(connection);
+            }
+        }
+        short
+    }
+
+    fn rest(&mut self, now: Instant) {
+        self.paused_until = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE.1);
+    }
+
+    fn accept_while(&mut self, wanted: bool, poll: &Poll) {
+        if let Some(socket) = self.mechanism.accepted_socket()
+            && self.accepting != wanted
+        {
+            let interest = if wanted {
+                Interest::Readable
+            } else {
+                Interest::None
+            };
+            if poll
+                .modify(socket, Token::Listening(self.id).pack(), interest)
+                .is_ok()
+            {
+                self.accepting = wanted;
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The mechanism `passed`: the primary accepts, in batches, and sends each connection into a mailbox.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::{Accepted, Mechanism, MechanismKind};
+use crate::mailbox::Connection;
+use crate::sys::socket;
+
+pub(crate) struct Passed {
+    socket: OwnedFd,
+}
+
+impl Passed {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+}
+
+/// What an errno of accept(2) means for the one who accepts.
+#[derive(Debug, PartialEq, Eq)]
+enum AcceptError {
+    Empty,
+    /// This connection failed, the next may not.
+    Next,
+    /// Descriptors or memory are short: the clients wait in the backlog, and so do we.
+    Short,
+}
+
+fn classify(errno: Errno) -> AcceptError {
+    match errno {
+        Errno::EAGAIN => AcceptError::Empty,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => AcceptError::Short,
+        // accept(2): errors already pending on the new socket are passed on as errors of accept.
+        Errno::ECONNABORTED
+        | Errno::EINTR
+        | Errno::EPROTO
+        | Errno::EPERM
+        | Errno::ENETDOWN
+        | Errno::ENOPROTOOPT
+        | Errno::EHOSTDOWN
+        | Errno::ENONET
+        | Errno::EHOSTUNREACH
+        | Errno::EOPNOTSUPP
+        | Errno::ENETUNREACH
+        | Errno::ETIMEDOUT => AcceptError::Next,
+        // Nothing that should happen to a listening socket; trying again later is the one thing that loses nothing.
+        _ => AcceptError::Short,
+    }
+}
+
+// Failed connections in a row before the turn goes to others.
+const FAILURES_PER_TURN: u32 = 16;
+
+impl Mechanism for Passed {
+    fn kind(&self) -> MechanismKind {
+        MechanismKind::Passed
+    }
+
+    fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn accept(&mut self) -> Accepted {
+        for _ in 0..FAILURES_PER_TURN {
+            match socket::accept(self.socket.as_fd(), libc::SOCK_CLOEXEC) {
+                Ok((socket, peer)) => return Accepted::Connection(Connection { socket, peer }),
+                Err(errno) => match classify(errno) {
+                    AcceptError::Empty => return Accepted::Nothing,
+                    AcceptError::Next => {}
+                    AcceptError::Short => return Accepted::Short,
+                },
+            }
+        }
+        // As many failures as this are an injected fault or an attack; a pause keeps the primary from spinning.
+        Accepted::Short
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_accept_are_told_apart() {
+        assert_eq!(classify(Errno::EAGAIN), AcceptError::Empty);
+        for errno in [
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOBUFS,
+            Errno::ENOMEM,
+            Errno::EINVAL,
+        ] {
+            assert_eq!(classify(errno), AcceptError::Short);
+        }
+        for errno in [
+            Errno::ECONNABORTED,
+            Errno::EINTR,
+            Errno::EPROTO,
+            Errno::ENETUNREACH,
+        ] {
+            assert_eq!(classify(errno), AcceptError::Next);
+        }
+    }
+}

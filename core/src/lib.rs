@@ -1,0 +1,65 @@
+//! The engine of libcluster: several worker processes serve one port.
+//!
+//! One primary process owns the listening sockets. A worker that listens asks the primary for its share and gets
+//! connections from it; a worker that dies or hangs costs only the connection in its hand, because every queue a
+//! worker reads from is also held open by the primary.
+//!
+//! ```no_run
+//! use std::io::Write;
+//!
+//! fn main() -> cluster_core::Result<()> {
+//!     let code = cluster_core::serve(Some(4), || {
+//!         let listener = cluster_core::listen("127.0.0.1:8080", Default::default()).expect("listen");
+//!         while let Ok((connection, _peer)) = listener.accept(Default::default()) {
+//!             let mut stream = std::net::TcpStream::from(connection);
+//!             let _ = stream.write_all(b"hello\n");
+//!         }
+//!         0
+//!     }, |event| eprintln!("{event:?}"))?;
+//!     std::process::exit(code)
+//! }
+//! ```
+//!
+//! [`serve`], [`fork`](process::fork), [`run`](process::run) and [`listen`] act on this process's one primary or
+//! worker. [`Primary`] itself can also be driven by a program: it has no thread, one descriptor to wait on
+//! ([`Primary::poller`]) and one function that never waits ([`Primary::dispatch`]).
+//!
+//! The design is in `docs/design.md`, the protocol between the processes in `docs/protocol.md`. Linux 5.10 or newer.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "libcluster needs Linux 5.10 or newer: it is built on pidfds, SOCK_SEQPACKET pairs and epoll"
+);
+
+mod address;
+mod bind;
+mod channel;
+mod env;
+mod error;
+mod handle;
+mod mailbox;
+mod policy;
+mod primary;
+pub mod process;
+mod restart;
+mod settings;
+mod sys;
+mod token;
+mod wire;
+mod worker;
+
+pub use bind::ListenFlags;
+pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
+pub use handle::{HandleStats, MechanismKind};
+pub use policy::Policy;
+pub use primary::{
+    Event, Forked, HandleInfo, Poller, Primary, Ready, SpawnOptions, StopRequest, WorkerInfo,
+    WorkerRef, WorkerState,
+};
+pub use process::{listen, serve, stop, worker};
+pub use restart::Respawn;
+pub use settings::{Mechanism, Settings, WINDOW_MAX};
+pub use sys::process::ExitStatus;
+pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};
+pub use wire::MESSAGE_MAX;
+pub use worker::{AcceptFlags, ListenOptions, Listener, Worker};

@@ -1,0 +1,256 @@
+//! The queue of connections passed to one listener of one worker, as the primary sees it.
+//!
+//! It is a pair of packet sockets. The worker has a copy of the receiving end; the primary keeps one too, so that the
+//! queue outlives its reader and what nobody has received can be taken back (rule R1). Who receives a packet first owns
+//! the connection; the kernel decides.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{Sys, cmsg, socket};
+use crate::wire::{self, Parcel};
+
+/// A connection on its way: accepted or taken back, and not yet in a mailbox.
+pub(crate) struct Connection {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SockAddr,
+}
+
+/// What `take_back` found.
+pub(crate) enum TakenBack {
+    Connection(Connection),
+    Empty,
+}
+
+pub(crate) struct Mailbox {
+    sender: OwnedFd,
+    receiver: OwnedFd,
+    window: u32,
+    /// At least this many more connections fit; a lower bound, since the worker takes without telling.
+    room: u32,
+    sent: u64,
+    taken_back: u64,
+    stop_sent: bool,
+}
+
+// What STOP and NOP may need beyond the window.
+const CONTROL_PARCELS: u32 = 4;
+
+impl Mailbox {
+    /// A mailbox in which at most `window` connections wait.
+    pub(crate) fn new(window: u32) -> Sys<Self> {
+        let (sender, receiver) = socket::packet_pair()?;
+        // The kernel doubles what is asked. EPOLLOUT comes when the queue has fallen below a quarter of this.
+        socket::set_send_buffer(sender.as_fd(), window as usize * parcel_cost() / 2)?;
+        Ok(Self {
+            sender,
+            receiver,
+            window,
+            room: window,
+            sent: 0,
+            taken_back: 0,
+            stop_sent: false,
+        })
+    }
+
+    /// The end whose copy the worker gets.
+    pub(crate) fn receiver(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+
+    /// The end to watch for room.
+    pub(crate) fn sender(&self) -> BorrowedFd<'_> {
+        self.sender.as_fd()
+    }
+
+    /// How many more connections may be put in. Asks the kernel only when the last answer is used up.
+    pub(crate) fn room(&mut self) -> u32 {
+        if self.room == 0 {
+            self.room = self.window.saturating_sub(self.waiting());
+        }
+        self.room
+    }
+
+    /// Sets a place aside for a connection that will be sent in this turn.
+    pub(crate) fn reserve(&mut self) {
+        self.room = self.room.saturating_sub(1);
+    }
+
+    /// Parcels that the worker has not received.
+    pub(crate) fn waiting(&self) -> u32 {
+        socket::unread_by_peer(self.sender.as_fd())
+            .map_or(0, |bytes| bytes.div_ceil(parcel_cost()) as u32)
+    }
+
+    /// Parcels that the worker has received; grows while it is alive.
+    pub(crate) fn taken(&self) -> u64 {
+        self.sent
+            .saturating_sub(self.taken_back)
+            .saturating_sub(self.waiting().into())
+    }
+
+    /// Puts a connection in. The caller closes its copy in the same turn, whatever comes (rule R2).
+    pub(crate) fn send(&mut self, connection: &Connection) -> Sys<()> {
+        let parts = [
+            wire::CONNECTION_HEADER.as_slice(),
+            connection.peer.as_bytes(),
+        ];
+        let outcome = cmsg::send(self.sender.as_fd(), parts, &[connection.socket.as_fd()]);
+        match outcome {
+            Ok(()) => self.sent += 1,
+            Err(_) => self.room = 0,
+        }
+        outcome
+    }
+
+    /// Puts in a parcel that the worker takes and ignores; its disappearance shows that the worker is back.
+    pub(crate) fn send_nop(&mut self) -> Sys<()> {
+        self.send_control(&wire::NOP)
+    }
+
+    /// Puts in the last parcel. Once only.
+    pub(crate) fn send_stop(&mut self) -> Sys<()> {
+        if self.stop_sent {
+            return Ok(());
+        }
+        self.send_control(&wire::STOP)?;
+        self.stop_sent = true;
+        Ok(())
+    }
+
+    fn send_control(&mut self, parcel: &[u8]) -> Sys<()> {
+        match cmsg::send(self.sender.as_fd(), [parcel, b""], &[]) {
+            Err(Errno::EAGAIN) => {
+                let room = (self.window + CONTROL_PARCELS) as usize * parcel_cost();
+                socket::set_send_buffer(self.sender.as_fd(), room)?;
+                cmsg::send(self.sender.as_fd(), [parcel, b""], &[])?;
+            }
+            outcome => outcome?,
+        }
+        self.sent += 1;
+        self.room = self.room.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Takes the oldest connection that the worker has not received. EMFILE before anything is lost.
+    pub(crate) fn take_back(&mut self) -> Sys<TakenBack> {
+        let outcome = self.take_oldest();
+        if matches!(outcome, Ok(TakenBack::Empty)) && self.stop_sent && self.waiting() == 0 {
+            // The queue was emptied down to its last parcel, which the worker still has to see.
+            self.stop_sent = false;
+            let _ = self.send_stop();
+        }
+        outcome
+    }
+
+    fn take_oldest(&mut self) -> Sys<TakenBack> {
+        loop {
+            socket::free_descriptor(self.receiver.as_fd())?;
+            let mut buffer = [0; wire::PARCEL_MAX];
+            let mut received = match cmsg::receive(
+                self.receiver.as_fd(),
+                &mut buffer,
+                1,
+                libc::MSG_CMSG_CLOEXEC,
+            ) {
+                Err(Errno::EAGAIN) => return Ok(TakenBack::Empty),
+                outcome => outcome?,
+            };
+            if received.length == 0 {
+                // The worker has shut its end down.
+                return Ok(TakenBack::Empty);
+            }
+            self.taken_back += 1;
+            self.room = 0;
+            if let (Ok(Parcel::Connection(peer)), Some(socket)) = (
+                Parcel::decode(&buffer[..received.length]),
+                received.take_fd(0),
+            ) {
+                return Ok(TakenBack::Connection(Connection { socket, peer }));
+            }
+        }
+    }
+}
+
+/// What the kernel counts for one parcel (`truesize`), the same for every length that we send. Measured once, since
+/// it differs between kernels.
+fn parcel_cost() -> usize {
+    static COST: OnceLock<usize> = OnceLock::new();
+    const USUAL: usize = 768;
+    *COST.get_or_init(|| {
+        let measure = || {
+            let (sender, receiver) = socket::packet_pair()?;
+            cmsg::send(
+                sender.as_fd(),
+                [&[0; wire::PARCEL_MAX], b""],
+                &[receiver.as_fd()],
+            )?;
+            socket::unread_by_peer(sender.as_fd())
+        };
+        measure().ok().filter(|cost| *cost > 0).unwrap_or(USUAL)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        let (socket, _) = socket::packet_pair().unwrap();
+        Connection {
+            socket,
+            peer: SockAddr::from("127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_window_is_filled_exactly_and_falls_as_the_worker_receives() {
+        for window in [6, 12, 16] {
+            let mut mailbox = Mailbox::new(window).unwrap();
+            for sent in 0..window {
+                assert_eq!(mailbox.waiting(), sent);
+                assert!(mailbox.room() > 0);
+                mailbox.reserve();
+                mailbox.send(&connection()).unwrap();
+            }
+            assert_eq!(mailbox.room(), 0);
+            assert_eq!(
+                mailbox.send(&connection()),
+                Err(Errno::EAGAIN),
+                "the kernel agrees with our count"
+            );
+            let mut buffer = [0; wire::PARCEL_MAX];
+            cmsg::receive(mailbox.receiver(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).unwrap();
+            assert_eq!(
+                (mailbox.waiting(), mailbox.taken(), mailbox.room()),
+                (window - 1, 1, 1)
+            );
+        }
+    }
+
+    #[test]
+    fn what_nobody_received_is_taken_back_in_order_and_the_stop_stays() {
+        let mut mailbox = Mailbox::new(6).unwrap();
+        for _ in 0..6 {
+            mailbox.send(&connection()).unwrap();
+        }
+        mailbox.send_stop().unwrap();
+        for _ in 0..6 {
+            assert!(matches!(
+                mailbox.take_back().unwrap(),
+                TakenBack::Connection(_)
+            ));
+        }
+        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Empty));
+        assert_eq!((mailbox.waiting(), mailbox.taken()), (1, 0));
+        let mut buffer = [0; wire::PARCEL_MAX];
+        let received = cmsg::receive(mailbox.receiver(), &mut buffer, 1, 0).unwrap();
+        assert!(matches!(
+            Parcel::decode(&buffer[..received.length]),
+            Ok(Parcel::Stop)
+        ));
+    }
+}

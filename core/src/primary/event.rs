@@ -1,0 +1,59 @@
+//! What a primary tells its program.
+
+use crate::handle::MechanismKind;
+use crate::sys::process::ExitStatus;
+
+/// The worker an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerRef {
+    /// Its id, never used twice.
+    pub id: u32,
+    /// Its slot.
+    pub slot: u32,
+    /// Its process.
+    pub pid: i32,
+}
+
+/// Something happened to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It was started.
+    Fork(WorkerRef),
+    /// It speaks.
+    Online(WorkerRef),
+    /// It was granted a share of an address.
+    Listening {
+        /// Who.
+        worker: WorkerRef,
+        /// The host, or the text of a unix address.
+        address: String,
+        /// The port; `None` for unix sockets.
+        port: Option<u16>,
+        /// How its connections reach it.
+        mechanism: MechanismKind,
+    },
+    /// It sent a message.
+    Message {
+        /// Who.
+        worker: WorkerRef,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// Its channel is closed.
+    Disconnect(WorkerRef),
+    /// It ended.
+    Exit {
+        /// Who.
+        worker: WorkerRef,
+        /// How.
+        status: ExitStatus,
+    },
+    /// Something that somebody should know; one sentence.
+    Warning {
+        /// The worker it is about, if it is about one.
+        worker: Option<WorkerRef>,
+        /// The sentence.
+        text: String,
+    },
+}

@@ -1,0 +1,371 @@
+//! What workers say, and what is said to them. Nothing here waits for a worker or believes one (rule R5).
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::handles::key;
+use super::registry::{Entry, WorkerState};
+use super::timers::Timer;
+use super::{Event, FLUSH_AGAIN, Primary};
+use crate::address::Address;
+use crate::bind::ListenFlags;
+use crate::channel::Pending;
+use crate::error::{Context, Error, Result};
+use crate::handle::Member;
+use crate::mailbox::Mailbox;
+use crate::sys::poll::Interest;
+use crate::sys::{Sys, cmsg, process};
+use crate::token::Token;
+use crate::wire::{Answer, FromWorker, Malformed, VERSION};
+
+/// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
+const FRAMES_PER_TURN: usize = 64;
+/// Open listeners of one worker.
+const LISTENERS_MAX: usize = 256;
+/// The greatest index of a port 0.
+const INDEX_MAX: u32 = 65536;
+
+impl Primary {
+    /// Reads what a worker has sent.
+    pub(super) fn channel_ready(&mut self, worker: u32) {
+        self.flush(worker);
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(channel) = self
+                .registry
+                .get(worker)
+                .and_then(|entry| entry.channel.as_ref())
+            else {
+                return;
+            };
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let received = cmsg::receive(channel.as_fd(), &mut buffer, 0, 0);
+            let outcome = match received {
+                Err(Errno::EAGAIN) => Ok(false),
+                // ECONNRESET: it left while something of ours was unread.
+                Err(_) => {
+                    self.channel_closed(worker);
+                    Ok(false)
+                }
+                Ok(received) if received.fds_lost => {
+                    Err(Malformed("descriptors, which no worker may send"))
+                }
+                Ok(received) if received.truncated => Err(Malformed("a frame that is too long")),
+                Ok(received) if received.length == 0 => match self.is_hung_up(worker) {
+                    true => {
+                        self.channel_closed(worker);
+                        Ok(false)
+                    }
+                    false => Err(Malformed("an empty packet")),
+                },
+                Ok(received) => FromWorker::decode(&buffer[..received.length])
+                    .and_then(|frame| self.frame(worker, frame))
+                    .map(|()| true),
+            };
+            self.buffer = buffer;
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(offence) => return self.punish(worker, offence),
+            }
+        }
+    }
+
+    /// An empty packet reads like end of file; only the hang-up tells them apart.
+    fn is_hung_up(&self, worker: u32) -> bool {
+        let Some(channel) = self
+            .registry
+            .get(worker)
+            .and_then(|entry| entry.channel.as_ref())
+        else {
+            return true;
+        };
+        crate::sys::poll::is_hung_up(channel.as_fd())
+    }
+
+    fn frame(&mut self, worker: u32, frame: FromWorker) -> std::result::Result<(), Malformed> {
+        let Some(entry) = self.registry.get_mut(worker) else {
+            return Ok(());
+        };
+        let reference = entry.reference();
+        if entry.state == WorkerState::Starting && !matches!(frame, FromWorker::Online { .. }) {
+            return Err(Malformed("something before it said that it is online"));
+        }
+        match frame {
+            FromWorker::Online { version, nonce, .. } => {
+                if entry.state != WorkerState::Starting {
+                    return Err(Malformed("a second greeting"));
+                }
+                if nonce != entry.nonce {
+                    return Err(Malformed("a greeting with a wrong nonce"));
+                }
+                if version != VERSION {
+                    let pidfd = entry.pidfd.as_fd();
+                    let _ = process::signal(pidfd, libc::SIGKILL);
+                    let text = format!(
+                        "it speaks version {version} of the protocol and this primary version {VERSION}; it was ended"
+                    );
+                    self.warn(Some(reference), text);
+                    return Ok(());
+                }
+                entry.state = WorkerState::Online;
+                self.events.push(Event::Online(reference));
+            }
+            FromWorker::Listen {
+                number,
+                flags,
+                backlog,
+                index,
+                address,
+            } => {
+                let answer = self.listen(worker, flags, backlog, index, address);
+                return self.answer(worker, number, answer);
+            }
+            FromWorker::Close { listener } => match entry.listeners.contains_key(&listener) {
+                true => self.close_listener(worker, listener),
+                false => return Err(Malformed("the close of a listener that is not its own")),
+            },
+            FromWorker::Message(data) => {
+                let data = data.to_vec();
+                self.events.push(Event::Message {
+                    worker: reference,
+                    data,
+                });
+            }
+            FromWorker::Load(load) => entry.load = load,
+            FromWorker::Disconnect => self.ask_to_leave(worker, None),
+        }
+        Ok(())
+    }
+
+    /// Makes a worker a member of an address; returns the listener's id.
+    fn listen(
+        &mut self,
+        worker: u32,
+        flags: u32,
+        backlog: i32,
+        index: u32,
+        text: &str,
+    ) -> Result<u32> {
+        let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
+        if entry.is_leaving() || self.stopping {
+            return Err(Error::shutdown());
+        }
+        if entry.listeners.len() >= LISTENERS_MAX {
+            return Err(Error::new(
+                -libc::EMFILE,
+                format!("a worker may have {LISTENERS_MAX} listeners"),
+            ));
+        }
+        let slot = entry.slot;
+        let address = Address::parse(text)?;
+        if index > INDEX_MAX {
+            return Err(Error::invalid(format!(
+                "the index {index} is greater than {INDEX_MAX}"
+            )));
+        }
+        let flags = ListenFlags::from_bits(flags)?;
+        let (policy, window) = (self.settings.policy, self.settings.window);
+        let handle =
+            self.handles
+                .open(&address, index, backlog, flags, policy, &self.poller.poll)?;
+        let id = handle.id;
+        if handle.has_member_of(worker) {
+            return Err(Error::new(
+                -libc::EADDRINUSE,
+                format!("this worker listens on {} already", key(&address, index)),
+            ));
+        }
+        let listener = self.handles.new_listener(id);
+        let joined = Mailbox::new(window).and_then(|mailbox| match self.handles.get_mut(id) {
+            Some(handle) => handle.join(
+                Member::new(listener, worker, slot, mailbox),
+                &self.poller.poll,
+            ),
+            None => Err(Errno::ENOENT),
+        });
+        if let Err(errno) = joined {
+            self.handles.forget_listener(listener);
+            self.handles.close_unattended(&self.poller.poll);
+            return Err(Error::os("making a mailbox", errno));
+        }
+        if let Some(entry) = self.registry.get_mut(worker) {
+            entry.listeners.insert(listener, id);
+        }
+        Ok(listener)
+    }
+
+    /// Sends the grant, or why there is none.
+    fn answer(
+        &mut self,
+        worker: u32,
+        number: u32,
+        answer: Result<u32>,
+    ) -> std::result::Result<(), Malformed> {
+        let sent = match &answer {
+            Ok(listener) => self.send_grant(worker, number, *listener),
+            Err(error) => {
+                let refusal = Answer::Refusal {
+                    number,
+                    code: error.code(),
+                    sentence: error.sentence(),
+                }
+                .encode();
+                self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[]))
+            }
+        };
+        match sent {
+            Ok(()) => Ok(()),
+            // It asks and asks and does not read: more than what we keep for it.
+            Err(error) if error.is(libc::EAGAIN) => {
+                Err(Malformed("more listens than it reads answers"))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn send_grant(&mut self, worker: u32, number: u32, listener: u32) -> Result<()> {
+        let Some(handle) = self.handles.of_listener(listener) else {
+            return Ok(());
+        };
+        let Some(member) = handle.member(listener) else {
+            return Ok(());
+        };
+        let mechanism = handle.mechanism();
+        let grant = Answer::Grant {
+            number,
+            listener,
+            mechanism: mechanism as u32,
+            datagram: handle.datagram,
+            name: handle.name,
+        }
+        .encode();
+        let mut fds = vec![member.mailbox.receiver()];
+        fds.extend(handle.granted_socket());
+        let id = handle.id;
+        let (address, port) = match handle.name.to_inet() {
+            Some(inet) => (inet.ip().to_string(), Some(inet.port())),
+            None => (handle.address.clone(), None),
+        };
+        let Some(entry) = self.registry.get_mut(worker) else {
+            return Ok(());
+        };
+        let state = entry
+            .grants
+            .send([&grant, b""], &fds)
+            .context("sending a grant")?;
+        if entry.state == WorkerState::Online {
+            entry.state = WorkerState::Listening;
+        }
+        let event = Event::Listening {
+            worker: entry.reference(),
+            address,
+            port,
+            mechanism,
+        };
+        self.events.push(event);
+        self.handles.mark(id);
+        self.await_room(worker, state);
+        Ok(())
+    }
+
+    fn on_grants(
+        &mut self,
+        worker: u32,
+        send: impl FnOnce(&mut Entry) -> Sys<Pending>,
+    ) -> Result<()> {
+        let Some(entry) = self.registry.get_mut(worker) else {
+            return Ok(());
+        };
+        let state = send(entry).context("answering a listen")?;
+        self.await_room(worker, state);
+        Ok(())
+    }
+
+    /// Sends a frame on a channel, or keeps it until there is room.
+    pub(super) fn send_frame(&mut self, worker: u32, header: &[u8], body: &[u8]) -> Result<()> {
+        let gone = || {
+            Error::new(
+                -libc::EPIPE,
+                format!("the channel of worker {worker} is closed"),
+            )
+        };
+        let channel = self
+            .registry
+            .get_mut(worker)
+            .and_then(|entry| entry.channel.as_mut())
+            .ok_or_else(gone)?;
+        match channel.send([header, body], &[]) {
+            Ok(state) => {
+                self.await_room(worker, state);
+                Ok(())
+            }
+            Err(Errno::EAGAIN) => Err(Error::new(
+                -libc::EAGAIN,
+                format!("worker {worker} does not read; 1 MiB is waiting for it already"),
+            )),
+            Err(_) => Err(gone()),
+        }
+    }
+
+    /// Sends what was kept for a worker.
+    pub(super) fn flush(&mut self, worker: u32) {
+        let Some(entry) = self.registry.get_mut(worker) else {
+            return;
+        };
+        let channel = entry
+            .channel
+            .as_mut()
+            .map_or(Ok(Pending::Nothing), |channel| channel.flush());
+        let grants = entry.grants.flush();
+        for state in [channel, grants] {
+            // An error means that the worker is gone, which its pidfd tells.
+            self.await_room(worker, state.unwrap_or(Pending::Nothing));
+        }
+    }
+
+    /// Arranges for another attempt, or for none.
+    fn await_room(&mut self, worker: u32, state: Pending) {
+        let Some(entry) = self.registry.get_mut(worker) else {
+            return;
+        };
+        if state == Pending::Later {
+            self.timers
+                .add(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
+        }
+        let poll = &self.poller.poll;
+        if let Some(channel) = &mut entry.channel
+            && let Some(wanted) = channel.rearm()
+        {
+            let interest = if wanted {
+                Interest::ReadableOrWritable
+            } else {
+                Interest::Readable
+            };
+            let _ = poll.modify(&*channel, Token::Channel(worker).pack(), interest);
+        }
+        if let Some(wanted) = entry.grants.rearm() {
+            let interest = if wanted {
+                Interest::RoomAppears
+            } else {
+                Interest::None
+            };
+            let _ = poll.modify(&entry.grants, Token::Grants(worker).pack(), interest);
+        }
+    }
+
+    /// Ends a worker that broke the rules; nobody else is affected.
+    fn punish(&mut self, worker: u32, offence: Malformed) {
+        let Some(entry) = self.registry.get(worker) else {
+            return;
+        };
+        let reference = entry.reference();
+        let _ = process::signal(entry.pidfd.as_fd(), libc::SIGKILL);
+        self.warn(
+            Some(reference),
+            format!("it sent {} and was ended", offence.0),
+        );
+        self.channel_closed(worker);
+    }
+}

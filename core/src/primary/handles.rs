@@ -1,0 +1,162 @@
+//! The handles a primary has, by id and by key, and which handle a listener belongs to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use crate::address::Address;
+use crate::bind::{self, ListenFlags};
+use crate::error::{Context, Result};
+use crate::handle::{Handle, Mechanism, Passed, Shared};
+use crate::policy::Policy;
+use crate::sys::poll::Poll;
+
+#[derive(Default)]
+pub(crate) struct Handles {
+    by_id: BTreeMap<u32, Handle>,
+    by_key: HashMap<String, u32>,
+    by_listener: HashMap<u32, u32>,
+    last_handle: u32,
+    last_listener: u32,
+    /// Handles that have something to pump.
+    dirty: BTreeSet<u32>,
+}
+
+/// What makes two listens the same: the address as it was asked for, and an index only where the port is 0
+/// (Node's own rule since version 22). Not the flags and not the backlog: the first asker's count.
+pub(crate) fn key(address: &Address, index: u32) -> String {
+    if address.is_port_zero() {
+        format!("{address}#{index}")
+    } else {
+        address.to_string()
+    }
+}
+
+impl Handles {
+    /// The handle of a key, opened if need be. An error is the asker's alone: nothing is kept of it.
+    pub(crate) fn open(
+        &mut self,
+        address: &Address,
+        index: u32,
+        backlog: i32,
+        flags: ListenFlags,
+        policy: Policy,
+        poll: &Poll,
+    ) -> Result<&mut Handle> {
+        let key = key(address, index);
+        let id = match self.by_key.get(&key) {
+            Some(id) => *id,
+            None => {
+                let bound = bind::open(address, backlog, flags)?;
+                let mechanism: Box<dyn Mechanism> = if bound.datagram || policy == Policy::None {
+                    Box::new(Shared::new(bound.socket))
+                } else {
+                    Box::new(Passed::new(bound.socket))
+                };
+                self.last_handle += 1;
+                let id = self.last_handle;
+                let text = address.to_string();
+                let handle = Handle::new(
+                    id,
+                    key.clone(),
+                    text,
+                    bound.name,
+                    bound.datagram,
+                    mechanism,
+                    bound.file,
+                );
+                handle
+                    .register(poll)
+                    .context("epoll_ctl of a listening socket")?;
+                self.by_key.insert(key, id);
+                self.by_id.insert(id, handle);
+                id
+            }
+        };
+        // The id was found or made just above.
+        self.by_id
+            .get_mut(&id)
+            .ok_or_else(|| crate::error::Error::invalid("the handle is gone"))
+    }
+
+    pub(crate) fn new_listener(&mut self, handle: u32) -> u32 {
+        self.last_listener += 1;
+        self.by_listener.insert(self.last_listener, handle);
+        self.last_listener
+    }
+
+    pub(crate) fn forget_listener(&mut self, listener: u32) {
+        self.by_listener.remove(&listener);
+    }
+
+    pub(crate) fn of_listener(&mut self, listener: u32) -> Option<&mut Handle> {
+        let id = self.by_listener.get(&listener)?;
+        self.by_id.get_mut(id)
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Handle> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Handle> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Handle> {
+        self.by_id.values()
+    }
+
+    pub(crate) fn close(&mut self, id: u32, poll: &Poll) {
+        if let Some(handle) = self.by_id.remove(&id) {
+            self.by_key.remove(&handle.key);
+            handle.close(poll);
+        }
+    }
+
+    pub(crate) fn close_unattended(&mut self, poll: &Poll) {
+        let unattended: Vec<u32> = self
+            .by_id
+            .values()
+            .filter(|handle| handle.is_unattended())
+            .map(|handle| handle.id)
+            .collect();
+        for id in unattended {
+            self.close(id, poll);
+        }
+    }
+
+    /// Notes that a handle may have something to move.
+    pub(crate) fn mark(&mut self, id: u32) {
+        self.dirty.insert(id);
+    }
+
+    pub(crate) fn take_marked(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub(crate) fn has_marked(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// One look of the watch at every handle; true while another is needed.
+    pub(crate) fn watch(&mut self, poll: &Poll) -> bool {
+        let mut again = false;
+        for (id, handle) in &mut self.by_id {
+            let watched = handle.watch(poll);
+            again |= watched.again;
+            if watched.changed {
+                self.dirty.insert(*id);
+            }
+        }
+        again
+    }
+
+    /// Moves connections in one handle.
+    pub(crate) fn pump(
+        &mut self,
+        id: u32,
+        poll: &Poll,
+        now: Instant,
+    ) -> Option<crate::handle::Pumped> {
+        self.by_id.get_mut(&id).map(|handle| handle.pump(poll, now))
+    }
+}

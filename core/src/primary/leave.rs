@@ -1,0 +1,209 @@
+//! How workers leave: asked, stopped, or dead.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::registry::{Escalation, WorkerState};
+use super::timers::Timer;
+use super::{Event, Primary, UNATTENDED, no_such_worker};
+use crate::error::Result;
+use crate::restart::Respawn;
+use crate::sys::process::{self, ExitStatus};
+use crate::wire;
+
+/// Between SIGTERM and SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(2);
+
+impl Primary {
+    /// Asks a worker to leave: it gets no more connections, drains, and exits within the settings' deadline.
+    pub fn disconnect(&mut self, id: u32) -> Result<()> {
+        self.check_own()?;
+        if self.registry.get(id).is_none() {
+            return Err(no_such_worker(id));
+        }
+        self.ask_to_leave(id, Some(self.settings.stop_deadline));
+        Ok(())
+    }
+
+    /// Asks every worker to leave.
+    pub fn disconnect_all(&mut self) -> Result<()> {
+        self.check_own()?;
+        for id in self.registry.ids() {
+            self.ask_to_leave(id, Some(self.settings.stop_deadline));
+        }
+        Ok(())
+    }
+
+    /// Stops the cluster: everybody leaves, nobody is replaced, every address is given up.
+    pub fn stop(&mut self, deadline: Duration) {
+        self.begin_stop(deadline);
+        self.set_alarm();
+    }
+
+    pub(super) fn begin_stop(&mut self, deadline: Duration) {
+        self.stopping = true;
+        self.registry.cancel_replacements();
+        self.due_forks.clear();
+        for id in self.registry.ids() {
+            self.ask_to_leave(id, Some(deadline));
+        }
+        self.handles.close_unattended(&self.poller.poll);
+    }
+
+    /// Takes a worker out of every rotation first, then tells it. A shorter deadline replaces a longer one.
+    pub(super) fn ask_to_leave(&mut self, id: u32, deadline: Option<Duration>) {
+        let Some(entry) = self.registry.get_mut(id) else {
+            return;
+        };
+        let now = Instant::now();
+        if let Some(deadline) = deadline {
+            let at = now + deadline;
+            if entry
+                .escalation
+                .is_none_or(|(before, step)| step == Escalation::Terminate && at < before)
+            {
+                entry.escalation = Some((at, Escalation::Terminate));
+                self.timers.add(at, Timer::Escalate(id));
+            }
+        }
+        if !entry.is_leaving() {
+            entry.state = WorkerState::Disconnecting;
+            for listener in entry.listeners.keys() {
+                if let Some(handle) = self.handles.of_listener(*listener) {
+                    // It stays out of the rotation even if the stop could not be sent; the deadline ends it then.
+                    let _ = handle.stop_member(*listener);
+                    let handle = handle.id;
+                    self.handles.mark(handle);
+                }
+            }
+            // A worker whose channel is full or closed finds the stop in its mailboxes.
+            let _ = self.send_frame(id, &wire::DISCONNECT, &[]);
+        }
+        self.poller.wake.wake();
+    }
+
+    pub(super) fn escalate(&mut self, id: u32, now: Instant) {
+        let Some(entry) = self.registry.get_mut(id) else {
+            return;
+        };
+        let Some((at, step)) = entry.escalation else {
+            return;
+        };
+        if at > now {
+            return;
+        }
+        let (signal, next) = match step {
+            Escalation::Terminate => (libc::SIGTERM, Some((now + KILL_AFTER, Escalation::Kill))),
+            Escalation::Kill => (libc::SIGKILL, None),
+        };
+        entry.escalation = next;
+        let _ = process::signal(entry.pidfd.as_fd(), signal);
+        if let Some((at, _)) = next {
+            self.timers.add(at, Timer::Escalate(id));
+        }
+    }
+
+    /// The worker's end of the channel is closed; its process may live on. What waits for it goes to others.
+    pub(super) fn channel_closed(&mut self, id: u32) {
+        let Some(entry) = self.registry.get_mut(id) else {
+            return;
+        };
+        let Some(channel) = entry.channel.take() else {
+            return;
+        };
+        self.poller.poll.remove(&channel);
+        entry.state = WorkerState::Disconnected;
+        let reference = entry.reference();
+        let listeners: Vec<u32> = entry.listeners.keys().copied().collect();
+        self.events.push(Event::Disconnect(reference));
+        for listener in listeners {
+            self.remove_listener(id, listener);
+        }
+    }
+
+    /// A worker closed a listener itself. The last to close an address gives it up, unless it was told to leave and
+    /// another is expected in its place.
+    pub(super) fn close_listener(&mut self, worker: u32, listener: u32) {
+        let Some(entry) = self.registry.get(worker) else {
+            return;
+        };
+        let given_up = !entry.is_leaving() || self.stopping;
+        let handle = entry.listeners.get(&listener).copied();
+        self.remove_listener(worker, listener);
+        if let Some(handle) = handle
+            && given_up
+            && self
+                .handles
+                .get(handle)
+                .is_some_and(|handle| handle.is_unattended())
+        {
+            self.handles.close(handle, &self.poller.poll);
+        }
+    }
+
+    /// Takes a listener out of its handle. Its unread connections stay in their queue until somebody has room.
+    fn remove_listener(&mut self, worker: u32, listener: u32) {
+        if let Some(handle) = self.handles.of_listener(listener) {
+            let delivered = handle.leave(listener, &self.poller.poll);
+            let (id, unattended) = (handle.id, handle.is_unattended());
+            if let Some(entry) = self.registry.get_mut(worker) {
+                entry.delivered_before += delivered;
+            }
+            self.handles.mark(id);
+            if unattended {
+                self.timers
+                    .add(Instant::now() + UNATTENDED, Timer::Unattended(id));
+            }
+        }
+        self.handles.forget_listener(listener);
+        if let Some(entry) = self.registry.get_mut(worker) {
+            entry.listeners.remove(&listener);
+        }
+    }
+
+    /// A worker's process has ended.
+    pub(super) fn process_ended(&mut self, id: u32) {
+        let Some(entry) = self.registry.get(id) else {
+            return;
+        };
+        let status = match process::reap(entry.pidfd.as_fd()) {
+            Ok(Some(status)) => status,
+            // Not yet, after all: the pidfd stays readable and we come back.
+            Ok(None) => return,
+            Err(_) => ExitStatus::Unknown,
+        };
+        // What it said last is still in the channel.
+        while self
+            .registry
+            .get(id)
+            .is_some_and(|entry| entry.channel.is_some())
+        {
+            let before = self.events.len();
+            self.channel_ready(id);
+            if self.events.len() == before {
+                break;
+            }
+        }
+        self.channel_closed(id);
+        let Some(entry) = self.registry.remove(id) else {
+            return;
+        };
+        self.poller.poll.remove(&entry.pidfd);
+        self.poller.poll.remove(&entry.grants);
+        self.events.push(Event::Exit {
+            worker: entry.reference(),
+            status,
+        });
+        let replace = match self.settings.respawn {
+            Respawn::Default => self.respawn_by_default,
+            Respawn::Never => false,
+            Respawn::OnFailure => status != ExitStatus::Code(0),
+            Respawn::Always => true,
+        };
+        if self.stopping {
+            self.handles.close_unattended(&self.poller.poll);
+        } else if replace {
+            self.plan_respawn(entry.slot, entry.started.elapsed());
+        }
+    }
+}

@@ -1,0 +1,590 @@
+//! The primary: a state machine without a thread of its own. It waits on one descriptor and does what is due in
+//! `dispatch`, so that a program can run it, embed it in a loop of its own, or drive it from a thread.
+
+mod event;
+mod frames;
+mod handles;
+mod leave;
+mod registry;
+mod spawn;
+mod timers;
+
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+pub use event::{Event, WorkerRef};
+pub use registry::WorkerState;
+pub use spawn::SpawnOptions;
+
+use crate::error::{Context, Error, Result};
+use crate::handle::{HandleStats, MechanismKind, Pumped};
+use crate::settings::Settings;
+use crate::sys::fork_guard::ForkGuard;
+use crate::sys::poll::{Alarm, Interest, Poll, ReadyBatch, Wake};
+use crate::sys::process;
+use crate::token::Token;
+use crate::wire;
+use handles::Handles;
+use registry::{Entry, Recipe, Registry};
+use spawn::{Plan, Seat};
+use timers::{Timer, Timers};
+
+/// How often queues are looked at while anything waits in one.
+const WATCH: Duration = Duration::from_millis(20);
+/// How long an address without any worker keeps its clients waiting.
+const UNATTENDED: Duration = Duration::from_secs(30);
+/// How soon a socket that was short of something is tried again.
+const FLUSH_AGAIN: Duration = Duration::from_millis(5);
+
+/// The descriptors a primary waits on. Shared, so that the wait itself needs no lock.
+pub struct Poller {
+    poll: Poll,
+    wake: Arc<Wake>,
+    alarm: Alarm,
+}
+
+/// What a wait brought; to be given to [`Primary::dispatch`].
+pub struct Ready(ReadyBatch);
+
+impl Poller {
+    fn new() -> Result<Self> {
+        let poller = Self {
+            poll: Poll::new().context("epoll_create1")?,
+            wake: Arc::new(Wake::new().context("eventfd")?),
+            alarm: Alarm::new().context("timerfd_create")?,
+        };
+        poller
+            .poll
+            .add(&*poller.wake, Token::Wake.pack(), Interest::Readable)
+            .context("epoll_ctl")?;
+        poller
+            .poll
+            .add(&poller.alarm, Token::Alarm.pack(), Interest::Readable)
+            .context("epoll_ctl")?;
+        Ok(poller)
+    }
+
+    /// Waits until there is something to do; `None` for as long as it takes. A signal ends the wait early.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Ready> {
+        self.poll.wait(timeout).context("epoll_wait").map(Ready)
+    }
+}
+
+impl AsFd for Poller {
+    /// Readable when there is something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
+    }
+}
+
+const NO_STOP: i64 = i64::MAX;
+
+/// A request to stop that can be made from a signal handler.
+pub struct StopRequest {
+    wake: Arc<Wake>,
+    milliseconds: AtomicI64,
+}
+
+impl StopRequest {
+    /// Asks the primary to stop; a shorter deadline than one asked for before replaces it. `None`: the settings'
+    /// deadline. Async-signal-safe.
+    pub fn stop(&self, deadline: Option<Duration>) {
+        let wanted = deadline.map_or(NO_STOP - 1, |deadline| {
+            deadline.as_millis().min(1 << 40) as i64
+        });
+        self.milliseconds.fetch_min(wanted, Ordering::SeqCst);
+        self.wake.wake();
+    }
+
+    fn take(&self) -> Option<Option<Duration>> {
+        match self.milliseconds.swap(NO_STOP, Ordering::SeqCst) {
+            NO_STOP => None,
+            milliseconds if milliseconds == NO_STOP - 1 => Some(None),
+            milliseconds => Some(Some(Duration::from_millis(milliseconds as u64))),
+        }
+    }
+
+    pub(crate) fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+}
+
+/// What [`Primary::fork`] returns, once in each process.
+pub enum Forked {
+    /// In the primary: the worker's id.
+    Primary(u32),
+    /// In the worker: its end of the channel. The `Primary` of this process is only a copy; drop it.
+    Worker(OwnedFd),
+}
+
+/// What is known of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Who.
+    pub worker: WorkerRef,
+    /// How far it has come.
+    pub state: WorkerState,
+    /// Connections passed to it; the primary does not see those of the mechanism `shared`.
+    pub delivered: u64,
+    /// Connections that wait for it.
+    pub waiting: u32,
+    /// The load it told.
+    pub load: u32,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandleInfo {
+    /// The address as it was asked for.
+    pub address: String,
+    /// How its connections reach the workers.
+    pub mechanism: MechanismKind,
+    /// Its counters.
+    pub stats: HandleStats,
+}
+
+/// The process that owns the listening sockets.
+pub struct Primary {
+    guard: ForkGuard,
+    poller: Arc<Poller>,
+    stop: Arc<StopRequest>,
+    settings: Settings,
+    /// Respawn when the settings leave it open.
+    respawn_by_default: bool,
+    own_pidfd: OwnedFd,
+    registry: Registry,
+    handles: Handles,
+    timers: Timers,
+    /// What the alarm is set to.
+    alarm_at: Option<Instant>,
+    watching: bool,
+    /// Everybody is leaving, and nobody is replaced.
+    stopping: bool,
+    due_forks: Vec<u32>,
+    events: Vec<Event>,
+    buffer: Vec<u8>,
+}
+
+impl Primary {
+    /// A primary without workers.
+    pub fn new(settings: Settings) -> Result<Self> {
+        settings.check()?;
+        let poller = Arc::new(Poller::new()?);
+        let stop = StopRequest {
+            wake: Arc::clone(&poller.wake),
+            milliseconds: AtomicI64::new(NO_STOP),
+        };
+        Ok(Self {
+            guard: ForkGuard::new()
+                .ok_or_else(|| Error::new(-libc::ENOMEM, "no memory for a page"))?,
+            stop: Arc::new(stop),
+            poller,
+            settings,
+            respawn_by_default: false,
+            own_pidfd: process::pidfd(process::own_pid()).context("pidfd_open")?,
+            registry: Registry::default(),
+            handles: Handles::default(),
+            timers: Timers::default(),
+            alarm_at: None,
+            watching: false,
+            stopping: false,
+            due_forks: Vec::new(),
+            events: Vec::new(),
+            buffer: vec![0; wire::FRAME_MAX + 1],
+        })
+    }
+
+    /// The descriptors to wait on, without borrowing the primary.
+    pub fn poller(&self) -> Arc<Poller> {
+        Arc::clone(&self.poller)
+    }
+
+    /// The way to stop it from a signal handler or another thread.
+    pub fn stop_request(&self) -> Arc<StopRequest> {
+        Arc::clone(&self.stop)
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes the settings, for what is started and opened from now on.
+    pub fn configure(&mut self, settings: Settings) -> Result<()> {
+        settings.check()?;
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// What `Respawn::Default` means: replace every worker (as `serve` does) or none.
+    pub fn respawn_by_default(&mut self, always: bool) {
+        self.respawn_by_default = always;
+    }
+
+    /// Makes a worker by fork(2). The caller must be the process's only thread; ETHREADS otherwise.
+    pub fn fork(&mut self) -> Result<Forked> {
+        self.check_may_start()?;
+        let slot = self.registry.free_slot();
+        self.fork_into(slot)
+    }
+
+    /// Starts a program as a worker and returns the worker's id. Any thread may call it.
+    pub fn spawn(&mut self, options: &SpawnOptions) -> Result<u32> {
+        self.check_may_start()?;
+        let slot = self.registry.free_slot();
+        self.spawn_into(slot, Arc::new(Plan::new(options)?))
+    }
+
+    fn check_may_start(&self) -> Result<()> {
+        self.check_own()?;
+        if self.stopping {
+            return Err(Error::new(
+                -libc::ESHUTDOWN,
+                "the cluster is being stopped; no worker can be started",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_own(&self) -> Result<()> {
+        if self.guard.is_forked() {
+            Err(Error::forked())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Slots whose worker was made by fork and is due to be replaced: the program forks, as only it can.
+    pub fn take_due_fork(&mut self) -> Option<u32> {
+        while let Some(slot) = self.due_forks.pop() {
+            if !self.stopping && self.registry.replacement(slot).is_some() {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Replaces the worker of a slot that `take_due_fork` gave.
+    pub fn fork_into(&mut self, slot: u32) -> Result<Forked> {
+        self.check_own()?;
+        if process::has_other_threads() {
+            return Err(Error::new(
+                crate::error::ETHREADS,
+                "cl_fork needs a process with one thread: the others would not exist in the worker and what they \
+                 hold would stay locked; start workers before threads, or use cl_spawn",
+            ));
+        }
+        let id = self.registry.next_id();
+        let seat = Seat::new(id, slot, process::random(), &self.own_pidfd)?;
+        match process::fork().context("fork")? {
+            None => Ok(Forked::Worker(seat.worker_end)),
+            Some(pid) => {
+                self.enter(id, slot, pid, seat, Recipe::Fork)?;
+                Ok(Forked::Primary(id))
+            }
+        }
+    }
+
+    fn spawn_into(&mut self, slot: u32, plan: Arc<Plan>) -> Result<u32> {
+        let id = self.registry.next_id();
+        let seat = Seat::new(id, slot, process::random(), &self.own_pidfd)?;
+        let pid = plan.start(id, slot, &seat.worker_end)?;
+        self.enter(id, slot, pid, seat, Recipe::Program(plan))?;
+        Ok(id)
+    }
+
+    /// Takes a process that was just made into the books.
+    fn enter(
+        &mut self,
+        id: u32,
+        slot: u32,
+        pid: process::Pid,
+        seat: Seat,
+        recipe: Recipe,
+    ) -> Result<()> {
+        let pidfd = match process::pidfd(pid).and_then(|pidfd| {
+            self.poller
+                .poll
+                .add(&pidfd, Token::Process(id).pack(), Interest::Readable)?;
+            self.poller
+                .poll
+                .add(&seat.channel, Token::Channel(id).pack(), Interest::Readable)?;
+            self.poller
+                .poll
+                .add(&seat.grants, Token::Grants(id).pack(), Interest::None)?;
+            Ok(pidfd)
+        }) {
+            Ok(pidfd) => pidfd,
+            Err(errno) => {
+                process::abandon(pid);
+                return Err(Error::os("watching a new worker", errno));
+            }
+        };
+        // ESRCH: it has ended already, which the pidfd will tell.
+        let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), pid);
+        let entry = Entry {
+            id,
+            slot,
+            pid,
+            pidfd,
+            channel: Some(seat.channel),
+            grants: seat.grants,
+            _lifeline: seat.lifeline_writer,
+            nonce: seat.nonce,
+            state: WorkerState::Starting,
+            started: Instant::now(),
+            listeners: Default::default(),
+            delivered_before: 0,
+            load: 0,
+            escalation: None,
+        };
+        self.events.push(Event::Fork(entry.reference()));
+        self.registry.insert(entry, recipe);
+        self.poller.wake.wake();
+        Ok(())
+    }
+
+    /// Waits and does what is due; returns what happened. For programs that need nothing else in between.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>> {
+        self.check_own()?;
+        let ready = if self.events.is_empty() {
+            self.poller.wait(timeout)?
+        } else {
+            self.poller.wait(Some(Duration::ZERO))?
+        };
+        self.dispatch(&ready);
+        Ok(self.take_events())
+    }
+
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Does what is due. Never waits.
+    pub fn dispatch(&mut self, ready: &Ready) {
+        if self.guard.is_forked() {
+            return;
+        }
+        for token in ready.0.tokens().filter_map(Token::unpack) {
+            match token {
+                Token::Wake => self.poller.wake.clear(),
+                Token::Alarm => {
+                    self.poller.alarm.clear();
+                    self.alarm_at = None;
+                }
+                Token::Channel(worker) => self.channel_ready(worker),
+                Token::Grants(worker) => self.flush(worker),
+                Token::Process(worker) => self.process_ended(worker),
+                Token::Listening(handle) => self.handles.mark(handle),
+                Token::Mailbox(listener) => {
+                    if let Some(handle) = self.handles.of_listener(listener) {
+                        handle.mailbox_changed(listener, &self.poller.poll);
+                        let id = handle.id;
+                        self.handles.mark(id);
+                    }
+                }
+            }
+        }
+        if let Some(deadline) = self.stop.take() {
+            self.begin_stop(deadline.unwrap_or(self.settings.stop_deadline));
+        }
+        let now = Instant::now();
+        self.run_timers(now);
+        self.pump(now);
+        self.set_alarm();
+        if !self.events.is_empty() || !self.due_forks.is_empty() || self.handles.has_marked() {
+            // Somebody who polls the descriptor must come back for these.
+            self.poller.wake.wake();
+        }
+    }
+
+    fn pump(&mut self, now: Instant) {
+        for id in self.handles.take_marked() {
+            match self.handles.pump(id, &self.poller.poll, now) {
+                Some(Pumped::Again) => self.handles.mark(id),
+                Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
+                Some(Pumped::Done) | None => {}
+            }
+            if !self.watching
+                && self
+                    .handles
+                    .get(id)
+                    .is_some_and(|handle| handle.has_waiting())
+            {
+                self.watching = true;
+                self.timers.add(now + WATCH, Timer::Watch);
+            }
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.due(now) {
+            match timer {
+                Timer::Watch => {
+                    self.watching = self.handles.watch(&self.poller.poll);
+                    if self.watching {
+                        self.timers.add(now + WATCH, Timer::Watch);
+                    }
+                }
+                Timer::Pump(handle) => self.handles.mark(handle),
+                Timer::Respawn(slot) => self.respawn(slot),
+                Timer::Escalate(worker) => self.escalate(worker, now),
+                Timer::Flush(worker) => self.flush(worker),
+                Timer::Unattended(handle) => self.leave_unattended(handle),
+            }
+        }
+    }
+
+    /// Sets the one alarm to the earliest timer. An alarm that comes too early is harmless and saves a system call.
+    fn set_alarm(&mut self) {
+        let earliest = self.timers.earliest();
+        let needs = match (earliest, self.alarm_at) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(earliest), Some(set)) => earliest < set,
+        };
+        if needs && self.poller.alarm.set(earliest).is_ok() {
+            self.alarm_at = earliest;
+        }
+    }
+
+    /// Makes the replacement of a slot, if it is still wanted.
+    fn respawn(&mut self, slot: u32) {
+        match self.registry.replacement(slot) {
+            None => {}
+            Some(Recipe::Fork) => self.due_forks.push(slot),
+            Some(Recipe::Program(plan)) => {
+                if let Err(error) = self.spawn_into(slot, plan) {
+                    self.retry_respawn(slot, &error);
+                }
+            }
+        }
+    }
+
+    /// A replacement could not be made: say so, and try again later.
+    pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
+        self.warn(
+            None,
+            format!(
+                "the worker of slot {slot} could not be replaced and will be tried again: {error}"
+            ),
+        );
+        self.plan_respawn(slot, Duration::ZERO);
+    }
+
+    fn plan_respawn(&mut self, slot: u32, lived: Duration) {
+        let jitter = (process::random() >> 11) as f64 / (1_u64 << 53) as f64;
+        let delay =
+            self.registry
+                .plan_replacement(slot, lived, self.settings.restart_delay, jitter);
+        if let Some(delay) = delay {
+            self.timers
+                .add(Instant::now() + delay, Timer::Respawn(slot));
+            self.set_alarm();
+        }
+    }
+
+    fn leave_unattended(&mut self, handle: u32) {
+        let unattended = self
+            .handles
+            .get(handle)
+            .is_some_and(|handle| handle.is_unattended());
+        if !unattended {
+            return;
+        }
+        if self.registry.is_empty() && !self.registry.is_replacing() {
+            self.handles.close(handle, &self.poller.poll);
+        } else {
+            self.timers
+                .add(Instant::now() + UNATTENDED, Timer::Unattended(handle));
+        }
+    }
+
+    fn warn(&mut self, worker: Option<WorkerRef>, text: String) {
+        self.events.push(Event::Warning { worker, text });
+    }
+
+    /// True when no worker runs and none is due.
+    pub fn is_idle(&self) -> bool {
+        self.registry.is_empty() && !self.registry.is_replacing() && self.events.is_empty()
+    }
+
+    /// Gives up every address without a worker, and makes a stopped primary usable again.
+    pub fn finish(&mut self) {
+        self.handles.close_unattended(&self.poller.poll);
+        self.stopping = false;
+        self.stop.take();
+        self.due_forks.clear();
+    }
+
+    /// The running workers' ids, in order.
+    pub fn worker_ids(&self) -> Vec<u32> {
+        self.registry.ids()
+    }
+
+    /// What is known of a worker; ESRCH when there is none of that id.
+    pub fn worker_info(&self, id: u32) -> Result<WorkerInfo> {
+        let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
+        Ok(WorkerInfo {
+            worker: entry.reference(),
+            state: entry.state,
+            delivered: entry.delivered_before
+                + self
+                    .handles
+                    .iter()
+                    .map(|handle| handle.delivered_to(id))
+                    .sum::<u64>(),
+            waiting: self
+                .handles
+                .iter()
+                .map(|handle| handle.waiting_for(id))
+                .sum(),
+            load: entry.load,
+        })
+    }
+
+    /// What is known of each address.
+    pub fn handles(&self) -> Vec<HandleInfo> {
+        let info = |handle: &crate::handle::Handle| HandleInfo {
+            address: handle.address.clone(),
+            mechanism: handle.mechanism(),
+            stats: handle.stats,
+        };
+        self.handles.iter().map(info).collect()
+    }
+
+    /// Sends a worker a message. EAGAIN when too much waits for it already, EPIPE when its channel is closed.
+    pub fn send(&mut self, id: u32, data: &[u8]) -> Result<()> {
+        self.check_own()?;
+        if data.len() > wire::MESSAGE_MAX {
+            return Err(Error::new(
+                -libc::EMSGSIZE,
+                format!(
+                    "the message has {} bytes; at most {} fit",
+                    data.len(),
+                    wire::MESSAGE_MAX
+                ),
+            ));
+        }
+        if self.registry.get(id).is_none() {
+            return Err(no_such_worker(id));
+        }
+        self.send_frame(id, &wire::MESSAGE_HEADER, data)
+    }
+
+    /// Sends a signal to a worker's process.
+    pub fn kill(&self, id: u32, signal: i32) -> Result<()> {
+        self.check_own()?;
+        let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
+        process::signal(entry.pidfd.as_fd(), signal)
+            .context(format_args!("sending signal {signal} to worker {id}"))
+    }
+}
+
+fn no_such_worker(id: u32) -> Error {
+    Error::new(-libc::ESRCH, format!("there is no worker {id} (any more)"))
+}

@@ -1,0 +1,177 @@
+//! The workers a primary has, and the slots they sit in.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::event::WorkerRef;
+use super::spawn::Plan;
+use crate::channel::Channel;
+use crate::restart::Backoff;
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// Started, has not spoken yet.
+    Starting = 1,
+    /// Has spoken.
+    Online = 2,
+    /// Listens on something.
+    Listening = 3,
+    /// Was asked to leave.
+    Disconnecting = 4,
+    /// Its channel is closed; the process still runs.
+    Disconnected = 5,
+}
+
+/// What comes next for a worker that does not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Escalation {
+    Terminate,
+    Kill,
+}
+
+/// One running worker.
+pub(crate) struct Entry {
+    pub(crate) id: u32,
+    pub(crate) slot: u32,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    /// Gone once the worker has closed its end.
+    pub(crate) channel: Option<Channel>,
+    pub(crate) grants: Channel,
+    /// Its closing, by our death, reaches the worker whatever it does.
+    pub(crate) _lifeline: OwnedFd,
+    pub(crate) nonce: u64,
+    pub(crate) state: WorkerState,
+    pub(crate) started: Instant,
+    /// Listener id and handle id of each open listener.
+    pub(crate) listeners: BTreeMap<u32, u32>,
+    /// Connections taken by listeners that are closed.
+    pub(crate) delivered_before: u64,
+    pub(crate) load: u32,
+    pub(crate) escalation: Option<(Instant, Escalation)>,
+}
+
+impl Entry {
+    pub(crate) fn reference(&self) -> WorkerRef {
+        WorkerRef {
+            id: self.id,
+            slot: self.slot,
+            pid: self.pid,
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.state >= WorkerState::Disconnecting
+    }
+}
+
+/// How the worker of a slot is made.
+#[derive(Clone)]
+pub(crate) enum Recipe {
+    /// By fork: only the program itself can do it, outside of the primary's own code.
+    Fork,
+    Program(Arc<Plan>),
+}
+
+#[derive(Default)]
+struct Slot {
+    worker: Option<u32>,
+    /// A replacement is due.
+    replacing: Option<Recipe>,
+    backoff: Backoff,
+    recipe: Option<Recipe>,
+}
+
+/// Workers by id, and slots.
+#[derive(Default)]
+pub(crate) struct Registry {
+    workers: BTreeMap<u32, Entry>,
+    slots: Vec<Slot>,
+    last_id: u32,
+}
+
+impl Registry {
+    pub(crate) fn next_id(&mut self) -> u32 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// The lowest slot that nobody sits in or is due to.
+    pub(crate) fn free_slot(&self) -> u32 {
+        let free = self
+            .slots
+            .iter()
+            .position(|slot| slot.worker.is_none() && slot.replacing.is_none());
+        free.unwrap_or(self.slots.len()) as u32
+    }
+
+    pub(crate) fn insert(&mut self, entry: Entry, recipe: Recipe) {
+        let index = entry.slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        let slot = &mut self.slots[index];
+        slot.worker = Some(entry.id);
+        slot.replacing = None;
+        slot.recipe = Some(recipe);
+        self.workers.insert(entry.id, entry);
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Entry> {
+        let entry = self.workers.remove(&id)?;
+        if let Some(slot) = self.slots.get_mut(entry.slot as usize) {
+            slot.worker = None;
+        }
+        Some(entry)
+    }
+
+    /// Keeps a slot for a replacement and tells how long to wait.
+    pub(crate) fn plan_replacement(
+        &mut self,
+        slot: u32,
+        lived: Duration,
+        limits: (Duration, Duration),
+        jitter: f64,
+    ) -> Option<Duration> {
+        let slot = self.slots.get_mut(slot as usize)?;
+        slot.replacing = Some(slot.recipe.clone()?);
+        Some(slot.backoff.next(lived, limits.0, limits.1, jitter))
+    }
+
+    /// What a slot is waiting for.
+    pub(crate) fn replacement(&self, slot: u32) -> Option<Recipe> {
+        self.slots
+            .get(slot as usize)
+            .and_then(|slot| slot.replacing.clone())
+    }
+
+    pub(crate) fn cancel_replacements(&mut self) {
+        for slot in &mut self.slots {
+            slot.replacing = None;
+        }
+    }
+
+    pub(crate) fn is_replacing(&self) -> bool {
+        self.slots.iter().any(|slot| slot.replacing.is_some())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Entry> {
+        self.workers.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Entry> {
+        self.workers.get_mut(&id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.workers.keys().copied().collect()
+    }
+}

@@ -1,0 +1,267 @@
+//! Making workers: what both sides of a new channel hold, and how a program is started.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::channel::Channel;
+use crate::env;
+use crate::error::{Context, Error, Result};
+use crate::sys::process::{self, Credentials, Program};
+use crate::sys::{cmsg, socket};
+use crate::wire::{Hello, VERSION};
+
+/// A program to start as a worker. `Default` starts this program again with the same arguments.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct SpawnOptions {
+    /// The program's file; one without a slash is looked for in PATH. `None`: this program.
+    pub file: Option<OsString>,
+    /// All arguments, the program's name first. `None`: this program's own, or the file's name alone if a file is given.
+    pub arguments: Option<Vec<OsString>>,
+    /// The environment, as `NAME=value`. `None`: this program's own.
+    pub environment: Option<Vec<OsString>>,
+    /// The directory to start in. `None`: the current one.
+    pub directory: Option<PathBuf>,
+    /// The user to run as, by name or number.
+    pub user: Option<String>,
+    /// The group to run as, by name or number. `None` with a user: the user's own groups.
+    pub group: Option<String>,
+    /// Descriptors that the program inherits besides 0, 1 and 2.
+    pub inherit: Vec<RawFd>,
+}
+
+/// `SpawnOptions` made ready for any number of starts.
+pub(crate) struct Plan {
+    file: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    directory: Option<CString>,
+    credentials: Option<Credentials>,
+    inherit: Vec<RawFd>,
+}
+
+fn c_string(text: &OsStr, what: &str) -> Result<CString> {
+    CString::new(text.as_bytes())
+        .map_err(|_| Error::invalid(format!("{what} holds a NUL character")))
+}
+
+impl Plan {
+    pub(crate) fn new(options: &SpawnOptions) -> Result<Self> {
+        let file = match &options.file {
+            Some(file) if file.is_empty() => {
+                return Err(Error::invalid("the program's file name is empty"));
+            }
+            Some(file) => process::find_in_path(&c_string(file, "the program's file name")?),
+            None => own_file(),
+        };
+        let arguments = match (&options.arguments, &options.file) {
+            (Some(arguments), _) if arguments.is_empty() => {
+                return Err(Error::invalid(
+                    "the arguments are empty; the first is the program's name",
+                ));
+            }
+            (Some(arguments), _) => arguments.clone(),
+            (None, Some(file)) => vec![file.clone()],
+            (None, None) => own_arguments()?,
+        };
+        let arguments = arguments
+            .iter()
+            .map(|argument| c_string(argument, "an argument"))
+            .collect::<Result<Vec<_>>>()?;
+        let environment = match &options.environment {
+            Some(environment) => environment
+                .iter()
+                .map(|entry| c_string(entry, "the environment"))
+                .collect::<Result<_>>()?,
+            None => std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+                })
+                .collect(),
+        };
+        let directory = match &options.directory {
+            Some(directory) => Some(c_string(directory.as_os_str(), "the directory")?),
+            None => None,
+        };
+        for fd in &options.inherit {
+            socket::duplicate_number(*fd).context(format_args!(
+                "descriptor {fd}, which the program is to inherit"
+            ))?;
+        }
+        let credentials = credentials(options.user.as_deref(), options.group.as_deref())?;
+        Ok(Self {
+            file,
+            arguments,
+            environment,
+            directory,
+            credentials,
+            inherit: options.inherit.clone(),
+        })
+    }
+
+    /// Starts the program as a worker with its end of a channel.
+    pub(crate) fn start(&self, id: u32, slot: u32, channel: &OwnedFd) -> Result<process::Pid> {
+        let mut environment: Vec<CString> = self
+            .environment
+            .iter()
+            .filter(|entry| !env::is_ours(entry.to_bytes()))
+            .cloned()
+            .collect();
+        for (name, value) in [
+            (env::WORKER_ID, id),
+            (env::WORKER_SLOT, slot),
+            (env::CHANNEL_FD, channel.as_raw_fd() as u32),
+        ] {
+            environment.extend(CString::new(format!("{name}={value}")));
+        }
+        let program = Program {
+            file: self.file.clone(),
+            arguments: self.arguments.clone(),
+            environment,
+            directory: self.directory.clone(),
+            credentials: self.credentials.clone(),
+            inherit: self
+                .inherit
+                .iter()
+                .copied()
+                .chain([channel.as_raw_fd()])
+                .collect(),
+        };
+        process::spawn(&program).map_err(|failed| {
+            Error::os(
+                format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()),
+                failed.errno,
+            )
+        })
+    }
+}
+
+/// The running program. Its name where that still leads to it; the link itself leads to it also when its file has been
+/// replaced since.
+fn own_file() -> CString {
+    const LINK: &std::ffi::CStr = c"/proc/self/exe";
+    let named = std::fs::read_link("/proc/self/exe")
+        .ok()
+        .filter(|path| path.exists());
+    named
+        .and_then(|path| CString::new(path.as_os_str().as_bytes()).ok())
+        .unwrap_or_else(|| LINK.to_owned())
+}
+
+/// The arguments this program was started with. Not from std, which a C program's library cannot rely on.
+fn own_arguments() -> Result<Vec<OsString>> {
+    let bytes = std::fs::read("/proc/self/cmdline").map_err(|error| {
+        Error::new(
+            -libc::ENOENT,
+            format!("/proc/self/cmdline cannot be read: {error}"),
+        )
+    })?;
+    let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    Ok(text
+        .split(|byte| *byte == 0)
+        .map(|argument| OsStr::from_bytes(argument).to_owned())
+        .collect())
+}
+
+fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>> {
+    use nix::unistd::{Gid, Group, Uid, User};
+    if user.is_none() && group.is_none() {
+        return Ok(None);
+    }
+    let known = match user {
+        None => None,
+        Some(name) => match name.parse::<u32>() {
+            Ok(number) => User::from_uid(Uid::from_raw(number)).context("looking the user up")?,
+            Err(_) => {
+                let found = User::from_name(name).context("looking the user up")?;
+                Some(found.ok_or_else(|| Error::invalid(format!("there is no user \"{name}\"")))?)
+            }
+        },
+    };
+    let uid = match (&known, user) {
+        (Some(known), _) => known.uid.as_raw(),
+        (None, Some(number)) => number
+            .parse()
+            .map_err(|_| Error::invalid(format!("there is no user \"{number}\"")))?,
+        (None, None) => Uid::effective().as_raw(),
+    };
+    let gid = match group {
+        Some(name) => match name.parse::<u32>() {
+            Ok(number) => number,
+            Err(_) => {
+                let found = Group::from_name(name).context("looking the group up")?;
+                found
+                    .ok_or_else(|| Error::invalid(format!("there is no group \"{name}\"")))?
+                    .gid
+                    .as_raw()
+            }
+        },
+        None => known
+            .as_ref()
+            .map(|known| known.gid.as_raw())
+            .ok_or_else(|| {
+                Error::invalid(
+                    "the user has a number but no entry in the user database; give a group as well",
+                )
+            })?,
+    };
+    let groups = match &known {
+        Some(known) if group.is_none() => {
+            let name = CString::new(known.name.as_str()).unwrap_or_default();
+            let groups = nix::unistd::getgrouplist(&name, Gid::from_raw(gid))
+                .context("looking the user's groups up")?;
+            groups.iter().map(|group| group.as_raw()).collect()
+        }
+        _ => vec![gid],
+    };
+    Ok(Some(Credentials {
+        user: uid,
+        group: gid,
+        groups,
+    }))
+}
+
+/// Both sides of a new worker's connection to the primary, before the worker exists.
+pub(crate) struct Seat {
+    /// The worker's end of the channel, with the hello in it.
+    pub(crate) worker_end: OwnedFd,
+    pub(crate) channel: Channel,
+    pub(crate) grants: Channel,
+    pub(crate) lifeline_reader: OwnedFd,
+    pub(crate) lifeline_writer: OwnedFd,
+    pub(crate) nonce: u64,
+}
+
+impl Seat {
+    pub(crate) fn new(id: u32, slot: u32, nonce: u64, own_pidfd: &OwnedFd) -> Result<Self> {
+        let (channel, worker_end) = socket::packet_pair().context("socketpair")?;
+        let (grants, grants_worker) = socket::packet_pair().context("socketpair")?;
+        let (lifeline_reader, lifeline_writer) = socket::pipe().context("pipe")?;
+        // Armed before the worker exists, so that its own softer setting is not overwritten; the owner comes later.
+        process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL)
+            .context("arming the lifeline")?;
+        let hello = Hello {
+            version: VERSION,
+            worker_id: id,
+            slot,
+            primary_pid: process::own_pid() as u32,
+            nonce,
+        };
+        let fds = [
+            grants_worker.as_fd(),
+            lifeline_reader.as_fd(),
+            own_pidfd.as_fd(),
+        ];
+        cmsg::send(channel.as_fd(), [&hello.encode(), b""], &fds).context("sending the hello")?;
+        Ok(Self {
+            worker_end,
+            channel: Channel::new(channel),
+            grants: Channel::new(grants),
+            lifeline_reader,
+            lifeline_writer,
+            nonce,
+        })
+    }
+}

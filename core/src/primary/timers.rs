@@ -1,0 +1,41 @@
+//! What is due when. A timer is never cancelled: whoever gets it checks whether it still matters.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// One look at every queue.
+    Watch,
+    /// A handle paused because something was short.
+    Pump(u32),
+    /// A slot's worker is to be replaced.
+    Respawn(u32),
+    /// A worker did not leave in time.
+    Escalate(u32),
+    /// A worker's socket was short of something.
+    Flush(u32),
+    /// A handle has had no worker for long.
+    Unattended(u32),
+}
+
+#[derive(Default)]
+pub(crate) struct Timers(BTreeSet<(Instant, Timer)>);
+
+impl Timers {
+    pub(crate) fn add(&mut self, at: Instant, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// The next timer whose time has come.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Timer> {
+        if self.earliest()? > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+}

@@ -1,0 +1,355 @@
+//! What this process is, and the one primary or worker it holds. The C interface and plain Rust programs use this;
+//! a program that drives a [`Primary`] from a thread of its own need not.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::error::{Context, Error, Result};
+use crate::primary::{Event, Forked, Primary, StopRequest};
+use crate::settings::Settings;
+use crate::sys::fork_guard::ForkGuard;
+use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
+use crate::worker::{self, ListenOptions, Listener, Worker};
+
+struct Process {
+    guard: ForkGuard,
+    /// `Some` once this process is known to be a worker.
+    worker: RwLock<Option<Arc<Worker>>>,
+    primary: Mutex<Option<Primary>>,
+    /// A thread is in `step`.
+    stepping: AtomicBool,
+    signals: Mutex<Option<StopSignals>>,
+}
+
+static PROCESS: OnceLock<Option<Process>> = OnceLock::new();
+/// For `stop`, which may be called in a signal handler.
+static STOP: SignalCell<StopRequest> = SignalCell::empty();
+
+fn process() -> Result<&'static Process> {
+    let process = PROCESS.get_or_init(|| {
+        Some(Process {
+            guard: ForkGuard::new()?,
+            worker: RwLock::new(worker::adopt_from_environment().map(Arc::new)),
+            primary: Mutex::new(None),
+            stepping: AtomicBool::new(false),
+            signals: Mutex::new(None),
+        })
+    });
+    match process {
+        None => Err(Error::new(-libc::ENOMEM, "no memory for a page")),
+        Some(process) if process.guard.is_forked() => Err(Error::forked()),
+        Some(process) => Ok(process),
+    }
+}
+
+/// An error in a process that a plain fork(2) made out of a member; its calls must touch nothing.
+pub fn check_not_forked() -> Result<()> {
+    process().map(|_| ())
+}
+
+/// This process as a worker, `None` in a primary and in a process that no cluster started.
+pub fn worker() -> Result<Option<Arc<Worker>>> {
+    Ok(process()?
+        .worker
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone())
+}
+
+/// This process as a worker, or an error that says what the call is for.
+pub fn require_worker(sentence: &'static str) -> Result<Arc<Worker>> {
+    worker()?.ok_or_else(|| Error::wrong_role(sentence))
+}
+
+/// Listens: in a worker on a share of the primary's socket, elsewhere on a socket of this process's own.
+pub fn listen(address: &str, options: ListenOptions) -> Result<Listener> {
+    match worker()? {
+        Some(worker) => worker.listen(address, options),
+        None => worker::listen_alone(Address::parse(address)?, options),
+    }
+}
+
+/// Closes a listener of `listen`.
+pub fn close(listener: &Listener) -> Result<()> {
+    match worker()? {
+        Some(worker) => worker.close(listener),
+        None => listener.close_alone(),
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn primary_of(process: &Process) -> Result<MutexGuard<'_, Option<Primary>>> {
+    if process
+        .worker
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some()
+    {
+        return Err(Error::wrong_role(
+            "this process is a worker; only a primary can do that",
+        ));
+    }
+    let mut slot = lock(&process.primary);
+    if slot.is_none() {
+        let primary = Primary::new(Settings::default())?;
+        STOP.set(Some(primary.stop_request()));
+        *slot = Some(primary);
+    }
+    Ok(slot)
+}
+
+/// Uses this process's primary, which is made on first use. Must not be nested.
+pub fn with_primary<T>(use_it: impl FnOnce(&mut Primary) -> Result<T>) -> Result<T> {
+    match primary_of(process()?)?.as_mut() {
+        Some(primary) => use_it(primary),
+        None => Err(Error::wrong_role("this process has no primary")),
+    }
+}
+
+/// The number of the primary's descriptor, for a loop of the program's own: readable when `step` has something to do.
+pub fn poll_fd() -> Result<RawFd> {
+    with_primary(|primary| Ok(primary.poller().as_fd().as_raw_fd()))
+}
+
+/// Asks the primary to stop. `None`: with the settings' deadline. Async-signal-safe.
+pub fn stop(deadline: Option<Duration>) -> Result<()> {
+    if let Some(Some(process)) = PROCESS.get()
+        && process.guard.is_forked()
+    {
+        return Err(Error::forked());
+    }
+    STOP.with(|request| request.stop(deadline));
+    Ok(())
+}
+
+/// What `fork`, `run` and `step` return in a new worker, or in the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side<T> {
+    /// In the primary.
+    Primary(T),
+    /// In a worker that this very call made.
+    Worker,
+}
+
+/// Makes a worker by fork(2).
+pub fn fork() -> Result<Side<u32>> {
+    fork_by(process()?, Primary::fork)
+}
+
+fn fork_by(
+    process: &Process,
+    fork: impl FnOnce(&mut Primary) -> Result<Forked>,
+) -> Result<Side<u32>> {
+    let mut slot = primary_of(process)?;
+    let Some(primary) = slot.as_mut() else {
+        return Err(Error::wrong_role("this process has no primary"));
+    };
+    let _blocked = StopSignalsBlocked::new().context("pthread_sigmask")?;
+    match fork(primary)? {
+        Forked::Primary(id) => Ok(Side::Primary(id)),
+        Forked::Worker(channel) => {
+            // Everything the primary had open is closed here; what is shared with it is left as it is.
+            *slot = None;
+            drop(slot);
+            become_worker(process, channel);
+            Ok(Side::Worker)
+        }
+    }
+}
+
+fn become_worker(process: &Process, channel: OwnedFd) {
+    process.guard.renew();
+    STOP.set(None);
+    *lock(&process.signals) = None;
+    process.stepping.store(false, Ordering::SeqCst);
+    match Worker::adopt(channel) {
+        Ok(worker) => {
+            *process
+                .worker
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker))
+        }
+        // An error would be taken for the primary's own; the primary sees the exit.
+        Err(_) => crate::sys::process::leave_at_once(EXIT_NO_WORKER),
+    }
+}
+
+/// The exit code of a child that could not become a worker (sysexits.h: EX_OSERR).
+const EXIT_NO_WORKER: i32 = 71;
+
+/// Marks that a thread is in `step`, for as long as it lives.
+struct Stepping<'a>(&'a AtomicBool);
+
+impl<'a> Stepping<'a> {
+    fn begin(process: &'a Process) -> Result<Self> {
+        if process.stepping.swap(true, Ordering::SeqCst) {
+            return Err(Error::new(
+                -libc::EBUSY,
+                "the primary is being run already, by a callback's caller or another thread",
+            ));
+        }
+        Ok(Self(&process.stepping))
+    }
+}
+
+impl Drop for Stepping<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// One turn of the primary: waits up to `timeout` (`None`: as long as it takes), does what is due, and hands out what
+/// happened; returns how much that was. `Side::Worker` in the replacement of a worker that was made by `fork`.
+pub fn step(timeout: Option<Duration>, mut on_event: impl FnMut(Event)) -> Result<Side<usize>> {
+    let process = process()?;
+    let _stepping = Stepping::begin(process)?;
+    turn(process, timeout, &mut on_event)
+}
+
+fn turn(
+    process: &'static Process,
+    timeout: Option<Duration>,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Side<usize>> {
+    let poller = with_primary(|primary| Ok(primary.poller()))?;
+    // Without the lock, so that other threads can use the primary meanwhile.
+    let ready = poller.wait(timeout)?;
+    with_primary(|primary| {
+        primary.dispatch(&ready);
+        Ok(())
+    })?;
+    if replace_forked(process)? == Side::Worker {
+        return Ok(Side::Worker);
+    }
+    let events = with_primary(|primary| Ok(primary.take_events()))?;
+    let count = events.len();
+    for event in events {
+        on_event(event);
+        if worker()?.is_some() {
+            // The callback forked, and this is the worker.
+            return Ok(Side::Worker);
+        }
+    }
+    Ok(Side::Primary(count))
+}
+
+/// Forks the replacements that are due.
+fn replace_forked(process: &Process) -> Result<Side<()>> {
+    while let Some(slot) = with_primary(|primary| Ok(primary.take_due_fork()))? {
+        match fork_by(process, |primary| primary.fork_into(slot)) {
+            Ok(Side::Worker) => return Ok(Side::Worker),
+            Ok(Side::Primary(_)) => {}
+            Err(error) => with_primary(|primary| {
+                primary.retry_respawn(slot, &error);
+                Ok(())
+            })?,
+        }
+    }
+    Ok(Side::Primary(()))
+}
+
+/// Runs the primary until every worker is gone and none is due, or a stop is complete.
+pub fn run(mut on_event: impl FnMut(Event)) -> Result<Side<()>> {
+    let process = process()?;
+    let _stepping = Stepping::begin(process)?;
+    run_until_idle(process, &mut on_event)
+}
+
+fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) -> Result<Side<()>> {
+    let (stop, handle_signals) =
+        with_primary(|primary| Ok((primary.stop_request(), primary.settings().handle_signals)))?;
+    if handle_signals {
+        *lock(&process.signals) = Some(StopSignals::install(stop.wake()).context("sigaction")?);
+    }
+    let outcome = turns_until_idle(process, &stop, handle_signals, on_event);
+    if !matches!(outcome, Ok(Side::Worker)) {
+        *lock(&process.signals) = None;
+    }
+    outcome
+}
+
+fn turns_until_idle(
+    process: &'static Process,
+    stop: &StopRequest,
+    handle_signals: bool,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Side<()>> {
+    let mut signals = 0;
+    loop {
+        let idle = with_primary(|primary| {
+            let idle = primary.is_idle();
+            if idle {
+                primary.finish();
+            }
+            Ok(idle)
+        })?;
+        if idle {
+            return Ok(Side::Primary(()));
+        }
+        if turn(process, None, on_event)? == Side::Worker {
+            return Ok(Side::Worker);
+        }
+        if handle_signals && StopSignals::count() > signals {
+            // The first asks, a second means "now".
+            stop.stop(if signals == 0 {
+                None
+            } else {
+                Some(Duration::ZERO)
+            });
+            signals = StopSignals::count();
+        }
+    }
+}
+
+/// The number of CPUs this process may use: its affinity and its cgroup's quota.
+pub fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Forks workers that run `worker_main`, supervises and replaces them until the cluster is stopped. `None` workers:
+/// one for each usable CPU. In a worker it runs `worker_main` and ends the process with its result, and in a process
+/// that was started as a worker it returns that result.
+pub fn serve(
+    workers: Option<usize>,
+    mut worker_main: impl FnMut() -> i32,
+    mut on_event: impl FnMut(Event),
+) -> Result<i32> {
+    if worker()?.is_some() {
+        return Ok(worker_main());
+    }
+    let process = process()?;
+    let stepping = Stepping::begin(process)?;
+    with_primary(|primary| {
+        primary.respawn_by_default(true);
+        let mut settings = primary.settings().clone();
+        settings.handle_signals = true;
+        primary.configure(settings)
+    })?;
+    for _ in 0..workers.unwrap_or_else(usable_cpus).max(1) {
+        match fork_by(process, Primary::fork) {
+            Ok(Side::Primary(_)) => {}
+            Ok(Side::Worker) => crate::sys::process::exit(worker_main()),
+            Err(error) => {
+                with_primary(|primary| {
+                    primary.stop(Duration::ZERO);
+                    Ok(())
+                })?;
+                run_until_idle(process, &mut on_event)?;
+                return Err(error);
+            }
+        }
+    }
+    let outcome = run_until_idle(process, &mut on_event)?;
+    drop(stepping);
+    match outcome {
+        Side::Primary(()) => Ok(0),
+        Side::Worker => crate::sys::process::exit(worker_main()),
+    }
+}

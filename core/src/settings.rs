@@ -1,0 +1,72 @@
+//! What a program may choose about its cluster.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::policy::Policy;
+use crate::restart::Respawn;
+
+/// Which mechanism to use for policies other than `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// The best that is to be had.
+    #[default]
+    Auto,
+    /// The primary accepts and passes connections on.
+    Passed,
+}
+
+/// A cluster's settings; `Default` gives what a zeroed C struct means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Who gets the next connection.
+    pub policy: Policy,
+    /// How it gets there.
+    pub mechanism: Mechanism,
+    /// Which workers are replaced.
+    pub respawn: Respawn,
+    /// How long a worker that was asked to leave has until SIGTERM; SIGKILL follows 2 s later.
+    pub stop_deadline: Duration,
+    /// SIGTERM and SIGINT stop the cluster while `run` runs.
+    pub handle_signals: bool,
+    /// Connections that may wait in one mailbox.
+    pub window: u32,
+    /// The first delay before a worker is replaced, and the longest.
+    pub restart_delay: (Duration, Duration),
+}
+
+/// More could not be in flight for an ordinary user (RLIMIT_NOFILE counts descriptors in flight, unix(7)).
+pub const WINDOW_MAX: u32 = 256;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            mechanism: Mechanism::default(),
+            respawn: Respawn::default(),
+            stop_deadline: Duration::from_secs(30),
+            handle_signals: false,
+            window: 12,
+            restart_delay: (Duration::from_millis(100), Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.window == 0 || self.window > WINDOW_MAX {
+            return Err(Error::invalid(format!(
+                "the window is {}; it must be from 1 to {WINDOW_MAX}",
+                self.window
+            )));
+        }
+        if self.restart_delay.0 > self.restart_delay.1 {
+            return Err(Error::invalid(
+                "the first restart delay is longer than the longest",
+            ));
+        }
+        Ok(())
+    }
+}

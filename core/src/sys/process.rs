@@ -1,0 +1,501 @@
+#![allow(unsafe_code)] // fork(2), clone(2) and what a child may do before exec are beyond safe wrappers.
+//! Processes: making, watching, ending and reaping exactly those that are ours.
+
+use std::ffi::{CStr, CString};
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::{Sys, check, socket};
+
+/// A process's number.
+pub(crate) type Pid = libc::pid_t;
+
+pub(crate) fn own_pid() -> Pid {
+    // SAFETY: getpid cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// True when the process has more than one thread, or when that cannot be known.
+pub(crate) fn has_other_threads() -> bool {
+    match std::fs::read_dir("/proc/self/task") {
+        Ok(tasks) => tasks.take(2).count() != 1,
+        Err(_) => true,
+    }
+}
+
+/// fork(2): `None` in the child. The caller has made sure that there are no other threads.
+pub(crate) fn fork() -> Sys<Option<Pid>> {
+    // SAFETY: the process has one thread, so the child may go on with everything the parent could do.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid))
+}
+
+/// A descriptor that stands for a process and becomes readable when it has exited (pidfd_open(2), Linux 5.3).
+pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
+    // SAFETY: integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends a signal to the very process that the pidfd stands for; ESRCH when it is gone.
+pub(crate) fn signal(pidfd: BorrowedFd, signal: i32) -> Sys<()> {
+    // SAFETY: no siginfo is given, the rest are integers.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) })
+        .map(|_| ())
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// Somebody else reaped it (the program ignores SIGCHLD or waits for any child), so nobody can tell.
+    Unknown,
+}
+
+/// Reaps the process behind a pidfd if it has exited. Never touches another child.
+pub(crate) fn reap(pidfd: BorrowedFd) -> Sys<Option<ExitStatus>> {
+    // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    let outcome = super::retry(|| {
+        // SAFETY: asks for one process, by its pidfd, and fills our own siginfo.
+        check(unsafe {
+            libc::waitid(
+                libc::P_PIDFD,
+                pidfd.as_raw_fd() as libc::id_t,
+                &mut info,
+                libc::WEXITED | libc::WNOHANG,
+            )
+        })
+    });
+    match outcome {
+        Ok(_) => {}
+        Err(Errno::ECHILD) => return Ok(Some(ExitStatus::Unknown)),
+        Err(errno) => return Err(errno),
+    }
+    // SAFETY: waitid filled the fields of a child's end, or left the zeroes when there is none yet.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then_some(if info.si_code == libc::CLD_EXITED {
+        ExitStatus::Code(status)
+    } else {
+        ExitStatus::Signal(status)
+    }))
+}
+
+/// Ends and reaps a child that could not be taken into the books. It has not been reaped, so the number is still its own.
+pub(crate) fn abandon(pid: Pid) {
+    // SAFETY: integers only.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    let mut status = 0;
+    // SAFETY: waits for one child of our own.
+    let _ = super::retry(|| check(unsafe { libc::waitpid(pid, &mut status, 0) }));
+}
+
+/// fcntl(2); the libc crate lacks it.
+const F_SETSIG: libc::c_int = 10;
+
+/// Lets the kernel send `signal` once the last write end of the pipe is closed, to the owner that is named later.
+pub(crate) fn arm_lifeline(reader: BorrowedFd, signal: i32) -> Sys<()> {
+    let fd = reader.as_raw_fd();
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(fd, F_SETSIG, signal) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) }).map(|_| ())
+}
+
+/// Names the process that an armed lifeline's signal goes to.
+pub(crate) fn own_lifeline(reader: BorrowedFd, pid: Pid) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETOWN, pid) }).map(|_| ())
+}
+
+/// Changes which signal an armed lifeline sends.
+pub(crate) fn soften_lifeline(reader: BorrowedFd, signal: i32) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(reader.as_raw_fd(), F_SETSIG, signal) }).map(|_| ())
+}
+
+/// Whom a program is to run as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) user: libc::uid_t,
+    pub(crate) group: libc::gid_t,
+    pub(crate) groups: Vec<libc::gid_t>,
+}
+
+/// Everything a child needs between clone and exec, made beforehand: the child may not allocate.
+pub(crate) struct Program {
+    pub(crate) file: CString,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    pub(crate) directory: Option<CString>,
+    pub(crate) credentials: Option<Credentials>,
+    /// Descriptors that the program inherits under their own numbers, besides 0, 1 and 2.
+    pub(crate) inherit: Vec<RawFd>,
+}
+
+/// The step at which a child could not become the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Step {
+    Inherit = 1,
+    Directory,
+    Groups,
+    Group,
+    User,
+    Verify,
+    NoNewPrivileges,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Step; 8] = [
+        Step::Inherit,
+        Step::Directory,
+        Step::Groups,
+        Step::Group,
+        Step::User,
+        Step::Verify,
+        Step::NoNewPrivileges,
+        Step::Exec,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Step::Inherit => "handing descriptors to the program",
+            Step::Directory => "changing to the program's directory",
+            Step::Groups => "setting the program's supplementary groups",
+            Step::Group => "setting the program's group",
+            Step::User => "setting the program's user",
+            Step::Verify => "verifying that the program cannot regain its privileges",
+            Step::NoNewPrivileges => "setting no_new_privs",
+            Step::Exec => "starting the program",
+        }
+    }
+}
+
+/// A program could not be started.
+pub(crate) struct SpawnError {
+    pub(crate) step: &'static str,
+    pub(crate) errno: Errno,
+}
+
+impl From<Errno> for SpawnError {
+    fn from(errno: Errno) -> Self {
+        Self {
+            step: "making a process",
+            errno,
+        }
+    }
+}
+
+struct ChildTask<'a> {
+    program: &'a Program,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+    report: RawFd,
+    mask: libc::sigset_t,
+    keep: &'a [RawFd],
+}
+
+const CHILD_STACK: usize = 64 * 1024;
+
+/// Starts a program as posix_spawn(3) does: the child borrows our memory until exec (CLONE_VM | CLONE_VFORK), so that
+/// it is safe and quick in a large process with threads. What fails before or in exec comes back as an error.
+/// posix_spawn itself cannot set a user.
+pub(crate) fn spawn(program: &Program) -> Result<Pid, SpawnError> {
+    let argv = pointers(&program.arguments);
+    let envp = pointers(&program.environment);
+    let (report_reader, report_writer) = socket::pipe()?;
+    let mut keep = program.inherit.clone();
+    keep.push(report_writer.as_raw_fd());
+    keep.sort_unstable();
+    keep.dedup();
+    let mut task = ChildTask {
+        program,
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        report: report_writer.as_raw_fd(),
+        // SAFETY: sigset_t is plain data.
+        mask: unsafe { mem::zeroed() },
+        keep: &keep,
+    };
+    let mut stack = vec![0_u128; CHILD_STACK / mem::size_of::<u128>()];
+    // SAFETY: sigset_t is plain data.
+    let mut every: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: fills a set of our own.
+    unsafe { libc::sigfillset(&mut every) };
+    // A handler that ran in the child would run in our memory, so signals wait until the child has none.
+    // SAFETY: both sets are ours.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut task.mask) };
+    // SAFETY: `stack` is one allocation of CHILD_STACK bytes; the stack grows down from its end.
+    let top = unsafe { stack.as_mut_ptr().add(stack.len()) };
+    // SAFETY: the parent is suspended until the child has left this memory, so `task` and `stack` outlive its use.
+    let outcome = check(unsafe {
+        libc::clone(
+            child,
+            top.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            (&raw mut task).cast(),
+        )
+    });
+    // SAFETY: puts back the mask found above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
+    drop(report_writer);
+    let pid = outcome?;
+    // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork.
+    let mut report = [0_u8; 8];
+    let length = super::retry(|| nix::unistd::read(&report_reader, &mut report))?;
+    if length < report.len() {
+        return Ok(pid);
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made, which has left by itself; ECHILD where the host reaped it is as good.
+    let _ = super::retry(|| check(unsafe { libc::waitpid(pid, &mut status, 0) }));
+    let number = |part: &[u8]| part.try_into().map_or(0, u32::from_ne_bytes);
+    let step = number(&report[..4]);
+    Err(SpawnError {
+        step: Step::ALL
+            .iter()
+            .find(|known| **known as u32 == step)
+            .map_or("starting the program", |known| known.text()),
+        errno: Errno::from_raw(number(&report[4..]) as i32),
+    })
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// The child's way to exec. Only async-signal-safe calls, no allocation; the identity calls are made raw, because
+/// glibc's wrappers would carry them to the other threads of the parent whose memory this is.
+extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `spawn` passed a ChildTask that outlives the child's use of this memory.
+    let task = unsafe { &*argument.cast::<ChildTask>() };
+    default_handlers();
+    // SAFETY: the set is the parent's mask, which the program is to inherit; no handler is left that could run.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
+    let (step, errno) = match become_program(task) {
+        Err(failure) => failure,
+        Ok(never) => match never {},
+    };
+    let mut report = [0_u8; 8];
+    report[..4].copy_from_slice(&(step as u32).to_ne_bytes());
+    report[4..].copy_from_slice(&(errno as i32).to_ne_bytes());
+    // SAFETY: the buffer is ours; a pipe takes 8 bytes whole.
+    unsafe { libc::write(task.report, report.as_ptr().cast(), report.len()) };
+    // SAFETY: leaves without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// Signals that the parent handles get their default action back, as exec would do; those it ignores stay ignored.
+fn default_handlers() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: sigaction is plain data.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        // SAFETY: only asks.
+        let known = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == 0;
+        if known && action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN {
+            action.sa_sigaction = libc::SIG_DFL;
+            // SAFETY: the child has a table of its own (no CLONE_SIGHAND).
+            unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+        }
+    }
+}
+
+fn become_program(task: &ChildTask) -> Result<std::convert::Infallible, (Step, Errno)> {
+    let program = task.program;
+    let at = |step: Step| move |errno: Errno| (step, errno);
+    for fd in &program.inherit {
+        // SAFETY: clears close-on-exec in the child's own descriptor table.
+        check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }).map_err(at(Step::Inherit))?;
+    }
+    close_all_but(task.keep).map_err(at(Step::Inherit))?;
+    if let Some(directory) = &program.directory {
+        // SAFETY: the path is a NUL-terminated string.
+        check(unsafe { libc::chdir(directory.as_ptr()) }).map_err(at(Step::Directory))?;
+    }
+    if let Some(credentials) = &program.credentials {
+        take_credentials(credentials)?;
+    }
+    // SAFETY: file, argv and envp are NUL-terminated and end with NULL; all were made before the clone.
+    unsafe { libc::execve(program.file.as_ptr(), task.argv, task.envp) };
+    Err((Step::Exec, Errno::last()))
+}
+
+/// The order matters: without the user's rights the groups could no longer be changed.
+fn take_credentials(credentials: &Credentials) -> Result<(), (Step, Errno)> {
+    let Credentials {
+        user,
+        group,
+        groups,
+    } = credentials;
+    let at = |step: Step| move |errno: Errno| (step, errno);
+    // SAFETY: pointer and count describe the list.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
+        .map_err(at(Step::Groups))?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) })
+        .map_err(at(Step::Group))?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) })
+        .map_err(at(Step::User))?;
+    let mut ids = [0 as libc::uid_t; 3];
+    let [real, effective, saved] = &mut ids;
+    // SAFETY: three pointers to integers of our own.
+    check(unsafe { libc::getresuid(real, effective, saved) }).map_err(at(Step::Verify))?;
+    if ids != [*user; 3] {
+        return Err((Step::Verify, Errno::EPERM));
+    }
+    // SAFETY: integers only. It must fail, or the program could become root again.
+    if *user != 0 && unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) } == 0 {
+        return Err((Step::Verify, Errno::EPERM));
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
+        .map_err(at(Step::NoNewPrivileges))?;
+    Ok(())
+}
+
+/// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9).
+fn close_all_but(keep: &[RawFd]) -> Sys<()> {
+    let mut from: libc::c_uint = 3;
+    for fd in keep
+        .iter()
+        .map(|fd| *fd as libc::c_uint)
+        .filter(|fd| *fd >= 3)
+    {
+        if fd > from {
+            // SAFETY: the child's own descriptor table (no CLONE_FILES); nothing of ours is used after it but `keep`.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) })?;
+        }
+        from = fd + 1;
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0) }).map(|_| ())
+}
+
+/// The file a command without a slash names, looked for in PATH as execvp(3) does.
+pub(crate) fn find_in_path(file: &CStr) -> CString {
+    use std::os::unix::ffi::OsStrExt;
+    if file.to_bytes().contains(&b'/') {
+        return file.to_owned();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(std::ffi::OsStr::from_bytes(file.to_bytes())))
+        .find(|candidate| {
+            nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
+                && candidate.is_file()
+        })
+        .and_then(|found| CString::new(found.as_os_str().as_bytes()).ok())
+        .unwrap_or_else(|| file.to_owned())
+}
+
+/// True when the process runs with rights its caller did not have (a set-user-ID program): its environment is not
+/// to be believed.
+pub(crate) fn is_secure_execution() -> bool {
+    // SAFETY: only reads the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Runs the exit handlers and ends the process, as a return from main does.
+pub(crate) fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// Ends a child that could not become a worker, without running anything of the parent's.
+pub(crate) fn leave_at_once(code: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(code) }
+}
+
+/// A number nobody can guess, from the keys the standard library draws from the kernel.
+pub(crate) fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// Takes a variable out of the environment.
+pub(crate) fn remove_variable(name: &str) {
+    // SAFETY: documented for the callers: the first call into the library comes before other threads use the
+    // environment, as with every function that changes it (setenv(3)).
+    unsafe { std::env::remove_var(name) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn program(file: &str, arguments: &[&str]) -> Program {
+        Program {
+            file: CString::new(file).unwrap(),
+            arguments: arguments
+                .iter()
+                .map(|argument| CString::new(*argument).unwrap())
+                .collect(),
+            environment: Vec::new(),
+            directory: None,
+            credentials: None,
+            inherit: Vec::new(),
+        }
+    }
+
+    fn wait(pid: Pid) -> ExitStatus {
+        let fd = pidfd(pid).unwrap();
+        super::super::poll::wait_readable(fd.as_fd(), None).unwrap();
+        reap(fd.as_fd()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_program_runs_and_its_status_is_known() {
+        let pid = spawn(&program("/bin/sh", &["sh", "-c", "exit 5"]))
+            .ok()
+            .unwrap();
+        assert_eq!(wait(pid), ExitStatus::Code(5));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_an_error_and_leaves_no_child() {
+        let error = spawn(&program("/nonexistent/program", &["program"]))
+            .err()
+            .unwrap();
+        assert_eq!(error.errno, Errno::ENOENT);
+        assert_eq!(error.step, "starting the program");
+        let mut nowhere = program("/bin/sh", &["sh"]);
+        nowhere.directory = Some(c"/nonexistent".to_owned());
+        let error = spawn(&nowhere).err().unwrap();
+        assert_eq!(
+            (error.errno, error.step),
+            (Errno::ENOENT, "changing to the program's directory")
+        );
+    }
+
+    #[test]
+    fn a_program_inherits_only_what_it_should() {
+        let (_leak, _other) = socket::packet_pair().unwrap();
+        // Without close-on-exec, as a careless host would have it.
+        // SAFETY: fcntl with integers only.
+        unsafe { libc::fcntl(_leak.as_raw_fd(), libc::F_SETFD, 0) };
+        let (kept, _peer) = socket::packet_pair().unwrap();
+        let script = format!(
+            "for f in /proc/$$/fd/*; do n=${{f##*/}}; case $n in 0|1|2|{}) ;; *) [ -e $f ] && exit 1 ;; esac; done; exit 0",
+            kept.as_raw_fd()
+        );
+        // sh opens the script's own descriptors only for files, so /proc shows what was inherited.
+        let mut lister = program("/bin/sh", &["sh", "-c", &script]);
+        lister.inherit = vec![kept.as_raw_fd()];
+        let pid = spawn(&lister).ok().unwrap();
+        assert_eq!(wait(pid), ExitStatus::Code(0));
+    }
+}

@@ -1,0 +1,227 @@
+#![allow(unsafe_code)]
+// accept4(2), bind(2) with any family and the queue ioctls have no safe wrapper that keeps all we need.
+//! Sockets: making them, accepting from them, asking how full they are.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt,
+};
+
+use super::sockaddr::SockAddr;
+use super::{Sys, check};
+
+/// A pair of connected packet sockets: packets are never merged or split, and an end that closes is seen by the other.
+pub(crate) fn packet_pair() -> Sys<(OwnedFd, OwnedFd)> {
+    nix::sys::socket::socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+}
+
+/// A pipe: read end, write end.
+pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: the array has room for both descriptors.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: pipe2 has just made this descriptor for us.
+    let reader = unsafe { OwnedFd::from_raw_fd(ends[0]) };
+    // SAFETY: as above.
+    Ok((reader, unsafe { OwnedFd::from_raw_fd(ends[1]) }))
+}
+
+/// A stream or datagram socket of a family, close-on-exec and, for listening, never blocking in accept.
+pub(crate) fn open(family: i32, datagram: bool) -> Sys<OwnedFd> {
+    let kind = if datagram {
+        libc::SOCK_DGRAM
+    } else {
+        libc::SOCK_STREAM | libc::SOCK_NONBLOCK
+    };
+    // SAFETY: socket(2) takes only integers.
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn bind(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
+    // SAFETY: pointer and length describe one initialised address.
+    check(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr(), address.length()) }).map(|_| ())
+}
+
+pub(crate) fn listen(socket: BorrowedFd, backlog: i32) -> Sys<()> {
+    nix::sys::socket::listen(
+        &socket,
+        Backlog::new(backlog)
+            .or(Backlog::new(libc::SOMAXCONN))
+            .unwrap_or(Backlog::MAXCONN),
+    )
+}
+
+/// Connects without waiting; only used to see whether somebody listens on a unix socket.
+pub(crate) fn connect(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
+    // SAFETY: pointer and length describe one initialised address.
+    super::retry(|| {
+        check(unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr(), address.length()) })
+    })
+    .map(|_| ())
+}
+
+/// accept4(2). `flags` may hold SOCK_NONBLOCK and SOCK_CLOEXEC.
+pub(crate) fn accept(listener: BorrowedFd, flags: i32) -> Sys<(OwnedFd, SockAddr)> {
+    let (fd, peer) = SockAddr::fill(|address, length| {
+        // SAFETY: `fill` passes a buffer and its length.
+        unsafe { libc::accept4(listener.as_raw_fd(), address, length, flags) }
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
+}
+
+/// Bytes, as the kernel counts them, of packets sent on this socket that the other end has not received.
+pub(crate) fn unread_by_peer(socket: BorrowedFd) -> Sys<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) })?;
+    Ok(bytes.max(0) as usize)
+}
+
+/// Bytes of the next packet that waits here, 0 when there is none (or an empty one).
+#[cfg(test)]
+pub(crate) fn waiting_here(socket: BorrowedFd) -> Sys<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
+    Ok(bytes.max(0) as usize)
+}
+
+/// Asks for a send buffer; the kernel doubles the number and has a lower limit (socket(7)).
+pub(crate) fn set_send_buffer(socket: BorrowedFd, bytes: usize) -> Sys<()> {
+    setsockopt(&socket, sockopt::SndBuf, &bytes)
+}
+
+pub(crate) fn set_reuse_address(socket: BorrowedFd) -> Sys<()> {
+    setsockopt(&socket, sockopt::ReuseAddr, &true)
+}
+
+pub(crate) fn set_reuse_port(socket: BorrowedFd) -> Sys<()> {
+    setsockopt(&socket, sockopt::ReusePort, &true)
+}
+
+pub(crate) fn set_ipv6_only(socket: BorrowedFd, only: bool) -> Sys<()> {
+    setsockopt(&socket, sockopt::Ipv6V6Only, &only)
+}
+
+/// Wakes everybody who waits for packets on this socket; they read end of file once it is empty.
+pub(crate) fn finish_receiving(socket: BorrowedFd) {
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
+}
+
+/// What a descriptor from outside turns out to be.
+pub(crate) struct Nature {
+    pub(crate) family: i32,
+    pub(crate) kind: i32,
+    pub(crate) listening: bool,
+}
+
+/// Asks what a socket is; ENOTSOCK and EBADF for what is none.
+pub(crate) fn nature(socket: BorrowedFd) -> Sys<Nature> {
+    Ok(Nature {
+        family: option(socket, libc::SO_DOMAIN)?,
+        kind: option(socket, libc::SO_TYPE)?,
+        listening: option(socket, libc::SO_ACCEPTCONN)? != 0,
+    })
+}
+
+fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
+    let mut value: libc::c_int = 0;
+    let mut length = std::mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the option is an int, and the length says so.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &mut length,
+        )
+    };
+    check(outcome)?;
+    Ok(value)
+}
+
+/// Duplicates a descriptor, close-on-exec.
+pub(crate) fn duplicate(fd: BorrowedFd) -> Sys<OwnedFd> {
+    // SAFETY: fcntl with integers only.
+    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// A copy of a descriptor that is known only by number. EBADF when it is not open.
+pub(crate) fn duplicate_number(number: i32) -> Sys<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the number is only used for the fcntl inside, which checks it.
+    duplicate(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// EMFILE when the descriptor table is full. recvmsg(2) succeeds then and loses the descriptors it brings, so this is
+/// asked before each receive of one. It costs two cheap system calls; there is no way to ask with fewer.
+pub(crate) fn free_descriptor(any: BorrowedFd) -> Sys<()> {
+    duplicate(any).map(drop)
+}
+
+pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    if flags & libc::O_NONBLOCK == 0 {
+        // SAFETY: fcntl with integers only.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    }
+    Ok(())
+}
+
+/// The same for a connection that is known to have no flags yet.
+pub(crate) fn make_nonblocking(fd: BorrowedFd) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(|_| ())
+}
+
+pub(crate) fn set_close_on_exec(fd: BorrowedFd) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| ())
+}
+
+/// Takes over a descriptor that is known only by number.
+///
+/// The caller vouches that nobody else will close it: it is our channel, named by the environment and verified.
+pub(crate) fn adopt_number(number: i32) -> OwnedFd {
+    // SAFETY: the caller has verified that the number is our channel, which the primary made for this process.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Looks at a descriptor that is known only by number, for the length of a call.
+pub(crate) fn with_number<T>(number: i32, look: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
+    // SAFETY: the number is only looked at; each call made with it checks it in the kernel.
+    (number >= 0).then(|| look(unsafe { BorrowedFd::borrow_raw(number) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn unread_packets_are_counted_until_they_are_received() {
+        let (ours, theirs) = packet_pair().unwrap();
+        assert_eq!(unread_by_peer(ours.as_fd()).unwrap(), 0);
+        super::super::cmsg::send(ours.as_fd(), [b"one", b""], &[]).unwrap();
+        assert!(unread_by_peer(ours.as_fd()).unwrap() > 0);
+        assert_eq!(waiting_here(theirs.as_fd()).unwrap(), 3);
+        super::super::cmsg::receive(theirs.as_fd(), &mut [0; 8], 0, 0).unwrap();
+        assert_eq!(unread_by_peer(ours.as_fd()).unwrap(), 0);
+    }
+}

@@ -1,0 +1,93 @@
+#![allow(unsafe_code)] // pthread_create(3): a std thread would allocate, and with it take an arena in every worker.
+//! A worker's small thread that waits for the primary's death.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::Sys;
+
+/// What the thread needs; given over to it and never freed, since it lives as long as the process.
+struct Watch {
+    primary: RawFd,
+    on_death: fn(),
+    grace_ms: libc::c_int,
+}
+
+// The thread calls poll(2) and a few more functions; the rest of the smallest stack is room for a sanitizer's frames.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Starts a thread that, once `primary` (a pidfd) says that the primary has exited, calls `on_death`, waits
+/// `grace_ms` and ends this process with SIGKILL. It blocks every signal, so the program's handlers never run on it.
+///
+/// A thread is needed because nothing else both lets a worker finish what it holds and ends one that never calls us:
+/// PR_SET_PDEATHSIG kills at once, and also when only the thread that started the worker ends (prctl(2)).
+pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> {
+    let watch = Box::new(Watch {
+        primary: primary.as_raw_fd(),
+        on_death,
+        grace_ms,
+    });
+    // SAFETY: sigset_t is plain data.
+    let mut every: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: fills a set of our own.
+    unsafe { libc::sigfillset(&mut every) };
+    // SAFETY: pthread_attr_t is plain data until pthread_attr_init.
+    let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
+    // SAFETY: initialises attributes of our own.
+    unsafe { libc::pthread_attr_init(&mut attributes) };
+    // SAFETY: initialised above.
+    unsafe { libc::pthread_attr_setstacksize(&mut attributes, STACK_BYTES) };
+    // SAFETY: initialised above.
+    unsafe { libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED) };
+    // SAFETY: both sets are ours; a new thread inherits the blocked signals.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut before) };
+    let argument = Box::into_raw(watch);
+    let mut thread: libc::pthread_t = 0;
+    // SAFETY: `argument` is a Watch that the thread may use for ever.
+    let outcome = unsafe { libc::pthread_create(&mut thread, &attributes, run, argument.cast()) };
+    // SAFETY: puts back the mask found above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    // SAFETY: initialised above and not used any more.
+    unsafe { libc::pthread_attr_destroy(&mut attributes) };
+    if outcome == 0 {
+        // The thread waits on it until the process ends.
+        std::mem::forget(primary);
+        Ok(())
+    } else {
+        // SAFETY: no thread was made, so the box is still ours.
+        drop(unsafe { Box::from_raw(argument) });
+        Err(Errno::from_raw(outcome))
+    }
+}
+
+extern "C" fn run(argument: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: `start` passed a Watch that is never freed.
+    let watch = unsafe { &*argument.cast::<Watch>() };
+    let mut waited = libc::pollfd {
+        fd: watch.primary,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    loop {
+        // SAFETY: one pollfd of our own.
+        let ready = unsafe { libc::poll(&mut waited, 1, -1) };
+        if ready > 0 {
+            break;
+        }
+    }
+    // A program that calls closefrom(3) closes the descriptor under us, and its number may mean something else by now.
+    // SAFETY: signal 0 only checks; the other arguments are integers.
+    let outcome = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, watch.primary, 0, 0, 0) };
+    if outcome == -1 && matches!(Errno::last(), Errno::EBADF | Errno::EINVAL) {
+        return std::ptr::null_mut();
+    }
+    (watch.on_death)();
+    // SAFETY: no descriptors, only the timeout is used.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, watch.grace_ms) };
+    // SAFETY: ends the own process; SIGKILL because a handler or a loop must not keep an orphan alive.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    std::ptr::null_mut()
+}

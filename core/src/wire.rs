@@ -1,0 +1,542 @@
+//! The frames of docs/protocol.md: encoding and decoding, pure, without I/O.
+//!
+//! A decoder never believes a length, allocates nothing from one, and rejects what the table does not allow.
+
+use crate::sys::sockaddr::{SOCKADDR_MAX, SockAddr};
+
+/// The protocol's version.
+pub(crate) const VERSION: u32 = 1;
+/// The most bytes of one message of the program's.
+pub const MESSAGE_MAX: usize = 65536;
+/// The longest frame.
+pub(crate) const FRAME_MAX: usize = HEADER + MESSAGE_MAX;
+/// The longest frame of a mailbox.
+pub(crate) const PARCEL_MAX: usize = HEADER + SOCKADDR_MAX;
+
+const HEADER: usize = 8;
+const MAGIC: [u8; 8] = *b"libclust";
+const ADDRESS_MAX: usize = 4096;
+const SENTENCE_MAX: usize = 512;
+
+mod kind {
+    pub(super) const HELLO: u16 = 1;
+    pub(super) const ONLINE: u16 = 2;
+    pub(super) const LISTEN: u16 = 3;
+    pub(super) const CLOSE: u16 = 4;
+    pub(super) const MESSAGE: u16 = 5;
+    pub(super) const LOAD: u16 = 6;
+    pub(super) const DISCONNECT: u16 = 7;
+    pub(super) const GRANT: u16 = 8;
+    pub(super) const CONNECTION: u16 = 9;
+    pub(super) const NOP: u16 = 10;
+    pub(super) const STOP: u16 = 11;
+}
+
+/// Why a frame is not acceptable, as a sentence's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+/// The primary's first words to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) version: u32,
+    pub(crate) worker_id: u32,
+    pub(crate) slot: u32,
+    pub(crate) primary_pid: u32,
+    pub(crate) nonce: u64,
+}
+
+/// What a worker sends on its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromWorker<'a> {
+    Online {
+        version: u32,
+        nonce: u64,
+        pid: u32,
+    },
+    Listen {
+        number: u32,
+        flags: u32,
+        backlog: i32,
+        index: u32,
+        address: &'a str,
+    },
+    Close {
+        listener: u32,
+    },
+    Message(&'a [u8]),
+    Load(u32),
+    Disconnect,
+}
+
+/// What the primary sends on a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromPrimary<'a> {
+    Hello(Hello),
+    Message(&'a [u8]),
+    Disconnect,
+}
+
+/// The primary's answer to a listen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer<'a> {
+    Grant {
+        number: u32,
+        listener: u32,
+        mechanism: u32,
+        datagram: bool,
+        name: SockAddr,
+    },
+    Refusal {
+        number: u32,
+        code: i32,
+        sentence: &'a str,
+    },
+}
+
+/// What arrives in a mailbox, beside the connection itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parcel {
+    Connection(SockAddr),
+    Nop,
+    Stop,
+}
+
+/// The header of a connection's parcel; the peer's address follows.
+pub(crate) const CONNECTION_HEADER: [u8; HEADER] = header(kind::CONNECTION, 0);
+/// The parcel that is taken and ignored.
+pub(crate) const NOP: [u8; HEADER] = header(kind::NOP, 0);
+/// The last parcel of a mailbox.
+pub(crate) const STOP: [u8; HEADER] = header(kind::STOP, 0);
+/// The request to leave, in either direction.
+pub(crate) const DISCONNECT: [u8; HEADER] = header(kind::DISCONNECT, 0);
+/// The header of a message; the program's bytes follow.
+pub(crate) const MESSAGE_HEADER: [u8; HEADER] = header(kind::MESSAGE, 0);
+
+const fn header(kind: u16, number: u32) -> [u8; HEADER] {
+    let k = kind.to_ne_bytes();
+    let n = number.to_ne_bytes();
+    [k[0], k[1], 0, 0, n[0], n[1], n[2], n[3]]
+}
+
+fn frame(kind: u16, number: u32, parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = header(kind, number).to_vec();
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+impl Hello {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        frame(
+            kind::HELLO,
+            0,
+            &[
+                &MAGIC,
+                &self.version.to_ne_bytes(),
+                &self.worker_id.to_ne_bytes(),
+                &self.slot.to_ne_bytes(),
+                &self.primary_pid.to_ne_bytes(),
+                &self.nonce.to_ne_bytes(),
+            ],
+        )
+    }
+}
+
+impl FromWorker<'_> {
+    /// Every frame but a message, whose bytes are not copied (see `MESSAGE_HEADER`).
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match *self {
+            FromWorker::Online {
+                version,
+                nonce,
+                pid,
+            } => frame(
+                kind::ONLINE,
+                0,
+                &[
+                    &version.to_ne_bytes(),
+                    &pid.to_ne_bytes(),
+                    &nonce.to_ne_bytes(),
+                ],
+            ),
+            FromWorker::Listen {
+                number,
+                flags,
+                backlog,
+                index,
+                address,
+            } => frame(
+                kind::LISTEN,
+                number,
+                &[
+                    &flags.to_ne_bytes(),
+                    &backlog.to_ne_bytes(),
+                    &index.to_ne_bytes(),
+                    address.as_bytes(),
+                ],
+            ),
+            FromWorker::Close { listener } => frame(kind::CLOSE, 0, &[&listener.to_ne_bytes()]),
+            FromWorker::Message(bytes) => frame(kind::MESSAGE, 0, &[bytes]),
+            FromWorker::Load(load) => frame(kind::LOAD, 0, &[&load.to_ne_bytes()]),
+            FromWorker::Disconnect => DISCONNECT.to_vec(),
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<FromWorker<'_>, Malformed> {
+        let (kind, number, mut body) = open(bytes)?;
+        let frame = match kind {
+            kind::ONLINE => FromWorker::Online {
+                version: body.u32()?,
+                pid: body.u32()?,
+                nonce: body.u64()?,
+            },
+            kind::LISTEN => FromWorker::Listen {
+                number,
+                flags: body.u32()?,
+                backlog: body.u32()? as i32,
+                index: body.u32()?,
+                address: body.text(1, ADDRESS_MAX)?,
+            },
+            kind::CLOSE => FromWorker::Close {
+                listener: body.u32()?,
+            },
+            kind::MESSAGE => FromWorker::Message(body.rest(MESSAGE_MAX)?),
+            kind::LOAD => FromWorker::Load(body.u32()?),
+            kind::DISCONNECT => FromWorker::Disconnect,
+            _ => return Err(Malformed("a frame of a type that no worker sends")),
+        };
+        body.end()?;
+        Ok(frame)
+    }
+}
+
+impl FromPrimary<'_> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<FromPrimary<'_>, Malformed> {
+        let (kind, _, mut body) = open(bytes)?;
+        let frame = match kind {
+            kind::HELLO => {
+                if body.take(MAGIC.len())? != MAGIC {
+                    return Err(Malformed("a hello without the magic"));
+                }
+                FromPrimary::Hello(Hello {
+                    version: body.u32()?,
+                    worker_id: body.u32()?,
+                    slot: body.u32()?,
+                    primary_pid: body.u32()?,
+                    nonce: body.u64()?,
+                })
+            }
+            kind::MESSAGE => FromPrimary::Message(body.rest(MESSAGE_MAX)?),
+            kind::DISCONNECT => FromPrimary::Disconnect,
+            _ => {
+                return Err(Malformed(
+                    "a frame of a type that no primary sends on a channel",
+                ));
+            }
+        };
+        body.end()?;
+        Ok(frame)
+    }
+}
+
+impl Answer<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Answer::Grant {
+                number,
+                listener,
+                mechanism,
+                datagram,
+                name,
+            } => frame(
+                kind::GRANT,
+                *number,
+                &[
+                    &0_i32.to_ne_bytes(),
+                    &listener.to_ne_bytes(),
+                    &mechanism.to_ne_bytes(),
+                    &(1 + u32::from(*datagram)).to_ne_bytes(),
+                    name.as_bytes(),
+                ],
+            ),
+            Answer::Refusal {
+                number,
+                code,
+                sentence,
+            } => {
+                let end = sentence.floor_char_boundary_at(SENTENCE_MAX);
+                frame(
+                    kind::GRANT,
+                    *number,
+                    &[&code.to_ne_bytes(), &sentence.as_bytes()[..end]],
+                )
+            }
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Answer<'_>, Malformed> {
+        let (kind, number, mut body) = open(bytes)?;
+        if kind != kind::GRANT {
+            return Err(Malformed("a frame of a type that is no answer to a listen"));
+        }
+        let code = body.u32()? as i32;
+        if code < 0 {
+            return Ok(Answer::Refusal {
+                number,
+                code,
+                sentence: body.text(0, SENTENCE_MAX)?,
+            });
+        }
+        let listener = body.u32()?;
+        let mechanism = body.u32()?;
+        let datagram = match body.u32()? {
+            1 => false,
+            2 => true,
+            _ => return Err(Malformed("a grant of an unknown kind of socket")),
+        };
+        Ok(Answer::Grant {
+            number,
+            listener,
+            mechanism,
+            datagram,
+            name: SockAddr::from_bytes(body.rest(SOCKADDR_MAX)?),
+        })
+    }
+}
+
+impl Parcel {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Parcel, Malformed> {
+        let (kind, _, mut body) = open(bytes)?;
+        match kind {
+            kind::CONNECTION => Ok(Parcel::Connection(SockAddr::from_bytes(
+                body.rest(SOCKADDR_MAX)?,
+            ))),
+            kind::NOP => body.end().map(|()| Parcel::Nop),
+            kind::STOP => body.end().map(|()| Parcel::Stop),
+            _ => Err(Malformed("a frame of a type that no mailbox holds")),
+        }
+    }
+}
+
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, limit: usize) -> usize;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, limit: usize) -> usize {
+        (0..=limit.min(self.len()))
+            .rev()
+            .find(|index| self.is_char_boundary(*index))
+            .unwrap_or(0)
+    }
+}
+
+fn open(bytes: &[u8]) -> Result<(u16, u32, Body<'_>), Malformed> {
+    let mut body = Body(bytes);
+    let first = body.u32()?.to_ne_bytes();
+    if first[2..] != [0, 0] {
+        return Err(Malformed("a frame whose reserved bytes are not zero"));
+    }
+    Ok((u16::from_ne_bytes([first[0], first[1]]), body.u32()?, body))
+}
+
+/// What is left of a frame's body.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(Malformed("a frame that is too short"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        let bytes = self
+            .take(4)?
+            .try_into()
+            .map_err(|_| Malformed("a frame that is too short"))?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        let bytes = self
+            .take(8)?
+            .try_into()
+            .map_err(|_| Malformed("a frame that is too short"))?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    fn rest(&mut self, most: usize) -> Result<&'a [u8], Malformed> {
+        if self.0.len() > most {
+            return Err(Malformed("a frame that is too long"));
+        }
+        self.take(self.0.len())
+    }
+
+    fn text(&mut self, least: usize, most: usize) -> Result<&'a str, Malformed> {
+        let bytes = self.rest(most)?;
+        if bytes.len() < least || bytes.contains(&0) {
+            return Err(Malformed("a frame whose text is empty or holds a NUL"));
+        }
+        std::str::from_utf8(bytes).map_err(|_| Malformed("a frame whose text is not UTF-8"))
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("a frame that is too long"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_frame_of_a_worker_survives_the_way() {
+        let frames = [
+            FromWorker::Online {
+                version: 1,
+                nonce: u64::MAX,
+                pid: 7,
+            },
+            FromWorker::Listen {
+                number: 9,
+                flags: 36,
+                backlog: -1,
+                index: 2,
+                address: "127.0.0.1:0",
+            },
+            FromWorker::Close { listener: 3 },
+            FromWorker::Message(b""),
+            FromWorker::Message(b"hello"),
+            FromWorker::Load(5),
+            FromWorker::Disconnect,
+        ];
+        for frame in frames {
+            assert_eq!(FromWorker::decode(&frame.encode()), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn every_frame_of_the_primary_survives_the_way() {
+        let hello = Hello {
+            version: 1,
+            worker_id: 4,
+            slot: 3,
+            primary_pid: 2,
+            nonce: 1,
+        };
+        assert_eq!(
+            FromPrimary::decode(&hello.encode()),
+            Ok(FromPrimary::Hello(hello))
+        );
+        assert_eq!(
+            FromPrimary::decode(&DISCONNECT),
+            Ok(FromPrimary::Disconnect)
+        );
+        let name = SockAddr::from("127.0.0.1:80".parse::<std::net::SocketAddr>().unwrap());
+        let bytes = Answer::Grant {
+            number: 1,
+            listener: 2,
+            mechanism: 3,
+            datagram: true,
+            name,
+        }
+        .encode();
+        match Answer::decode(&bytes).unwrap() {
+            Answer::Grant {
+                number: 1,
+                listener: 2,
+                mechanism: 3,
+                datagram: true,
+                name: got,
+            } => {
+                assert_eq!(got.to_inet(), name.to_inet());
+            }
+            other => panic!("{other:?}"),
+        }
+        match Answer::decode(
+            &Answer::Refusal {
+                number: 1,
+                code: -98,
+                sentence: "in use",
+            }
+            .encode(),
+        )
+        .unwrap()
+        {
+            Answer::Refusal {
+                number: 1,
+                code: -98,
+                sentence: "in use",
+            } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_long_sentence_is_cut_between_characters() {
+        let sentence = "\u{e9}".repeat(SENTENCE_MAX);
+        let bytes = Answer::Refusal {
+            number: 1,
+            code: -1,
+            sentence: &sentence,
+        }
+        .encode();
+        assert!(matches!(Answer::decode(&bytes), Ok(Answer::Refusal { .. })));
+    }
+
+    #[test]
+    fn what_the_table_forbids_is_malformed() {
+        assert!(FromWorker::decode(&[]).is_err());
+        assert!(FromWorker::decode(&STOP).is_err());
+        assert!(
+            FromWorker::decode(&[7, 0, 1, 0, 0, 0, 0, 0]).is_err(),
+            "reserved bytes"
+        );
+        assert!(
+            FromWorker::decode(&frame(kind::DISCONNECT, 0, &[b"x"])).is_err(),
+            "too long"
+        );
+        assert!(
+            FromWorker::decode(&frame(kind::LISTEN, 0, &[&[0; 12]])).is_err(),
+            "no address"
+        );
+        assert!(FromWorker::decode(&frame(kind::MESSAGE, 0, &[&[0; MESSAGE_MAX + 1]])).is_err());
+        assert!(
+            FromPrimary::decode(&frame(kind::HELLO, 0, &[&[0; 32]])).is_err(),
+            "magic"
+        );
+        assert!(Parcel::decode(&frame(kind::CONNECTION, 0, &[&[0; SOCKADDR_MAX + 1]])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_decoder_fail_otherwise_than_by_saying_so(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = FromWorker::decode(&bytes);
+            let _ = FromPrimary::decode(&bytes);
+            let _ = Answer::decode(&bytes);
+            let _ = Parcel::decode(&bytes);
+        }
+
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..12) {
+            bytes[..2].copy_from_slice(&kind.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&[0, 0]);
+            if let Ok(frame) = FromWorker::decode(&bytes) {
+                let again = frame.encode();
+                // Only LISTEN's number means something; elsewhere it is ignored.
+                prop_assert_eq!(&again[8..], &bytes[8..]);
+            }
+        }
+    }
+}

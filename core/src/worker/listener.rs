@@ -1,0 +1,359 @@
+//! A worker's side of a shared address, and taking connections from it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::primary_gone;
+use crate::bind::{Bound, ListenFlags};
+use crate::error::{Context, Error, Result};
+use crate::handle::MechanismKind;
+use crate::sys::poll::{Interest, Poll, wait_readable};
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::unix_path::SocketFile;
+use crate::sys::{cmsg, socket};
+use crate::wire::{self, Parcel};
+
+/// What a grant brought.
+pub(super) struct Granted {
+    pub(super) listener: u32,
+    pub(super) mechanism: u32,
+    pub(super) datagram: bool,
+    pub(super) name: SockAddr,
+    pub(super) fds: (Option<OwnedFd>, Option<OwnedFd>),
+}
+
+enum Source {
+    /// A listening socket of this process's own.
+    Own {
+        socket: OwnedFd,
+        file: Option<SocketFile>,
+    },
+    /// The mailbox alone.
+    Mailbox(OwnedFd),
+    /// A socket to accept from, and the mailbox; polled through one descriptor.
+    Both {
+        both: Poll,
+        socket: OwnedFd,
+        mailbox: OwnedFd,
+    },
+    /// A datagram socket; the mailbox only says when to stop.
+    Datagram {
+        socket: OwnedFd,
+        mailbox: Option<OwnedFd>,
+    },
+}
+
+const MAILBOX: u64 = 0;
+const SOCKET: u64 = 1;
+
+/// A share in the primary's handle.
+struct Share {
+    listener: u32,
+    address: String,
+    index: u32,
+}
+
+/// Something to accept connections from.
+pub struct Listener {
+    source: Source,
+    share: Option<Share>,
+    name: SockAddr,
+    waits: bool,
+    /// The stop has been taken out of the mailbox.
+    stopped: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// What an accept may set on the connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AcceptFlags {
+    /// O_NONBLOCK.
+    pub nonblocking: bool,
+    /// FD_CLOEXEC.
+    pub close_on_exec: bool,
+}
+
+impl Listener {
+    pub(super) fn alone(bound: Bound, flags: ListenFlags) -> Self {
+        let source = match bound.datagram {
+            true => Source::Datagram {
+                socket: bound.socket,
+                mailbox: None,
+            },
+            false => Source::Own {
+                socket: bound.socket,
+                file: bound.file,
+            },
+        };
+        Self::new(source, None, bound.name, flags)
+    }
+
+    pub(super) fn granted(
+        granted: Granted,
+        address: &str,
+        index: u32,
+        flags: ListenFlags,
+    ) -> Result<Self> {
+        let incomplete = || {
+            Error::new(
+                -libc::EPROTO,
+                "the primary's grant came without its descriptors",
+            )
+        };
+        let mailbox = granted.fds.0.ok_or_else(incomplete)?;
+        primary_gone::wake_at_death(mailbox.as_fd());
+        let source = if granted.datagram {
+            Source::Datagram {
+                socket: granted.fds.1.ok_or_else(incomplete)?,
+                mailbox: Some(mailbox),
+            }
+        } else if granted.mechanism == MechanismKind::Passed as u32 {
+            Source::Mailbox(mailbox)
+        } else {
+            let socket = granted.fds.1.ok_or_else(incomplete)?;
+            let both = Poll::new().context("epoll_create1")?;
+            both.add(&mailbox, MAILBOX, Interest::Readable)
+                .context("epoll_ctl")?;
+            both.add_exclusive(&socket, SOCKET).context("epoll_ctl")?;
+            Source::Both {
+                both,
+                socket,
+                mailbox,
+            }
+        };
+        let share = Share {
+            listener: granted.listener,
+            address: address.to_owned(),
+            index,
+        };
+        Ok(Self::new(source, Some(share), granted.name, flags))
+    }
+
+    fn new(source: Source, share: Option<Share>, name: SockAddr, flags: ListenFlags) -> Self {
+        Self {
+            source,
+            share,
+            name,
+            waits: !flags.contains(ListenFlags::NONBLOCK),
+            stopped: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The address it listens on.
+    pub fn name(&self) -> SockAddr {
+        self.name
+    }
+
+    /// Takes one connection. See `cl_accept4` for what the errors mean.
+    pub fn accept(&self, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+        match &self.source {
+            Source::Mailbox(mailbox) => self.accept_passed(mailbox.as_fd(), flags),
+            Source::Both {
+                both,
+                socket,
+                mailbox,
+            } => self.accept_both(both, socket.as_fd(), mailbox.as_fd(), flags),
+            Source::Own { socket, .. } => self.accept_own(socket.as_fd(), flags),
+            Source::Datagram { .. } => Err(Error::new(
+                -libc::EOPNOTSUPP,
+                "a datagram socket has no connections to accept; receive from it",
+            )),
+        }
+    }
+
+    fn accept_passed(
+        &self,
+        mailbox: BorrowedFd,
+        flags: AcceptFlags,
+    ) -> Result<(OwnedFd, SockAddr)> {
+        loop {
+            match self.take(mailbox, flags)? {
+                Some(taken) => return Ok(taken),
+                None => self.wait(mailbox)?,
+            }
+        }
+    }
+
+    fn accept_both(
+        &self,
+        both: &Poll,
+        socket: BorrowedFd,
+        mailbox: BorrowedFd,
+        flags: AcceptFlags,
+    ) -> Result<(OwnedFd, SockAddr)> {
+        loop {
+            self.check_open()?;
+            let ready = both
+                .wait((!self.waits).then_some(Duration::ZERO))
+                .context("epoll_wait")?;
+            let mut none = true;
+            for token in ready.tokens() {
+                none = false;
+                let taken = match token {
+                    // First, so that a busy socket does not hide the stop.
+                    MAILBOX => self.take(mailbox, flags)?,
+                    _ if ready.tokens().any(|other| other == MAILBOX) => None,
+                    _ => accept_from(socket, flags)?,
+                };
+                if let Some(taken) = taken {
+                    return Ok(taken);
+                }
+            }
+            if none && !self.waits {
+                return Err(nothing_there());
+            }
+        }
+    }
+
+    fn accept_own(&self, socket: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+        loop {
+            match accept_from(socket, flags)? {
+                Some(taken) => return Ok(taken),
+                None => self.wait(socket)?,
+            }
+        }
+    }
+
+    /// Takes one parcel. `None`: nothing is there, or nothing for the caller.
+    fn take(&self, mailbox: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
+        loop {
+            self.check_open()?;
+            socket::free_descriptor(mailbox).context("accepting a connection")?;
+            let mut buffer = [0; wire::PARCEL_MAX];
+            let close_on_exec = if flags.close_on_exec {
+                libc::MSG_CMSG_CLOEXEC
+            } else {
+                0
+            };
+            // The kernel's dequeue is the claim (rule R3): nothing but its result lies between it and the caller.
+            let mut received = match cmsg::receive(mailbox, &mut buffer, 1, close_on_exec) {
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::ECONNRESET) => return Err(Error::primary_gone()),
+                outcome => outcome.context("receiving a connection")?,
+            };
+            if received.length == 0 {
+                // Everybody who waits sees this end of file: behind a stop that one of us took, or the primary's.
+                self.check_open()?;
+                return Err(Error::primary_gone());
+            }
+            match (
+                Parcel::decode(&buffer[..received.length]),
+                received.take_fd(0),
+            ) {
+                (Ok(Parcel::Connection(peer)), Some(connection)) => {
+                    if flags.nonblocking {
+                        socket::make_nonblocking(connection.as_fd())
+                            .context("fcntl of a connection")?;
+                    }
+                    return Ok(Some((connection, peer)));
+                }
+                (Ok(Parcel::Stop), _) => {
+                    self.stopped.store(true, Ordering::SeqCst);
+                    // Only one thread takes the stop; the others are woken by the end of file this makes.
+                    socket::finish_receiving(mailbox);
+                }
+                // A NOP, or what a later version may send.
+                _ => {}
+            }
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(-libc::EBADF, "the listener was closed"));
+        }
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(Error::shutdown());
+        }
+        Ok(())
+    }
+
+    fn wait(&self, fd: BorrowedFd) -> Result<()> {
+        if !self.waits {
+            return Err(nothing_there());
+        }
+        wait_readable(fd, None)
+            .context("poll of a listener")
+            .map(|_| ())
+    }
+
+    /// Closes a listener that is no share of anything.
+    pub(crate) fn close_alone(&self) {
+        self.finish();
+    }
+
+    /// Makes every accept on it fail. Returns what the primary has to be told: the listener, its address and index.
+    pub(super) fn finish(&self) -> Option<(u32, &str, u32)> {
+        self.closed.store(true, Ordering::SeqCst);
+        match &self.source {
+            Source::Mailbox(mailbox) | Source::Both { mailbox, .. } => {
+                socket::finish_receiving(mailbox.as_fd())
+            }
+            Source::Own {
+                file: Some(file), ..
+            } => file.remove(),
+            Source::Own { file: None, .. } | Source::Datagram { .. } => {}
+        }
+        self.share
+            .as_ref()
+            .map(|share| (share.listener, share.address.as_str(), share.index))
+    }
+}
+
+impl AsFd for Listener {
+    /// Readable when `accept` has something to say.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.source {
+            Source::Own { socket, .. } | Source::Datagram { socket, .. } => socket.as_fd(),
+            Source::Mailbox(mailbox) => mailbox.as_fd(),
+            Source::Both { both, .. } => both.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        match &self.source {
+            Source::Mailbox(mailbox)
+            | Source::Both { mailbox, .. }
+            | Source::Datagram {
+                mailbox: Some(mailbox),
+                ..
+            } => primary_gone::forget(mailbox.as_raw_fd()),
+            Source::Own { .. } | Source::Datagram { mailbox: None, .. } => {}
+        }
+    }
+}
+
+fn nothing_there() -> Error {
+    Error::new(-libc::EAGAIN, "no connection is waiting")
+}
+
+/// accept4(2) as a server wants it: connections that failed before they were accepted are nobody's.
+fn accept_from(socket: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
+    let mut bits = 0;
+    if flags.nonblocking {
+        bits |= libc::SOCK_NONBLOCK;
+    }
+    if flags.close_on_exec {
+        bits |= libc::SOCK_CLOEXEC;
+    }
+    loop {
+        match socket::accept(socket, bits) {
+            Ok(accepted) => return Ok(Some(accepted)),
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::ECONNABORTED | Errno::EPROTO) => {}
+            Err(errno) => return Err(Error::os("accept4", errno)),
+        }
+    }
+}

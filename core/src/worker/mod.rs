@@ -1,0 +1,421 @@
+//! A worker's side: who it is, its channel, and the listeners it has a share of.
+
+mod identity;
+mod listener;
+mod own;
+mod primary_gone;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+pub(crate) use identity::adopt_from_environment;
+pub use listener::{AcceptFlags, Listener};
+pub(crate) use own::listen_alone;
+
+use crate::address::Address;
+use crate::bind::{ListenFlags, resolve};
+use crate::error::{Context, EVERSION, Error, Result};
+use crate::sys::poll::{Waited, wait_readable, wait_writable};
+use crate::sys::{Sys, cmsg, process, socket, watch_thread};
+use crate::wire::{self, Answer, FromPrimary, FromWorker};
+
+/// How long a worker that does not notice its primary's death lives on. With the time the kernel needs for both, it is
+/// gone within a second.
+const ORPHAN_GRACE_MS: i32 = 700;
+
+/// How to listen, beside the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListenOptions {
+    /// Connections that the kernel keeps waiting; 0 or less: 511. The first worker to listen decides.
+    pub backlog: i32,
+    /// See [`ListenFlags`].
+    pub flags: ListenFlags,
+    /// For port 0: which of the shared ports. 0: the next in order of this worker's listens; n: the n-th.
+    pub index: u32,
+}
+
+/// This process as a worker of a cluster.
+pub struct Worker {
+    id: u32,
+    slot: u32,
+    /// The primary's version of the protocol, if it is not ours.
+    foreign_version: Option<u32>,
+    channel: OwnedFd,
+    /// Held from a listen to its answer, so that answers find their askers.
+    grants: Mutex<Grants>,
+    lifeline: OwnedFd,
+    /// Asked to leave.
+    leaving: AtomicBool,
+    incoming: Mutex<Vec<u8>>,
+    /// The indexes in use of each address.
+    open: Mutex<BTreeMap<String, BTreeSet<u32>>>,
+}
+
+struct Grants {
+    socket: OwnedFd,
+    last_number: u32,
+}
+
+/// A poisoned lock only means that another thread panicked; what the lock guards is valid at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// Takes the hello out of a channel and answers it.
+    pub fn adopt(channel: OwnedFd) -> Result<Self> {
+        let mut buffer = [0; 256];
+        let mut received = cmsg::receive(channel.as_fd(), &mut buffer, 3, libc::MSG_CMSG_CLOEXEC)
+            .context("receiving the hello")?;
+        let hello = match FromPrimary::decode(&buffer[..received.length]) {
+            Ok(FromPrimary::Hello(hello)) => hello,
+            _ => {
+                return Err(Error::new(
+                    -libc::EPROTO,
+                    "the channel does not begin with a hello",
+                ));
+            }
+        };
+        let fds = (
+            received.take_fd(0),
+            received.take_fd(1),
+            received.take_fd(2),
+        );
+        let (Some(grants), Some(lifeline), Some(primary)) = fds else {
+            return Err(Error::new(
+                -libc::EMFILE,
+                "the hello came without its descriptors; the process has too many open",
+            ));
+        };
+        socket::set_close_on_exec(channel.as_fd()).context("fcntl of the channel")?;
+        let worker = Self {
+            id: hello.worker_id,
+            slot: hello.slot,
+            foreign_version: (hello.version != wire::VERSION).then_some(hello.version),
+            channel,
+            grants: Mutex::new(Grants {
+                socket: grants,
+                last_number: 0,
+            }),
+            lifeline,
+            leaving: AtomicBool::new(false),
+            incoming: Mutex::new(Vec::new()),
+            open: Mutex::new(BTreeMap::new()),
+        };
+        worker.watch_primary(primary)?;
+        let online = FromWorker::Online {
+            version: wire::VERSION,
+            nonce: hello.nonce,
+            pid: process::own_pid() as u32,
+        };
+        // A primary that died meanwhile is noticed at the next call.
+        let _ = cmsg::send(worker.channel.as_fd(), [&online.encode(), b""], &[]);
+        Ok(worker)
+    }
+
+    /// From here on this process leaves by itself when the primary dies.
+    fn watch_primary(&self, primary: OwnedFd) -> Result<()> {
+        primary_gone::wake_at_death(self.channel.as_fd());
+        primary_gone::wake_at_death(lock(&self.grants).socket.as_fd());
+        watch_thread::start(primary, primary_gone::on_death, ORPHAN_GRACE_MS)
+            .context("pthread_create")?;
+        process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT)
+            .context("fcntl of the lifeline")
+    }
+
+    /// Its id: 1, 2, ...
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its slot: 0 .. n-1, reused by the worker that replaces it.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Readable when `receive` has something.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if primary_gone::is_known() {
+            Err(Error::primary_gone())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Listens on an address through the primary (or alone, if the flags say so).
+    pub fn listen(&self, address: &str, options: ListenOptions) -> Result<Listener> {
+        let address = Address::parse(address)?;
+        let alone = ListenFlags::EXCLUSIVE.bits() | ListenFlags::REUSEPORT.bits();
+        if options.flags.bits() & alone != 0 {
+            return listen_alone(address, options);
+        }
+        if let Some(version) = self.foreign_version {
+            return Err(Error::new(
+                EVERSION,
+                format!(
+                    "the primary speaks version {version} of the protocol and this worker version {}; use the same libcluster in both",
+                    wire::VERSION
+                ),
+            ));
+        }
+        self.check_alive()?;
+        let address = resolve(address)?;
+        let text = address.to_string();
+        let index = self.claim_index(&text, address.is_port_zero(), options.index)?;
+        let listened = self.ask(&text, index, options);
+        if listened.is_err() {
+            self.release_index(&text, index);
+        }
+        listened
+    }
+
+    fn claim_index(&self, text: &str, port_zero: bool, wanted: u32) -> Result<u32> {
+        let mut open = lock(&self.open);
+        let used = open.entry(text.to_owned()).or_default();
+        let index = match (port_zero, wanted) {
+            (false, _) => 0,
+            (true, 0) => (1..)
+                .find(|index| !used.contains(index))
+                .unwrap_or(u32::MAX),
+            (true, wanted) => wanted,
+        };
+        if used.insert(index) {
+            Ok(index)
+        } else {
+            Err(Error::new(
+                -libc::EADDRINUSE,
+                format!("this worker listens on {text} already"),
+            ))
+        }
+    }
+
+    fn release_index(&self, text: &str, index: u32) {
+        let mut open = lock(&self.open);
+        if let Some(used) = open.get_mut(text) {
+            used.remove(&index);
+            if used.is_empty() {
+                open.remove(text);
+            }
+        }
+    }
+
+    /// Sends a listen and waits for its answer.
+    fn ask(&self, text: &str, index: u32, options: ListenOptions) -> Result<Listener> {
+        let mut grants = lock(&self.grants);
+        grants.last_number = grants.last_number.wrapping_add(1);
+        let asked = grants.last_number;
+        let (flags, backlog) = (options.flags.bits(), options.backlog);
+        self.tell(
+            &FromWorker::Listen {
+                number: asked,
+                flags,
+                backlog,
+                index,
+                address: text,
+            }
+            .encode(),
+        )?;
+        loop {
+            let mut buffer = [0; 1024];
+            let mut received = match cmsg::receive(
+                grants.socket.as_fd(),
+                &mut buffer,
+                2,
+                libc::MSG_CMSG_CLOEXEC,
+            ) {
+                Err(Errno::EAGAIN) => {
+                    wait_readable(grants.socket.as_fd(), None)
+                        .context("poll of the grants socket")?;
+                    continue;
+                }
+                Err(Errno::ECONNRESET) => return Err(Error::primary_gone()),
+                outcome => outcome.context("receiving a grant")?,
+            };
+            if received.length == 0 {
+                return Err(Error::primary_gone());
+            }
+            let answer = Answer::decode(&buffer[..received.length]).map_err(|malformed| {
+                Error::new(-libc::EPROTO, format!("the primary sent {}", malformed.0))
+            })?;
+            match answer {
+                Answer::Refusal {
+                    number,
+                    code,
+                    sentence,
+                } if number == asked => {
+                    return Err(Error::new(code, sentence.to_owned()));
+                }
+                Answer::Grant {
+                    number,
+                    listener,
+                    mechanism,
+                    datagram,
+                    name,
+                } if number == asked => {
+                    if received.fds_lost {
+                        let _ = self.tell(&FromWorker::Close { listener }.encode());
+                        return Err(Error::os(
+                            "receiving the descriptors of a listener",
+                            Errno::EMFILE,
+                        ));
+                    }
+                    let fds = (received.take_fd(0), received.take_fd(1));
+                    let granted = listener::Granted {
+                        listener,
+                        mechanism,
+                        datagram,
+                        name,
+                        fds,
+                    };
+                    return Listener::granted(granted, text, index, options.flags);
+                }
+                // An answer to somebody whose wait failed.
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a frame, waiting for room. Async-signal-safe.
+    fn tell(&self, frame: &[u8]) -> Result<()> {
+        self.tell_parts(frame, b"")
+    }
+
+    fn tell_parts(&self, header: &[u8], body: &[u8]) -> Result<()> {
+        loop {
+            match cmsg::send(self.channel.as_fd(), [header, body], &[]) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
+                    wait_writable(self.channel.as_fd(), None).context("poll of the channel")?;
+                }
+                Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
+                    return Err(Error::primary_gone());
+                }
+                Err(errno) => return Err(Error::os("sending to the primary", errno)),
+            }
+        }
+    }
+
+    /// Sends the primary a message, waiting for room.
+    pub fn send(&self, data: &[u8]) -> Result<()> {
+        if data.len() > wire::MESSAGE_MAX {
+            return Err(Error::new(
+                -libc::EMSGSIZE,
+                format!(
+                    "the message has {} bytes; at most {} fit",
+                    data.len(),
+                    wire::MESSAGE_MAX
+                ),
+            ));
+        }
+        self.tell_parts(&wire::MESSAGE_HEADER, data)
+    }
+
+    /// Tells the primary this worker's present load, in any unit.
+    pub fn set_load(&self, load: u32) -> Result<()> {
+        self.tell(&FromWorker::Load(load).encode())
+    }
+
+    /// Asks the primary to be disconnected. Async-signal-safe.
+    pub fn disconnect(&self) -> Result<()> {
+        self.tell(&wire::DISCONNECT)
+    }
+
+    /// The next message of the primary's, copied into `buffer`; its length. Waits up to `timeout`, `None` for as long
+    /// as it takes. EMSGSIZE leaves a message that is longer than the buffer where it is.
+    pub fn receive(&self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if let Some(length) = self.try_receive(buffer)? {
+                return Ok(length);
+            }
+            if self.leaving.load(Ordering::SeqCst) {
+                return Err(Error::shutdown());
+            }
+            let left = match (timeout, deadline) {
+                (Some(Duration::ZERO), _) => {
+                    return Err(Error::new(-libc::EAGAIN, "no message is there"));
+                }
+                (Some(_), Some(deadline)) => {
+                    Some(deadline.saturating_duration_since(Instant::now()))
+                }
+                _ => None,
+            };
+            if wait_readable(self.channel.as_fd(), left).context("poll of the channel")?
+                == Waited::TimedOut
+            {
+                return Err(Error::new(-libc::ETIMEDOUT, "no message came in time"));
+            }
+        }
+    }
+
+    /// A message that is there already. Takes note of a request to leave on the way.
+    fn try_receive(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        // Two receives make one message, so only one thread at a time.
+        let mut incoming = lock(&self.incoming);
+        loop {
+            let mut header = [0; 8];
+            let next = match self.receive_frame(&mut header, libc::MSG_PEEK | libc::MSG_TRUNC)? {
+                None => return Ok(None),
+                Some(length) => length.saturating_sub(header.len()),
+            };
+            if header == wire::MESSAGE_HEADER && next > buffer.len() {
+                return Err(Error::new(
+                    -libc::EMSGSIZE,
+                    format!(
+                        "the next message has {next} bytes and the buffer only {}; it is kept",
+                        buffer.len()
+                    ),
+                ));
+            }
+            incoming.resize(wire::FRAME_MAX, 0);
+            let Some(length) = self.receive_frame(&mut incoming, 0)? else {
+                return Ok(None);
+            };
+            match FromPrimary::decode(&incoming[..length]) {
+                Ok(FromPrimary::Message(message)) => {
+                    buffer[..message.len()].copy_from_slice(message);
+                    return Ok(Some(message.len()));
+                }
+                Ok(FromPrimary::Disconnect) => self.leaving.store(true, Ordering::SeqCst),
+                // A later version may say more; what we do not know is not for us.
+                Ok(FromPrimary::Hello(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    fn receive_frame(&self, buffer: &mut [u8], flags: i32) -> Result<Option<usize>> {
+        let received: Sys<_> = cmsg::receive(self.channel.as_fd(), buffer, 0, flags);
+        match received {
+            Err(Errno::EAGAIN) => Ok(None),
+            Ok(received) if received.length == 0 => Err(Error::primary_gone()),
+            Ok(received) => Ok(Some(received.length)),
+            Err(Errno::ECONNRESET) => Err(Error::primary_gone()),
+            Err(errno) => Err(Error::os("receiving from the primary", errno)),
+        }
+    }
+
+    /// Gives a listener's share back; what waits for it goes to other workers.
+    pub fn close(&self, listener: &Listener) {
+        if let Some((id, text, index)) = listener.finish() {
+            // Without a primary there is nobody to tell.
+            let _ = self.tell(&FromWorker::Close { listener: id }.encode());
+            self.release_index(text, index);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        primary_gone::forget(self.channel.as_raw_fd());
+        primary_gone::forget(lock(&self.grants).socket.as_raw_fd());
+    }
+}

@@ -1,0 +1,47 @@
+//! What happens in a worker at its primary's death.
+//!
+//! End of file on the channel and the mailboxes says so at once, unless some other process holds copies of the
+//! primary's ends (a child that the primary's program forked and that did not exec). The watch thread then makes the
+//! same end of file by shutting our own ends down.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::sys::socket;
+
+static GONE: AtomicBool = AtomicBool::new(false);
+static TO_WAKE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// True once the watch thread has seen it.
+pub(crate) fn is_known() -> bool {
+    GONE.load(Ordering::SeqCst)
+}
+
+/// Whoever waits on this socket is woken when the primary dies.
+pub(crate) fn wake_at_death(socket: BorrowedFd) {
+    TO_WAKE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(socket.as_raw_fd());
+}
+
+/// To be called before the socket is closed.
+pub(crate) fn forget(socket: RawFd) {
+    TO_WAKE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .retain(|known| *known != socket);
+}
+
+/// Runs on the watch thread.
+pub(crate) fn on_death() {
+    GONE.store(true, Ordering::SeqCst);
+    for socket in TO_WAKE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+    {
+        socket::with_number(*socket, socket::finish_receiving);
+    }
+}
