@@ -118,12 +118,21 @@ pub fn poll_fd() -> Result<RawFd> {
     with_primary(|primary| Ok(primary.poller().as_fd().as_raw_fd()))
 }
 
-/// Asks the primary to stop. `None`: with the settings' deadline. Async-signal-safe.
-pub fn stop(deadline: Option<Duration>) -> Result<()> {
-    if let Some(Some(process)) = PROCESS.get()
-        && process.guard.is_forked()
-    {
-        return Err(Error::forked());
+/// Asks the primary to stop. `None`: with the settings' deadline. Async-signal-safe, and for that reason its error is
+/// a bare code.
+pub fn stop(deadline: Option<Duration>) -> std::result::Result<(), i32> {
+    if let Some(Some(process)) = PROCESS.get() {
+        if process.guard.is_forked() {
+            return Err(-libc::ECHILD);
+        }
+        // Written only while a worker is being made, with the stop signals blocked.
+        if process
+            .worker
+            .try_read()
+            .is_ok_and(|worker| worker.is_some())
+        {
+            return Err(-libc::EPERM);
+        }
     }
     STOP.with(|request| request.stop(deadline));
     Ok(())

@@ -1,4 +1,5 @@
 #![allow(unsafe_code)] // sendmsg(2) and recvmsg(2) with descriptors: the control buffer is raw memory.
+#![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 //! Packets with descriptors.
 //!
 //! Received descriptors are owned from the first instruction: the control buffer is parsed before anything else is

@@ -79,7 +79,9 @@ pub(crate) fn reap(pidfd: BorrowedFd) -> Sys<Option<ExitStatus>> {
         Err(errno) => return Err(errno),
     }
     // SAFETY: waitid filled the fields of a child's end, or left the zeroes when there is none yet.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
     Ok((pid != 0).then_some(if info.si_code == libc::CLD_EXITED {
         ExitStatus::Code(status)
     } else {

@@ -62,8 +62,8 @@ pub(crate) fn listen(socket: BorrowedFd, backlog: i32) -> Sys<()> {
 
 /// Connects without waiting; only used to see whether somebody listens on a unix socket.
 pub(crate) fn connect(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
-    // SAFETY: pointer and length describe one initialised address.
     super::retry(|| {
+        // SAFETY: pointer and length describe one initialised address.
         check(unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr(), address.length()) })
     })
     .map(|_| ())

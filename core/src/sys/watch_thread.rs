@@ -88,6 +88,6 @@ extern "C" fn run(argument: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: no descriptors, only the timeout is used.
     unsafe { libc::poll(std::ptr::null_mut(), 0, watch.grace_ms) };
     // SAFETY: ends the own process; SIGKILL because a handler or a loop must not keep an orphan alive.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    unsafe { libc::kill(super::process::own_pid(), libc::SIGKILL) };
     std::ptr::null_mut()
 }

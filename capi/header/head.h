@@ -1,0 +1,48 @@
+/*
+ * cluster.h - several worker processes serve one port.
+ *
+ * One primary process owns the listening sockets; a worker that listens asks the primary for its share and gets
+ * connections from it. A worker that dies or hangs costs only the connection in its hand.
+ *
+ *     #include <cluster.h>
+ *
+ *     static int serve(void *unused) {
+ *         int listener = cl_listen("127.0.0.1:8080", 0);
+ *         for (int fd; (fd = cl_accept(listener, NULL, NULL)) >= 0; close(fd))
+ *             dprintf(fd, "hello from worker %d\n", cl_worker_id());
+ *         return 0;
+ *     }
+ *     int main(void) { return cl_serve(4, serve, NULL); }
+ *
+ * Link with -lcluster. Or define CL_HEADER_ONLY before the #include: then this file is all a worker needs, and the
+ * primary's functions are looked up in libcluster.so.0 when one is first called.
+ *
+ * Conventions. A result >= 0 is success: a descriptor, an id, a count. A result < 0 is -errno or a CL_E* code below
+ * -4095; cl_last_error() has the sentence for it. errno itself is left alone. Pointers may be NULL only where it says
+ * so. Structs that may grow begin with their size, and a zeroed field always means the default: { .size = sizeof x }
+ * is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child returns -ECHILD and
+ * touches nothing. The library installs no signal handler, waits for no child but its own, and prints nothing, unless
+ * it was asked to.
+ *
+ * Linux 5.10 or newer. Licence: MIT or Apache-2.0, as you like.
+ *
+ * This file is generated; the comments are written in the crate cluster-capi.
+ */
+#ifndef CLUSTER_H
+#define CLUSTER_H
+
+#ifndef __linux__
+#error "cluster.h: libcluster needs Linux 5.10 or newer"
+#endif
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+@VERSION_DEFINES@
+
+#if defined(__GNUC__)
+#define CL_API __attribute__((visibility("default")))
+#else
+#define CL_API
+#endif
+

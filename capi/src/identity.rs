@@ -1,0 +1,55 @@
+//! Who am I.
+
+use std::ffi::c_int;
+
+use cluster_core::process;
+
+use crate::guard::guard;
+
+fn number(value: u32) -> c_int {
+    c_int::try_from(value).unwrap_or(c_int::MAX)
+}
+
+/// Tells whether this process is a primary: it is, unless a cluster started it as a worker.
+///
+/// The first call of any cl_ function decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
+/// removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that
+/// call before other threads use the environment (setenv(3)).
+///
+/// @return 1 or 0; -ECHILD in a child of fork(2).
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_is_primary() -> c_int {
+    guard(|| Ok(process::worker()?.is_none().into()))
+}
+
+/// Tells whether this process is a worker.
+///
+/// @return 1 or 0; -ECHILD in a child of fork(2).
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_is_worker() -> c_int {
+    guard(|| Ok(process::worker()?.is_some().into()))
+}
+
+/// This worker's id: 1, 2, ... in the order in which the primary started them; never used twice.
+///
+/// @return the id; 0 in the primary; -ECHILD in a child of fork(2).
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_worker_id() -> c_int {
+    guard(|| Ok(process::worker()?.map_or(0, |worker| number(worker.id()))))
+}
+
+/// This worker's slot: 0 .. n-1; a replacement gets the slot of the worker it replaces.
+///
+/// @return the slot; -1 in the primary; -ECHILD in a child of fork(2).
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_worker_slot() -> c_int {
+    guard(|| Ok(process::worker()?.map_or(-1, |worker| number(worker.slot()))))
+}

@@ -1,0 +1,556 @@
+//! Being the primary.
+
+use std::ffi::{CString, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::mem::offset_of;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cluster_core::process::{self, Side};
+use cluster_core::{
+    Error, Event, ExitStatus, Mechanism, MechanismKind, Policy, Respawn, Result, Settings,
+    SpawnOptions, WorkerRef,
+};
+
+use crate::constants::*;
+use crate::guard::{bytes, check_size, guard, invalid, sized, text};
+use crate::structs::{
+    cl_event_fn, cl_event_t, cl_settings_t, cl_spawn_options_t, cl_worker_info_t,
+};
+
+/// The program's callback; the pointer is only given back to it.
+struct Callback(cl_event_fn, *mut c_void);
+
+// SAFETY: the pointer is never dereferenced here; cl_on_event() tells from which threads it comes back.
+unsafe impl Send for Callback {}
+
+static CALLBACK: Mutex<Callback> = Mutex::new(Callback(None, std::ptr::null_mut()));
+
+fn not_in_this_version(what: &str) -> Error {
+    Error::new(
+        -libc::EOPNOTSUPP,
+        format!("{what} is not in this version of libcluster"),
+    )
+}
+
+fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
+    match u64::try_from(value) {
+        Ok(0) => Ok(None),
+        Ok(value) => Ok(Some(Duration::from_millis(value))),
+        Err(_) => Err(Error::new(
+            -libc::EINVAL,
+            format!("{what} is {value} ms; it cannot be negative"),
+        )),
+    }
+}
+
+fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
+    let unknown =
+        |what: &str, value: c_int| Error::new(-libc::EINVAL, format!("there is no {what} {value}"));
+    settings.policy = match given.policy {
+        0 => settings.policy,
+        CL_SCHED_NONE => Policy::None,
+        CL_SCHED_RR => Policy::RoundRobin,
+        CL_SCHED_LEAST_LOADED => {
+            return Err(not_in_this_version("the policy CL_SCHED_LEAST_LOADED"));
+        }
+        CL_SCHED_SOURCE_HASH => return Err(not_in_this_version("the policy CL_SCHED_SOURCE_HASH")),
+        other => return Err(unknown("policy", other)),
+    };
+    settings.mechanism = match given.mechanism {
+        CL_MECHANISM_AUTO => settings.mechanism,
+        CL_MECHANISM_PASSED => Mechanism::Passed,
+        CL_MECHANISM_KERNEL => {
+            return Err(not_in_this_version("the mechanism CL_MECHANISM_KERNEL"));
+        }
+        other => return Err(unknown("mechanism to choose", other)),
+    };
+    settings.respawn = match given.respawn {
+        CL_RESPAWN_DEFAULT => settings.respawn,
+        CL_RESPAWN_NEVER => Respawn::Never,
+        CL_RESPAWN_ON_FAILURE => Respawn::OnFailure,
+        CL_RESPAWN_ALWAYS => Respawn::Always,
+        other => return Err(unknown("respawn", other)),
+    };
+    if given.flags & !CL_HANDLE_SIGNALS != 0 {
+        return Err(invalid(
+            "the settings' flags hold more than CL_HANDLE_SIGNALS",
+        ));
+    }
+    settings.handle_signals |= given.flags & CL_HANDLE_SIGNALS != 0;
+    if let Some(deadline) = milliseconds(given.stop_deadline_ms, "the stop deadline")? {
+        settings.stop_deadline = deadline;
+    }
+    if let Some(least) = milliseconds(given.restart_min_ms, "the first restart delay")? {
+        settings.restart_delay.0 = least;
+    }
+    if let Some(most) = milliseconds(given.restart_max_ms, "the longest restart delay")? {
+        settings.restart_delay.1 = most;
+    }
+    match u32::try_from(given.window) {
+        Ok(0) => {}
+        Ok(window) => settings.window = window,
+        Err(_) => return Err(invalid("the window is negative")),
+    }
+    Ok(())
+}
+
+/// Chooses the cluster's settings. May be called any number of times; each adds to what was set before, and applies to
+/// what is started and opened afterwards. Needless where the defaults are right.
+///
+/// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
+/// @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy or mechanism that this version lacks; -E2BIG: a
+///         field of a later version is set; -EPERM: in a worker. Nothing is changed then.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `settings` is NULL or points to as many readable bytes as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
+    guard(|| {
+        process::with_primary(|primary| {
+            if settings.is_null() {
+                return Ok(0);
+            }
+            let least = offset_of!(cl_settings_t, mechanism);
+            // SAFETY: passed on to the caller; not NULL.
+            let given = unsafe { sized(settings, least, "cl_settings_t") }?;
+            let mut merged = primary.settings().clone();
+            merge(&mut merged, &given)?;
+            primary.configure(merged)?;
+            Ok(0)
+        })
+    })
+}
+
+/// Makes a worker, as fork(2) makes a process: returns twice.
+///
+/// The worker has a copy of everything the caller had, but none of the primary's descriptors; what stdio has buffered
+/// is there twice, so flush first. If it is to be replaced (cl_settings_t.respawn), the replacement returns from
+/// cl_run() or cl_step() instead.
+///
+/// @return in the primary the worker's id > 0; in the worker 0.
+///         CL_ETHREADS: the process has other threads, use cl_spawn(); -ESHUTDOWN: the cluster is being stopped;
+///         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
+///
+/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_fork() -> c_int {
+    guard(|| match process::fork()? {
+        Side::Primary(id) => Ok(number(id)),
+        Side::Worker => Ok(0),
+    })
+}
+
+/// Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
+/// uses libcluster in any form, takes part; any other program runs too, and is ended when the primary dies.
+///
+/// @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
+/// @return the worker's id > 0.
+///         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or the directory's from
+///         chdir(2)); -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
+///         -ESHUTDOWN: the cluster is being stopped; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then.
+///
+/// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
+/// fork(2): -ECHILD. Signals: not in a handler. The program starts with the caller's signal mask; handlers are
+/// reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
+///
+/// # Safety
+/// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or lead to what
+/// they should.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_spawn(options: *const cl_spawn_options_t) -> c_int {
+    guard(|| {
+        let mut wanted = SpawnOptions::default();
+        if !options.is_null() {
+            let least = offset_of!(cl_spawn_options_t, argv);
+            // SAFETY: passed on to the caller; not NULL.
+            let given = unsafe { sized(options, least, "cl_spawn_options_t") }?;
+            // SAFETY: passed on to the caller.
+            wanted = unsafe { spawn_options(&given) }?;
+        }
+        process::with_primary(|primary| primary.spawn(&wanted)).map(number)
+    })
+}
+
+/// # Safety
+/// The pointers in `given` are NULL or lead to strings, NULL-terminated lists of strings, and `inherit_count` ints.
+unsafe fn spawn_options(given: &cl_spawn_options_t) -> Result<SpawnOptions> {
+    let optional = |pointer: *const c_char, what| {
+        // SAFETY: passed on to the caller.
+        if pointer.is_null() {
+            Ok(None)
+        } else {
+            unsafe { text(pointer, what) }.map(|text| Some(text.to_owned()))
+        }
+    };
+    let mut options = SpawnOptions::default();
+    options.file = optional(given.file, "the file")?.map(Into::into);
+    // SAFETY: passed on to the caller.
+    options.arguments = unsafe { list(given.argv) };
+    // SAFETY: passed on to the caller.
+    options.environment = unsafe { list(given.envp) };
+    options.directory = optional(given.cwd, "the directory")?.map(Into::into);
+    options.user = optional(given.user, "the user")?;
+    options.group = optional(given.group, "the group")?;
+    if given.inherit_count > 0 {
+        if given.inherit.is_null() || given.inherit_count > INHERIT_MAX {
+            return Err(invalid(
+                "the list of descriptors to inherit is NULL or too long",
+            ));
+        }
+        // SAFETY: not NULL, and as long as the caller says.
+        options.inherit =
+            unsafe { std::slice::from_raw_parts(given.inherit, given.inherit_count) }.to_vec();
+    }
+    Ok(options)
+}
+
+const INHERIT_MAX: usize = 1024;
+
+/// # Safety
+/// `list` is NULL or points to strings with NULL behind the last.
+unsafe fn list(list: *const *mut c_char) -> Option<Vec<std::ffi::OsString>> {
+    use std::os::unix::ffi::OsStringExt;
+    if list.is_null() {
+        return None;
+    }
+    let mut entries = Vec::new();
+    loop {
+        // SAFETY: entries.len() is at most the index of the NULL at the end.
+        let entry = unsafe { *list.add(entries.len()) };
+        if entry.is_null() {
+            return Some(entries);
+        }
+        // SAFETY: a string by this function's contract.
+        let bytes = unsafe { std::ffi::CStr::from_ptr(entry) }
+            .to_bytes()
+            .to_vec();
+        entries.push(std::ffi::OsString::from_vec(bytes));
+    }
+}
+
+/// Forks workers that each run a function, and is their primary until the cluster is stopped: by SIGTERM or SIGINT
+/// (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced after a delay that doubles
+/// with each short life. Stopping is graceful: see cl_stop().
+///
+/// In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
+///
+/// @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
+/// @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
+/// @param argument     given to it.
+/// @return in the primary 0 once the cluster was stopped; in a process that was started as a worker the function's
+///         result. Never returns in a worker that it forked.
+///         -EINVAL: fewer than 0 workers or no function; otherwise as cl_fork(): then no worker is left.
+///
+/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `worker_main` can be called with `argument`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_serve(
+    workers: c_int,
+    worker_main: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+    argument: *mut c_void,
+) -> c_int {
+    guard(|| {
+        let worker_main = worker_main.ok_or_else(|| invalid("the worker's function is NULL"))?;
+        let workers =
+            usize::try_from(workers).map_err(|_| invalid("the number of workers is negative"))?;
+        // SAFETY: passed on to the caller.
+        let run = || unsafe { worker_main(argument) };
+        process::serve((workers > 0).then_some(workers), run, deliver)
+    })
+}
+
+/// Is the primary until every worker is gone and none is due to be replaced, or until a cl_stop() is complete. Addresses
+/// are given up then. Calls the cl_on_event() callback.
+///
+/// @return 0 in the primary. 1 in a worker: the replacement of one made by cl_fork(), with cl_settings_t.respawn set.
+///         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary.
+///
+/// Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set. Since
+/// 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_run() -> c_int {
+    guard(|| {
+        Ok(match process::run(deliver)? {
+            Side::Primary(()) => 0,
+            Side::Worker => 1,
+        })
+    })
+}
+
+/// Takes one turn as the primary: waits, does what is due, calls the cl_on_event() callback. For programs with a loop
+/// of their own; see cl_poll_fd().
+///
+/// @param timeout_ms  how long to wait for something to do: 0 not at all, less than 0 as long as it takes.
+/// @return how many events there were, >= 0. In a replacement of a worker made by cl_fork() 0, and cl_is_worker() is 1.
+///         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary.
+///
+/// Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_step(timeout_ms: c_int) -> c_int {
+    guard(|| {
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        Ok(match process::step(timeout, deliver)? {
+            Side::Primary(events) => c_int::try_from(events).unwrap_or(c_int::MAX),
+            Side::Worker => 0,
+        })
+    })
+}
+
+/// The primary's one descriptor: readable when cl_step() has something to do, timers included.
+///
+/// @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: in a
+///         worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_poll_fd() -> c_int {
+    guard(process::poll_fd)
+}
+
+/// Stops the cluster, in the turns that follow: every worker is asked to disconnect (it gets no more connections,
+/// drains what waits for it, and cl_accept() says -ESHUTDOWN), after the deadline comes SIGTERM, 2 s later SIGKILL.
+/// Nobody is replaced. cl_run() returns when all are gone. A second call with a shorter deadline shortens it.
+///
+/// @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
+/// @return 0; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_stop(deadline_ms: c_int) -> c_int {
+    // Not in the guard: keeping a sentence allocates, which a signal handler may not.
+    match process::stop(u64::try_from(deadline_ms).ok().map(Duration::from_millis)) {
+        Ok(()) => 0,
+        Err(code) => code,
+    }
+}
+
+/// Names the function that is told what happens; it replaces the one named before.
+///
+/// @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
+///                  lock held: it may call any cl_ function but those three. NULL: none.
+/// @param user      given to it.
+/// @return 0; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_on_event(callback: cl_event_fn, user: *mut c_void) -> c_int {
+    guard(|| {
+        process::with_primary(|_| Ok(()))?;
+        *CALLBACK.lock().unwrap_or_else(PoisonError::into_inner) = Callback(callback, user);
+        Ok(0)
+    })
+}
+
+/// Lists the running workers in the order of their ids.
+///
+/// @param ids       where they go; may be NULL if capacity is 0.
+/// @param capacity  how many fit.
+/// @return how many workers there are, which may be more than fit. -EINVAL: NULL; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `ids` has room for `capacity` ints.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_worker_ids(ids: *mut c_int, capacity: usize) -> c_int {
+    guard(|| {
+        if ids.is_null() && capacity > 0 {
+            return Err(invalid("the list is NULL and its capacity is not 0"));
+        }
+        let workers = process::with_primary(|primary| Ok(primary.worker_ids()))?;
+        for (index, id) in workers.iter().take(capacity).enumerate() {
+            // SAFETY: index < capacity, for which the caller has room.
+            unsafe { ids.add(index).write(number(*id)) };
+        }
+        Ok(c_int::try_from(workers.len()).unwrap_or(c_int::MAX))
+    })
+}
+
+/// Tells what is known of a worker.
+///
+/// @param id    its id.
+/// @param info  filled in; set info->size to sizeof *info first. Not NULL.
+/// @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a size that is none; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `info` is NULL or points to as many writable bytes as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) -> c_int {
+    guard(|| {
+        if info.is_null() {
+            return Err(invalid("the worker info is NULL"));
+        }
+        // SAFETY: not NULL; every such struct begins with its size.
+        let size = unsafe { info.cast::<usize>().read_unaligned() };
+        check_size(size, offset_of!(cl_worker_info_t, slot), "cl_worker_info_t")?;
+        let known = process::with_primary(|primary| primary.worker_info(worker_number(id)?))?;
+        let full = cl_worker_info_t {
+            size,
+            id: number(known.worker.id),
+            slot: number(known.worker.slot),
+            pid: known.worker.pid,
+            state: known.state as c_int,
+            delivered: known.delivered as c_ulonglong,
+            waiting: known.waiting as c_uint,
+            load: known.load as c_uint,
+        };
+        let length = size.min(size_of::<cl_worker_info_t>());
+        // SAFETY: the caller has `size` writable bytes, and ours is a local of at least `length`.
+        unsafe {
+            std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), info.cast::<u8>(), length)
+        };
+        Ok(0)
+    })
+}
+
+/// Sends a worker a message, which it gets from cl_receive(). Never waits: what the worker does not read is kept, up
+/// to 1 MiB.
+///
+/// @param id      the worker's id.
+/// @param data    the bytes; copied. May be NULL if length is 0.
+/// @param length  0 to CL_MESSAGE_MAX.
+/// @return 0; -EAGAIN: 1 MiB is waiting for it; -EMSGSIZE: too long; -ESRCH: no such worker; -EPIPE: its channel is
+///         closed; -EINVAL: NULL; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `data` has `length` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_worker_send(id: c_int, data: *const c_void, length: usize) -> c_int {
+    guard(|| {
+        process::with_primary(|primary| {
+            // SAFETY: passed on to the caller.
+            primary.send(worker_number(id)?, unsafe { bytes(data, length) }?)?;
+            Ok(0)
+        })
+    })
+}
+
+/// Asks one worker to leave: it gets no more connections, drains what waits for it, and has
+/// cl_settings_t.stop_deadline_ms until SIGTERM. It is replaced if cl_settings_t.respawn says so.
+///
+/// @param id  the worker's id.
+/// @return 0, at once; -ESRCH: no such worker; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_worker_disconnect(id: c_int) -> c_int {
+    guard(|| {
+        process::with_primary(|primary| {
+            primary.disconnect(worker_number(id)?)?;
+            Ok(0)
+        })
+    })
+}
+
+/// Sends a signal to a worker's process, and never to another that has got its number (pidfd_send_signal(2)).
+///
+/// @param id      the worker's id.
+/// @param signal  the signal; 0 only checks.
+/// @return 0; -ESRCH: no such worker; -EINVAL: no such signal; -EPERM: in a worker, or not allowed.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_worker_kill(id: c_int, signal: c_int) -> c_int {
+    guard(|| {
+        process::with_primary(|primary| {
+            primary.kill(worker_number(id)?, signal)?;
+            Ok(0)
+        })
+    })
+}
+
+fn number(value: u32) -> c_int {
+    c_int::try_from(value).unwrap_or(c_int::MAX)
+}
+
+fn worker_number(id: c_int) -> Result<u32> {
+    u32::try_from(id).map_err(|_| Error::new(-libc::ESRCH, format!("there is no worker {id}")))
+}
+
+/// Hands an event to the program's callback, if there is one.
+fn deliver(event: Event) {
+    let (callback, user) = {
+        let callback = CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
+        (callback.0, callback.1)
+    };
+    let Some(callback) = callback else { return };
+    let mut text: Option<CString> = None;
+    let told = translate(&event, &mut text);
+    // SAFETY: the program said that the function can be called with this pointer; the event lives until it returns.
+    unsafe { callback(&told, user) };
+}
+
+fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
+    let mut told = cl_event_t {
+        size: size_of::<cl_event_t>(),
+        r#type: 0,
+        worker_id: 0,
+        pid: 0,
+        exit_code: 0,
+        signal: 0,
+        address: std::ptr::null(),
+        port: 0,
+        data: std::ptr::null(),
+        length: 0,
+        mechanism: 0,
+    };
+    let about = |told: &mut cl_event_t, r#type, worker: &WorkerRef| {
+        told.r#type = r#type;
+        told.worker_id = number(worker.id);
+        told.pid = worker.pid;
+    };
+    match event {
+        Event::Fork(worker) => about(&mut told, CL_EVENT_FORK, worker),
+        Event::Online(worker) => about(&mut told, CL_EVENT_ONLINE, worker),
+        Event::Listening {
+            worker,
+            address,
+            port,
+            mechanism,
+        } => {
+            about(&mut told, CL_EVENT_LISTENING, worker);
+            told.address = text
+                .insert(CString::new(address.as_str()).unwrap_or_default())
+                .as_ptr();
+            told.port = port.map_or(-1, c_int::from);
+            told.mechanism = match mechanism {
+                MechanismKind::Shared => CL_MECHANISM_SHARED,
+                MechanismKind::Kernel => CL_MECHANISM_KERNEL,
+                _ => CL_MECHANISM_PASSED,
+            };
+        }
+        Event::Message { worker, data } => {
+            about(&mut told, CL_EVENT_MESSAGE, worker);
+            told.data = data.as_ptr().cast();
+            told.length = data.len();
+        }
+        Event::Disconnect(worker) => about(&mut told, CL_EVENT_DISCONNECT, worker),
+        Event::Exit { worker, status } => {
+            about(&mut told, CL_EVENT_EXIT, worker);
+            (told.exit_code, told.signal) = match status {
+                ExitStatus::Code(code) => (*code, 0),
+                ExitStatus::Signal(signal) => (-1, *signal),
+                ExitStatus::Unknown => (-1, 0),
+            };
+        }
+        Event::Warning { worker, text } => {
+            told.r#type = CL_EVENT_WARNING;
+            if let Some(worker) = worker {
+                about(&mut told, CL_EVENT_WARNING, worker);
+            }
+            told.data = text.as_ptr().cast();
+            told.length = text.len();
+        }
+        // The engine's events and these arms are of one build; a new one is added to both.
+        _ => {}
+    }
+    told
+}

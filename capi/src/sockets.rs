@@ -1,0 +1,252 @@
+//! Listening and accepting.
+
+use std::collections::HashMap;
+use std::ffi::{c_char, c_int};
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use cluster_core::{
+    AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, process,
+};
+use libc::{sockaddr, socklen_t};
+
+use crate::guard::{guard, invalid, sized, text};
+use crate::structs::cl_listen_options_t;
+
+/// The listeners this process has open, by the number that C holds.
+static LISTENERS: LazyLock<RwLock<HashMap<c_int, Arc<Listener>>>> = LazyLock::new(RwLock::default);
+
+fn find(listener: c_int) -> Result<Arc<Listener>> {
+    process::check_not_forked()?;
+    LISTENERS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&listener)
+        .cloned()
+        .ok_or_else(|| no_listener(listener))
+}
+
+fn no_listener(listener: c_int) -> Error {
+    Error::new(
+        -libc::EBADF,
+        format!("{listener} is no listener of cl_listen"),
+    )
+}
+
+fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
+    let listener = Arc::new(process::listen(address, options)?);
+    let number = listener.as_raw_fd();
+    LISTENERS
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(number, listener);
+    Ok(number)
+}
+
+/// Listens on an address: in a worker on a share of the primary's socket, elsewhere on a socket of this process's own.
+///
+/// In a worker the primary binds when the first worker asks; its error goes to that worker and is not remembered. The
+/// same address twice in one worker is -EADDRINUSE. A worker waits here for the primary's answer.
+///
+/// @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
+///                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
+///                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
+///                 worker); "udp:" before one of the first three: then the descriptor returned is the datagram socket
+///                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
+///                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
+///                 in the workers that replace them. Not NULL; not kept.
+/// @param backlog  connections that the kernel keeps waiting, 0 or less: 511; at most net.core.somaxconn. The first
+///                 worker to listen on an address decides.
+/// @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7); close it
+///         with cl_close() only. It is close-on-exec.
+///         -EINVAL: the address is none (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from
+///         bind(2); -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
+///
+/// # Safety
+/// `address` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_listen(address: *const c_char, backlog: c_int) -> c_int {
+    guard(|| {
+        // SAFETY: passed on to the caller.
+        let address = unsafe { text(address, "the address") }?;
+        listen(
+            address,
+            ListenOptions {
+                backlog,
+                ..Default::default()
+            },
+        )
+    })
+}
+
+/// Listens as cl_listen() does, with options.
+///
+/// @param options  see cl_listen_options_t; not NULL; not kept.
+/// @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, or a size that is none; -E2BIG: a field
+///         of a later version is set.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `options` is NULL or points to as many readable bytes as its size says; its address is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_listen_with(options: *const cl_listen_options_t) -> c_int {
+    guard(|| {
+        if options.is_null() {
+            return Err(invalid("the listen options are NULL"));
+        }
+        let least = offset_of!(cl_listen_options_t, backlog);
+        // SAFETY: passed on to the caller; not NULL.
+        let options = unsafe { sized(options, least, "cl_listen_options_t") }?;
+        // SAFETY: passed on to the caller.
+        let address = unsafe { text(options.address, "the address") }?;
+        let index = u32::try_from(options.index).map_err(|_| invalid("the index is negative"))?;
+        let flags = ListenFlags::from_bits(options.flags)?;
+        listen(
+            address,
+            ListenOptions {
+                backlog: options.backlog,
+                flags,
+                index,
+            },
+        )
+    })
+}
+
+/// Takes one connection: cl_accept4() without flags.
+///
+/// @param listener     from cl_listen().
+/// @param peer         where the peer's address goes, or NULL.
+/// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
+/// @return as cl_accept4().
+///
+/// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `peer` is NULL or has `*peer_length` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_accept(
+    listener: c_int,
+    peer: *mut sockaddr,
+    peer_length: *mut socklen_t,
+) -> c_int {
+    // SAFETY: passed on to the caller.
+    unsafe { cl_accept4(listener, peer, peer_length, 0) }
+}
+
+/// Takes one connection, waiting for it unless the listener has CL_LISTEN_NONBLOCK.
+///
+/// The connection is this process's from the moment the kernel hands it over; until then the primary can give it to
+/// another worker, should this one die or hang.
+///
+/// @param listener     from cl_listen().
+/// @param peer         where the peer's address goes, or NULL.
+/// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
+/// @param flags        SOCK_NONBLOCK, SOCK_CLOEXEC (accept4(2)) or 0.
+/// @return a connected socket >= 0 that the caller closes with close(2).
+///         -EAGAIN: CL_LISTEN_NONBLOCK and nothing is there;
+///         -ESHUTDOWN: this worker was asked to disconnect and nothing is left for it: finish and exit;
+///         -EPIPE: the primary is gone: finish within a second and exit;
+///         -EMFILE, -ENFILE: no descriptor is free; the connection waits, nothing is lost;
+///         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
+///
+/// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
+/// interrupts goes on, -EINTR is never returned. Since 0.1.
+///
+/// # Safety
+/// `peer` is NULL or has `*peer_length` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_accept4(
+    listener: c_int,
+    peer: *mut sockaddr,
+    peer_length: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    guard(|| {
+        if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
+            return Err(invalid(
+                "the accept flags hold more than SOCK_NONBLOCK and SOCK_CLOEXEC",
+            ));
+        }
+        if !peer.is_null() && peer_length.is_null() {
+            return Err(invalid("the peer's length is NULL"));
+        }
+        let flags = AcceptFlags {
+            nonblocking: flags & libc::SOCK_NONBLOCK != 0,
+            close_on_exec: flags & libc::SOCK_CLOEXEC != 0,
+        };
+        let (connection, address) = find(listener)?.accept(flags)?;
+        if !peer.is_null() {
+            // SAFETY: passed on to the caller; neither is NULL.
+            unsafe { give(&address, peer, peer_length) };
+        }
+        Ok(connection.into_raw_fd())
+    })
+}
+
+/// Tells the address that a listener is bound to: the real port where 0 was asked for.
+///
+/// @param listener     from cl_listen().
+/// @param name         where the address goes; not NULL.
+/// @param name_length  bytes at `name`; set to the address's length, which may be more; not NULL.
+/// @return 0; -EBADF: no listener; -EINVAL: NULL.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `name` is NULL or has `*name_length` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_getsockname(
+    listener: c_int,
+    name: *mut sockaddr,
+    name_length: *mut socklen_t,
+) -> c_int {
+    guard(|| {
+        let listener = find(listener)?;
+        if name.is_null() || name_length.is_null() {
+            return Err(invalid("the name or its length is NULL"));
+        }
+        // SAFETY: passed on to the caller; neither is NULL.
+        unsafe { give(&listener.name(), name, name_length) };
+        Ok(0)
+    })
+}
+
+/// Copies an address as accept(2) does: cut to the room, with its full length.
+///
+/// # Safety
+/// `to` has `*length` writable bytes; neither is NULL.
+unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
+    let bytes = address.as_bytes();
+    // SAFETY: by this function's contract.
+    let room = unsafe { *length } as usize;
+    // SAFETY: at most `room` bytes, which the caller has.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len().min(room))
+    };
+    // SAFETY: by this function's contract.
+    unsafe { *length = bytes.len() as socklen_t };
+}
+
+/// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
+/// cl_accept() on it return with -EBADF. The last worker to close an address gives it up.
+///
+/// @param listener  from cl_listen(); its number is free for other uses afterwards.
+/// @return 0; -EBADF: no listener.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_close(listener: c_int) -> c_int {
+    guard(|| {
+        process::check_not_forked()?;
+        let found = LISTENERS
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&listener);
+        process::close(&*found.ok_or_else(|| no_listener(listener))?)?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,122 @@
+//! The structs of the interface.
+
+use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
+
+/// How to listen; see cl_listen_with(). A zeroed field means the default.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_listen_options_t {
+    /// sizeof (cl_listen_options_t)
+    pub size: usize,
+    /// The address, as for cl_listen(). Required.
+    pub address: *const c_char,
+    /// Connections that the kernel keeps waiting; 0 or less: 511. The kernel's own limit is net.core.somaxconn.
+    pub backlog: c_int,
+    /// CL_LISTEN_* bits.
+    pub flags: c_uint,
+    /// For port 0, which of the ports that all workers share: n is the n-th; 0 is the next in order of this worker's
+    /// listens on port 0 (the lowest number it has not open).
+    pub index: c_int,
+}
+
+/// A cluster's settings; see cl_setup_primary(). A zeroed field leaves what was set before, at first the default.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_settings_t {
+    /// sizeof (cl_settings_t)
+    pub size: usize,
+    /// CL_SCHED_*; default CL_SCHED_RR. For addresses that are opened from now on.
+    pub policy: c_int,
+    /// CL_MECHANISM_*; default CL_MECHANISM_AUTO.
+    pub mechanism: c_int,
+    /// CL_RESPAWN_*; default CL_RESPAWN_DEFAULT.
+    pub respawn: c_int,
+    /// Milliseconds that a worker has to leave before SIGTERM; SIGKILL follows 2 s later. Default 30000.
+    pub stop_deadline_ms: c_int,
+    /// CL_HANDLE_SIGNALS. Bits once set stay set.
+    pub flags: c_uint,
+    /// Connections that may wait in a worker's mailbox, 1 to 256; default 12. Fewer spread a burst better over workers
+    /// that are slow, more keep workers that are fast from waiting.
+    pub window: c_int,
+    /// Milliseconds before a worker that ended is replaced; doubled for each that lived less than 10 s. Default 100.
+    pub restart_min_ms: c_int,
+    /// The longest such delay. Default 10000.
+    pub restart_max_ms: c_int,
+}
+
+/// A program to start as a worker; see cl_spawn(). A zeroed field means the default.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_spawn_options_t {
+    /// sizeof (cl_spawn_options_t)
+    pub size: usize,
+    /// The program's file; one without a slash is looked for in PATH. NULL: this program.
+    pub file: *const c_char,
+    /// Its arguments, its name first, NULL last. NULL: this program's own; if a file is given, its name alone.
+    pub argv: *const *mut c_char,
+    /// Its environment, NULL last. NULL: this program's own.
+    pub envp: *const *mut c_char,
+    /// The directory it starts in. NULL: the current one.
+    pub cwd: *const c_char,
+    /// The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set.
+    pub user: *const c_char,
+    /// The group it runs as, by name or number. NULL: the user's own groups.
+    pub group: *const c_char,
+    /// Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it.
+    pub inherit: *const c_int,
+    /// How many they are.
+    pub inherit_count: usize,
+}
+
+/// Something happened to a worker; see cl_on_event(). Pointers are valid during the callback only.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_event_t {
+    /// The size of this struct in the library that calls; fields behind it do not exist.
+    pub size: usize,
+    /// CL_EVENT_*
+    pub r#type: c_int,
+    /// The worker's id; 0 in a warning that is about none.
+    pub worker_id: c_int,
+    /// Its process.
+    pub pid: c_int,
+    /// CL_EVENT_EXIT: its exit code, or -1.
+    pub exit_code: c_int,
+    /// CL_EVENT_EXIT: the signal that ended it, or 0.
+    pub signal: c_int,
+    /// CL_EVENT_LISTENING: the numeric host, or the text of a unix address; otherwise NULL.
+    pub address: *const c_char,
+    /// CL_EVENT_LISTENING: the port, -1 for a unix socket.
+    pub port: c_int,
+    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING: the bytes; otherwise NULL.
+    pub data: *const c_void,
+    /// How many they are.
+    pub length: usize,
+    /// CL_EVENT_LISTENING: CL_MECHANISM_*.
+    pub mechanism: c_int,
+}
+
+/// A function that is told what happens; see cl_on_event().
+pub type cl_event_fn = Option<unsafe extern "C" fn(event: *const cl_event_t, user: *mut c_void)>;
+
+/// What is known of a worker; see cl_worker_info().
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_worker_info_t {
+    /// sizeof (cl_worker_info_t), set by the caller.
+    pub size: usize,
+    /// The worker's id.
+    pub id: c_int,
+    /// Its slot.
+    pub slot: c_int,
+    /// Its process.
+    pub pid: c_int,
+    /// CL_WORKER_*
+    pub state: c_int,
+    /// Connections passed to it. Those of CL_SCHED_NONE are not seen by the primary and not counted.
+    pub delivered: c_ulonglong,
+    /// Connections that wait for it.
+    pub waiting: c_uint,
+    /// What it told last with cl_set_load().
+    pub load: c_uint,
+}

@@ -1,0 +1,113 @@
+//! Either role: messages, leaving, load.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use cluster_core::process;
+
+use crate::guard::{bytes, guard, invalid};
+
+const FOR_WORKERS: &str = "this process is no worker; a primary uses cl_worker_send() and gets messages as CL_EVENT_MESSAGE";
+
+/// Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read.
+///
+/// @param data    the bytes; copied. May be NULL if length is 0.
+/// @param length  0 to CL_MESSAGE_MAX.
+/// @return 0; -EMSGSIZE: too long; -EPIPE: the primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
+///
+/// Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `data` has `length` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_send(data: *const c_void, length: usize) -> c_int {
+    guard(|| {
+        let worker = process::require_worker(FOR_WORKERS)?;
+        // SAFETY: passed on to the caller.
+        worker.send(unsafe { bytes(data, length) }?)?;
+        Ok(0)
+    })
+}
+
+/// Takes the next message of the primary's.
+///
+/// @param buffer      where it goes. May be NULL if capacity is 0.
+/// @param capacity    how many bytes fit; CL_MESSAGE_MAX are always enough.
+/// @param timeout_ms  how long to wait: 0 not at all, less than 0 as long as it takes.
+/// @return its length, >= 0.
+///         -EAGAIN: none is there and timeout_ms is 0; -ETIMEDOUT: none came; -EMSGSIZE: the next is longer than
+///         capacity, and is kept; -ESHUTDOWN: this worker was asked to disconnect and no message is left; -EPIPE: the
+///         primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
+///
+/// Threads: any; each message goes to one of them. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits
+/// go on. Since 0.1.
+///
+/// # Safety
+/// `buffer` has `capacity` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_receive(
+    buffer: *mut c_void,
+    capacity: usize,
+    timeout_ms: c_int,
+) -> c_int {
+    guard(|| {
+        let worker = process::require_worker(FOR_WORKERS)?;
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        let length = if capacity == 0 {
+            worker.receive(&mut [], timeout)?
+        } else {
+            if buffer.is_null() {
+                return Err(invalid("the buffer is NULL and its capacity is not 0"));
+            }
+            let capacity = capacity.min(cluster_core::MESSAGE_MAX);
+            // SAFETY: not NULL, and the caller has at least that many writable bytes.
+            let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), capacity) };
+            worker.receive(buffer, timeout)?
+        };
+        Ok(c_int::try_from(length).unwrap_or(c_int::MAX))
+    })
+}
+
+/// A descriptor that is readable when cl_receive() has something to say.
+///
+/// @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
+///         process is no worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_channel_fd() -> c_int {
+    guard(|| Ok(process::require_worker(FOR_WORKERS)?.channel().as_raw_fd()))
+}
+
+/// In a worker: asks the primary to be disconnected; it gets no more connections, drains what waits for it, and then
+/// cl_accept() says -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
+///
+/// @return 0, at once; -EPIPE: the primary is gone.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
+/// function has been called before. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_disconnect() -> c_int {
+    guard(|| {
+        match process::worker()? {
+            Some(worker) => worker.disconnect()?,
+            None => process::with_primary(|primary| primary.disconnect_all())?,
+        }
+        Ok(0)
+    })
+}
+
+/// Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info().
+///
+/// @param load  any unit that is the same in all workers; the newest counts.
+/// @return 0; -EPIPE: the primary is gone; -EPERM: this process is no worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_set_load(load: c_uint) -> c_int {
+    guard(|| {
+        process::require_worker(FOR_WORKERS)?.set_load(load)?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,97 @@
+//! `include/cluster.h` is generated from this crate's doc comments and `header/`; this test fails when it is stale.
+//! `CL_BLESS=1 cargo test -p cluster-capi --test header` (or `make header`) rewrites it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+const HEAD: &str = include_str!("../header/head.h");
+const INLINE: &str = include_str!("../header/inline.h");
+
+fn generate() -> String {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = cbindgen::Config::from_file(crate_dir.join("cbindgen.toml")).unwrap();
+    let mut raw = Vec::new();
+    cbindgen::Builder::new()
+        .with_crate(crate_dir)
+        .with_config(config)
+        .generate()
+        .unwrap()
+        .write(&mut raw);
+    let raw = String::from_utf8(raw).unwrap();
+    let (types, functions) = split(&raw);
+
+    let mut header = HEAD.replace("@VERSION_DEFINES@", &version_defines());
+    writeln!(header, "{}", types.trim()).unwrap();
+    writeln!(
+        header,
+        "\n#ifndef CL_HEADER_ONLY\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n"
+    )
+    .unwrap();
+    writeln!(header, "{}", functions.trim()).unwrap();
+    writeln!(
+        header,
+        "\n#ifdef __cplusplus\n}}\n#endif\n\n#else /* CL_HEADER_ONLY */\n"
+    )
+    .unwrap();
+    writeln!(header, "{}", INLINE.trim()).unwrap();
+    writeln!(
+        header,
+        "\n#endif /* CL_HEADER_ONLY */\n\n#endif /* CLUSTER_H */"
+    )
+    .unwrap();
+    header
+}
+
+/// Constants and types on one side, functions on the other; what cbindgen puts around them is dropped.
+fn split(raw: &str) -> (String, String) {
+    let body = raw.split_once("#include <sys/socket.h>").unwrap().1;
+    let body = body.rsplit_once("#endif").unwrap().0;
+    let mut sides = (String::new(), String::new());
+    // An item is a doc comment with what follows it up to the next one.
+    for item in body.split("\n/**").filter(|item| !item.trim().is_empty()) {
+        // What cbindgen calls `# Safety` is for Rust readers; the parameters' descriptions say the same in C's words.
+        let mut text: String = format!("/**{item}");
+        if let Some(start) = text.find(" *\n * # Safety") {
+            let end = start + text[start..].find("\n */").unwrap();
+            text.replace_range(start..=end, "");
+        }
+        // A negative constant must survive what stands before it in an expression.
+        if let Some(value) = text.rfind(" -").filter(|_| text.contains("#define")) {
+            text = format!("{} ({})", &text[..value], text[value + 1..].trim());
+        }
+        let side = if item.contains("CL_API") {
+            &mut sides.1
+        } else {
+            &mut sides.0
+        };
+        writeln!(side, "{}\n", text.trim()).unwrap();
+    }
+    sides
+}
+
+fn version_defines() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let parts: Vec<&str> = version.split('.').collect();
+    let mut text = String::new();
+    for (name, value) in ["MAJOR", "MINOR", "PATCH"].iter().zip(&parts) {
+        writeln!(text, "#define CL_VERSION_{name} {value}").unwrap();
+    }
+    writeln!(text, "#define CL_VERSION \"{version}\"").unwrap();
+    write!(text, "#define CL_VERSION_NUMBER (CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)").unwrap();
+    text
+}
+
+#[test]
+fn the_header_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/cluster.h");
+    let fresh = generate();
+    if std::env::var_os("CL_BLESS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        found == fresh,
+        "include/cluster.h is stale: run `make header` and commit the result"
+    );
+}
