@@ -61,14 +61,14 @@
 #define CL_SCHED_RR 2
 
 /**
- * Policy: the worker with the least load told by cl_set_load(). Not in this version: (-EOPNOTSUPP.
+ * Policy: the worker with the least load told by cl_set_load(). Not in this version: -EOPNOTSUPP.
  */
-#define CL_SCHED_LEAST_LOADED 3)
+#define CL_SCHED_LEAST_LOADED 3
 
 /**
- * Policy: the same client address meets the same slot. Not in this version: (-EOPNOTSUPP.
+ * Policy: the same client address meets the same slot. Not in this version: -EOPNOTSUPP.
  */
-#define CL_SCHED_SOURCE_HASH 4)
+#define CL_SCHED_SOURCE_HASH 4
 
 /**
  * Mechanism: the best that is to be had.
@@ -81,9 +81,9 @@
 #define CL_MECHANISM_PASSED 1
 
 /**
- * Mechanism: the kernel gives each slot its connections. Not in this version: (-EOPNOTSUPP.
+ * Mechanism: the kernel gives each slot its connections. Not in this version: -EOPNOTSUPP.
  */
-#define CL_MECHANISM_KERNEL 2)
+#define CL_MECHANISM_KERNEL 2
 
 /**
  * Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
@@ -117,9 +117,9 @@
 #define CL_RESPAWN_ALWAYS 3
 
 /**
- * Listen flag: cl_accept() does not wait but returns (-EAGAIN.
+ * Listen flag: cl_accept() does not wait but returns -EAGAIN.
  */
-#define CL_LISTEN_NONBLOCK 1)
+#define CL_LISTEN_NONBLOCK 1
 
 /**
  * Listen flag: a socket of this worker's own, not shared through the primary.

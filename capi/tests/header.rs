@@ -50,14 +50,19 @@ fn split(raw: &str) -> (String, String) {
     // An item is a doc comment with what follows it up to the next one.
     for item in body.split("\n/**").filter(|item| !item.trim().is_empty()) {
         // What cbindgen calls `# Safety` is for Rust readers; the parameters' descriptions say the same in C's words.
-        let mut text: String = format!("/**{item}");
+        let mut text: String = format!("/**{}", item.trim_end());
         if let Some(start) = text.find(" *\n * # Safety") {
             let end = start + text[start..].find("\n */").unwrap();
             text.replace_range(start..=end, "");
         }
         // A negative constant must survive what stands before it in an expression.
-        if let Some(value) = text.rfind(" -").filter(|_| text.contains("#define")) {
-            text = format!("{} ({})", &text[..value], text[value + 1..].trim());
+        if let Some((before, value)) = text
+            .rsplit_once('\n')
+            .and_then(|(_, line)| line.rsplit_once(' '))
+            && before.starts_with("#define")
+            && value.starts_with('-')
+        {
+            text = text.replace(&format!("{before} {value}"), &format!("{before} ({value})"));
         }
         let side = if item.contains("CL_API") {
             &mut sides.1
