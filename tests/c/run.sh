@@ -1,0 +1,136 @@
+#!/bin/bash
+# Compiles and runs the C tests. From the root of the repository:
+#
+#   tests/c/run.sh [valgrind|asan] [test_name ...]
+#
+# MODES   how a test finds the library: shared (-lcluster), static (libcluster.a), header (CL_HEADER_ONLY, nothing
+#         linked; the primary's functions are found in libcluster.so.0 at run time). Default: all three.
+# BUILD   where the programs go (target/c)      LIBDIR  where libcluster.so and libcluster.a are (target/release)
+# CC CXX  the compilers (cc, c++)               JOBS    how many tests run at a time (2)
+set -u
+here=$(dirname "$0")
+what=run
+case "${1:-}" in valgrind | asan) what=$1; shift ;; esac
+build=$(realpath -m "${BUILD:-target/c}")
+libdir=$(realpath -m "${LIBDIR:-target/release}")
+cc=${CC:-cc}
+cxx=${CXX:-c++}
+jobs=${JOBS:-2}
+include=$(realpath "$here/../../include")
+warnings="-Wall -Wextra -Wpedantic -Werror"
+limit=60
+export CHECK_SLOW=${CHECK_SLOW:-1}
+unset CL_WORKER_ID CL_WORKER_SLOT CL_CHANNEL_FD
+
+case $what in
+run) modes=${MODES:-shared static header} ;;
+valgrind) modes=${MODES:-shared}; limit=900; CHECK_SLOW=10 ;;
+asan) modes=${MODES:-shared header}; limit=240; CHECK_SLOW=4 ;;
+esac
+
+names=()
+for file in "$here"/test_*.c; do
+    name=$(basename "$file" .c)
+    [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] && names+=("$name")
+done
+
+out=$build/$what
+logs=$out/logs
+mkdir -p "$logs"
+rm -f "$logs"/*
+[ -e "$libdir/libcluster.so.0" ] || ln -sf libcluster.so "$libdir/libcluster.so.0"
+
+# -- Compile: each mode in a standard of its own to link, and all of the others, C++ too, for their opinion.
+compile() { # mode name
+    local mode=$1 name=$2 source=$here/$2.c program=$out/$1/$2 standard flags="" link=""
+    case $mode in
+    shared) standard=c99 link="-L$libdir -lcluster -Wl,-rpath,$libdir" ;;
+    static) standard=c11 link="$libdir/libcluster.a -lpthread -ldl -lm -lrt -lutil -lgcc_s" ;;
+    header) standard=c17 flags="-DCL_HEADER_ONLY" link="-ldl" ;;
+    *) echo "unknown mode $mode"; return 1 ;;
+    esac
+    local newer=0 input
+    for input in "$source" "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
+    [ "$mode" = static ] && [ "$libdir/libcluster.a" -nt "$program" ] && newer=1
+    [ $newer -eq 0 ] && return 0
+    mkdir -p "$out/$mode"
+    if [ "$what" = run ] && [ "$mode" != static ]; then
+        for other in c99 c11 c17; do
+            [ $other = $standard ] || $cc -std=$other $warnings $flags -fsyntax-only -I"$include" "$source" || return 1
+        done
+        $cxx -x c++ -std=c++17 $warnings $flags -fsyntax-only -I"$include" "$source" || return 1
+    fi
+    [ "$what" = asan ] && flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+    $cc -std=$standard $warnings -g -O1 $flags -I"$include" "$source" -o "$program" -lpthread $link
+}
+
+# -- Run one: a line when all is well, everything it said when not.
+run_one() { # mode name
+    local mode=$1 name=$2 text code=0 start=$EPOCHREALTIME
+    local program=$out/$mode/$name log=$logs/$mode.$name
+    if ! text=$(compile "$mode" "$name" 2>&1); then
+        printf 'FAIL %s %s: does not compile\n%s\n' "$mode" "$name" "$text"
+        return 1
+    fi
+    local command=("$program")
+    [ "$mode" = header ] && export LD_LIBRARY_PATH=$libdir
+    case $what in
+    valgrind) command=(valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+        --trace-children=yes "--trace-children-skip=/bin/*,/usr/bin/*" "--log-file=$log.%p" "$program") ;;
+    asan) export ASAN_OPTIONS=log_path=$log:exitcode=99:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$log ;;
+    esac
+    text=$(timeout --kill-after=5 $((limit)) "${command[@]}" 2>&1) || code=$?
+    # What a memory checker said about a worker stands in a file of that process.
+    local found="" file
+    for file in "$log".*; do [ -s "$file" ] && found+=$(cat "$file")$'\n'; done
+    local cases skipped seconds
+    cases=$(grep -c '^  ok ' <<<"$text")
+    skipped=$(sed -n 's/^  skip /; skipped /p' <<<"$text" | tr -d '\n')
+    seconds=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $start }")
+    if [ $code -eq 77 ]; then
+        printf 'skip %s %s%s\n' "$mode" "$name" "$skipped"
+    elif [ $code -ne 0 ] || [ -n "$found" ]; then
+        [ $code -eq 124 ] && text+=$'\n  '"not ready after $limit seconds"
+        printf 'FAIL %s %s (%s s, exit code %d)\n%s\n%s' "$mode" "$name" "$seconds" $code "$text" "$found"
+        return 1
+    else
+        printf 'ok   %s %s: %d cases in %s s%s\n' "$mode" "$name" "$cases" "$seconds" "$skipped"
+    fi
+}
+
+results=$(mktemp "$out/results.XXXXXX")
+running=0
+for mode in $modes; do
+    for name in "${names[@]}"; do
+        if [ $running -ge "$jobs" ]; then
+            wait -n
+            running=$((running - 1))
+        fi
+        (
+            # One write a test, so that two that end together do not mix.
+            text=$(run_one "$mode" "$name")
+            code=$?
+            printf '%s\n' "$text"
+            [ $code -eq 0 ] && echo passed >>"$results" || echo "failed $mode $name" >>"$results"
+        ) &
+        running=$((running + 1))
+    done
+done
+wait
+
+# -- Nobody may be left.
+left=""
+for link in /proc/[0-9]*/exe; do
+    path=$(readlink "$link" 2>/dev/null) || continue
+    case $path in "$out"/*) left+=" ${link//[!0-9]/}" ;; esac
+done
+if [ -n "$left" ]; then
+    echo "FAIL processes are left:$left"
+    echo "failed processes" >>"$results"
+fi
+passed=$(grep -c '^passed' "$results")
+failed=$(grep -c '^failed' "$results")
+sed -n 's/^failed /  failed: /p' "$results"
+rm -f "$results"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
