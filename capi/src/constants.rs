@@ -92,14 +92,8 @@ mod tests {
 
     #[test]
     fn the_numbers_are_the_engines() {
-        assert_eq!(
-            [CL_ENOLIB, CL_ETHREADS],
-            [cluster_core::ENOLIB, cluster_core::ETHREADS]
-        );
-        assert_eq!(
-            [CL_EVERSION, CL_EPANIC],
-            [cluster_core::EVERSION, cluster_core::EPANIC]
-        );
+        assert_eq!([CL_ENOLIB, CL_ETHREADS], [cluster_core::ENOLIB, cluster_core::ETHREADS]);
+        assert_eq!([CL_EVERSION, CL_EPANIC], [cluster_core::EVERSION, cluster_core::EPANIC]);
         assert_eq!(CL_MESSAGE_MAX as usize, cluster_core::MESSAGE_MAX);
         let flags = [
             (CL_LISTEN_NONBLOCK, ListenFlags::NONBLOCK),

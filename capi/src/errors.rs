@@ -15,10 +15,7 @@ fn own(code: c_int) -> Option<(&'static CStr, &'static CStr)> {
     Some(match code {
         ENOLIB => (c"CL_ENOLIB", c"libcluster.so.0 was not found at run time"),
         ETHREADS => (c"CL_ETHREADS", c"cl_fork needs a process with one thread"),
-        EVERSION => (
-            c"CL_EVERSION",
-            c"primary and worker speak different versions of the protocol",
-        ),
+        EVERSION => (c"CL_EVERSION", c"primary and worker speak different versions of the protocol"),
         EPANIC => (c"CL_EPANIC", c"a defect inside libcluster"),
         _ => return None,
     })
@@ -47,9 +44,7 @@ pub(crate) fn remember(sentence: &str) {
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_strerror(code: c_int) -> *const c_char {
-    known(code)
-        .map_or(c"Unknown error", |(_, text)| text)
-        .as_ptr()
+    known(code).map_or(c"Unknown error", |(_, text)| text).as_ptr()
 }
 
 /// The name of a code, such as "EADDRINUSE" or "CL_ENOLIB".
@@ -70,8 +65,7 @@ pub extern "C" fn cl_err_name(code: c_int) -> *const c_char {
 /// Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_last_error() -> *const c_char {
-    LAST.try_with(|last| last.borrow().as_ptr())
-        .unwrap_or(c"".as_ptr())
+    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 /// The version of the library that is running, such as "0.1.0".
@@ -81,11 +75,10 @@ pub extern "C" fn cl_last_error() -> *const c_char {
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_version() -> *const c_char {
-    const VERSION: &CStr =
-        match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-            Ok(version) => version,
-            Err(_) => c"",
-        };
+    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
     VERSION.as_ptr()
 }
 

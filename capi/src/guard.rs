@@ -1,3 +1,4 @@
+#![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 //! What every entry point runs in: panics become a code, errors leave a sentence, errno stays as it was.
 
 use std::ffi::{CStr, c_char, c_int};
@@ -20,9 +21,7 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<c_int>) -> c_int {
             error.code()
         }
         Err(_) => {
-            remember(
-                "a defect inside libcluster was caught; please report it with the message on standard error",
-            );
+            remember("a defect inside libcluster was caught; please report it with the message on standard error");
             EPANIC
         }
     };
@@ -45,8 +44,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Result
     }
     // SAFETY: not NULL, and a string by this function's contract.
     let text = unsafe { CStr::from_ptr(text) };
-    text.to_str()
-        .map_err(|_| Error::new(-libc::EINVAL, format!("{what} is not UTF-8")))
+    text.to_str().map_err(|_| Error::new(-libc::EINVAL, format!("{what} is not UTF-8")))
 }
 
 /// Bytes from C.
@@ -63,10 +61,7 @@ pub(crate) unsafe fn bytes<'a>(data: *const std::ffi::c_void, length: usize) -> 
     if length > cluster_core::MESSAGE_MAX {
         return Err(Error::new(
             -libc::EMSGSIZE,
-            format!(
-                "the message has {length} bytes; at most {} fit",
-                cluster_core::MESSAGE_MAX
-            ),
+            format!("the message has {length} bytes; at most {} fit", cluster_core::MESSAGE_MAX),
         ));
     }
     // SAFETY: not NULL, and `length` bytes long by this function's contract.
@@ -87,21 +82,13 @@ pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -
     // SAFETY: all-zero is a valid T.
     let mut ours: T = unsafe { std::mem::zeroed() };
     // SAFETY: both sides have at least `min` bytes, and ours is a local.
-    unsafe {
-        std::ptr::copy_nonoverlapping(
-            given.cast::<u8>(),
-            (&raw mut ours).cast::<u8>(),
-            size.min(known),
-        )
-    };
+    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut ours).cast::<u8>(), size.min(known)) };
     for offset in known..size {
         // SAFETY: offset < size, and the caller says that so many bytes are there.
         if unsafe { given.cast::<u8>().add(offset).read() } != 0 {
             return Err(Error::new(
                 -libc::E2BIG,
-                format!(
-                    "{name} is of a later version and sets a field that this library does not know"
-                ),
+                format!("{name} is of a later version and sets a field that this library does not know"),
             ));
         }
     }
@@ -113,10 +100,7 @@ const SIZE_MAX: usize = 4096;
 
 pub(crate) fn check_size(size: usize, least: usize, name: &str) -> Result<()> {
     if size < least || size > SIZE_MAX {
-        return Err(Error::new(
-            -libc::EINVAL,
-            format!("the size of {name} is {size}; set it to sizeof ({name})"),
-        ));
+        return Err(Error::new(-libc::EINVAL, format!("the size of {name} is {size}; set it to sizeof ({name})")));
     }
     Ok(())
 }
@@ -148,45 +132,18 @@ mod tests {
     #[test]
     fn a_struct_is_read_by_its_size() {
         let read = |size, second| {
-            let longer = (
-                Two {
-                    size,
-                    first: 1,
-                    second,
-                },
-                0_u64,
-            );
+            let longer = (Two { size, first: 1, second }, 0_u64);
             // SAFETY: `longer` has at least the bytes that the sizes below claim.
             unsafe { sized(&raw const longer.0, 12, "two") }
         };
-        assert_eq!(
-            read(12, 2).unwrap().second,
-            0,
-            "an older caller has no second field"
-        );
+        assert_eq!(read(12, 2).unwrap().second, 0, "an older caller has no second field");
         assert_eq!(read(16, 2).unwrap().second, 2);
-        assert_eq!(
-            read(24, 2).unwrap().second,
-            2,
-            "a newer caller whose new field is zero"
-        );
+        assert_eq!(read(24, 2).unwrap().second, 2, "a newer caller whose new field is zero");
         assert_eq!(read(0, 2).unwrap_err().code(), -libc::EINVAL);
         assert_eq!(read(8, 2).unwrap_err().code(), -libc::EINVAL);
         assert_eq!(read(usize::MAX, 2).unwrap_err().code(), -libc::EINVAL);
-        let longer = (
-            Two {
-                size: 24,
-                first: 1,
-                second: 2,
-            },
-            1_u64,
-        );
+        let longer = (Two { size: 24, first: 1, second: 2 }, 1_u64);
         // SAFETY: `longer` has 24 bytes.
-        assert_eq!(
-            unsafe { sized(&raw const longer.0, 12, "two") }
-                .unwrap_err()
-                .code(),
-            -libc::E2BIG
-        );
+        assert_eq!(unsafe { sized(&raw const longer.0, 12, "two") }.unwrap_err().code(), -libc::E2BIG);
     }
 }

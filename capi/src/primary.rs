@@ -1,3 +1,4 @@
+#![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 //! Being the primary.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_ulonglong, c_void};
@@ -7,15 +8,12 @@ use std::time::Duration;
 
 use cluster_core::process::{self, Side};
 use cluster_core::{
-    Error, Event, ExitStatus, Mechanism, MechanismKind, Policy, Respawn, Result, Settings,
-    SpawnOptions, WorkerRef,
+    Error, Event, ExitStatus, Mechanism, MechanismKind, Policy, Respawn, Result, Settings, SpawnOptions, WorkerRef,
 };
 
 use crate::constants::*;
 use crate::guard::{bytes, check_size, guard, invalid, sized, text};
-use crate::structs::{
-    cl_event_fn, cl_event_t, cl_settings_t, cl_spawn_options_t, cl_worker_info_t,
-};
+use crate::structs::{cl_event_fn, cl_event_t, cl_settings_t, cl_spawn_options_t, cl_worker_info_t};
 
 /// The program's callback; the pointer is only given back to it.
 struct Callback(cl_event_fn, *mut c_void);
@@ -26,26 +24,19 @@ unsafe impl Send for Callback {}
 static CALLBACK: Mutex<Callback> = Mutex::new(Callback(None, std::ptr::null_mut()));
 
 fn not_in_this_version(what: &str) -> Error {
-    Error::new(
-        -libc::EOPNOTSUPP,
-        format!("{what} is not in this version of libcluster"),
-    )
+    Error::new(-libc::EOPNOTSUPP, format!("{what} is not in this version of libcluster"))
 }
 
 fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
     match u64::try_from(value) {
         Ok(0) => Ok(None),
         Ok(value) => Ok(Some(Duration::from_millis(value))),
-        Err(_) => Err(Error::new(
-            -libc::EINVAL,
-            format!("{what} is {value} ms; it cannot be negative"),
-        )),
+        Err(_) => Err(Error::new(-libc::EINVAL, format!("{what} is {value} ms; it cannot be negative"))),
     }
 }
 
 fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
-    let unknown =
-        |what: &str, value: c_int| Error::new(-libc::EINVAL, format!("there is no {what} {value}"));
+    let unknown = |what: &str, value: c_int| Error::new(-libc::EINVAL, format!("there is no {what} {value}"));
     settings.policy = match given.policy {
         0 => settings.policy,
         CL_SCHED_NONE => Policy::None,
@@ -72,9 +63,7 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
         other => return Err(unknown("respawn", other)),
     };
     if given.flags & !CL_HANDLE_SIGNALS != 0 {
-        return Err(invalid(
-            "the settings' flags hold more than CL_HANDLE_SIGNALS",
-        ));
+        return Err(invalid("the settings' flags hold more than CL_HANDLE_SIGNALS"));
     }
     settings.handle_signals |= given.flags & CL_HANDLE_SIGNALS != 0;
     if let Some(deadline) = milliseconds(given.stop_deadline_ms, "the stop deadline")? {
@@ -177,12 +166,11 @@ pub unsafe extern "C" fn cl_spawn(options: *const cl_spawn_options_t) -> c_int {
 /// The pointers in `given` are NULL or lead to strings, NULL-terminated lists of strings, and `inherit_count` ints.
 unsafe fn spawn_options(given: &cl_spawn_options_t) -> Result<SpawnOptions> {
     let optional = |pointer: *const c_char, what| {
-        // SAFETY: passed on to the caller.
         if pointer.is_null() {
-            Ok(None)
-        } else {
-            unsafe { text(pointer, what) }.map(|text| Some(text.to_owned()))
+            return Ok(None);
         }
+        // SAFETY: passed on to the caller.
+        unsafe { text(pointer, what) }.map(|text| Some(text.to_owned()))
     };
     let mut options = SpawnOptions::default();
     options.file = optional(given.file, "the file")?.map(Into::into);
@@ -195,13 +183,10 @@ unsafe fn spawn_options(given: &cl_spawn_options_t) -> Result<SpawnOptions> {
     options.group = optional(given.group, "the group")?;
     if given.inherit_count > 0 {
         if given.inherit.is_null() || given.inherit_count > INHERIT_MAX {
-            return Err(invalid(
-                "the list of descriptors to inherit is NULL or too long",
-            ));
+            return Err(invalid("the list of descriptors to inherit is NULL or too long"));
         }
         // SAFETY: not NULL, and as long as the caller says.
-        options.inherit =
-            unsafe { std::slice::from_raw_parts(given.inherit, given.inherit_count) }.to_vec();
+        options.inherit = unsafe { std::slice::from_raw_parts(given.inherit, given.inherit_count) }.to_vec();
     }
     Ok(options)
 }
@@ -223,9 +208,7 @@ unsafe fn list(list: *const *mut c_char) -> Option<Vec<std::ffi::OsString>> {
             return Some(entries);
         }
         // SAFETY: a string by this function's contract.
-        let bytes = unsafe { std::ffi::CStr::from_ptr(entry) }
-            .to_bytes()
-            .to_vec();
+        let bytes = unsafe { std::ffi::CStr::from_ptr(entry) }.to_bytes().to_vec();
         entries.push(std::ffi::OsString::from_vec(bytes));
     }
 }
@@ -255,8 +238,7 @@ pub unsafe extern "C" fn cl_serve(
 ) -> c_int {
     guard(|| {
         let worker_main = worker_main.ok_or_else(|| invalid("the worker's function is NULL"))?;
-        let workers =
-            usize::try_from(workers).map_err(|_| invalid("the number of workers is negative"))?;
+        let workers = usize::try_from(workers).map_err(|_| invalid("the number of workers is negative"))?;
         // SAFETY: passed on to the caller.
         let run = || unsafe { worker_main(argument) };
         process::serve((workers > 0).then_some(workers), run, deliver)
@@ -402,9 +384,7 @@ pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) 
         };
         let length = size.min(size_of::<cl_worker_info_t>());
         // SAFETY: the caller has `size` writable bytes, and ours is a local of at least `length`.
-        unsafe {
-            std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), info.cast::<u8>(), length)
-        };
+        unsafe { std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), info.cast::<u8>(), length) };
         Ok(0)
     })
 }
@@ -510,16 +490,9 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
     match event {
         Event::Fork(worker) => about(&mut told, CL_EVENT_FORK, worker),
         Event::Online(worker) => about(&mut told, CL_EVENT_ONLINE, worker),
-        Event::Listening {
-            worker,
-            address,
-            port,
-            mechanism,
-        } => {
+        Event::Listening { worker, address, port, mechanism } => {
             about(&mut told, CL_EVENT_LISTENING, worker);
-            told.address = text
-                .insert(CString::new(address.as_str()).unwrap_or_default())
-                .as_ptr();
+            told.address = text.insert(CString::new(address.as_str()).unwrap_or_default()).as_ptr();
             told.port = port.map_or(-1, c_int::from);
             told.mechanism = match mechanism {
                 MechanismKind::Shared => CL_MECHANISM_SHARED,

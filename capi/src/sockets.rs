@@ -6,9 +6,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use cluster_core::{
-    AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, process,
-};
+use cluster_core::{AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, process};
 use libc::{sockaddr, socklen_t};
 
 use crate::guard::{guard, invalid, sized, text};
@@ -28,19 +26,13 @@ fn find(listener: c_int) -> Result<Arc<Listener>> {
 }
 
 fn no_listener(listener: c_int) -> Error {
-    Error::new(
-        -libc::EBADF,
-        format!("{listener} is no listener of cl_listen"),
-    )
+    Error::new(-libc::EBADF, format!("{listener} is no listener of cl_listen"))
 }
 
 fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
     let listener = Arc::new(process::listen(address, options)?);
     let number = listener.as_raw_fd();
-    LISTENERS
-        .write()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(number, listener);
+    LISTENERS.write().unwrap_or_else(PoisonError::into_inner).insert(number, listener);
     Ok(number)
 }
 
@@ -72,13 +64,7 @@ pub unsafe extern "C" fn cl_listen(address: *const c_char, backlog: c_int) -> c_
     guard(|| {
         // SAFETY: passed on to the caller.
         let address = unsafe { text(address, "the address") }?;
-        listen(
-            address,
-            ListenOptions {
-                backlog,
-                ..Default::default()
-            },
-        )
+        listen(address, ListenOptions { backlog, ..Default::default() })
     })
 }
 
@@ -105,14 +91,7 @@ pub unsafe extern "C" fn cl_listen_with(options: *const cl_listen_options_t) -> 
         let address = unsafe { text(options.address, "the address") }?;
         let index = u32::try_from(options.index).map_err(|_| invalid("the index is negative"))?;
         let flags = ListenFlags::from_bits(options.flags)?;
-        listen(
-            address,
-            ListenOptions {
-                backlog: options.backlog,
-                flags,
-                index,
-            },
-        )
+        listen(address, ListenOptions { backlog: options.backlog, flags, index })
     })
 }
 
@@ -128,11 +107,7 @@ pub unsafe extern "C" fn cl_listen_with(options: *const cl_listen_options_t) -> 
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cl_accept(
-    listener: c_int,
-    peer: *mut sockaddr,
-    peer_length: *mut socklen_t,
-) -> c_int {
+pub unsafe extern "C" fn cl_accept(listener: c_int, peer: *mut sockaddr, peer_length: *mut socklen_t) -> c_int {
     // SAFETY: passed on to the caller.
     unsafe { cl_accept4(listener, peer, peer_length, 0) }
 }
@@ -167,9 +142,7 @@ pub unsafe extern "C" fn cl_accept4(
 ) -> c_int {
     guard(|| {
         if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
-            return Err(invalid(
-                "the accept flags hold more than SOCK_NONBLOCK and SOCK_CLOEXEC",
-            ));
+            return Err(invalid("the accept flags hold more than SOCK_NONBLOCK and SOCK_CLOEXEC"));
         }
         if !peer.is_null() && peer_length.is_null() {
             return Err(invalid("the peer's length is NULL"));
@@ -199,11 +172,7 @@ pub unsafe extern "C" fn cl_accept4(
 /// # Safety
 /// `name` is NULL or has `*name_length` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cl_getsockname(
-    listener: c_int,
-    name: *mut sockaddr,
-    name_length: *mut socklen_t,
-) -> c_int {
+pub unsafe extern "C" fn cl_getsockname(listener: c_int, name: *mut sockaddr, name_length: *mut socklen_t) -> c_int {
     guard(|| {
         let listener = find(listener)?;
         if name.is_null() || name_length.is_null() {
@@ -224,9 +193,7 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
     // SAFETY: by this function's contract.
     let room = unsafe { *length } as usize;
     // SAFETY: at most `room` bytes, which the caller has.
-    unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len().min(room))
-    };
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len().min(room)) };
     // SAFETY: by this function's contract.
     unsafe { *length = bytes.len() as socklen_t };
 }
@@ -242,10 +209,7 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
 pub extern "C" fn cl_close(listener: c_int) -> c_int {
     guard(|| {
         process::check_not_forked()?;
-        let found = LISTENERS
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&listener);
+        let found = LISTENERS.write().unwrap_or_else(PoisonError::into_inner).remove(&listener);
         process::close(&*found.ok_or_else(|| no_listener(listener))?)?;
         Ok(0)
     })

@@ -8,7 +8,8 @@ use cluster_core::process;
 
 use crate::guard::{bytes, guard, invalid};
 
-const FOR_WORKERS: &str = "this process is no worker; a primary uses cl_worker_send() and gets messages as CL_EVENT_MESSAGE";
+const FOR_WORKERS: &str =
+    "this process is no worker; a primary uses cl_worker_send() and gets messages as CL_EVENT_MESSAGE";
 
 /// Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read.
 ///
@@ -46,11 +47,7 @@ pub unsafe extern "C" fn cl_send(data: *const c_void, length: usize) -> c_int {
 /// # Safety
 /// `buffer` has `capacity` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cl_receive(
-    buffer: *mut c_void,
-    capacity: usize,
-    timeout_ms: c_int,
-) -> c_int {
+pub unsafe extern "C" fn cl_receive(buffer: *mut c_void, capacity: usize, timeout_ms: c_int) -> c_int {
     guard(|| {
         let worker = process::require_worker(FOR_WORKERS)?;
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);

@@ -11,34 +11,17 @@ fn generate() -> String {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(crate_dir.join("cbindgen.toml")).unwrap();
     let mut raw = Vec::new();
-    cbindgen::Builder::new()
-        .with_crate(crate_dir)
-        .with_config(config)
-        .generate()
-        .unwrap()
-        .write(&mut raw);
+    cbindgen::Builder::new().with_crate(crate_dir).with_config(config).generate().unwrap().write(&mut raw);
     let raw = String::from_utf8(raw).unwrap();
     let (types, functions) = split(&raw);
 
     let mut header = HEAD.replace("@VERSION_DEFINES@", &version_defines());
     writeln!(header, "{}", types.trim()).unwrap();
-    writeln!(
-        header,
-        "\n#ifndef CL_HEADER_ONLY\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n"
-    )
-    .unwrap();
+    writeln!(header, "\n#ifndef CL_HEADER_ONLY\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n").unwrap();
     writeln!(header, "{}", functions.trim()).unwrap();
-    writeln!(
-        header,
-        "\n#ifdef __cplusplus\n}}\n#endif\n\n#else /* CL_HEADER_ONLY */\n"
-    )
-    .unwrap();
+    writeln!(header, "\n#ifdef __cplusplus\n}}\n#endif\n\n#else /* CL_HEADER_ONLY */\n").unwrap();
     writeln!(header, "{}", INLINE.trim()).unwrap();
-    writeln!(
-        header,
-        "\n#endif /* CL_HEADER_ONLY */\n\n#endif /* CLUSTER_H */"
-    )
-    .unwrap();
+    writeln!(header, "\n#endif /* CL_HEADER_ONLY */\n\n#endif /* CLUSTER_H */").unwrap();
     header
 }
 
@@ -56,19 +39,13 @@ fn split(raw: &str) -> (String, String) {
             text.replace_range(start..=end, "");
         }
         // A negative constant must survive what stands before it in an expression.
-        if let Some((before, value)) = text
-            .rsplit_once('\n')
-            .and_then(|(_, line)| line.rsplit_once(' '))
+        if let Some((before, value)) = text.rsplit_once('\n').and_then(|(_, line)| line.rsplit_once(' '))
             && before.starts_with("#define")
             && value.starts_with('-')
         {
             text = text.replace(&format!("{before} {value}"), &format!("{before} ({value})"));
         }
-        let side = if item.contains("CL_API") {
-            &mut sides.1
-        } else {
-            &mut sides.0
-        };
+        let side = if item.contains("CL_API") { &mut sides.1 } else { &mut sides.0 };
         writeln!(side, "{}\n", text.trim()).unwrap();
     }
     sides
@@ -82,7 +59,8 @@ fn version_defines() -> String {
         writeln!(text, "#define CL_VERSION_{name} {value}").unwrap();
     }
     writeln!(text, "#define CL_VERSION \"{version}\"").unwrap();
-    write!(text, "#define CL_VERSION_NUMBER (CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)").unwrap();
+    write!(text, "#define CL_VERSION_NUMBER (CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)")
+        .unwrap();
     text
 }
 
@@ -95,8 +73,5 @@ fn the_header_is_fresh() {
         return;
     }
     let found = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        found == fresh,
-        "include/cluster.h is stale: run `make header` and commit the result"
-    );
+    assert!(found == fresh, "include/cluster.h is stale: run `make header` and commit the result");
 }

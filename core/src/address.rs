@@ -9,11 +9,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Address {
     /// TCP, or UDP when `datagram`.
-    Inet {
-        host: Host,
-        port: u16,
-        datagram: bool,
-    },
+    Inet { host: Host, port: u16, datagram: bool },
     /// A socket file.
     UnixPath(String),
     /// A name without a file; without the leading NUL.
@@ -35,7 +31,8 @@ pub(crate) enum Host {
     Name(String),
 }
 
-const FORMS: &str = "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three";
+const FORMS: &str =
+    "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three";
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self> {
@@ -48,9 +45,7 @@ impl Address {
         if let Some(number) = text.strip_prefix("fd:") {
             return match number.parse::<i32>() {
                 Ok(number) if number >= 0 && !text.contains('+') => Ok(Address::Inherited(number)),
-                _ => Err(Error::invalid(format!(
-                    "\"{text}\" names no descriptor; write fd: and a number from 0 up"
-                ))),
+                _ => Err(Error::invalid(format!("\"{text}\" names no descriptor; write fd: and a number from 0 up"))),
             };
         }
         let (rest, datagram) = match text.strip_prefix("udp:") {
@@ -58,11 +53,7 @@ impl Address {
             None => (text, false),
         };
         let (host, port) = parse_inet(text, rest)?;
-        Ok(Address::Inet {
-            host,
-            port,
-            datagram,
-        })
+        Ok(Address::Inet { host, port, datagram })
     }
 
     /// True when several askers get different sockets unless they agree on an index.
@@ -73,18 +64,14 @@ impl Address {
 
 fn parse_unix(text: &str, path: &str) -> Result<Address> {
     match path.strip_prefix('@') {
-        Some("") => Err(Error::invalid(format!(
-            "\"{text}\" has no name; write unix:@name"
-        ))),
+        Some("") => Err(Error::invalid(format!("\"{text}\" has no name; write unix:@name"))),
         // sun_path has 108 bytes, of which the first is the NUL that makes the name abstract (unix(7)).
         Some(name) if name.len() > 107 => Err(Error::invalid(format!(
             "the abstract name in \"{text}\" has {} bytes; at most 107 are possible",
             name.len()
         ))),
         Some(name) => Ok(Address::UnixAbstract(name.to_owned())),
-        None if path.is_empty() => Err(Error::invalid(format!(
-            "\"{text}\" has no path; write unix:/path"
-        ))),
+        None if path.is_empty() => Err(Error::invalid(format!("\"{text}\" has no path; write unix:/path"))),
         None => Ok(Address::UnixPath(path.to_owned())),
     }
 }
@@ -94,43 +81,29 @@ fn parse_inet(text: &str, rest: &str) -> Result<(Host, u16)> {
         return Err(Error::invalid(format!("\"{text}\" has no port; {FORMS}")));
     };
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Error::invalid(format!(
-            "\"{text}\" has no number for a port; {FORMS}"
-        )));
+        return Err(Error::invalid(format!("\"{text}\" has no number for a port; {FORMS}")));
     }
-    let port = port.parse::<u16>().map_err(|_| {
-        Error::invalid(format!(
-            "the port in \"{text}\" is not in the range 0 to 65535"
-        ))
-    })?;
+    let port = port
+        .parse::<u16>()
+        .map_err(|_| Error::invalid(format!("the port in \"{text}\" is not in the range 0 to 65535")))?;
     let host = if host.is_empty() || host == "*" {
         Host::Any
-    } else if let Some(inner) = host
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-    {
+    } else if let Some(inner) = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
         let (ip, scope) = match inner.split_once('%') {
             Some((ip, scope)) if !scope.is_empty() => (ip, Some(scope.to_owned())),
             _ => (inner, None),
         };
-        let ip = ip.parse().map_err(|_| {
-            Error::invalid(format!(
-                "what stands in brackets in \"{text}\" is no IPv6 address"
-            ))
-        })?;
+        let ip = ip
+            .parse()
+            .map_err(|_| Error::invalid(format!("what stands in brackets in \"{text}\" is no IPv6 address")))?;
         Host::V6 { ip, scope }
     } else if host.contains(':') {
-        return Err(Error::invalid(format!(
-            "an IPv6 address stands in brackets: [{host}]:{port}"
-        )));
+        return Err(Error::invalid(format!("an IPv6 address stands in brackets: [{host}]:{port}")));
     } else if let Ok(ip) = host.parse() {
         Host::V4(ip)
-    } else if host.bytes().any(|byte| {
-        byte.is_ascii_whitespace() || byte.is_ascii_control() || b"[]/@".contains(&byte)
-    }) {
-        return Err(Error::invalid(format!(
-            "\"{host}\" is no host name; {FORMS}"
-        )));
+    } else if host.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"[]/@".contains(&byte))
+    {
+        return Err(Error::invalid(format!("\"{host}\" is no host name; {FORMS}")));
     } else {
         Host::Name(host.to_owned())
     };
@@ -140,11 +113,7 @@ fn parse_inet(text: &str, rest: &str) -> Result<(Host, u16)> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Inet {
-                host,
-                port,
-                datagram,
-            } => {
+            Address::Inet { host, port, datagram } => {
                 if *datagram {
                     f.write_str("udp:")?;
                 }
@@ -152,10 +121,7 @@ impl fmt::Display for Address {
                     Host::Any => write!(f, ":{port}"),
                     Host::V4(ip) => write!(f, "{ip}:{port}"),
                     Host::V6 { ip, scope: None } => write!(f, "[{ip}]:{port}"),
-                    Host::V6 {
-                        ip,
-                        scope: Some(scope),
-                    } => write!(f, "[{ip}%{scope}]:{port}"),
+                    Host::V6 { ip, scope: Some(scope) } => write!(f, "[{ip}%{scope}]:{port}"),
                     Host::Name(name) => write!(f, "{name}:{port}"),
                 }
             }

@@ -39,10 +39,7 @@ impl ListenFlags {
         if bits & !Self::KNOWN == 0 {
             Ok(Self(bits))
         } else {
-            Err(Error::invalid(format!(
-                "the listen flags {bits:#x} hold unknown bits {:#x}",
-                bits & !Self::KNOWN
-            )))
+            Err(Error::invalid(format!("the listen flags {bits:#x} hold unknown bits {:#x}", bits & !Self::KNOWN)))
         }
     }
 
@@ -75,37 +72,22 @@ pub(crate) struct Bound {
 
 /// Opens an address whose host is numeric (see `resolve`).
 pub(crate) fn open(address: &Address, backlog: i32, flags: ListenFlags) -> Result<Bound> {
-    let backlog = if backlog <= 0 {
-        DEFAULT_BACKLOG
-    } else {
-        backlog
-    };
-    let everybody =
-        flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
+    let backlog = if backlog <= 0 { DEFAULT_BACKLOG } else { backlog };
+    let everybody = flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
     if everybody && !matches!(address, Address::UnixPath(_)) {
         return Err(Error::invalid(format!(
             "\"{address}\" has no file that could be made readable or writable for all"
         )));
     }
     match address {
-        Address::Inet {
-            host,
-            port,
-            datagram,
-        } => open_inet(address, host, *port, *datagram, backlog, flags),
+        Address::Inet { host, port, datagram } => open_inet(address, host, *port, *datagram, backlog, flags),
         Address::UnixAbstract(name) => {
             let full = [b"\0", name.as_bytes()].concat();
-            let name = SockAddr::unix(&full)
-                .ok_or_else(|| Error::invalid("the abstract name is too long"))?;
+            let name = SockAddr::unix(&full).ok_or_else(|| Error::invalid("the abstract name is too long"))?;
             let socket = socket::open(libc::AF_UNIX, false).context("socket")?;
             socket::bind(socket.as_fd(), &name).context(format_args!("bind {address}"))?;
             socket::listen(socket.as_fd(), backlog).context(format_args!("listen {address}"))?;
-            Ok(Bound {
-                socket,
-                name,
-                datagram: false,
-                file: None,
-            })
+            Ok(Bound { socket, name, datagram: false, file: None })
         }
         Address::UnixPath(path) => {
             let mut mode = 0;
@@ -120,12 +102,7 @@ pub(crate) fn open(address: &Address, backlog: i32, flags: ListenFlags) -> Resul
                 .context(format_args!("bind {address}"))?;
             let name = SockAddr::unix(path.as_bytes())
                 .unwrap_or_else(|| sockaddr::local_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY));
-            Ok(Bound {
-                socket,
-                name,
-                datagram: false,
-                file: Some(file),
-            })
+            Ok(Bound { socket, name, datagram: false, file: Some(file) })
         }
         Address::Inherited(number) => inherited(*number),
     }
@@ -145,8 +122,7 @@ fn open_inet(
         Host::V6 { ip, scope } => {
             let scope = match scope {
                 None => 0,
-                Some(scope) => sockaddr::scope_number(scope)
-                    .context(format_args!("\"{scope}\" in \"{address}\""))?,
+                Some(scope) => sockaddr::scope_number(scope).context(format_args!("\"{scope}\" in \"{address}\""))?,
             };
             SocketAddrV6::new(*ip, port, 0, scope).into()
         }
@@ -157,9 +133,7 @@ fn open_inet(
                     SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into()
                 }
                 outcome => {
-                    return outcome.map_err(|(call, errno)| {
-                        Error::os(format_args!("{call} {address}"), errno)
-                    });
+                    return outcome.map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno));
                 }
             }
         }
@@ -169,8 +143,7 @@ fn open_inet(
             )));
         }
     };
-    bind_inet(at, datagram, backlog, flags)
-        .map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno))
+    bind_inet(at, datagram, backlog, flags).map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno))
 }
 
 fn bind_inet(
@@ -179,17 +152,10 @@ fn bind_inet(
     backlog: i32,
     flags: ListenFlags,
 ) -> std::result::Result<Bound, (&'static str, Errno)> {
-    fn during<T>(
-        call: &'static str,
-        outcome: Sys<T>,
-    ) -> std::result::Result<T, (&'static str, Errno)> {
+    fn during<T>(call: &'static str, outcome: Sys<T>) -> std::result::Result<T, (&'static str, Errno)> {
         outcome.map_err(|errno| (call, errno))
     }
-    let family = if at.is_ipv6() {
-        libc::AF_INET6
-    } else {
-        libc::AF_INET
-    };
+    let family = if at.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
     let socket = during("socket", socket::open(family, datagram))?;
     let fd = socket.as_fd();
     if at.is_ipv6() {
@@ -209,28 +175,17 @@ fn bind_inet(
         during("listen", socket::listen(fd, backlog))?;
     }
     let name = during("getsockname", sockaddr::local_name(fd))?;
-    Ok(Bound {
-        socket,
-        name,
-        datagram,
-        file: None,
-    })
+    Ok(Bound { socket, name, datagram, file: None })
 }
 
 /// A listening socket that this process's program has open.
 fn inherited(number: i32) -> Result<Bound> {
     let socket = socket::duplicate_number(number).context(format_args!("descriptor {number}"))?;
-    let nature =
-        socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
+    let nature = socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
     if nature.kind != libc::SOCK_STREAM {
-        return Err(Error::invalid(format!(
-            "descriptor {number} is a socket, but no stream socket"
-        )));
+        return Err(Error::invalid(format!("descriptor {number} is a socket, but no stream socket")));
     }
-    if !matches!(
-        nature.family,
-        libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX
-    ) {
+    if !matches!(nature.family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX) {
         return Err(Error::invalid(format!(
             "descriptor {number} is a socket of family {}, not of IP or unix",
             nature.family
@@ -243,60 +198,35 @@ fn inherited(number: i32) -> Result<Bound> {
     }
     socket::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
-    Ok(Bound {
-        socket,
-        name,
-        datagram: false,
-        file: None,
-    })
+    Ok(Bound { socket, name, datagram: false, file: None })
 }
 
 /// The same address with a numeric host and an absolute path, as it goes over the wire. May wait for a name server.
 pub(crate) fn resolve(address: Address) -> Result<Address> {
     match address {
-        Address::Inet {
-            host: Host::Name(name),
-            port,
-            datagram,
-        } => {
+        Address::Inet { host: Host::Name(name), port, datagram } => {
             let found = (name.as_str(), port)
                 .to_socket_addrs()
                 .map_err(|error| {
-                    Error::new(
-                        -libc::EINVAL,
-                        format!("the host name \"{name}\" cannot be resolved: {error}"),
-                    )
+                    Error::new(-libc::EINVAL, format!("the host name \"{name}\" cannot be resolved: {error}"))
                 })?
                 .next()
-                .ok_or_else(|| {
-                    Error::invalid(format!("the host name \"{name}\" has no address"))
-                })?;
+                .ok_or_else(|| Error::invalid(format!("the host name \"{name}\" has no address")))?;
             let host = match found {
                 SocketAddr::V4(v4) => Host::V4(*v4.ip()),
-                SocketAddr::V6(v6) => Host::V6 {
-                    ip: *v6.ip(),
-                    scope: (v6.scope_id() != 0).then(|| v6.scope_id().to_string()),
-                },
+                SocketAddr::V6(v6) => {
+                    Host::V6 { ip: *v6.ip(), scope: (v6.scope_id() != 0).then(|| v6.scope_id().to_string()) }
+                }
             };
-            Ok(Address::Inet {
-                host,
-                port,
-                datagram,
-            })
+            Ok(Address::Inet { host, port, datagram })
         }
         Address::UnixPath(path) if !path.starts_with('/') => {
-            let here = std::env::current_dir().map_err(|error| {
-                Error::new(
-                    -libc::ENOENT,
-                    format!("the current directory is gone: {error}"),
-                )
-            })?;
+            let here = std::env::current_dir()
+                .map_err(|error| Error::new(-libc::ENOENT, format!("the current directory is gone: {error}")))?;
             let full = here.join(&path);
             match full.to_str() {
                 Some(full) => Ok(Address::UnixPath(full.to_owned())),
-                None => Err(Error::invalid(
-                    "the current directory is not UTF-8; give an absolute path",
-                )),
+                None => Err(Error::invalid("the current directory is not UTF-8; give an absolute path")),
             }
         }
         numeric => Ok(numeric),

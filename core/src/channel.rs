@@ -35,12 +35,7 @@ pub(crate) enum Pending {
 
 impl Channel {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            armed: false,
-        }
+        Self { socket, queue: VecDeque::new(), queued_bytes: 0, armed: false }
     }
 
     /// Sends or keeps a packet. EAGAIN when the limit is reached, EPIPE when the other end is gone.
@@ -57,15 +52,9 @@ impl Channel {
         if self.queued_bytes + length > QUEUE_LIMIT {
             return Err(Errno::EAGAIN);
         }
-        let fds = fds
-            .iter()
-            .map(|fd| crate::sys::socket::duplicate(*fd))
-            .collect::<Sys<Vec<_>>>()?;
+        let fds = fds.iter().map(|fd| crate::sys::socket::duplicate(*fd)).collect::<Sys<Vec<_>>>()?;
         self.queued_bytes += length;
-        self.queue.push_back(Queued {
-            bytes: parts.concat(),
-            fds,
-        });
+        self.queue.push_back(Queued { bytes: parts.concat(), fds });
         self.flush()
     }
 
@@ -84,11 +73,7 @@ impl Channel {
             for (place, fd) in fds.iter_mut().zip(&first.fds) {
                 *place = fd.as_fd();
             }
-            match cmsg::send(
-                self.socket.as_fd(),
-                [&first.bytes, b""],
-                &fds[..first.fds.len().min(cmsg::MAX_FDS)],
-            ) {
+            match cmsg::send(self.socket.as_fd(), [&first.bytes, b""], &fds[..first.fds.len().min(cmsg::MAX_FDS)]) {
                 Ok(()) => {
                     self.queued_bytes -= first.bytes.len();
                     self.queue.pop_front();

@@ -11,11 +11,7 @@ const ALL: [&str; 3] = [WORKER_ID, WORKER_SLOT, CHANNEL_FD];
 
 /// True for a `NAME=value` entry that names one of them.
 pub(crate) fn is_ours(entry: &[u8]) -> bool {
-    ALL.iter().any(|name| {
-        entry
-            .strip_prefix(name.as_bytes())
-            .is_some_and(|rest| rest.first() == Some(&b'='))
-    })
+    ALL.iter().any(|name| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
 }
 
 /// Takes all of them out of the environment and returns id, slot and descriptor if each was a number.

@@ -29,10 +29,7 @@ pub struct Error {
 impl Error {
     /// An error with one of this crate's codes or a negative errno value.
     pub fn new(code: i32, sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            sentence: sentence.into(),
-        }
+        Self { code, sentence: sentence.into() }
     }
 
     /// A system call failed: `what` names it and what it was done to.
@@ -52,10 +49,7 @@ impl Error {
 
     /// The process is a copy made by a plain fork(2).
     pub(crate) fn forked() -> Self {
-        Self::new(
-            -libc::ECHILD,
-            "this process was made by fork(2), not by cl_fork, and is no member of the cluster",
-        )
+        Self::new(-libc::ECHILD, "this process was made by fork(2), not by cl_fork, and is no member of the cluster")
     }
 
     /// The worker was asked to disconnect and nothing is left for it.

@@ -27,9 +27,7 @@
 //! The design is in `docs/design.md`, the protocol between the processes in `docs/protocol.md`. Linux 5.10 or newer.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!(
-    "libcluster needs Linux 5.10 or newer: it is built on pidfds, SOCK_SEQPACKET pairs and epoll"
-);
+compile_error!("libcluster needs Linux 5.10 or newer: it is built on pidfds, SOCK_SEQPACKET pairs and epoll");
 
 mod address;
 mod bind;
@@ -53,8 +51,7 @@ pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
 pub use handle::{HandleStats, MechanismKind};
 pub use policy::Policy;
 pub use primary::{
-    Event, Forked, HandleInfo, Poller, Primary, Ready, SpawnOptions, StopRequest, WorkerInfo,
-    WorkerRef, WorkerState,
+    Event, Forked, HandleInfo, Poller, Primary, Ready, SpawnOptions, StopRequest, WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{listen, serve, stop, worker};
 pub use restart::Respawn;

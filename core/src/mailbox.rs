@@ -45,15 +45,7 @@ impl Mailbox {
         let (sender, receiver) = socket::packet_pair()?;
         // The kernel doubles what is asked. EPOLLOUT comes when the queue has fallen below a quarter of this.
         socket::set_send_buffer(sender.as_fd(), window as usize * parcel_cost() / 2)?;
-        Ok(Self {
-            sender,
-            receiver,
-            window,
-            room: window,
-            sent: 0,
-            taken_back: 0,
-            stop_sent: false,
-        })
+        Ok(Self { sender, receiver, window, room: window, sent: 0, taken_back: 0, stop_sent: false })
     }
 
     /// The end whose copy the worker gets.
@@ -81,23 +73,17 @@ impl Mailbox {
 
     /// Parcels that the worker has not received.
     pub(crate) fn waiting(&self) -> u32 {
-        socket::unread_by_peer(self.sender.as_fd())
-            .map_or(0, |bytes| bytes.div_ceil(parcel_cost()) as u32)
+        socket::unread_by_peer(self.sender.as_fd()).map_or(0, |bytes| bytes.div_ceil(parcel_cost()) as u32)
     }
 
     /// Parcels that the worker has received; grows while it is alive.
     pub(crate) fn taken(&self) -> u64 {
-        self.sent
-            .saturating_sub(self.taken_back)
-            .saturating_sub(self.waiting().into())
+        self.sent.saturating_sub(self.taken_back).saturating_sub(self.waiting().into())
     }
 
     /// Puts a connection in. The caller closes its copy in the same turn, whatever comes (rule R2).
     pub(crate) fn send(&mut self, connection: &Connection) -> Sys<()> {
-        let parts = [
-            wire::CONNECTION_HEADER.as_slice(),
-            connection.peer.as_bytes(),
-        ];
+        let parts = [wire::CONNECTION_HEADER.as_slice(), connection.peer.as_bytes()];
         let outcome = cmsg::send(self.sender.as_fd(), parts, &[connection.socket.as_fd()]);
         match outcome {
             Ok(()) => self.sent += 1,
@@ -150,12 +136,7 @@ impl Mailbox {
         loop {
             socket::free_descriptor(self.receiver.as_fd())?;
             let mut buffer = [0; wire::PARCEL_MAX];
-            let mut received = match cmsg::receive(
-                self.receiver.as_fd(),
-                &mut buffer,
-                1,
-                libc::MSG_CMSG_CLOEXEC,
-            ) {
+            let mut received = match cmsg::receive(self.receiver.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {
                 Err(Errno::EAGAIN) => return Ok(TakenBack::Empty),
                 outcome => outcome?,
             };
@@ -165,10 +146,9 @@ impl Mailbox {
             }
             self.taken_back += 1;
             self.room = 0;
-            if let (Ok(Parcel::Connection(peer)), Some(socket)) = (
-                Parcel::decode(&buffer[..received.length]),
-                received.take_fd(0),
-            ) {
+            if let (Ok(Parcel::Connection(peer)), Some(socket)) =
+                (Parcel::decode(&buffer[..received.length]), received.take_fd(0))
+            {
                 return Ok(TakenBack::Connection(Connection { socket, peer }));
             }
         }
@@ -183,11 +163,7 @@ fn parcel_cost() -> usize {
     *COST.get_or_init(|| {
         let measure = || {
             let (sender, receiver) = socket::packet_pair()?;
-            cmsg::send(
-                sender.as_fd(),
-                [&[0; wire::PARCEL_MAX], b""],
-                &[receiver.as_fd()],
-            )?;
+            cmsg::send(sender.as_fd(), [&[0; wire::PARCEL_MAX], b""], &[receiver.as_fd()])?;
             socket::unread_by_peer(sender.as_fd())
         };
         measure().ok().filter(|cost| *cost > 0).unwrap_or(USUAL)
@@ -200,10 +176,7 @@ mod tests {
 
     fn connection() -> Connection {
         let (socket, _) = socket::packet_pair().unwrap();
-        Connection {
-            socket,
-            peer: SockAddr::from("127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap()),
-        }
+        Connection { socket, peer: SockAddr::from("127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap()) }
     }
 
     #[test]
@@ -217,17 +190,10 @@ mod tests {
                 mailbox.send(&connection()).unwrap();
             }
             assert_eq!(mailbox.room(), 0);
-            assert_eq!(
-                mailbox.send(&connection()),
-                Err(Errno::EAGAIN),
-                "the kernel agrees with our count"
-            );
+            assert_eq!(mailbox.send(&connection()), Err(Errno::EAGAIN), "the kernel agrees with our count");
             let mut buffer = [0; wire::PARCEL_MAX];
             cmsg::receive(mailbox.receiver(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).unwrap();
-            assert_eq!(
-                (mailbox.waiting(), mailbox.taken(), mailbox.room()),
-                (window - 1, 1, 1)
-            );
+            assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (window - 1, 1, 1));
         }
     }
 
@@ -239,18 +205,12 @@ mod tests {
         }
         mailbox.send_stop().unwrap();
         for _ in 0..6 {
-            assert!(matches!(
-                mailbox.take_back().unwrap(),
-                TakenBack::Connection(_)
-            ));
+            assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
         }
         assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Empty));
         assert_eq!((mailbox.waiting(), mailbox.taken()), (1, 0));
         let mut buffer = [0; wire::PARCEL_MAX];
         let received = cmsg::receive(mailbox.receiver(), &mut buffer, 1, 0).unwrap();
-        assert!(matches!(
-            Parcel::decode(&buffer[..received.length]),
-            Ok(Parcel::Stop)
-        ));
+        assert!(matches!(Parcel::decode(&buffer[..received.length]), Ok(Parcel::Stop)));
     }
 }

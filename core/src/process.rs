@@ -52,11 +52,7 @@ pub fn check_not_forked() -> Result<()> {
 
 /// This process as a worker, `None` in a primary and in a process that no cluster started.
 pub fn worker() -> Result<Option<Arc<Worker>>> {
-    Ok(process()?
-        .worker
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone())
+    Ok(process()?.worker.read().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// This process as a worker, or an error that says what the call is for.
@@ -86,15 +82,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn primary_of(process: &Process) -> Result<MutexGuard<'_, Option<Primary>>> {
-    if process
-        .worker
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .is_some()
-    {
-        return Err(Error::wrong_role(
-            "this process is a worker; only a primary can do that",
-        ));
+    if process.worker.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+        return Err(Error::wrong_role("this process is a worker; only a primary can do that"));
     }
     let mut slot = lock(&process.primary);
     if slot.is_none() {
@@ -126,11 +115,7 @@ pub fn stop(deadline: Option<Duration>) -> std::result::Result<(), i32> {
             return Err(-libc::ECHILD);
         }
         // Written only while a worker is being made, with the stop signals blocked.
-        if process
-            .worker
-            .try_read()
-            .is_ok_and(|worker| worker.is_some())
-        {
+        if process.worker.try_read().is_ok_and(|worker| worker.is_some()) {
             return Err(-libc::EPERM);
         }
     }
@@ -152,10 +137,7 @@ pub fn fork() -> Result<Side<u32>> {
     fork_by(process()?, Primary::fork)
 }
 
-fn fork_by(
-    process: &Process,
-    fork: impl FnOnce(&mut Primary) -> Result<Forked>,
-) -> Result<Side<u32>> {
+fn fork_by(process: &Process, fork: impl FnOnce(&mut Primary) -> Result<Forked>) -> Result<Side<u32>> {
     let mut slot = primary_of(process)?;
     let Some(primary) = slot.as_mut() else {
         return Err(Error::wrong_role("this process has no primary"));
@@ -179,12 +161,7 @@ fn become_worker(process: &Process, channel: OwnedFd) {
     *lock(&process.signals) = None;
     process.stepping.store(false, Ordering::SeqCst);
     match Worker::adopt(channel) {
-        Ok(worker) => {
-            *process
-                .worker
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker))
-        }
+        Ok(worker) => *process.worker.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker)),
         // An error would be taken for the primary's own; the primary sees the exit.
         Err(_) => crate::sys::process::leave_at_once(EXIT_NO_WORKER),
     }
@@ -222,11 +199,7 @@ pub fn step(timeout: Option<Duration>, mut on_event: impl FnMut(Event)) -> Resul
     turn(process, timeout, &mut on_event)
 }
 
-fn turn(
-    process: &'static Process,
-    timeout: Option<Duration>,
-    on_event: &mut dyn FnMut(Event),
-) -> Result<Side<usize>> {
+fn turn(process: &'static Process, timeout: Option<Duration>, on_event: &mut dyn FnMut(Event)) -> Result<Side<usize>> {
     let poller = with_primary(|primary| Ok(primary.poller()))?;
     // Without the lock, so that other threads can use the primary meanwhile.
     let ready = poller.wait(timeout)?;
@@ -307,11 +280,7 @@ fn turns_until_idle(
         }
         if handle_signals && StopSignals::count() > signals {
             // The first asks, a second means "now".
-            stop.stop(if signals == 0 {
-                None
-            } else {
-                Some(Duration::ZERO)
-            });
+            stop.stop(if signals == 0 { None } else { Some(Duration::ZERO) });
             signals = StopSignals::count();
         }
     }

@@ -29,21 +29,13 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The delay before the next start. `jitter` in 0..=1 spreads the slots, so that workers that fail together do not
     /// come back together; it lengthens the delay by up to a quarter, within `most`.
-    pub(crate) fn next(
-        &mut self,
-        lived: Duration,
-        least: Duration,
-        most: Duration,
-        jitter: f64,
-    ) -> Duration {
+    pub(crate) fn next(&mut self, lived: Duration, least: Duration, most: Duration, jitter: f64) -> Duration {
         if lived >= HEALTHY {
             self.short_lives = 0;
         }
         let doubled = least.saturating_mul(2_u32.saturating_pow(self.short_lives));
         self.short_lives = self.short_lives.saturating_add(1);
-        doubled
-            .mul_f64_saturating(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
-            .min(most)
+        doubled.mul_f64_saturating(1.0 + 0.25 * jitter.clamp(0.0, 1.0)).min(most)
     }
 }
 

@@ -57,15 +57,10 @@ impl Default for Settings {
 impl Settings {
     pub(crate) fn check(&self) -> Result<()> {
         if self.window == 0 || self.window > WINDOW_MAX {
-            return Err(Error::invalid(format!(
-                "the window is {}; it must be from 1 to {WINDOW_MAX}",
-                self.window
-            )));
+            return Err(Error::invalid(format!("the window is {}; it must be from 1 to {WINDOW_MAX}", self.window)));
         }
         if self.restart_delay.0 > self.restart_delay.1 {
-            return Err(Error::invalid(
-                "the first restart delay is longer than the longest",
-            ));
+            return Err(Error::invalid("the first restart delay is longer than the longest"));
         }
         Ok(())
     }

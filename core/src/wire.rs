@@ -49,21 +49,9 @@ pub(crate) struct Hello {
 /// What a worker sends on its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FromWorker<'a> {
-    Online {
-        version: u32,
-        nonce: u64,
-        pid: u32,
-    },
-    Listen {
-        number: u32,
-        flags: u32,
-        backlog: i32,
-        index: u32,
-        address: &'a str,
-    },
-    Close {
-        listener: u32,
-    },
+    Online { version: u32, nonce: u64, pid: u32 },
+    Listen { number: u32, flags: u32, backlog: i32, index: u32, address: &'a str },
+    Close { listener: u32 },
     Message(&'a [u8]),
     Load(u32),
     Disconnect,
@@ -80,18 +68,8 @@ pub(crate) enum FromPrimary<'a> {
 /// The primary's answer to a listen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer<'a> {
-    Grant {
-        number: u32,
-        listener: u32,
-        mechanism: u32,
-        datagram: bool,
-        name: SockAddr,
-    },
-    Refusal {
-        number: u32,
-        code: i32,
-        sentence: &'a str,
-    },
+    Grant { number: u32, listener: u32, mechanism: u32, datagram: bool, name: SockAddr },
+    Refusal { number: u32, code: i32, sentence: &'a str },
 }
 
 /// What arrives in a mailbox, beside the connection itself.
@@ -148,34 +126,13 @@ impl FromWorker<'_> {
     /// Every frame but a message, whose bytes are not copied (see `MESSAGE_HEADER`).
     pub(crate) fn encode(&self) -> Vec<u8> {
         match *self {
-            FromWorker::Online {
-                version,
-                nonce,
-                pid,
-            } => frame(
-                kind::ONLINE,
-                0,
-                &[
-                    &version.to_ne_bytes(),
-                    &pid.to_ne_bytes(),
-                    &nonce.to_ne_bytes(),
-                ],
-            ),
-            FromWorker::Listen {
-                number,
-                flags,
-                backlog,
-                index,
-                address,
-            } => frame(
+            FromWorker::Online { version, nonce, pid } => {
+                frame(kind::ONLINE, 0, &[&version.to_ne_bytes(), &pid.to_ne_bytes(), &nonce.to_ne_bytes()])
+            }
+            FromWorker::Listen { number, flags, backlog, index, address } => frame(
                 kind::LISTEN,
                 number,
-                &[
-                    &flags.to_ne_bytes(),
-                    &backlog.to_ne_bytes(),
-                    &index.to_ne_bytes(),
-                    address.as_bytes(),
-                ],
+                &[&flags.to_ne_bytes(), &backlog.to_ne_bytes(), &index.to_ne_bytes(), address.as_bytes()],
             ),
             FromWorker::Close { listener } => frame(kind::CLOSE, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Message(bytes) => frame(kind::MESSAGE, 0, &[bytes]),
@@ -187,11 +144,7 @@ impl FromWorker<'_> {
     pub(crate) fn decode(bytes: &[u8]) -> Result<FromWorker<'_>, Malformed> {
         let (kind, number, mut body) = open(bytes)?;
         let frame = match kind {
-            kind::ONLINE => FromWorker::Online {
-                version: body.u32()?,
-                pid: body.u32()?,
-                nonce: body.u64()?,
-            },
+            kind::ONLINE => FromWorker::Online { version: body.u32()?, pid: body.u32()?, nonce: body.u64()? },
             kind::LISTEN => FromWorker::Listen {
                 number,
                 flags: body.u32()?,
@@ -199,9 +152,7 @@ impl FromWorker<'_> {
                 index: body.u32()?,
                 address: body.text(1, ADDRESS_MAX)?,
             },
-            kind::CLOSE => FromWorker::Close {
-                listener: body.u32()?,
-            },
+            kind::CLOSE => FromWorker::Close { listener: body.u32()? },
             kind::MESSAGE => FromWorker::Message(body.rest(MESSAGE_MAX)?),
             kind::LOAD => FromWorker::Load(body.u32()?),
             kind::DISCONNECT => FromWorker::Disconnect,
@@ -231,9 +182,7 @@ impl FromPrimary<'_> {
             kind::MESSAGE => FromPrimary::Message(body.rest(MESSAGE_MAX)?),
             kind::DISCONNECT => FromPrimary::Disconnect,
             _ => {
-                return Err(Malformed(
-                    "a frame of a type that no primary sends on a channel",
-                ));
+                return Err(Malformed("a frame of a type that no primary sends on a channel"));
             }
         };
         body.end()?;
@@ -244,13 +193,7 @@ impl FromPrimary<'_> {
 impl Answer<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Answer::Grant {
-                number,
-                listener,
-                mechanism,
-                datagram,
-                name,
-            } => frame(
+            Answer::Grant { number, listener, mechanism, datagram, name } => frame(
                 kind::GRANT,
                 *number,
                 &[
@@ -261,17 +204,9 @@ impl Answer<'_> {
                     name.as_bytes(),
                 ],
             ),
-            Answer::Refusal {
-                number,
-                code,
-                sentence,
-            } => {
+            Answer::Refusal { number, code, sentence } => {
                 let end = sentence.floor_char_boundary_at(SENTENCE_MAX);
-                frame(
-                    kind::GRANT,
-                    *number,
-                    &[&code.to_ne_bytes(), &sentence.as_bytes()[..end]],
-                )
+                frame(kind::GRANT, *number, &[&code.to_ne_bytes(), &sentence.as_bytes()[..end]])
             }
         }
     }
@@ -283,11 +218,7 @@ impl Answer<'_> {
         }
         let code = body.u32()? as i32;
         if code < 0 {
-            return Ok(Answer::Refusal {
-                number,
-                code,
-                sentence: body.text(0, SENTENCE_MAX)?,
-            });
+            return Ok(Answer::Refusal { number, code, sentence: body.text(0, SENTENCE_MAX)? });
         }
         let listener = body.u32()?;
         let mechanism = body.u32()?;
@@ -310,9 +241,7 @@ impl Parcel {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Parcel, Malformed> {
         let (kind, _, mut body) = open(bytes)?;
         match kind {
-            kind::CONNECTION => Ok(Parcel::Connection(SockAddr::from_bytes(
-                body.rest(SOCKADDR_MAX)?,
-            ))),
+            kind::CONNECTION => Ok(Parcel::Connection(SockAddr::from_bytes(body.rest(SOCKADDR_MAX)?))),
             kind::NOP => body.end().map(|()| Parcel::Nop),
             kind::STOP => body.end().map(|()| Parcel::Stop),
             _ => Err(Malformed("a frame of a type that no mailbox holds")),
@@ -326,10 +255,7 @@ trait FloorCharBoundary {
 
 impl FloorCharBoundary for str {
     fn floor_char_boundary_at(&self, limit: usize) -> usize {
-        (0..=limit.min(self.len()))
-            .rev()
-            .find(|index| self.is_char_boundary(*index))
-            .unwrap_or(0)
+        (0..=limit.min(self.len())).rev().find(|index| self.is_char_boundary(*index)).unwrap_or(0)
     }
 }
 
@@ -347,27 +273,18 @@ struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(Malformed("a frame that is too short"))?;
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed("a frame that is too short"))?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn u32(&mut self) -> Result<u32, Malformed> {
-        let bytes = self
-            .take(4)?
-            .try_into()
-            .map_err(|_| Malformed("a frame that is too short"))?;
+        let bytes = self.take(4)?.try_into().map_err(|_| Malformed("a frame that is too short"))?;
         Ok(u32::from_ne_bytes(bytes))
     }
 
     fn u64(&mut self) -> Result<u64, Malformed> {
-        let bytes = self
-            .take(8)?
-            .try_into()
-            .map_err(|_| Malformed("a frame that is too short"))?;
+        let bytes = self.take(8)?.try_into().map_err(|_| Malformed("a frame that is too short"))?;
         Ok(u64::from_ne_bytes(bytes))
     }
 
@@ -387,11 +304,7 @@ impl<'a> Body<'a> {
     }
 
     fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed("a frame that is too long"))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("a frame that is too long")) }
     }
 }
 
@@ -403,18 +316,8 @@ mod tests {
     #[test]
     fn every_frame_of_a_worker_survives_the_way() {
         let frames = [
-            FromWorker::Online {
-                version: 1,
-                nonce: u64::MAX,
-                pid: 7,
-            },
-            FromWorker::Listen {
-                number: 9,
-                flags: 36,
-                backlog: -1,
-                index: 2,
-                address: "127.0.0.1:0",
-            },
+            FromWorker::Online { version: 1, nonce: u64::MAX, pid: 7 },
+            FromWorker::Listen { number: 9, flags: 36, backlog: -1, index: 2, address: "127.0.0.1:0" },
             FromWorker::Close { listener: 3 },
             FromWorker::Message(b""),
             FromWorker::Message(b"hello"),
@@ -428,57 +331,19 @@ mod tests {
 
     #[test]
     fn every_frame_of_the_primary_survives_the_way() {
-        let hello = Hello {
-            version: 1,
-            worker_id: 4,
-            slot: 3,
-            primary_pid: 2,
-            nonce: 1,
-        };
-        assert_eq!(
-            FromPrimary::decode(&hello.encode()),
-            Ok(FromPrimary::Hello(hello))
-        );
-        assert_eq!(
-            FromPrimary::decode(&DISCONNECT),
-            Ok(FromPrimary::Disconnect)
-        );
+        let hello = Hello { version: 1, worker_id: 4, slot: 3, primary_pid: 2, nonce: 1 };
+        assert_eq!(FromPrimary::decode(&hello.encode()), Ok(FromPrimary::Hello(hello)));
+        assert_eq!(FromPrimary::decode(&DISCONNECT), Ok(FromPrimary::Disconnect));
         let name = SockAddr::from("127.0.0.1:80".parse::<std::net::SocketAddr>().unwrap());
-        let bytes = Answer::Grant {
-            number: 1,
-            listener: 2,
-            mechanism: 3,
-            datagram: true,
-            name,
-        }
-        .encode();
+        let bytes = Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, name }.encode();
         match Answer::decode(&bytes).unwrap() {
-            Answer::Grant {
-                number: 1,
-                listener: 2,
-                mechanism: 3,
-                datagram: true,
-                name: got,
-            } => {
+            Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, name: got } => {
                 assert_eq!(got.to_inet(), name.to_inet());
             }
             other => panic!("{other:?}"),
         }
-        match Answer::decode(
-            &Answer::Refusal {
-                number: 1,
-                code: -98,
-                sentence: "in use",
-            }
-            .encode(),
-        )
-        .unwrap()
-        {
-            Answer::Refusal {
-                number: 1,
-                code: -98,
-                sentence: "in use",
-            } => {}
+        match Answer::decode(&Answer::Refusal { number: 1, code: -98, sentence: "in use" }.encode()).unwrap() {
+            Answer::Refusal { number: 1, code: -98, sentence: "in use" } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -486,12 +351,7 @@ mod tests {
     #[test]
     fn a_long_sentence_is_cut_between_characters() {
         let sentence = "\u{e9}".repeat(SENTENCE_MAX);
-        let bytes = Answer::Refusal {
-            number: 1,
-            code: -1,
-            sentence: &sentence,
-        }
-        .encode();
+        let bytes = Answer::Refusal { number: 1, code: -1, sentence: &sentence }.encode();
         assert!(matches!(Answer::decode(&bytes), Ok(Answer::Refusal { .. })));
     }
 
@@ -499,23 +359,11 @@ mod tests {
     fn what_the_table_forbids_is_malformed() {
         assert!(FromWorker::decode(&[]).is_err());
         assert!(FromWorker::decode(&STOP).is_err());
-        assert!(
-            FromWorker::decode(&[7, 0, 1, 0, 0, 0, 0, 0]).is_err(),
-            "reserved bytes"
-        );
-        assert!(
-            FromWorker::decode(&frame(kind::DISCONNECT, 0, &[b"x"])).is_err(),
-            "too long"
-        );
-        assert!(
-            FromWorker::decode(&frame(kind::LISTEN, 0, &[&[0; 12]])).is_err(),
-            "no address"
-        );
+        assert!(FromWorker::decode(&[7, 0, 1, 0, 0, 0, 0, 0]).is_err(), "reserved bytes");
+        assert!(FromWorker::decode(&frame(kind::DISCONNECT, 0, &[b"x"])).is_err(), "too long");
+        assert!(FromWorker::decode(&frame(kind::LISTEN, 0, &[&[0; 12]])).is_err(), "no address");
         assert!(FromWorker::decode(&frame(kind::MESSAGE, 0, &[&[0; MESSAGE_MAX + 1]])).is_err());
-        assert!(
-            FromPrimary::decode(&frame(kind::HELLO, 0, &[&[0; 32]])).is_err(),
-            "magic"
-        );
+        assert!(FromPrimary::decode(&frame(kind::HELLO, 0, &[&[0; 32]])).is_err(), "magic");
         assert!(Parcel::decode(&frame(kind::CONNECTION, 0, &[&[0; SOCKADDR_MAX + 1]])).is_err());
     }
 

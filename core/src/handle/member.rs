@@ -78,10 +78,7 @@ impl Member {
 
     /// Its queue can be taken from.
     pub(crate) fn is_source(&self) -> bool {
-        matches!(
-            self.flow,
-            Flow::Stuck { drained: false, .. } | Flow::Broken { drained: false }
-        )
+        matches!(self.flow, Flow::Stuck { drained: false, .. } | Flow::Broken { drained: false })
     }
 
     pub(crate) fn stage(&mut self, connection: Connection) {
@@ -115,9 +112,7 @@ impl Member {
                 *drained = true;
                 if !self.stopping && self.mailbox.waiting() == 0 {
                     match self.mailbox.send_nop() {
-                        Err(errno) if pending(errno).is_none() => {
-                            self.flow = Flow::Broken { drained: true }
-                        }
+                        Err(errno) if pending(errno).is_none() => self.flow = Flow::Broken { drained: true },
                         // Without a NOP the next look finds an empty queue and gives the member its turn back.
                         _ => {}
                     }
@@ -155,20 +150,14 @@ impl Member {
 
     /// Something waits and may have to be taken back.
     pub(crate) fn wants_watch(&self) -> bool {
-        !matches!(
-            self.flow,
-            Flow::Stuck { drained: true, .. } | Flow::Broken { .. }
-        ) && self.mailbox.waiting() > 0
+        !matches!(self.flow, Flow::Stuck { drained: true, .. } | Flow::Broken { .. }) && self.mailbox.waiting() > 0
     }
 
     /// One look of the watch.
     pub(crate) fn look(&mut self, poll: &Poll) -> Watched {
         let before = self.flow;
         let again = self.look_once(poll);
-        Watched {
-            again,
-            changed: self.flow != before,
-        }
+        Watched { again, changed: self.flow != before }
     }
 
     fn look_once(&mut self, poll: &Poll) -> bool {
@@ -185,10 +174,7 @@ impl Member {
         };
         self.seen = Some((taken, looks));
         if self.flow == Flow::Open && looks >= STUCK_AFTER_LOOKS {
-            self.flow = Flow::Stuck {
-                taken,
-                drained: false,
-            };
+            self.flow = Flow::Stuck { taken, drained: false };
             self.arm(true, poll);
         }
         self.wants_watch()
@@ -206,19 +192,8 @@ impl Member {
 
     fn arm(&mut self, wanted: bool, poll: &Poll) {
         if self.armed != wanted {
-            let interest = if wanted {
-                Interest::RoomAppears
-            } else {
-                Interest::None
-            };
-            if poll
-                .modify(
-                    self.mailbox.sender(),
-                    Token::Mailbox(self.listener).pack(),
-                    interest,
-                )
-                .is_ok()
-            {
+            let interest = if wanted { Interest::RoomAppears } else { Interest::None };
+            if poll.modify(self.mailbox.sender(), Token::Mailbox(self.listener).pack(), interest).is_ok() {
                 self.armed = wanted;
             }
         }

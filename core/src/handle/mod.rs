@@ -152,9 +152,7 @@ impl Handle {
     }
 
     pub(crate) fn member(&self, listener: u32) -> Option<&Member> {
-        self.members
-            .iter()
-            .find(|member| member.listener == listener)
+        self.members.iter().find(|member| member.listener == listener)
     }
 
     pub(crate) fn has_member_of(&self, worker: u32) -> bool {
@@ -166,11 +164,7 @@ impl Handle {
     }
 
     pub(crate) fn join(&mut self, member: Member, poll: &Poll) -> Sys<()> {
-        poll.add(
-            member.mailbox.sender(),
-            Token::Mailbox(member.listener).pack(),
-            Interest::None,
-        )?;
+        poll.add(member.mailbox.sender(), Token::Mailbox(member.listener).pack(), Interest::None)?;
         let index = self.slots.partition_point(|slot| *slot <= member.slot);
         self.slots.insert(index, member.slot);
         self.members.insert(index, member);
@@ -179,11 +173,7 @@ impl Handle {
 
     /// Takes a listener out. What waits in its mailbox goes to the others. Returns how many connections it had taken.
     pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
-        let Some(index) = self
-            .members
-            .iter()
-            .position(|member| member.listener == listener)
-        else {
+        let Some(index) = self.members.iter().position(|member| member.listener == listener) else {
             return 0;
         };
         let member = self.members.remove(index);
@@ -196,11 +186,7 @@ impl Handle {
 
     /// No more connections for this listener; it learns so behind the last one.
     pub(crate) fn stop_member(&mut self, listener: u32) -> Sys<()> {
-        match self
-            .members
-            .iter_mut()
-            .find(|member| member.listener == listener)
-        {
+        match self.members.iter_mut().find(|member| member.listener == listener) {
             Some(member) => member.stop(),
             None => Ok(()),
         }
@@ -208,11 +194,7 @@ impl Handle {
 
     /// Room has appeared in a mailbox, or its worker moves again.
     pub(crate) fn mailbox_changed(&mut self, listener: u32, poll: &Poll) {
-        if let Some(member) = self
-            .members
-            .iter_mut()
-            .find(|member| member.listener == listener)
-        {
+        if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
             member.moved(poll);
         }
     }
@@ -260,9 +242,7 @@ impl Handle {
         self.accept_while(open && self.paused_until.is_none(), poll);
         match self.paused_until {
             Some(until) => Pumped::At(until),
-            None if open && !dry && !(self.accepting && self.only_the_kernel_has_some()) => {
-                Pumped::Again
-            }
+            None if open && !dry && !(self.accepting && self.only_the_kernel_has_some()) => Pumped::Again,
             None => Pumped::Done,
         }
     }
@@ -270,10 +250,7 @@ impl Handle {
     /// One look at every queue. A member whose queue does not fall is stuck and loses its turn; one that moves again
     /// gets it back.
     pub(crate) fn watch(&mut self, poll: &Poll) -> Watched {
-        let mut watched = Watched {
-            again: false,
-            changed: false,
-        };
+        let mut watched = Watched { again: false, changed: false };
         for member in &mut self.members {
             let look = member.look(poll);
             watched.again |= look.again;
@@ -289,20 +266,12 @@ impl Handle {
 
     /// Connections that wait for the members of a worker.
     pub(crate) fn waiting_for(&self, worker: u32) -> u32 {
-        self.members
-            .iter()
-            .filter(|member| member.worker == worker)
-            .map(|member| member.mailbox.waiting())
-            .sum()
+        self.members.iter().filter(|member| member.worker == worker).map(|member| member.mailbox.waiting()).sum()
     }
 
     /// Connections that the members of a worker have been given.
     pub(crate) fn delivered_to(&self, worker: u32) -> u64 {
-        self.members
-            .iter()
-            .filter(|member| member.worker == worker)
-            .map(Member::passed)
-            .sum()
+        self.members.iter().filter(|member| member.worker == worker).map(Member::passed).sum()
     }
 
     /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
@@ -320,14 +289,11 @@ impl Handle {
 
     fn next_open(&mut self) -> Option<usize> {
         let members = &mut self.members;
-        self.rotation
-            .next(&self.slots, |index| members[index].is_open())
+        self.rotation.next(&self.slots, |index| members[index].is_open())
     }
 
     fn only_the_kernel_has_some(&self) -> bool {
-        self.unsent.is_empty()
-            && self.orphans.is_empty()
-            && !self.members.iter().any(Member::is_source)
+        self.unsent.is_empty() && self.orphans.is_empty() && !self.members.iter().any(Member::is_source)
     }
 
     /// The next connection of the first source that has one.
@@ -387,15 +353,8 @@ impl Handle {
         if let Some(socket) = self.mechanism.accepted_socket()
             && self.accepting != wanted
         {
-            let interest = if wanted {
-                Interest::Readable
-            } else {
-                Interest::None
-            };
-            if poll
-                .modify(socket, Token::Listening(self.id).pack(), interest)
-                .is_ok()
-            {
+            let interest = if wanted { Interest::Readable } else { Interest::None };
+            if poll.modify(socket, Token::Listening(self.id).pack(), interest).is_ok() {
                 self.accepting = wanted;
             }
         }

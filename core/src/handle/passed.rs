@@ -32,19 +32,7 @@ fn classify(errno: Errno) -> AcceptError {
     match errno {
         Errno::EAGAIN => AcceptError::Empty,
         Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => AcceptError::Short,
-        // accept(2): errors already pending on the new socket are passed on as errors of accept.
-        Errno::ECONNABORTED
-        | Errno::EINTR
-        | Errno::EPROTO
-        | Errno::EPERM
-        | Errno::ENETDOWN
-        | Errno::ENOPROTOOPT
-        | Errno::EHOSTDOWN
-        | Errno::ENONET
-        | Errno::EHOSTUNREACH
-        | Errno::EOPNOTSUPP
-        | Errno::ENETUNREACH
-        | Errno::ETIMEDOUT => AcceptError::Next,
+        one if socket::is_of_one_connection(one) => AcceptError::Next,
         // Nothing that should happen to a listening socket; trying again later is the one thing that loses nothing.
         _ => AcceptError::Short,
     }
@@ -89,21 +77,10 @@ mod tests {
     #[test]
     fn errors_of_accept_are_told_apart() {
         assert_eq!(classify(Errno::EAGAIN), AcceptError::Empty);
-        for errno in [
-            Errno::EMFILE,
-            Errno::ENFILE,
-            Errno::ENOBUFS,
-            Errno::ENOMEM,
-            Errno::EINVAL,
-        ] {
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EINVAL] {
             assert_eq!(classify(errno), AcceptError::Short);
         }
-        for errno in [
-            Errno::ECONNABORTED,
-            Errno::EINTR,
-            Errno::EPROTO,
-            Errno::ENETUNREACH,
-        ] {
+        for errno in [Errno::ECONNABORTED, Errno::EINTR, Errno::EPROTO, Errno::ENETUNREACH] {
             assert_eq!(classify(errno), AcceptError::Next);
         }
     }

@@ -10,17 +10,9 @@ pub(crate) struct RoundRobin {
 impl RoundRobin {
     /// The index of the next open slot after the one served last, or `None` when no slot is open. A slot that is not
     /// open is passed over and catches nothing up later. `slots` is sorted.
-    pub(crate) fn next(
-        &self,
-        slots: &[u32],
-        mut is_open: impl FnMut(usize) -> bool,
-    ) -> Option<usize> {
-        let start = self
-            .last
-            .map_or(0, |last| slots.partition_point(|slot| *slot <= last));
-        (start..slots.len())
-            .chain(0..start)
-            .find(|index| is_open(*index))
+    pub(crate) fn next(&self, slots: &[u32], mut is_open: impl FnMut(usize) -> bool) -> Option<usize> {
+        let start = self.last.map_or(0, |last| slots.partition_point(|slot| *slot <= last));
+        (start..slots.len()).chain(0..start).find(|index| is_open(*index))
     }
 
     /// The slot has had its turn. Apart from `next`, because whether there is a connection at all is known only after

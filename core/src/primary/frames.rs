@@ -32,25 +32,18 @@ impl Primary {
     pub(super) fn channel_ready(&mut self, worker: u32) {
         self.flush(worker);
         for _ in 0..FRAMES_PER_TURN {
-            let Some(channel) = self
-                .registry
-                .get(worker)
-                .and_then(|entry| entry.channel.as_ref())
-            else {
+            let Some(channel) = self.registry.get(worker).and_then(|entry| entry.channel.as_ref()) else {
                 return;
             };
             let mut buffer = std::mem::take(&mut self.buffer);
             let received = cmsg::receive(channel.as_fd(), &mut buffer, 0, 0);
             let outcome = match received {
                 Err(Errno::EAGAIN) => Ok(false),
-                // ECONNRESET: it left while something of ours was unread.
                 Err(_) => {
                     self.channel_closed(worker);
                     Ok(false)
                 }
-                Ok(received) if received.fds_lost => {
-                    Err(Malformed("descriptors, which no worker may send"))
-                }
+                Ok(received) if received.fds_lost => Err(Malformed("descriptors, which no worker may send")),
                 Ok(received) if received.truncated => Err(Malformed("a frame that is too long")),
                 Ok(received) if received.length == 0 => match self.is_hung_up(worker) {
                     true => {
@@ -74,11 +67,7 @@ impl Primary {
 
     /// An empty packet reads like end of file; only the hang-up tells them apart.
     fn is_hung_up(&self, worker: u32) -> bool {
-        let Some(channel) = self
-            .registry
-            .get(worker)
-            .and_then(|entry| entry.channel.as_ref())
-        else {
+        let Some(channel) = self.registry.get(worker).and_then(|entry| entry.channel.as_ref()) else {
             return true;
         };
         crate::sys::poll::is_hung_up(channel.as_fd())
@@ -112,13 +101,7 @@ impl Primary {
                 entry.state = WorkerState::Online;
                 self.events.push(Event::Online(reference));
             }
-            FromWorker::Listen {
-                number,
-                flags,
-                backlog,
-                index,
-                address,
-            } => {
+            FromWorker::Listen { number, flags, backlog, index, address } => {
                 let answer = self.listen(worker, flags, backlog, index, address);
                 return self.answer(worker, number, answer);
             }
@@ -128,10 +111,7 @@ impl Primary {
             },
             FromWorker::Message(data) => {
                 let data = data.to_vec();
-                self.events.push(Event::Message {
-                    worker: reference,
-                    data,
-                });
+                self.events.push(Event::Message { worker: reference, data });
             }
             FromWorker::Load(load) => entry.load = load,
             FromWorker::Disconnect => self.ask_to_leave(worker, None),
@@ -140,36 +120,22 @@ impl Primary {
     }
 
     /// Makes a worker a member of an address; returns the listener's id.
-    fn listen(
-        &mut self,
-        worker: u32,
-        flags: u32,
-        backlog: i32,
-        index: u32,
-        text: &str,
-    ) -> Result<u32> {
+    fn listen(&mut self, worker: u32, flags: u32, backlog: i32, index: u32, text: &str) -> Result<u32> {
         let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
         if entry.is_leaving() || self.stopping {
             return Err(Error::shutdown());
         }
         if entry.listeners.len() >= LISTENERS_MAX {
-            return Err(Error::new(
-                -libc::EMFILE,
-                format!("a worker may have {LISTENERS_MAX} listeners"),
-            ));
+            return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_MAX} listeners")));
         }
         let slot = entry.slot;
         let address = Address::parse(text)?;
         if index > INDEX_MAX {
-            return Err(Error::invalid(format!(
-                "the index {index} is greater than {INDEX_MAX}"
-            )));
+            return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
         let flags = ListenFlags::from_bits(flags)?;
         let (policy, window) = (self.settings.policy, self.settings.window);
-        let handle =
-            self.handles
-                .open(&address, index, backlog, flags, policy, &self.poller.poll)?;
+        let handle = self.handles.open(&address, index, backlog, flags, policy, &self.poller.poll)?;
         let id = handle.id;
         if handle.has_member_of(worker) {
             return Err(Error::new(
@@ -179,10 +145,7 @@ impl Primary {
         }
         let listener = self.handles.new_listener(id);
         let joined = Mailbox::new(window).and_then(|mailbox| match self.handles.get_mut(id) {
-            Some(handle) => handle.join(
-                Member::new(listener, worker, slot, mailbox),
-                &self.poller.poll,
-            ),
+            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox), &self.poller.poll),
             None => Err(Errno::ENOENT),
         });
         if let Err(errno) = joined {
@@ -197,30 +160,18 @@ impl Primary {
     }
 
     /// Sends the grant, or why there is none.
-    fn answer(
-        &mut self,
-        worker: u32,
-        number: u32,
-        answer: Result<u32>,
-    ) -> std::result::Result<(), Malformed> {
+    fn answer(&mut self, worker: u32, number: u32, answer: Result<u32>) -> std::result::Result<(), Malformed> {
         let sent = match &answer {
             Ok(listener) => self.send_grant(worker, number, *listener),
             Err(error) => {
-                let refusal = Answer::Refusal {
-                    number,
-                    code: error.code(),
-                    sentence: error.sentence(),
-                }
-                .encode();
+                let refusal = Answer::Refusal { number, code: error.code(), sentence: error.sentence() }.encode();
                 self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[]))
             }
         };
         match sent {
             Ok(()) => Ok(()),
             // It asks and asks and does not read: more than what we keep for it.
-            Err(error) if error.is(libc::EAGAIN) => {
-                Err(Malformed("more listens than it reads answers"))
-            }
+            Err(error) if error.is(libc::EAGAIN) => Err(Malformed("more listens than it reads answers")),
             Err(_) => Ok(()),
         }
     }
@@ -251,30 +202,19 @@ impl Primary {
         let Some(entry) = self.registry.get_mut(worker) else {
             return Ok(());
         };
-        let state = entry
-            .grants
-            .send([&grant, b""], &fds)
-            .context("sending a grant")?;
+        let state = entry.grants.send([&grant, b""], &fds).context("sending a grant")?;
         if entry.state == WorkerState::Online {
             entry.state = WorkerState::Listening;
         }
-        let event = Event::Listening {
-            worker: entry.reference(),
-            address,
-            port,
-            mechanism,
-        };
+        let event = Event::Listening { worker: entry.reference(), address, port, mechanism };
         self.events.push(event);
         self.handles.mark(id);
         self.await_room(worker, state);
         Ok(())
     }
 
-    fn on_grants(
-        &mut self,
-        worker: u32,
-        send: impl FnOnce(&mut Entry) -> Sys<Pending>,
-    ) -> Result<()> {
+    /// Sends something on a worker's grants socket.
+    pub(super) fn on_grants(&mut self, worker: u32, send: impl FnOnce(&mut Entry) -> Sys<Pending>) -> Result<()> {
         let Some(entry) = self.registry.get_mut(worker) else {
             return Ok(());
         };
@@ -285,17 +225,8 @@ impl Primary {
 
     /// Sends a frame on a channel, or keeps it until there is room.
     pub(super) fn send_frame(&mut self, worker: u32, header: &[u8], body: &[u8]) -> Result<()> {
-        let gone = || {
-            Error::new(
-                -libc::EPIPE,
-                format!("the channel of worker {worker} is closed"),
-            )
-        };
-        let channel = self
-            .registry
-            .get_mut(worker)
-            .and_then(|entry| entry.channel.as_mut())
-            .ok_or_else(gone)?;
+        let gone = || Error::new(-libc::EPIPE, format!("the channel of worker {worker} is closed"));
+        let channel = self.registry.get_mut(worker).and_then(|entry| entry.channel.as_mut()).ok_or_else(gone)?;
         match channel.send([header, body], &[]) {
             Ok(state) => {
                 self.await_room(worker, state);
@@ -314,10 +245,7 @@ impl Primary {
         let Some(entry) = self.registry.get_mut(worker) else {
             return;
         };
-        let channel = entry
-            .channel
-            .as_mut()
-            .map_or(Ok(Pending::Nothing), |channel| channel.flush());
+        let channel = entry.channel.as_mut().map_or(Ok(Pending::Nothing), |channel| channel.flush());
         let grants = entry.grants.flush();
         for state in [channel, grants] {
             // An error means that the worker is gone, which its pidfd tells.
@@ -331,26 +259,17 @@ impl Primary {
             return;
         };
         if state == Pending::Later {
-            self.timers
-                .add(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
+            self.timers.add(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
         }
         let poll = &self.poller.poll;
         if let Some(channel) = &mut entry.channel
             && let Some(wanted) = channel.rearm()
         {
-            let interest = if wanted {
-                Interest::ReadableOrWritable
-            } else {
-                Interest::Readable
-            };
+            let interest = if wanted { Interest::ReadableOrWritable } else { Interest::Readable };
             let _ = poll.modify(&*channel, Token::Channel(worker).pack(), interest);
         }
         if let Some(wanted) = entry.grants.rearm() {
-            let interest = if wanted {
-                Interest::RoomAppears
-            } else {
-                Interest::None
-            };
+            let interest = if wanted { Interest::RoomAppears } else { Interest::None };
             let _ = poll.modify(&entry.grants, Token::Grants(worker).pack(), interest);
         }
     }
@@ -362,10 +281,7 @@ impl Primary {
         };
         let reference = entry.reference();
         let _ = process::signal(entry.pidfd.as_fd(), libc::SIGKILL);
-        self.warn(
-            Some(reference),
-            format!("it sent {} and was ended", offence.0),
-        );
+        self.warn(Some(reference), format!("it sent {} and was ended", offence.0));
         self.channel_closed(worker);
     }
 }

@@ -24,11 +24,7 @@ pub(crate) struct Handles {
 /// What makes two listens the same: the address as it was asked for, and an index only where the port is 0
 /// (Node's own rule since version 22). Not the flags and not the backlog: the first asker's count.
 pub(crate) fn key(address: &Address, index: u32) -> String {
-    if address.is_port_zero() {
-        format!("{address}#{index}")
-    } else {
-        address.to_string()
-    }
+    if address.is_port_zero() { format!("{address}#{index}") } else { address.to_string() }
 }
 
 impl Handles {
@@ -55,27 +51,15 @@ impl Handles {
                 self.last_handle += 1;
                 let id = self.last_handle;
                 let text = address.to_string();
-                let handle = Handle::new(
-                    id,
-                    key.clone(),
-                    text,
-                    bound.name,
-                    bound.datagram,
-                    mechanism,
-                    bound.file,
-                );
-                handle
-                    .register(poll)
-                    .context("epoll_ctl of a listening socket")?;
+                let handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
+                handle.register(poll).context("epoll_ctl of a listening socket")?;
                 self.by_key.insert(key, id);
                 self.by_id.insert(id, handle);
                 id
             }
         };
         // The id was found or made just above.
-        self.by_id
-            .get_mut(&id)
-            .ok_or_else(|| crate::error::Error::invalid("the handle is gone"))
+        self.by_id.get_mut(&id).ok_or_else(|| crate::error::Error::invalid("the handle is gone"))
     }
 
     pub(crate) fn new_listener(&mut self, handle: u32) -> u32 {
@@ -113,12 +97,8 @@ impl Handles {
     }
 
     pub(crate) fn close_unattended(&mut self, poll: &Poll) {
-        let unattended: Vec<u32> = self
-            .by_id
-            .values()
-            .filter(|handle| handle.is_unattended())
-            .map(|handle| handle.id)
-            .collect();
+        let unattended: Vec<u32> =
+            self.by_id.values().filter(|handle| handle.is_unattended()).map(|handle| handle.id).collect();
         for id in unattended {
             self.close(id, poll);
         }
@@ -151,12 +131,7 @@ impl Handles {
     }
 
     /// Moves connections in one handle.
-    pub(crate) fn pump(
-        &mut self,
-        id: u32,
-        poll: &Poll,
-        now: Instant,
-    ) -> Option<crate::handle::Pumped> {
+    pub(crate) fn pump(&mut self, id: u32, poll: &Poll, now: Instant) -> Option<crate::handle::Pumped> {
         self.by_id.get_mut(&id).map(|handle| handle.pump(poll, now))
     }
 }

@@ -58,10 +58,7 @@ impl Primary {
         let now = Instant::now();
         if let Some(deadline) = deadline {
             let at = now + deadline;
-            if entry
-                .escalation
-                .is_none_or(|(before, step)| step == Escalation::Terminate && at < before)
-            {
+            if entry.escalation.is_none_or(|(before, step)| step == Escalation::Terminate && at < before) {
                 entry.escalation = Some((at, Escalation::Terminate));
                 self.timers.add(at, Timer::Escalate(id));
             }
@@ -76,8 +73,10 @@ impl Primary {
                     self.handles.mark(handle);
                 }
             }
-            // A worker whose channel is full or closed finds the stop in its mailboxes.
+            // Twice: between its messages, and where it stays readable. One whose channel is full or closed finds the stop
+            // in its mailboxes.
             let _ = self.send_frame(id, &wire::DISCONNECT, &[]);
+            let _ = self.on_grants(id, |entry| entry.grants.send([&wire::DISCONNECT, b""], &[]));
         }
         self.poller.wake.wake();
     }
@@ -132,10 +131,7 @@ impl Primary {
         self.remove_listener(worker, listener);
         if let Some(handle) = handle
             && given_up
-            && self
-                .handles
-                .get(handle)
-                .is_some_and(|handle| handle.is_unattended())
+            && self.handles.get(handle).is_some_and(|handle| handle.is_unattended())
         {
             self.handles.close(handle, &self.poller.poll);
         }
@@ -151,8 +147,7 @@ impl Primary {
             }
             self.handles.mark(id);
             if unattended {
-                self.timers
-                    .add(Instant::now() + UNATTENDED, Timer::Unattended(id));
+                self.timers.add(Instant::now() + UNATTENDED, Timer::Unattended(id));
             }
         }
         self.handles.forget_listener(listener);
@@ -173,11 +168,7 @@ impl Primary {
             Err(_) => ExitStatus::Unknown,
         };
         // What it said last is still in the channel.
-        while self
-            .registry
-            .get(id)
-            .is_some_and(|entry| entry.channel.is_some())
-        {
+        while self.registry.get(id).is_some_and(|entry| entry.channel.is_some()) {
             let before = self.events.len();
             self.channel_ready(id);
             if self.events.len() == before {
@@ -190,10 +181,7 @@ impl Primary {
         };
         self.poller.poll.remove(&entry.pidfd);
         self.poller.poll.remove(&entry.grants);
-        self.events.push(Event::Exit {
-            worker: entry.reference(),
-            status,
-        });
+        self.events.push(Event::Exit { worker: entry.reference(), status });
         let replace = match self.settings.respawn {
             Respawn::Default => self.respawn_by_default,
             Respawn::Never => false,

@@ -56,14 +56,8 @@ impl Poller {
             wake: Arc::new(Wake::new().context("eventfd")?),
             alarm: Alarm::new().context("timerfd_create")?,
         };
-        poller
-            .poll
-            .add(&*poller.wake, Token::Wake.pack(), Interest::Readable)
-            .context("epoll_ctl")?;
-        poller
-            .poll
-            .add(&poller.alarm, Token::Alarm.pack(), Interest::Readable)
-            .context("epoll_ctl")?;
+        poller.poll.add(&*poller.wake, Token::Wake.pack(), Interest::Readable).context("epoll_ctl")?;
+        poller.poll.add(&poller.alarm, Token::Alarm.pack(), Interest::Readable).context("epoll_ctl")?;
         Ok(poller)
     }
 
@@ -92,9 +86,7 @@ impl StopRequest {
     /// Asks the primary to stop; a shorter deadline than one asked for before replaces it. `None`: the settings'
     /// deadline. Async-signal-safe.
     pub fn stop(&self, deadline: Option<Duration>) {
-        let wanted = deadline.map_or(NO_STOP - 1, |deadline| {
-            deadline.as_millis().min(1 << 40) as i64
-        });
+        let wanted = deadline.map_or(NO_STOP - 1, |deadline| deadline.as_millis().min(1 << 40) as i64);
         self.milliseconds.fetch_min(wanted, Ordering::SeqCst);
         self.wake.wake();
     }
@@ -173,13 +165,9 @@ impl Primary {
     pub fn new(settings: Settings) -> Result<Self> {
         settings.check()?;
         let poller = Arc::new(Poller::new()?);
-        let stop = StopRequest {
-            wake: Arc::clone(&poller.wake),
-            milliseconds: AtomicI64::new(NO_STOP),
-        };
+        let stop = StopRequest { wake: Arc::clone(&poller.wake), milliseconds: AtomicI64::new(NO_STOP) };
         Ok(Self {
-            guard: ForkGuard::new()
-                .ok_or_else(|| Error::new(-libc::ENOMEM, "no memory for a page"))?,
+            guard: ForkGuard::new().ok_or_else(|| Error::new(-libc::ENOMEM, "no memory for a page"))?,
             stop: Arc::new(stop),
             poller,
             settings,
@@ -241,20 +229,13 @@ impl Primary {
     fn check_may_start(&self) -> Result<()> {
         self.check_own()?;
         if self.stopping {
-            return Err(Error::new(
-                -libc::ESHUTDOWN,
-                "the cluster is being stopped; no worker can be started",
-            ));
+            return Err(Error::new(-libc::ESHUTDOWN, "the cluster is being stopped; no worker can be started"));
         }
         Ok(())
     }
 
     fn check_own(&self) -> Result<()> {
-        if self.guard.is_forked() {
-            Err(Error::forked())
-        } else {
-            Ok(())
-        }
+        if self.guard.is_forked() { Err(Error::forked()) } else { Ok(()) }
     }
 
     /// Slots whose worker was made by fork and is due to be replaced: the program forks, as only it can.
@@ -297,24 +278,11 @@ impl Primary {
     }
 
     /// Takes a process that was just made into the books.
-    fn enter(
-        &mut self,
-        id: u32,
-        slot: u32,
-        pid: process::Pid,
-        seat: Seat,
-        recipe: Recipe,
-    ) -> Result<()> {
+    fn enter(&mut self, id: u32, slot: u32, pid: process::Pid, seat: Seat, recipe: Recipe) -> Result<()> {
         let pidfd = match process::pidfd(pid).and_then(|pidfd| {
-            self.poller
-                .poll
-                .add(&pidfd, Token::Process(id).pack(), Interest::Readable)?;
-            self.poller
-                .poll
-                .add(&seat.channel, Token::Channel(id).pack(), Interest::Readable)?;
-            self.poller
-                .poll
-                .add(&seat.grants, Token::Grants(id).pack(), Interest::None)?;
+            self.poller.poll.add(&pidfd, Token::Process(id).pack(), Interest::Readable)?;
+            self.poller.poll.add(&seat.channel, Token::Channel(id).pack(), Interest::Readable)?;
+            self.poller.poll.add(&seat.grants, Token::Grants(id).pack(), Interest::None)?;
             Ok(pidfd)
         }) {
             Ok(pidfd) => pidfd,
@@ -350,11 +318,8 @@ impl Primary {
     /// Waits and does what is due; returns what happened. For programs that need nothing else in between.
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>> {
         self.check_own()?;
-        let ready = if self.events.is_empty() {
-            self.poller.wait(timeout)?
-        } else {
-            self.poller.wait(Some(Duration::ZERO))?
-        };
+        let ready =
+            if self.events.is_empty() { self.poller.wait(timeout)? } else { self.poller.wait(Some(Duration::ZERO))? };
         self.dispatch(&ready);
         Ok(self.take_events())
     }
@@ -409,12 +374,7 @@ impl Primary {
                 Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
                 Some(Pumped::Done) | None => {}
             }
-            if !self.watching
-                && self
-                    .handles
-                    .get(id)
-                    .is_some_and(|handle| handle.has_waiting())
-            {
+            if !self.watching && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
                 self.watching = true;
                 self.timers.add(now + WATCH, Timer::Watch);
             }
@@ -467,40 +427,28 @@ impl Primary {
 
     /// A replacement could not be made: say so, and try again later.
     pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
-        self.warn(
-            None,
-            format!(
-                "the worker of slot {slot} could not be replaced and will be tried again: {error}"
-            ),
-        );
+        self.warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
         self.plan_respawn(slot, Duration::ZERO);
     }
 
     fn plan_respawn(&mut self, slot: u32, lived: Duration) {
         let jitter = (process::random() >> 11) as f64 / (1_u64 << 53) as f64;
-        let delay =
-            self.registry
-                .plan_replacement(slot, lived, self.settings.restart_delay, jitter);
+        let delay = self.registry.plan_replacement(slot, lived, self.settings.restart_delay, jitter);
         if let Some(delay) = delay {
-            self.timers
-                .add(Instant::now() + delay, Timer::Respawn(slot));
+            self.timers.add(Instant::now() + delay, Timer::Respawn(slot));
             self.set_alarm();
         }
     }
 
     fn leave_unattended(&mut self, handle: u32) {
-        let unattended = self
-            .handles
-            .get(handle)
-            .is_some_and(|handle| handle.is_unattended());
+        let unattended = self.handles.get(handle).is_some_and(|handle| handle.is_unattended());
         if !unattended {
             return;
         }
         if self.registry.is_empty() && !self.registry.is_replacing() {
             self.handles.close(handle, &self.poller.poll);
         } else {
-            self.timers
-                .add(Instant::now() + UNATTENDED, Timer::Unattended(handle));
+            self.timers.add(Instant::now() + UNATTENDED, Timer::Unattended(handle));
         }
     }
 
@@ -532,17 +480,8 @@ impl Primary {
         Ok(WorkerInfo {
             worker: entry.reference(),
             state: entry.state,
-            delivered: entry.delivered_before
-                + self
-                    .handles
-                    .iter()
-                    .map(|handle| handle.delivered_to(id))
-                    .sum::<u64>(),
-            waiting: self
-                .handles
-                .iter()
-                .map(|handle| handle.waiting_for(id))
-                .sum(),
+            delivered: entry.delivered_before + self.handles.iter().map(|handle| handle.delivered_to(id)).sum::<u64>(),
+            waiting: self.handles.iter().map(|handle| handle.waiting_for(id)).sum(),
             load: entry.load,
         })
     }
@@ -563,11 +502,7 @@ impl Primary {
         if data.len() > wire::MESSAGE_MAX {
             return Err(Error::new(
                 -libc::EMSGSIZE,
-                format!(
-                    "the message has {} bytes; at most {} fit",
-                    data.len(),
-                    wire::MESSAGE_MAX
-                ),
+                format!("the message has {} bytes; at most {} fit", data.len(), wire::MESSAGE_MAX),
             ));
         }
         if self.registry.get(id).is_none() {
@@ -580,8 +515,7 @@ impl Primary {
     pub fn kill(&self, id: u32, signal: i32) -> Result<()> {
         self.check_own()?;
         let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
-        process::signal(entry.pidfd.as_fd(), signal)
-            .context(format_args!("sending signal {signal} to worker {id}"))
+        process::signal(entry.pidfd.as_fd(), signal).context(format_args!("sending signal {signal} to worker {id}"))
     }
 }
 

@@ -57,11 +57,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn reference(&self) -> WorkerRef {
-        WorkerRef {
-            id: self.id,
-            slot: self.slot,
-            pid: self.pid,
-        }
+        WorkerRef { id: self.id, slot: self.slot, pid: self.pid }
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -102,10 +98,7 @@ impl Registry {
 
     /// The lowest slot that nobody sits in or is due to.
     pub(crate) fn free_slot(&self) -> u32 {
-        let free = self
-            .slots
-            .iter()
-            .position(|slot| slot.worker.is_none() && slot.replacing.is_none());
+        let free = self.slots.iter().position(|slot| slot.worker.is_none() && slot.replacing.is_none());
         free.unwrap_or(self.slots.len()) as u32
     }
 
@@ -144,9 +137,7 @@ impl Registry {
 
     /// What a slot is waiting for.
     pub(crate) fn replacement(&self, slot: u32) -> Option<Recipe> {
-        self.slots
-            .get(slot as usize)
-            .and_then(|slot| slot.replacing.clone())
+        self.slots.get(slot as usize).and_then(|slot| slot.replacing.clone())
     }
 
     pub(crate) fn cancel_replacements(&mut self) {

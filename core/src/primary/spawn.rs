@@ -43,8 +43,7 @@ pub(crate) struct Plan {
 }
 
 fn c_string(text: &OsStr, what: &str) -> Result<CString> {
-    CString::new(text.as_bytes())
-        .map_err(|_| Error::invalid(format!("{what} holds a NUL character")))
+    CString::new(text.as_bytes()).map_err(|_| Error::invalid(format!("{what} holds a NUL character")))
 }
 
 impl Plan {
@@ -58,27 +57,20 @@ impl Plan {
         };
         let arguments = match (&options.arguments, &options.file) {
             (Some(arguments), _) if arguments.is_empty() => {
-                return Err(Error::invalid(
-                    "the arguments are empty; the first is the program's name",
-                ));
+                return Err(Error::invalid("the arguments are empty; the first is the program's name"));
             }
             (Some(arguments), _) => arguments.clone(),
             (None, Some(file)) => vec![file.clone()],
             (None, None) => own_arguments()?,
         };
-        let arguments = arguments
-            .iter()
-            .map(|argument| c_string(argument, "an argument"))
-            .collect::<Result<Vec<_>>>()?;
+        let arguments =
+            arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>>>()?;
         let environment = match &options.environment {
-            Some(environment) => environment
-                .iter()
-                .map(|entry| c_string(entry, "the environment"))
-                .collect::<Result<_>>()?,
+            Some(environment) => {
+                environment.iter().map(|entry| c_string(entry, "the environment")).collect::<Result<_>>()?
+            }
             None => std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-                })
+                .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
                 .collect(),
         };
         let directory = match &options.directory {
@@ -86,34 +78,19 @@ impl Plan {
             None => None,
         };
         for fd in &options.inherit {
-            socket::duplicate_number(*fd).context(format_args!(
-                "descriptor {fd}, which the program is to inherit"
-            ))?;
+            socket::duplicate_number(*fd).context(format_args!("descriptor {fd}, which the program is to inherit"))?;
         }
         let credentials = credentials(options.user.as_deref(), options.group.as_deref())?;
-        Ok(Self {
-            file,
-            arguments,
-            environment,
-            directory,
-            credentials,
-            inherit: options.inherit.clone(),
-        })
+        Ok(Self { file, arguments, environment, directory, credentials, inherit: options.inherit.clone() })
     }
 
     /// Starts the program as a worker with its end of a channel.
     pub(crate) fn start(&self, id: u32, slot: u32, channel: &OwnedFd) -> Result<process::Pid> {
-        let mut environment: Vec<CString> = self
-            .environment
-            .iter()
-            .filter(|entry| !env::is_ours(entry.to_bytes()))
-            .cloned()
-            .collect();
-        for (name, value) in [
-            (env::WORKER_ID, id),
-            (env::WORKER_SLOT, slot),
-            (env::CHANNEL_FD, channel.as_raw_fd() as u32),
-        ] {
+        let mut environment: Vec<CString> =
+            self.environment.iter().filter(|entry| !env::is_ours(entry.to_bytes())).cloned().collect();
+        for (name, value) in
+            [(env::WORKER_ID, id), (env::WORKER_SLOT, slot), (env::CHANNEL_FD, channel.as_raw_fd() as u32)]
+        {
             environment.extend(CString::new(format!("{name}={value}")));
         }
         let program = Program {
@@ -122,18 +99,10 @@ impl Plan {
             environment,
             directory: self.directory.clone(),
             credentials: self.credentials.clone(),
-            inherit: self
-                .inherit
-                .iter()
-                .copied()
-                .chain([channel.as_raw_fd()])
-                .collect(),
+            inherit: self.inherit.iter().copied().chain([channel.as_raw_fd()]).collect(),
         };
         process::spawn(&program).map_err(|failed| {
-            Error::os(
-                format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()),
-                failed.errno,
-            )
+            Error::os(format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()), failed.errno)
         })
     }
 }
@@ -142,27 +111,16 @@ impl Plan {
 /// replaced since.
 fn own_file() -> CString {
     const LINK: &std::ffi::CStr = c"/proc/self/exe";
-    let named = std::fs::read_link("/proc/self/exe")
-        .ok()
-        .filter(|path| path.exists());
-    named
-        .and_then(|path| CString::new(path.as_os_str().as_bytes()).ok())
-        .unwrap_or_else(|| LINK.to_owned())
+    let named = std::fs::read_link("/proc/self/exe").ok().filter(|path| path.exists());
+    named.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok()).unwrap_or_else(|| LINK.to_owned())
 }
 
 /// The arguments this program was started with. Not from std, which a C program's library cannot rely on.
 fn own_arguments() -> Result<Vec<OsString>> {
-    let bytes = std::fs::read("/proc/self/cmdline").map_err(|error| {
-        Error::new(
-            -libc::ENOENT,
-            format!("/proc/self/cmdline cannot be read: {error}"),
-        )
-    })?;
+    let bytes = std::fs::read("/proc/self/cmdline")
+        .map_err(|error| Error::new(-libc::ENOENT, format!("/proc/self/cmdline cannot be read: {error}")))?;
     let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    Ok(text
-        .split(|byte| *byte == 0)
-        .map(|argument| OsStr::from_bytes(argument).to_owned())
-        .collect())
+    Ok(text.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect())
 }
 
 fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>> {
@@ -182,9 +140,7 @@ fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
     };
     let uid = match (&known, user) {
         (Some(known), _) => known.uid.as_raw(),
-        (None, Some(number)) => number
-            .parse()
-            .map_err(|_| Error::invalid(format!("there is no user \"{number}\"")))?,
+        (None, Some(number)) => number.parse().map_err(|_| Error::invalid(format!("there is no user \"{number}\"")))?,
         (None, None) => Uid::effective().as_raw(),
     };
     let gid = match group {
@@ -192,35 +148,23 @@ fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
             Ok(number) => number,
             Err(_) => {
                 let found = Group::from_name(name).context("looking the group up")?;
-                found
-                    .ok_or_else(|| Error::invalid(format!("there is no group \"{name}\"")))?
-                    .gid
-                    .as_raw()
+                found.ok_or_else(|| Error::invalid(format!("there is no group \"{name}\"")))?.gid.as_raw()
             }
         },
-        None => known
-            .as_ref()
-            .map(|known| known.gid.as_raw())
-            .ok_or_else(|| {
-                Error::invalid(
-                    "the user has a number but no entry in the user database; give a group as well",
-                )
-            })?,
+        None => known.as_ref().map(|known| known.gid.as_raw()).ok_or_else(|| {
+            Error::invalid("the user has a number but no entry in the user database; give a group as well")
+        })?,
     };
     let groups = match &known {
         Some(known) if group.is_none() => {
             let name = CString::new(known.name.as_str()).unwrap_or_default();
-            let groups = nix::unistd::getgrouplist(&name, Gid::from_raw(gid))
-                .context("looking the user's groups up")?;
+            let groups =
+                nix::unistd::getgrouplist(&name, Gid::from_raw(gid)).context("looking the user's groups up")?;
             groups.iter().map(|group| group.as_raw()).collect()
         }
         _ => vec![gid],
     };
-    Ok(Some(Credentials {
-        user: uid,
-        group: gid,
-        groups,
-    }))
+    Ok(Some(Credentials { user: uid, group: gid, groups }))
 }
 
 /// Both sides of a new worker's connection to the primary, before the worker exists.
@@ -240,20 +184,9 @@ impl Seat {
         let (grants, grants_worker) = socket::packet_pair().context("socketpair")?;
         let (lifeline_reader, lifeline_writer) = socket::pipe().context("pipe")?;
         // Armed before the worker exists, so that its own softer setting is not overwritten; the owner comes later.
-        process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL)
-            .context("arming the lifeline")?;
-        let hello = Hello {
-            version: VERSION,
-            worker_id: id,
-            slot,
-            primary_pid: process::own_pid() as u32,
-            nonce,
-        };
-        let fds = [
-            grants_worker.as_fd(),
-            lifeline_reader.as_fd(),
-            own_pidfd.as_fd(),
-        ];
+        process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
+        let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
+        let fds = [grants_worker.as_fd(), lifeline_reader.as_fd(), own_pidfd.as_fd()];
         cmsg::send(channel.as_fd(), [&hello.encode(), b""], &fds).context("sending the hello")?;
         Ok(Self {
             worker_end,

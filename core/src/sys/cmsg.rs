@@ -42,10 +42,7 @@ impl Received {
 /// Sends one packet. Never blocks, never raises SIGPIPE.
 pub(crate) fn send(socket: BorrowedFd, parts: [&[u8]; 2], fds: &[BorrowedFd]) -> Sys<()> {
     let mut control = Control([0; CONTROL_WORDS]);
-    let mut iov = parts.map(|part| libc::iovec {
-        iov_base: part.as_ptr() as *mut libc::c_void,
-        iov_len: part.len(),
-    });
+    let mut iov = parts.map(|part| libc::iovec { iov_base: part.as_ptr() as *mut libc::c_void, iov_len: part.len() });
     // SAFETY: msghdr is plain data for which all-zero is a valid value.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = iov.as_mut_ptr();
@@ -75,30 +72,16 @@ pub(crate) fn send(socket: BorrowedFd, parts: [&[u8]; 2], fds: &[BorrowedFd]) ->
     }
     super::retry(|| {
         // SAFETY: every pointer in `message` refers to memory that outlives the call.
-        check(unsafe {
-            libc::sendmsg(
-                socket.as_raw_fd(),
-                &message,
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-            )
-        })
+        check(unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
     })
     .map(|_| ())
 }
 
 /// Receives one packet without blocking. `flags` may hold MSG_PEEK, MSG_TRUNC and MSG_CMSG_CLOEXEC. With `max_fds` 0
 /// the kernel discards descriptors instead of installing them.
-pub(crate) fn receive(
-    socket: BorrowedFd,
-    buffer: &mut [u8],
-    max_fds: usize,
-    flags: i32,
-) -> Sys<Received> {
+pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8], max_fds: usize, flags: i32) -> Sys<Received> {
     let mut control = Control([0; CONTROL_WORDS]);
-    let mut iov = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr is plain data for which all-zero is a valid value.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = &mut iov;
@@ -107,24 +90,24 @@ pub(crate) fn receive(
     if room > 0 {
         message.msg_control = (&raw mut control).cast();
         // SAFETY: CMSG_LEN only computes. LEN rather than SPACE leaves no alignment slack for a surplus descriptor.
-        message.msg_controllen =
-            unsafe { libc::CMSG_LEN((room * mem::size_of::<RawFd>()) as u32) } as usize;
+        message.msg_controllen = unsafe { libc::CMSG_LEN((room * mem::size_of::<RawFd>()) as u32) } as usize;
     }
-    let length = super::retry(|| {
-        // SAFETY: every pointer in `message` refers to memory that outlives the call.
-        check(unsafe {
-            libc::recvmsg(socket.as_raw_fd(), &mut message, flags | libc::MSG_DONTWAIT)
+    let mut receive_once = || {
+        super::retry(|| {
+            // SAFETY: every pointer in `message` refers to memory that outlives the call.
+            check(unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, flags | libc::MSG_DONTWAIT) })
         })
-    })? as usize;
-    let fds = if room > 0 {
-        take_fds(&message)
-    } else {
-        Default::default()
     };
+    // A peer that closed with something unread makes this error, once; what it sent before is still there behind it.
+    let length = match receive_once() {
+        Err(Errno::ECONNRESET) => receive_once(),
+        outcome => outcome,
+    }? as usize;
+    let fds = if room > 0 { take_fds(&message) } else { Default::default() };
     Ok(Received {
         length,
         fds,
-        fds_lost: room > 0 && message.msg_flags & libc::MSG_CTRUNC != 0,
+        fds_lost: message.msg_flags & libc::MSG_CTRUNC != 0,
         truncated: message.msg_flags & libc::MSG_TRUNC != 0,
     })
 }
@@ -140,9 +123,7 @@ fn take_fds(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_FDS] {
         let cmsg = unsafe { &*header };
         if cmsg.cmsg_level == libc::SOL_SOCKET && cmsg.cmsg_type == libc::SCM_RIGHTS {
             // SAFETY: CMSG_LEN only computes.
-            let bytes = cmsg
-                .cmsg_len
-                .saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+            let bytes = cmsg.cmsg_len.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
             // SAFETY: the data of a valid header follows it.
             let data = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
             for index in 0..bytes / mem::size_of::<RawFd>() {

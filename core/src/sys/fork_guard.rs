@@ -38,9 +38,7 @@ impl ForkGuard {
         }
         // SAFETY: the page was mapped just above and is ours.
         unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) };
-        let guard = Self {
-            word: NonNull::new(page.cast())?,
-        };
+        let guard = Self { word: NonNull::new(page.cast())? };
         guard.renew();
         Some(guard)
     }

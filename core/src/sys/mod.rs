@@ -18,11 +18,7 @@ pub(crate) type Sys<T> = Result<T, Errno>;
 
 /// Turns a libc return value into a result.
 fn check<T: Copy + PartialEq + From<i8>>(value: T) -> Sys<T> {
-    if value == T::from(-1) {
-        Err(Errno::last())
-    } else {
-        Ok(value)
-    }
+    if value == T::from(-1) { Err(Errno::last()) } else { Ok(value) }
 }
 
 /// Repeats a call that a signal interrupted. Never wrap close(2) in it.

@@ -62,15 +62,11 @@ impl Poll {
 
     /// Watches a listening socket that several processes watch: only some of them are woken (EPOLLEXCLUSIVE).
     pub(crate) fn add_exclusive(&self, fd: impl AsFd, token: u64) -> Sys<()> {
-        self.0.add(
-            fd,
-            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token),
-        )
+        self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token))
     }
 
     pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
-        self.0
-            .modify(fd, &mut EpollEvent::new(interest.flags(), token))
+        self.0.modify(fd, &mut EpollEvent::new(interest.flags(), token))
     }
 
     /// Must come before the descriptor is closed wherever another process may hold a copy of it: epoll keeps an
@@ -81,15 +77,11 @@ impl Poll {
 
     /// Waits; `None` waits for ever. A signal ends the wait with an empty batch.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Sys<ReadyBatch> {
-        let mut batch = ReadyBatch {
-            events: [EpollEvent::empty(); 64],
-            count: 0,
-        };
+        let mut batch = ReadyBatch { events: [EpollEvent::empty(); 64], count: 0 };
         let timeout = match timeout {
             None => EpollTimeout::NONE,
             // Rounded up, or a caller that waits for a deadline would spin through the last millisecond.
-            Some(timeout) => EpollTimeout::try_from(timeout.as_micros().div_ceil(1000))
-                .unwrap_or(EpollTimeout::MAX),
+            Some(timeout) => EpollTimeout::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(EpollTimeout::MAX),
         };
         match self.0.wait(&mut batch.events, timeout) {
             Ok(count) => batch.count = count,
@@ -135,11 +127,7 @@ pub(crate) struct Alarm(TimerFd);
 
 impl Alarm {
     pub(crate) fn new() -> Sys<Self> {
-        TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
-        )
-        .map(Self)
+        TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK).map(Self)
     }
 
     /// Sets the alarm to an instant, or switches it off.
@@ -148,13 +136,8 @@ impl Alarm {
             None => self.0.unset(),
             Some(at) => {
                 // Zero would switch the timer off, so a time that has passed is the next nanosecond.
-                let left = at
-                    .saturating_duration_since(Instant::now())
-                    .max(Duration::from_nanos(1));
-                self.0.set(
-                    Expiration::OneShot(TimeSpec::from_duration(left)),
-                    TimerSetTimeFlags::empty(),
-                )
+                let left = at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+                self.0.set(Expiration::OneShot(TimeSpec::from_duration(left)), TimerSetTimeFlags::empty())
             }
         }
     }
@@ -181,28 +164,31 @@ pub(crate) enum Waited {
 
 /// True when the other end of a socket sends no more, whatever is still to be read.
 pub(crate) fn is_hung_up(fd: BorrowedFd) -> bool {
-    let mut polled = [PollFd::new(
-        fd,
-        PollFlags::from_bits_retain(libc::POLLRDHUP),
-    )];
+    let mut polled = [PollFd::new(fd, PollFlags::from_bits_retain(libc::POLLRDHUP))];
     // nix does not know POLLRDHUP and reports it as "none of the flags".
     nix::poll::poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && polled[0]
-            .revents()
-            .is_none_or(|revents| revents.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
+        && polled[0].revents().is_none_or(|revents| revents.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
-/// Waits until one descriptor is readable (or hung up), for the whole time in spite of signals. `None`: for ever.
-pub(crate) fn wait_readable(fd: BorrowedFd, timeout: Option<Duration>) -> Sys<Waited> {
-    wait_for(fd, PollFlags::POLLIN, timeout)
+/// Waits until one of the descriptors is readable (or hung up), for the whole time in spite of signals. `None`: for
+/// ever.
+pub(crate) fn wait_readable(fds: &[BorrowedFd], timeout: Option<Duration>) -> Sys<Waited> {
+    wait_for(fds, PollFlags::POLLIN, timeout)
 }
 
-/// The same for writable.
-pub(crate) fn wait_writable(fd: BorrowedFd, timeout: Option<Duration>) -> Sys<Waited> {
-    wait_for(fd, PollFlags::POLLOUT, timeout)
+/// Waits until a descriptor is writable.
+pub(crate) fn wait_writable(fd: BorrowedFd) -> Sys<Waited> {
+    wait_for(&[fd], PollFlags::POLLOUT, None)
 }
 
-fn wait_for(fd: BorrowedFd, events: PollFlags, timeout: Option<Duration>) -> Sys<Waited> {
+/// The most descriptors that anybody here waits for at once.
+const WAIT_MAX: usize = 3;
+
+fn wait_for(fds: &[BorrowedFd], events: PollFlags, timeout: Option<Duration>) -> Sys<Waited> {
+    let Some(first) = fds.first() else { return Ok(Waited::TimedOut) };
+    let mut polled: [PollFd; WAIT_MAX] =
+        std::array::from_fn(|index| PollFd::new(*fds.get(index).unwrap_or(first), events));
+    let polled = &mut polled[..fds.len().min(WAIT_MAX)];
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let left = match deadline {
@@ -212,7 +198,7 @@ fn wait_for(fd: BorrowedFd, events: PollFlags, timeout: Option<Duration>) -> Sys
                 PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
             }
         };
-        match nix::poll::poll(&mut [PollFd::new(fd, events)], left) {
+        match nix::poll::poll(polled, left) {
             Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
             Ok(0) => return Ok(Waited::TimedOut),
             Ok(_) => return Ok(Waited::Ready),

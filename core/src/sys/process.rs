@@ -43,8 +43,7 @@ pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
 /// Sends a signal to the very process that the pidfd stands for; ESRCH when it is gone.
 pub(crate) fn signal(pidfd: BorrowedFd, signal: i32) -> Sys<()> {
     // SAFETY: no siginfo is given, the rest are integers.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) })
-        .map(|_| ())
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }).map(|_| ())
 }
 
 /// How a process ended.
@@ -65,12 +64,7 @@ pub(crate) fn reap(pidfd: BorrowedFd) -> Sys<Option<ExitStatus>> {
     let outcome = super::retry(|| {
         // SAFETY: asks for one process, by its pidfd, and fills our own siginfo.
         check(unsafe {
-            libc::waitid(
-                libc::P_PIDFD,
-                pidfd.as_raw_fd() as libc::id_t,
-                &mut info,
-                libc::WEXITED | libc::WNOHANG,
-            )
+            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &mut info, libc::WEXITED | libc::WNOHANG)
         })
     });
     match outcome {
@@ -189,10 +183,7 @@ pub(crate) struct SpawnError {
 
 impl From<Errno> for SpawnError {
     fn from(errno: Errno) -> Self {
-        Self {
-            step: "making a process",
-            errno,
-        }
+        Self { step: "making a process", errno }
     }
 }
 
@@ -239,12 +230,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Pid, SpawnError> {
     let top = unsafe { stack.as_mut_ptr().add(stack.len()) };
     // SAFETY: the parent is suspended until the child has left this memory, so `task` and `stack` outlive its use.
     let outcome = check(unsafe {
-        libc::clone(
-            child,
-            top.cast(),
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-            (&raw mut task).cast(),
-        )
+        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, (&raw mut task).cast())
     });
     // SAFETY: puts back the mask found above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
@@ -271,11 +257,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Pid, SpawnError> {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([std::ptr::null()])
-        .collect()
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// The child's way to exec. Only async-signal-safe calls, no allocation; the identity calls are made raw, because
@@ -336,21 +318,14 @@ fn become_program(task: &ChildTask) -> Result<std::convert::Infallible, (Step, E
 
 /// The order matters: without the user's rights the groups could no longer be changed.
 fn take_credentials(credentials: &Credentials) -> Result<(), (Step, Errno)> {
-    let Credentials {
-        user,
-        group,
-        groups,
-    } = credentials;
+    let Credentials { user, group, groups } = credentials;
     let at = |step: Step| move |errno: Errno| (step, errno);
     // SAFETY: pointer and count describe the list.
-    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
-        .map_err(at(Step::Groups))?;
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map_err(at(Step::Groups))?;
     // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) })
-        .map_err(at(Step::Group))?;
+    check(unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) }).map_err(at(Step::Group))?;
     // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) })
-        .map_err(at(Step::User))?;
+    check(unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) }).map_err(at(Step::User))?;
     let mut ids = [0 as libc::uid_t; 3];
     let [real, effective, saved] = &mut ids;
     // SAFETY: three pointers to integers of our own.
@@ -363,19 +338,14 @@ fn take_credentials(credentials: &Credentials) -> Result<(), (Step, Errno)> {
         return Err((Step::Verify, Errno::EPERM));
     }
     // SAFETY: integers only.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
-        .map_err(at(Step::NoNewPrivileges))?;
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map_err(at(Step::NoNewPrivileges))?;
     Ok(())
 }
 
 /// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9).
 fn close_all_but(keep: &[RawFd]) -> Sys<()> {
     let mut from: libc::c_uint = 3;
-    for fd in keep
-        .iter()
-        .map(|fd| *fd as libc::c_uint)
-        .filter(|fd| *fd >= 3)
-    {
+    for fd in keep.iter().map(|fd| *fd as libc::c_uint).filter(|fd| *fd >= 3) {
         if fd > from {
             // SAFETY: the child's own descriptor table (no CLONE_FILES); nothing of ours is used after it but `keep`.
             check(unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) })?;
@@ -395,10 +365,7 @@ pub(crate) fn find_in_path(file: &CStr) -> CString {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     std::env::split_paths(&path)
         .map(|directory| directory.join(std::ffi::OsStr::from_bytes(file.to_bytes())))
-        .find(|candidate| {
-            nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
-                && candidate.is_file()
-        })
+        .find(|candidate| nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok() && candidate.is_file())
         .and_then(|found| CString::new(found.as_os_str().as_bytes()).ok())
         .unwrap_or_else(|| file.to_owned())
 }
@@ -442,10 +409,7 @@ mod tests {
     fn program(file: &str, arguments: &[&str]) -> Program {
         Program {
             file: CString::new(file).unwrap(),
-            arguments: arguments
-                .iter()
-                .map(|argument| CString::new(*argument).unwrap())
-                .collect(),
+            arguments: arguments.iter().map(|argument| CString::new(*argument).unwrap()).collect(),
             environment: Vec::new(),
             directory: None,
             credentials: None,
@@ -455,32 +419,25 @@ mod tests {
 
     fn wait(pid: Pid) -> ExitStatus {
         let fd = pidfd(pid).unwrap();
-        super::super::poll::wait_readable(fd.as_fd(), None).unwrap();
+        super::super::poll::wait_readable(&[fd.as_fd()], None).unwrap();
         reap(fd.as_fd()).unwrap().unwrap()
     }
 
     #[test]
     fn a_program_runs_and_its_status_is_known() {
-        let pid = spawn(&program("/bin/sh", &["sh", "-c", "exit 5"]))
-            .ok()
-            .unwrap();
+        let pid = spawn(&program("/bin/sh", &["sh", "-c", "exit 5"])).ok().unwrap();
         assert_eq!(wait(pid), ExitStatus::Code(5));
     }
 
     #[test]
     fn a_program_that_cannot_be_started_is_an_error_and_leaves_no_child() {
-        let error = spawn(&program("/nonexistent/program", &["program"]))
-            .err()
-            .unwrap();
+        let error = spawn(&program("/nonexistent/program", &["program"])).err().unwrap();
         assert_eq!(error.errno, Errno::ENOENT);
         assert_eq!(error.step, "starting the program");
         let mut nowhere = program("/bin/sh", &["sh"]);
         nowhere.directory = Some(c"/nonexistent".to_owned());
         let error = spawn(&nowhere).err().unwrap();
-        assert_eq!(
-            (error.errno, error.step),
-            (Errno::ENOENT, "changing to the program's directory")
-        );
+        assert_eq!((error.errno, error.step), (Errno::ENOENT, "changing to the program's directory"));
     }
 
     #[test]

@@ -21,9 +21,7 @@ impl<T> SignalCell<T> {
     /// Replaces what is shared. What was there before must not be in use: it was never set, or no handler that uses
     /// it can run any more.
     pub(crate) fn set(&self, shared: Option<Arc<T>>) {
-        let new = shared.map_or(std::ptr::null_mut(), |shared| {
-            Arc::into_raw(shared).cast_mut()
-        });
+        let new = shared.map_or(std::ptr::null_mut(), |shared| Arc::into_raw(shared).cast_mut());
         let old = self.0.swap(new, Ordering::SeqCst);
         if !old.is_null() {
             // SAFETY: made by Arc::into_raw above, and taken out exactly once by the swap.
@@ -59,18 +57,12 @@ impl StopSignals {
     pub(crate) fn install(wake: &Arc<Wake>) -> Sys<Self> {
         COUNT.store(0, Ordering::SeqCst);
         WAKE.set(Some(Arc::clone(wake)));
-        let ours = SigAction::new(
-            SigHandler::Handler(on_signal),
-            SaFlags::SA_RESTART,
-            SigSet::empty(),
-        );
+        let ours = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
         // SAFETY: the handler only uses atomics and write(2), which are async-signal-safe.
         let term = unsafe { sigaction(Signal::SIGTERM, &ours) }?;
         // SAFETY: as above.
         let int = unsafe { sigaction(Signal::SIGINT, &ours) }?;
-        Ok(Self {
-            before: [(Signal::SIGTERM, term), (Signal::SIGINT, int)],
-        })
+        Ok(Self { before: [(Signal::SIGTERM, term), (Signal::SIGINT, int)] })
     }
 
     /// How many of them have come since `install`.

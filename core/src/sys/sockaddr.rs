@@ -22,10 +22,7 @@ pub struct SockAddr {
 
 impl SockAddr {
     /// An address of no family.
-    pub(crate) const EMPTY: SockAddr = SockAddr {
-        bytes: [0; SOCKADDR_MAX],
-        length: 0,
-    };
+    pub(crate) const EMPTY: SockAddr = SockAddr { bytes: [0; SOCKADDR_MAX], length: 0 };
 
     /// From the bytes of a `struct sockaddr`; longer ones are cut.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
@@ -38,9 +35,7 @@ impl SockAddr {
 
     fn from_struct<T>(value: &T) -> Self {
         // SAFETY: the libc sockaddr structs are plain data without padding that matters, readable as bytes.
-        Self::from_bytes(unsafe {
-            std::slice::from_raw_parts((value as *const T).cast(), mem::size_of::<T>())
-        })
+        Self::from_bytes(unsafe { std::slice::from_raw_parts((value as *const T).cast(), mem::size_of::<T>()) })
     }
 
     /// The bytes of the `struct sockaddr`.
@@ -50,11 +45,7 @@ impl SockAddr {
 
     /// The address family, `AF_UNSPEC` for an empty address.
     pub fn family(&self) -> i32 {
-        if self.length < 2 {
-            libc::AF_UNSPEC
-        } else {
-            u16::from_ne_bytes([self.bytes[0], self.bytes[1]]).into()
-        }
+        if self.length < 2 { libc::AF_UNSPEC } else { u16::from_ne_bytes([self.bytes[0], self.bytes[1]]).into() }
     }
 
     fn read<T: Copy>(&self, family: i32) -> Option<T> {
@@ -73,15 +64,7 @@ impl SockAddr {
         }
         let v6 = self.read::<libc::sockaddr_in6>(libc::AF_INET6)?;
         let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-        Some(
-            SocketAddrV6::new(
-                ip,
-                u16::from_be(v6.sin6_port),
-                v6.sin6_flowinfo,
-                v6.sin6_scope_id,
-            )
-            .into(),
-        )
+        Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
     }
 
     /// A unix address; `name` begins with NUL for an abstract one. `None` when it is too long.
@@ -170,9 +153,7 @@ pub(crate) fn local_name(socket: BorrowedFd) -> Sys<SockAddr> {
 
 /// The number of the interface that a scope such as `eth0` or `2` names.
 pub(crate) fn scope_number(scope: &str) -> Sys<u32> {
-    scope
-        .parse()
-        .or_else(|_| nix::net::if_::if_nametoindex(scope).map_err(|_| Errno::ENODEV))
+    scope.parse().or_else(|_| nix::net::if_::if_nametoindex(scope).map_err(|_| Errno::ENODEV))
 }
 
 /// True for an address of all interfaces.

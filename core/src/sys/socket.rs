@@ -5,21 +5,14 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt,
-};
+use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt};
 
 use super::sockaddr::SockAddr;
 use super::{Sys, check};
 
 /// A pair of connected packet sockets: packets are never merged or split, and an end that closes is seen by the other.
 pub(crate) fn packet_pair() -> Sys<(OwnedFd, OwnedFd)> {
-    nix::sys::socket::socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
+    nix::sys::socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
 /// A pipe: read end, write end.
@@ -35,11 +28,7 @@ pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
 
 /// A stream or datagram socket of a family, close-on-exec and, for listening, never blocking in accept.
 pub(crate) fn open(family: i32, datagram: bool) -> Sys<OwnedFd> {
-    let kind = if datagram {
-        libc::SOCK_DGRAM
-    } else {
-        libc::SOCK_STREAM | libc::SOCK_NONBLOCK
-    };
+    let kind = if datagram { libc::SOCK_DGRAM } else { libc::SOCK_STREAM | libc::SOCK_NONBLOCK };
     // SAFETY: socket(2) takes only integers.
     let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us.
@@ -54,9 +43,7 @@ pub(crate) fn bind(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
 pub(crate) fn listen(socket: BorrowedFd, backlog: i32) -> Sys<()> {
     nix::sys::socket::listen(
         &socket,
-        Backlog::new(backlog)
-            .or(Backlog::new(libc::SOMAXCONN))
-            .unwrap_or(Backlog::MAXCONN),
+        Backlog::new(backlog).or(Backlog::new(libc::SOMAXCONN)).unwrap_or(Backlog::MAXCONN),
     )
 }
 
@@ -77,6 +64,26 @@ pub(crate) fn accept(listener: BorrowedFd, flags: i32) -> Sys<(OwnedFd, SockAddr
     })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
+}
+
+/// Errors of accept(2) that are about one connection which failed before it was accepted, not about the listening
+/// socket ("Error handling" in the man page).
+pub(crate) fn is_of_one_connection(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ECONNABORTED
+            | Errno::EINTR
+            | Errno::EPROTO
+            | Errno::EPERM
+            | Errno::ENETDOWN
+            | Errno::ENOPROTOOPT
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::EHOSTUNREACH
+            | Errno::EOPNOTSUPP
+            | Errno::ENETUNREACH
+            | Errno::ETIMEDOUT
+    )
 }
 
 /// Bytes, as the kernel counts them, of packets sent on this socket that the other end has not received.
@@ -138,15 +145,8 @@ fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
     let mut value: libc::c_int = 0;
     let mut length = std::mem::size_of_val(&value) as libc::socklen_t;
     // SAFETY: the option is an int, and the length says so.
-    let outcome = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            (&raw mut value).cast(),
-            &mut length,
-        )
-    };
+    let outcome =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, (&raw mut value).cast(), &mut length) };
     check(outcome)?;
     Ok(value)
 }

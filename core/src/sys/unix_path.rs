@@ -36,16 +36,8 @@ fn identity(path: &Path) -> Sys<(u64, u64)> {
 ///
 /// The directory is locked (flock(2), without a file of our own) from the probe to listen, so that two primaries that
 /// find the same stale file cannot remove each other's new one.
-pub(crate) fn bind_and_listen(
-    socket: BorrowedFd,
-    path: &Path,
-    everybody: u32,
-    backlog: i32,
-) -> Sys<SocketFile> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, backlog: i32) -> Sys<SocketFile> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(Errno::EINVAL)?;
     let handle = open_path(directory, libc::O_RDONLY | libc::O_DIRECTORY).map_err(as_bind_error)?;
     let address = address_of(path, handle.as_fd(), name.as_bytes())?;
@@ -69,11 +61,7 @@ pub(crate) fn bind_and_listen(
             nix::sys::stat::FchmodatFlags::FollowSymlink,
         )?;
     }
-    let file = SocketFile {
-        path: path.to_owned(),
-        device: stat.st_dev,
-        inode: stat.st_ino,
-    };
+    let file = SocketFile { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
     if let Err(errno) = socket::listen(socket, backlog) {
         file.remove();
         return Err(errno);
@@ -83,11 +71,7 @@ pub(crate) fn bind_and_listen(
 
 /// Node and libuv say EACCES where a directory of the path is missing, and so do we (features.md, trap 7 keeps parity).
 fn as_bind_error(errno: Errno) -> Errno {
-    if errno == Errno::ENOENT {
-        Errno::EACCES
-    } else {
-        errno
-    }
+    if errno == Errno::ENOENT { Errno::EACCES } else { errno }
 }
 
 fn open_path(path: &Path, flags: i32) -> Sys<OwnedFd> {
@@ -104,9 +88,8 @@ fn address_of(path: &Path, directory: BorrowedFd, name: &[u8]) -> Sys<SockAddr> 
     if let Some(address) = SockAddr::unix(path.as_os_str().as_bytes()) {
         return Ok(address);
     }
-    if let Some(relative) = std::env::current_dir()
-        .ok()
-        .and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned))
+    if let Some(relative) =
+        std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned))
         && let Some(address) = SockAddr::unix(relative.as_os_str().as_bytes())
     {
         return Ok(address);
@@ -118,8 +101,7 @@ fn address_of(path: &Path, directory: BorrowedFd, name: &[u8]) -> Sys<SockAddr> 
 
 /// A socket file that refuses connections belongs to nobody any more.
 fn is_stale(path: &Path, address: &SockAddr) -> bool {
-    let is_socket =
-        nix::sys::stat::lstat(path).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
+    let is_socket = nix::sys::stat::lstat(path).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
     if !is_socket {
         return false;
     }

@@ -23,11 +23,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// A thread is needed because nothing else both lets a worker finish what it holds and ends one that never calls us:
 /// PR_SET_PDEATHSIG kills at once, and also when only the thread that started the worker ends (prctl(2)).
 pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> {
-    let watch = Box::new(Watch {
-        primary: primary.as_raw_fd(),
-        on_death,
-        grace_ms,
-    });
+    let watch = Box::new(Watch { primary: primary.as_raw_fd(), on_death, grace_ms });
     // SAFETY: sigset_t is plain data.
     let mut every: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: as above.
@@ -66,11 +62,7 @@ pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> 
 extern "C" fn run(argument: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: `start` passed a Watch that is never freed.
     let watch = unsafe { &*argument.cast::<Watch>() };
-    let mut waited = libc::pollfd {
-        fd: watch.primary,
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut waited = libc::pollfd { fd: watch.primary, events: libc::POLLIN, revents: 0 };
     loop {
         // SAFETY: one pollfd of our own.
         let ready = unsafe { libc::poll(&mut waited, 1, -1) };

@@ -1,16 +1,18 @@
 //! A worker's side of a shared address, and taking connections from it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::leaving::Leaving;
 use super::primary_gone;
 use crate::bind::{Bound, ListenFlags};
 use crate::error::{Context, Error, Result};
 use crate::handle::MechanismKind;
-use crate::sys::poll::{Interest, Poll, wait_readable};
+use crate::sys::poll::{Interest, Poll, Wake, wait_readable};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
 use crate::sys::{cmsg, socket};
@@ -26,24 +28,14 @@ pub(super) struct Granted {
 }
 
 enum Source {
-    /// A listening socket of this process's own.
-    Own {
-        socket: OwnedFd,
-        file: Option<SocketFile>,
-    },
+    /// A listening socket of this process's own. `close` wakes whoever waits in accept: closing alone would not.
+    Own { socket: OwnedFd, file: Option<SocketFile>, close: Wake },
     /// The mailbox alone.
     Mailbox(OwnedFd),
     /// A socket to accept from, and the mailbox; polled through one descriptor.
-    Both {
-        both: Poll,
-        socket: OwnedFd,
-        mailbox: OwnedFd,
-    },
+    Both { both: Poll, socket: OwnedFd, mailbox: OwnedFd },
     /// A datagram socket; the mailbox only says when to stop.
-    Datagram {
-        socket: OwnedFd,
-        mailbox: Option<OwnedFd>,
-    },
+    Datagram { socket: OwnedFd, mailbox: Option<OwnedFd> },
 }
 
 const MAILBOX: u64 = 0;
@@ -61,6 +53,8 @@ pub struct Listener {
     source: Source,
     share: Option<Share>,
     name: SockAddr,
+    /// For a socket of a worker's own, which no mailbox tells when to stop.
+    leaving: Option<Arc<Leaving>>,
     waits: bool,
     /// The stop has been taken out of the mailbox.
     stopped: AtomicBool,
@@ -77,58 +71,36 @@ pub struct AcceptFlags {
 }
 
 impl Listener {
-    pub(super) fn alone(bound: Bound, flags: ListenFlags) -> Self {
+    /// A socket of this process's own, in a worker if one is given.
+    pub(super) fn alone(bound: Bound, flags: ListenFlags, worker: Option<Arc<Leaving>>) -> Result<Self> {
         let source = match bound.datagram {
-            true => Source::Datagram {
-                socket: bound.socket,
-                mailbox: None,
-            },
-            false => Source::Own {
-                socket: bound.socket,
-                file: bound.file,
-            },
+            true => Source::Datagram { socket: bound.socket, mailbox: None },
+            false => {
+                let close = Wake::new().context("eventfd")?;
+                Source::Own { socket: bound.socket, file: bound.file, close }
+            }
         };
-        Self::new(source, None, bound.name, flags)
+        let mut listener = Self::new(source, None, bound.name, flags);
+        listener.leaving = worker;
+        Ok(listener)
     }
 
-    pub(super) fn granted(
-        granted: Granted,
-        address: &str,
-        index: u32,
-        flags: ListenFlags,
-    ) -> Result<Self> {
-        let incomplete = || {
-            Error::new(
-                -libc::EPROTO,
-                "the primary's grant came without its descriptors",
-            )
-        };
+    pub(super) fn granted(granted: Granted, address: &str, index: u32, flags: ListenFlags) -> Result<Self> {
+        let incomplete = || Error::new(-libc::EPROTO, "the primary's grant came without its descriptors");
         let mailbox = granted.fds.0.ok_or_else(incomplete)?;
         primary_gone::wake_at_death(mailbox.as_fd());
         let source = if granted.datagram {
-            Source::Datagram {
-                socket: granted.fds.1.ok_or_else(incomplete)?,
-                mailbox: Some(mailbox),
-            }
+            Source::Datagram { socket: granted.fds.1.ok_or_else(incomplete)?, mailbox: Some(mailbox) }
         } else if granted.mechanism == MechanismKind::Passed as u32 {
             Source::Mailbox(mailbox)
         } else {
             let socket = granted.fds.1.ok_or_else(incomplete)?;
             let both = Poll::new().context("epoll_create1")?;
-            both.add(&mailbox, MAILBOX, Interest::Readable)
-                .context("epoll_ctl")?;
+            both.add(&mailbox, MAILBOX, Interest::Readable).context("epoll_ctl")?;
             both.add_exclusive(&socket, SOCKET).context("epoll_ctl")?;
-            Source::Both {
-                both,
-                socket,
-                mailbox,
-            }
+            Source::Both { both, socket, mailbox }
         };
-        let share = Share {
-            listener: granted.listener,
-            address: address.to_owned(),
-            index,
-        };
+        let share = Share { listener: granted.listener, address: address.to_owned(), index };
         Ok(Self::new(source, Some(share), granted.name, flags))
     }
 
@@ -137,6 +109,7 @@ impl Listener {
             source,
             share,
             name,
+            leaving: None,
             waits: !flags.contains(ListenFlags::NONBLOCK),
             stopped: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -152,28 +125,19 @@ impl Listener {
     pub fn accept(&self, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
         match &self.source {
             Source::Mailbox(mailbox) => self.accept_passed(mailbox.as_fd(), flags),
-            Source::Both {
-                both,
-                socket,
-                mailbox,
-            } => self.accept_both(both, socket.as_fd(), mailbox.as_fd(), flags),
-            Source::Own { socket, .. } => self.accept_own(socket.as_fd(), flags),
-            Source::Datagram { .. } => Err(Error::new(
-                -libc::EOPNOTSUPP,
-                "a datagram socket has no connections to accept; receive from it",
-            )),
+            Source::Both { both, socket, mailbox } => self.accept_both(both, socket.as_fd(), mailbox.as_fd(), flags),
+            Source::Own { socket, close, .. } => self.accept_own(socket.as_fd(), close.as_fd(), flags),
+            Source::Datagram { .. } => {
+                Err(Error::new(-libc::EOPNOTSUPP, "a datagram socket has no connections to accept; receive from it"))
+            }
         }
     }
 
-    fn accept_passed(
-        &self,
-        mailbox: BorrowedFd,
-        flags: AcceptFlags,
-    ) -> Result<(OwnedFd, SockAddr)> {
+    fn accept_passed(&self, mailbox: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
         loop {
             match self.take(mailbox, flags)? {
                 Some(taken) => return Ok(taken),
-                None => self.wait(mailbox)?,
+                None => self.wait(&[mailbox])?,
             }
         }
     }
@@ -187,33 +151,41 @@ impl Listener {
     ) -> Result<(OwnedFd, SockAddr)> {
         loop {
             self.check_open()?;
-            let ready = both
-                .wait((!self.waits).then_some(Duration::ZERO))
-                .context("epoll_wait")?;
-            let mut none = true;
+            let ready = both.wait((!self.waits).then_some(Duration::ZERO)).context("epoll_wait")?;
+            let (mut from_mailbox, mut from_socket) = (false, false);
             for token in ready.tokens() {
-                none = false;
-                let taken = match token {
-                    // First, so that a busy socket does not hide the stop.
-                    MAILBOX => self.take(mailbox, flags)?,
-                    _ if ready.tokens().any(|other| other == MAILBOX) => None,
-                    _ => accept_from(socket, flags)?,
-                };
-                if let Some(taken) = taken {
-                    return Ok(taken);
-                }
+                from_mailbox |= token == MAILBOX;
+                from_socket |= token == SOCKET;
             }
-            if none && !self.waits {
-                return Err(nothing_there());
+            // The mailbox first, so that a busy socket does not hide the stop.
+            let taken = if from_mailbox { self.take(mailbox, flags) } else { Ok(None) };
+            match taken {
+                Ok(Some(taken)) => return Ok(taken),
+                // Even behind a stop: this thread may be the only one that was woken for what waits in the socket.
+                outcome if from_socket => {
+                    if let Some(taken) = accept_from(socket, flags)? {
+                        return Ok(taken);
+                    }
+                    outcome?;
+                }
+                Ok(None) if !from_mailbox && !self.waits => return Err(nothing_there()),
+                outcome => drop(outcome?),
             }
         }
     }
 
-    fn accept_own(&self, socket: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+    fn accept_own(&self, socket: BorrowedFd, close: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
         loop {
-            match accept_from(socket, flags)? {
-                Some(taken) => return Ok(taken),
-                None => self.wait(socket)?,
+            self.check_open()?;
+            if let Some(taken) = accept_from(socket, flags)? {
+                return Ok(taken);
+            }
+            match &self.leaving {
+                Some(leaving) => {
+                    leaving.check()?;
+                    self.wait(&[socket, close, leaving.sign()])?;
+                }
+                None => self.wait(&[socket, close])?,
             }
         }
     }
@@ -224,15 +196,10 @@ impl Listener {
             self.check_open()?;
             socket::free_descriptor(mailbox).context("accepting a connection")?;
             let mut buffer = [0; wire::PARCEL_MAX];
-            let close_on_exec = if flags.close_on_exec {
-                libc::MSG_CMSG_CLOEXEC
-            } else {
-                0
-            };
+            let close_on_exec = if flags.close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
             // The kernel's dequeue is the claim (rule R3): nothing but its result lies between it and the caller.
             let mut received = match cmsg::receive(mailbox, &mut buffer, 1, close_on_exec) {
                 Err(Errno::EAGAIN) => return Ok(None),
-                Err(Errno::ECONNRESET) => return Err(Error::primary_gone()),
                 outcome => outcome.context("receiving a connection")?,
             };
             if received.length == 0 {
@@ -240,14 +207,10 @@ impl Listener {
                 self.check_open()?;
                 return Err(Error::primary_gone());
             }
-            match (
-                Parcel::decode(&buffer[..received.length]),
-                received.take_fd(0),
-            ) {
+            match (Parcel::decode(&buffer[..received.length]), received.take_fd(0)) {
                 (Ok(Parcel::Connection(peer)), Some(connection)) => {
                     if flags.nonblocking {
-                        socket::make_nonblocking(connection.as_fd())
-                            .context("fcntl of a connection")?;
+                        socket::make_nonblocking(connection.as_fd()).context("fcntl of a connection")?;
                     }
                     return Ok(Some((connection, peer)));
                 }
@@ -272,13 +235,11 @@ impl Listener {
         Ok(())
     }
 
-    fn wait(&self, fd: BorrowedFd) -> Result<()> {
+    fn wait(&self, fds: &[BorrowedFd]) -> Result<()> {
         if !self.waits {
             return Err(nothing_there());
         }
-        wait_readable(fd, None)
-            .context("poll of a listener")
-            .map(|_| ())
+        wait_readable(fds, None).context("poll of a listener").map(|_| ())
     }
 
     /// Closes a listener that is no share of anything.
@@ -290,17 +251,16 @@ impl Listener {
     pub(super) fn finish(&self) -> Option<(u32, &str, u32)> {
         self.closed.store(true, Ordering::SeqCst);
         match &self.source {
-            Source::Mailbox(mailbox) | Source::Both { mailbox, .. } => {
-                socket::finish_receiving(mailbox.as_fd())
+            Source::Mailbox(mailbox) | Source::Both { mailbox, .. } => socket::finish_receiving(mailbox.as_fd()),
+            Source::Own { file, close, .. } => {
+                close.wake();
+                if let Some(file) = file {
+                    file.remove();
+                }
             }
-            Source::Own {
-                file: Some(file), ..
-            } => file.remove(),
-            Source::Own { file: None, .. } | Source::Datagram { .. } => {}
+            Source::Datagram { .. } => {}
         }
-        self.share
-            .as_ref()
-            .map(|share| (share.listener, share.address.as_str(), share.index))
+        self.share.as_ref().map(|share| (share.listener, share.address.as_str(), share.index))
     }
 }
 
@@ -326,10 +286,7 @@ impl Drop for Listener {
         match &self.source {
             Source::Mailbox(mailbox)
             | Source::Both { mailbox, .. }
-            | Source::Datagram {
-                mailbox: Some(mailbox),
-                ..
-            } => primary_gone::forget(mailbox.as_raw_fd()),
+            | Source::Datagram { mailbox: Some(mailbox), .. } => primary_gone::forget(mailbox.as_raw_fd()),
             Source::Own { .. } | Source::Datagram { mailbox: None, .. } => {}
         }
     }
@@ -340,7 +297,7 @@ fn nothing_there() -> Error {
 }
 
 /// accept4(2) as a server wants it: connections that failed before they were accepted are nobody's.
-fn accept_from(socket: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
+fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
     let mut bits = 0;
     if flags.nonblocking {
         bits |= libc::SOCK_NONBLOCK;
@@ -349,10 +306,10 @@ fn accept_from(socket: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd
         bits |= libc::SOCK_CLOEXEC;
     }
     loop {
-        match socket::accept(socket, bits) {
+        match socket::accept(listening, bits) {
             Ok(accepted) => return Ok(Some(accepted)),
             Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::ECONNABORTED | Errno::EPROTO) => {}
+            Err(errno) if socket::is_of_one_connection(errno) => {}
             Err(errno) => return Err(Error::os("accept4", errno)),
         }
     }

@@ -1,19 +1,20 @@
 //! A worker's side: who it is, its channel, and the listeners it has a share of.
 
 mod identity;
+mod leaving;
 mod listener;
 mod own;
 mod primary_gone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 pub(crate) use identity::adopt_from_environment;
+use leaving::Leaving;
 pub use listener::{AcceptFlags, Listener};
 pub(crate) use own::listen_alone;
 
@@ -46,19 +47,13 @@ pub struct Worker {
     /// The primary's version of the protocol, if it is not ours.
     foreign_version: Option<u32>,
     channel: OwnedFd,
-    /// Held from a listen to its answer, so that answers find their askers.
-    grants: Mutex<Grants>,
+    /// The last listen's number; held from a listen to its answer, so that answers find their askers.
+    listens: Mutex<u32>,
     lifeline: OwnedFd,
-    /// Asked to leave.
-    leaving: AtomicBool,
+    leaving: Arc<Leaving>,
     incoming: Mutex<Vec<u8>>,
     /// The indexes in use of each address.
     open: Mutex<BTreeMap<String, BTreeSet<u32>>>,
-}
-
-struct Grants {
-    socket: OwnedFd,
-    last_number: u32,
 }
 
 /// A poisoned lock only means that another thread panicked; what the lock guards is valid at every step.
@@ -70,22 +65,15 @@ impl Worker {
     /// Takes the hello out of a channel and answers it.
     pub fn adopt(channel: OwnedFd) -> Result<Self> {
         let mut buffer = [0; 256];
-        let mut received = cmsg::receive(channel.as_fd(), &mut buffer, 3, libc::MSG_CMSG_CLOEXEC)
-            .context("receiving the hello")?;
+        let mut received =
+            cmsg::receive(channel.as_fd(), &mut buffer, 3, libc::MSG_CMSG_CLOEXEC).context("receiving the hello")?;
         let hello = match FromPrimary::decode(&buffer[..received.length]) {
             Ok(FromPrimary::Hello(hello)) => hello,
             _ => {
-                return Err(Error::new(
-                    -libc::EPROTO,
-                    "the channel does not begin with a hello",
-                ));
+                return Err(Error::new(-libc::EPROTO, "the channel does not begin with a hello"));
             }
         };
-        let fds = (
-            received.take_fd(0),
-            received.take_fd(1),
-            received.take_fd(2),
-        );
+        let fds = (received.take_fd(0), received.take_fd(1), received.take_fd(2));
         let (Some(grants), Some(lifeline), Some(primary)) = fds else {
             return Err(Error::new(
                 -libc::EMFILE,
@@ -98,21 +86,14 @@ impl Worker {
             slot: hello.slot,
             foreign_version: (hello.version != wire::VERSION).then_some(hello.version),
             channel,
-            grants: Mutex::new(Grants {
-                socket: grants,
-                last_number: 0,
-            }),
+            listens: Mutex::new(0),
             lifeline,
-            leaving: AtomicBool::new(false),
+            leaving: Arc::new(Leaving::new(grants)),
             incoming: Mutex::new(Vec::new()),
             open: Mutex::new(BTreeMap::new()),
         };
         worker.watch_primary(primary)?;
-        let online = FromWorker::Online {
-            version: wire::VERSION,
-            nonce: hello.nonce,
-            pid: process::own_pid() as u32,
-        };
+        let online = FromWorker::Online { version: wire::VERSION, nonce: hello.nonce, pid: process::own_pid() as u32 };
         // A primary that died meanwhile is noticed at the next call.
         let _ = cmsg::send(worker.channel.as_fd(), [&online.encode(), b""], &[]);
         Ok(worker)
@@ -121,11 +102,9 @@ impl Worker {
     /// From here on this process leaves by itself when the primary dies.
     fn watch_primary(&self, primary: OwnedFd) -> Result<()> {
         primary_gone::wake_at_death(self.channel.as_fd());
-        primary_gone::wake_at_death(lock(&self.grants).socket.as_fd());
-        watch_thread::start(primary, primary_gone::on_death, ORPHAN_GRACE_MS)
-            .context("pthread_create")?;
-        process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT)
-            .context("fcntl of the lifeline")
+        primary_gone::wake_at_death(self.leaving.grants());
+        watch_thread::start(primary, primary_gone::on_death, ORPHAN_GRACE_MS).context("pthread_create")?;
+        process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")
     }
 
     /// Its id: 1, 2, ...
@@ -143,20 +122,12 @@ impl Worker {
         self.channel.as_fd()
     }
 
-    fn check_alive(&self) -> Result<()> {
-        if primary_gone::is_known() {
-            Err(Error::primary_gone())
-        } else {
-            Ok(())
-        }
-    }
-
     /// Listens on an address through the primary (or alone, if the flags say so).
     pub fn listen(&self, address: &str, options: ListenOptions) -> Result<Listener> {
         let address = Address::parse(address)?;
         let alone = ListenFlags::EXCLUSIVE.bits() | ListenFlags::REUSEPORT.bits();
         if options.flags.bits() & alone != 0 {
-            return listen_alone(address, options);
+            return own::listen(address, options, Some(Arc::clone(&self.leaving)));
         }
         if let Some(version) = self.foreign_version {
             return Err(Error::new(
@@ -167,7 +138,9 @@ impl Worker {
                 ),
             ));
         }
-        self.check_alive()?;
+        if primary_gone::is_known() {
+            return Err(Error::primary_gone());
+        }
         let address = resolve(address)?;
         let text = address.to_string();
         let index = self.claim_index(&text, address.is_port_zero(), options.index)?;
@@ -183,18 +156,13 @@ impl Worker {
         let used = open.entry(text.to_owned()).or_default();
         let index = match (port_zero, wanted) {
             (false, _) => 0,
-            (true, 0) => (1..)
-                .find(|index| !used.contains(index))
-                .unwrap_or(u32::MAX),
+            (true, 0) => (1..).find(|index| !used.contains(index)).unwrap_or(u32::MAX),
             (true, wanted) => wanted,
         };
         if used.insert(index) {
             Ok(index)
         } else {
-            Err(Error::new(
-                -libc::EADDRINUSE,
-                format!("this worker listens on {text} already"),
-            ))
+            Err(Error::new(-libc::EADDRINUSE, format!("this worker listens on {text} already")))
         }
     }
 
@@ -210,72 +178,41 @@ impl Worker {
 
     /// Sends a listen and waits for its answer.
     fn ask(&self, text: &str, index: u32, options: ListenOptions) -> Result<Listener> {
-        let mut grants = lock(&self.grants);
-        grants.last_number = grants.last_number.wrapping_add(1);
-        let asked = grants.last_number;
+        let mut last = lock(&self.listens);
+        *last = last.wrapping_add(1);
+        let asked = *last;
+        let grants = self.leaving.grants();
         let (flags, backlog) = (options.flags.bits(), options.backlog);
-        self.tell(
-            &FromWorker::Listen {
-                number: asked,
-                flags,
-                backlog,
-                index,
-                address: text,
-            }
-            .encode(),
-        )?;
+        self.tell(&FromWorker::Listen { number: asked, flags, backlog, index, address: text }.encode())?;
         loop {
+            // The request to leave stays where it is; no answer that comes behind it is a grant.
+            if self.leaving.is_asked() {
+                return Err(Error::shutdown());
+            }
             let mut buffer = [0; 1024];
-            let mut received = match cmsg::receive(
-                grants.socket.as_fd(),
-                &mut buffer,
-                2,
-                libc::MSG_CMSG_CLOEXEC,
-            ) {
+            let mut received = match cmsg::receive(grants, &mut buffer, 2, libc::MSG_CMSG_CLOEXEC) {
                 Err(Errno::EAGAIN) => {
-                    wait_readable(grants.socket.as_fd(), None)
-                        .context("poll of the grants socket")?;
+                    wait_readable(&[grants], None).context("poll of the grants socket")?;
                     continue;
                 }
-                Err(Errno::ECONNRESET) => return Err(Error::primary_gone()),
                 outcome => outcome.context("receiving a grant")?,
             };
             if received.length == 0 {
                 return Err(Error::primary_gone());
             }
-            let answer = Answer::decode(&buffer[..received.length]).map_err(|malformed| {
-                Error::new(-libc::EPROTO, format!("the primary sent {}", malformed.0))
-            })?;
+            let answer = Answer::decode(&buffer[..received.length])
+                .map_err(|malformed| Error::new(-libc::EPROTO, format!("the primary sent {}", malformed.0)))?;
             match answer {
-                Answer::Refusal {
-                    number,
-                    code,
-                    sentence,
-                } if number == asked => {
+                Answer::Refusal { number, code, sentence } if number == asked => {
                     return Err(Error::new(code, sentence.to_owned()));
                 }
-                Answer::Grant {
-                    number,
-                    listener,
-                    mechanism,
-                    datagram,
-                    name,
-                } if number == asked => {
+                Answer::Grant { number, listener, mechanism, datagram, name } if number == asked => {
                     if received.fds_lost {
                         let _ = self.tell(&FromWorker::Close { listener }.encode());
-                        return Err(Error::os(
-                            "receiving the descriptors of a listener",
-                            Errno::EMFILE,
-                        ));
+                        return Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE));
                     }
                     let fds = (received.take_fd(0), received.take_fd(1));
-                    let granted = listener::Granted {
-                        listener,
-                        mechanism,
-                        datagram,
-                        name,
-                        fds,
-                    };
+                    let granted = listener::Granted { listener, mechanism, datagram, name, fds };
                     return Listener::granted(granted, text, index, options.flags);
                 }
                 // An answer to somebody whose wait failed.
@@ -294,7 +231,7 @@ impl Worker {
             match cmsg::send(self.channel.as_fd(), [header, body], &[]) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
-                    wait_writable(self.channel.as_fd(), None).context("poll of the channel")?;
+                    wait_writable(self.channel.as_fd()).context("poll of the channel")?;
                 }
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
                     return Err(Error::primary_gone());
@@ -309,11 +246,7 @@ impl Worker {
         if data.len() > wire::MESSAGE_MAX {
             return Err(Error::new(
                 -libc::EMSGSIZE,
-                format!(
-                    "the message has {} bytes; at most {} fit",
-                    data.len(),
-                    wire::MESSAGE_MAX
-                ),
+                format!("the message has {} bytes; at most {} fit", data.len(), wire::MESSAGE_MAX),
             ));
         }
         self.tell_parts(&wire::MESSAGE_HEADER, data)
@@ -337,21 +270,18 @@ impl Worker {
             if let Some(length) = self.try_receive(buffer)? {
                 return Ok(length);
             }
-            if self.leaving.load(Ordering::SeqCst) {
+            if self.leaving.is_asked() {
                 return Err(Error::shutdown());
             }
             let left = match (timeout, deadline) {
                 (Some(Duration::ZERO), _) => {
                     return Err(Error::new(-libc::EAGAIN, "no message is there"));
                 }
-                (Some(_), Some(deadline)) => {
-                    Some(deadline.saturating_duration_since(Instant::now()))
-                }
+                (Some(_), Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
                 _ => None,
             };
-            if wait_readable(self.channel.as_fd(), left).context("poll of the channel")?
-                == Waited::TimedOut
-            {
+            let fds = [self.channel.as_fd(), self.leaving.sign()];
+            if wait_readable(&fds, left).context("poll of the channel")? == Waited::TimedOut {
                 return Err(Error::new(-libc::ETIMEDOUT, "no message came in time"));
             }
         }
@@ -370,10 +300,7 @@ impl Worker {
             if header == wire::MESSAGE_HEADER && next > buffer.len() {
                 return Err(Error::new(
                     -libc::EMSGSIZE,
-                    format!(
-                        "the next message has {next} bytes and the buffer only {}; it is kept",
-                        buffer.len()
-                    ),
+                    format!("the next message has {next} bytes and the buffer only {}; it is kept", buffer.len()),
                 ));
             }
             incoming.resize(wire::FRAME_MAX, 0);
@@ -385,7 +312,7 @@ impl Worker {
                     buffer[..message.len()].copy_from_slice(message);
                     return Ok(Some(message.len()));
                 }
-                Ok(FromPrimary::Disconnect) => self.leaving.store(true, Ordering::SeqCst),
+                Ok(FromPrimary::Disconnect) => self.leaving.ask(),
                 // A later version may say more; what we do not know is not for us.
                 Ok(FromPrimary::Hello(_)) | Err(_) => {}
             }
@@ -398,7 +325,6 @@ impl Worker {
             Err(Errno::EAGAIN) => Ok(None),
             Ok(received) if received.length == 0 => Err(Error::primary_gone()),
             Ok(received) => Ok(Some(received.length)),
-            Err(Errno::ECONNRESET) => Err(Error::primary_gone()),
             Err(errno) => Err(Error::os("receiving from the primary", errno)),
         }
     }
@@ -416,6 +342,6 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         primary_gone::forget(self.channel.as_raw_fd());
-        primary_gone::forget(lock(&self.grants).socket.as_raw_fd());
+        primary_gone::forget(self.leaving.grants().as_raw_fd());
     }
 }

@@ -1,11 +1,20 @@
 //! Listening without a primary: in a process that no cluster started, and where a worker wants a socket of its own.
 
+use std::sync::Arc;
+
+use super::leaving::Leaving;
 use super::{ListenOptions, Listener};
 use crate::address::Address;
 use crate::bind;
 use crate::error::Result;
 
-pub(crate) fn listen_alone(address: Address, options: ListenOptions) -> Result<Listener> {
+/// `worker`: the sign that tells a worker to leave; without one there is nobody to ask it.
+pub(super) fn listen(address: Address, options: ListenOptions, worker: Option<Arc<Leaving>>) -> Result<Listener> {
     let bound = bind::open(&bind::resolve(address)?, options.backlog, options.flags)?;
-    Ok(Listener::alone(bound, options.flags))
+    Listener::alone(bound, options.flags, worker)
+}
+
+/// Listens in a process that is no worker.
+pub(crate) fn listen_alone(address: Address, options: ListenOptions) -> Result<Listener> {
+    listen(address, options, None)
 }

@@ -20,28 +20,18 @@ pub(crate) fn is_known() -> bool {
 
 /// Whoever waits on this socket is woken when the primary dies.
 pub(crate) fn wake_at_death(socket: BorrowedFd) {
-    TO_WAKE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(socket.as_raw_fd());
+    TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).push(socket.as_raw_fd());
 }
 
 /// To be called before the socket is closed.
 pub(crate) fn forget(socket: RawFd) {
-    TO_WAKE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .retain(|known| *known != socket);
+    TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
 }
 
 /// Runs on the watch thread.
 pub(crate) fn on_death() {
     GONE.store(true, Ordering::SeqCst);
-    for socket in TO_WAKE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter()
-    {
+    for socket in TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         socket::with_number(*socket, socket::finish_receiving);
     }
 }
