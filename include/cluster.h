@@ -1887,7 +1887,10 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         cl__add(&listener->receiving, 1);
         n = cl__packet(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, how);
         type = cl__type(parcel, n);
-        if (type == CL__STOP) cl__set(&listener->stopped, 1);
+        if (type == CL__STOP) {
+            cl__set(&listener->stopped, 1);
+            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; this end of file wakes the others */
+        }
         cl__add(&listener->receiving, -1);
         if (type == CL__CONNECTION && fd >= 0) {
             if (flags & SOCK_NONBLOCK) fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
@@ -1901,8 +1904,8 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         if (n == -EAGAIN) return cl__get(&cl__process.gone) ? cl__primary_gone() : -EAGAIN;
         if (n < 0) return cl__fail(n, "the mailbox: %s", cl_strerror(n));
         if (n > 0) continue;
-        /* End of file: behind STOP, or because the primary is gone. Another thread may have received STOP and not have
-         * said so yet; it did so before us, so it is enough to wait for those inside. */
+        /* End of file: behind a STOP, or because the primary is gone. Another thread may have taken the STOP and not
+         * have said so yet; it did so before us, so it is enough to wait for those inside. */
         while (cl__get(&listener->receiving) != 0) sched_yield();
         if (!cl__get(&listener->stopped)) return cl__primary_gone();
     }

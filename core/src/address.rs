@@ -31,11 +31,17 @@ pub(crate) enum Host {
     Name(String),
 }
 
+/// The longest text of an address (the kernel's own limit for a path, PATH_MAX).
+pub(crate) const ADDRESS_MAX: usize = 4096;
+
 const FORMS: &str =
     "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three";
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self> {
+        if text.len() > ADDRESS_MAX {
+            return Err(Error::invalid(format!("the address has {} bytes; at most {ADDRESS_MAX} are possible", text.len())));
+        }
         if text.contains('\0') {
             return Err(Error::invalid("the address holds a NUL character"));
         }

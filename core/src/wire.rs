@@ -2,6 +2,7 @@
 //!
 //! A decoder never believes a length, allocates nothing from one, and rejects what the table does not allow.
 
+use crate::address::ADDRESS_MAX;
 use crate::sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 
 /// The protocol's version.
@@ -15,7 +16,6 @@ pub(crate) const PARCEL_MAX: usize = HEADER + SOCKADDR_MAX;
 
 const HEADER: usize = 8;
 const MAGIC: [u8; 8] = *b"libclust";
-const ADDRESS_MAX: usize = 4096;
 const SENTENCE_MAX: usize = 512;
 
 mod kind {
