@@ -157,6 +157,9 @@ static inline void list_descriptors(void) {
     }
 }
 
+/* The flags of a disposition without SA_RESTORER, which the C library adds to whatever it sets and hides in no way. */
+static inline int plain_flags(const struct sigaction *action) { return action->sa_flags & ~0x04000000; }
+
 static inline int no_child_left(void) { return waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD; }
 
 static inline int pidfd_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }

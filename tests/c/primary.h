@@ -30,6 +30,7 @@ static inline void remember_event(const cl_event_t *event, void *user) {
     if (event->address != NULL) snprintf(one->address, sizeof one->address, "%s", event->address);
     if (event->data != NULL && event->length > 0)
         memcpy(one->data, event->data, event->length < sizeof one->data - 1 ? event->length : sizeof one->data - 1);
+    if (event->type == CL_EVENT_WARNING) dprintf(2, "warning about worker %d: %.100s\n", event->worker_id, one->data);
 }
 
 /* The index of the n-th (from 0) event of a type; of any worker where id is 0. -1: not seen yet. */

@@ -20,6 +20,7 @@ include=$(realpath "$here/../../include")
 warnings="-Wall -Wextra -Wpedantic -Werror"
 limit=60
 export CHECK_SLOW=${CHECK_SLOW:-1}
+export CHECK_RUN=$$.$EPOCHREALTIME # by this the processes of this run are known at its end
 unset CL_WORKER_ID CL_WORKER_SLOT CL_CHANNEL_FD
 
 case $what in
@@ -120,9 +121,10 @@ wait
 
 # -- Nobody may be left.
 left=""
-for link in /proc/[0-9]*/exe; do
-    path=$(readlink "$link" 2>/dev/null) || continue
-    case $path in "$out"/*) left+=" ${link//[!0-9]/}" ;; esac
+for environ in /proc/[0-9]*/environ; do
+    pid=${environ//[!0-9]/}
+    [ "$pid" = $$ ] || [ "$pid" = $BASHPID ] && continue
+    { tr '\0' '\n' <"$environ" | grep -qx "CHECK_RUN=$CHECK_RUN"; } 2>/dev/null && left+=" $pid"
 done
 if [ -n "$left" ]; then
     echo "FAIL processes are left:$left"

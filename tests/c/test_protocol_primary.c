@@ -1,0 +1,276 @@
+/* The library as the primary of a worker made by hand: a whole life, and what becomes of one that breaks the rules. */
+#include "frame.h"
+#include "primary.h"
+
+static int channel, grants, primary_pidfd;
+static unsigned char nonce[8];
+
+/* Takes HELLO as the page says, without a call of the library. */
+static void take_hello(void) {
+    channel = atoi(getenv("CL_CHANNEL_FD"));
+    const frame_t *frame = expect_frame(channel, HELLO, 32);
+    check_ignore_descriptors = 1;
+    CHECK_EQ(frame->number, 0);
+    CHECK_EQ(frame->fd_count, 3);
+    CHECK(memcmp(frame->body, "libclust", 8) == 0);
+    CHECK_EQ(get_u32(frame->body + 8), 1);
+    CHECK_EQ(get_u32(frame->body + 12), atoi(getenv("CL_WORKER_ID")));
+    CHECK_EQ(get_u32(frame->body + 16), atoi(getenv("CL_WORKER_SLOT")));
+    CHECK_EQ(get_u32(frame->body + 20), getppid());
+    memcpy(nonce, frame->body + 24, 8);
+    grants = frame->fds[0];
+    primary_pidfd = frame->fds[2];
+    CHECK_EQ(readable_within(primary_pidfd, 0), 0);
+    /* The lifeline kills at the primary's death whoever takes no care himself: a pipe's end, silent while it lives. */
+    CHECK_EQ(readable_within(frame->fds[1], 0), 0);
+    CHECK(fcntl(frame->fds[1], F_GETFL) & O_ASYNC);
+    CHECK_EQ(fcntl(frame->fds[1], F_GETSIG), SIGKILL);
+    CHECK_EQ(fcntl(frame->fds[1], F_GETOWN), getpid());
+}
+
+static void say_online(unsigned version) {
+    unsigned char body[16];
+    put_u32(body, version);
+    put_u32(body + 4, (unsigned)getpid());
+    memcpy(body + 8, nonce, 8);
+    CHECK_EQ(send_frame(channel, ONLINE, 0, body, sizeof body, NULL, 0), 0);
+}
+
+static void send_listen(unsigned number, unsigned flags, int backlog, unsigned index, const char *address) {
+    unsigned char body[4200];
+    put_u32(body, flags);
+    put_u32(body + 4, (unsigned)backlog);
+    put_u32(body + 8, index);
+    memcpy(body + 12, address, strlen(address));
+    CHECK_EQ(send_frame(channel, LISTEN, number, body, 12 + strlen(address), NULL, 0), 0);
+}
+
+static int last_listener;
+
+static int expect_grant(unsigned number, int code) {
+    const frame_t *frame = expect_frame(grants, GRANT, (size_t)-1);
+    CHECK_EQ(frame->number, number);
+    CHECK_EQ((int)get_u32(frame->body), code);
+    if (code != 0) {
+        CHECK_EQ(frame->fd_count, 0);
+        CHECK(frame->body_length > 4 && frame->body_length <= 4 + 512);
+        return -1;
+    }
+    last_listener = (int)get_u32(frame->body + 4);
+    CHECK_EQ(get_u32(frame->body + 8), CL_MECHANISM_PASSED);
+    CHECK_EQ(get_u32(frame->body + 12), 1);
+    CHECK_EQ(frame->body_length, 16 + sizeof(struct sockaddr_in));
+    CHECK_EQ(frame->fd_count, 1);
+    return frame->fds[0];
+}
+
+/* -- A whole life ------------------------------------------------------------------------------------------------- */
+
+static void live_by_hand(void) {
+    unsigned char number[4];
+    take_hello();
+    say_online(1);
+    send_listen(7, 0, 64, 1, "127.0.0.1:0");
+    send_listen(8, 0, 64, 2, "127.0.0.1:0");
+    send_listen(9, 0, 64, 1, "127.0.0.1:0");
+    send_listen(10, 0, 64, 0, "192.0.2.1:9");
+    send_listen(11, 0, 64, 0, "nonsense");
+    int mailbox = expect_grant(7, 0), first = last_listener;
+    close(expect_grant(8, 0));
+    int second = last_listener;
+    CHECK(first != second);
+    expect_grant(9, -EADDRINUSE);
+    expect_grant(10, -EADDRNOTAVAIL);
+    expect_grant(11, -EINVAL);
+    put_u32(number, (unsigned)second);
+    CHECK_EQ(send_frame(channel, CLOSE, 0, number, 4, NULL, 0), 0);
+    put_u32(number, 5);
+    CHECK_EQ(send_frame(channel, LOAD, 0, number, 4, NULL, 0), 0);
+    CHECK_EQ(send_frame(channel, MESSAGE, 0, "ready", 5, NULL, 0), 0);
+    for (int i = 0; i < 3; i++) {
+        const frame_t *frame = expect_frame(mailbox, CONNECTION, sizeof(struct sockaddr_in));
+        struct sockaddr_in peer, told;
+        socklen_t length = sizeof peer;
+        CHECK_EQ(frame->fd_count, 1);
+        memcpy(&told, frame->body, sizeof told);
+        SYS(getpeername(frame->fds[0], (struct sockaddr *)&peer, &length));
+        CHECK(memcmp(&told, &peer, sizeof peer) == 0);
+        CHECK_EQ(fcntl(frame->fds[0], F_GETFL) & O_NONBLOCK, 0);
+        char text[32];
+        snprintf(text, sizeof text, "%s\n", getenv("CL_WORKER_ID"));
+        send_text(frame->fds[0], text);
+        close(frame->fds[0]);
+    }
+    const frame_t *frame = expect_frame(channel, MESSAGE, 4);
+    CHECK(memcmp(frame->body, "stop", 4) == 0);
+    CHECK_EQ(send_frame(channel, DISCONNECT, 0, NULL, 0, NULL, 0), 0);
+    expect_frame(mailbox, STOP, 0);
+    CHECK_EQ(readable_within(mailbox, 30), 0); /* what follows is for the worker to make */
+    expect_frame(grants, DISCONNECT, 0);
+    expect_frame(channel, DISCONNECT, 0);
+    send_listen(12, 0, 64, 3, "127.0.0.1:0");
+    expect_grant(12, -ESHUTDOWN);
+    _exit(0);
+}
+
+static int start_role_as_worker(const char *name) {
+    static char program[] = "test", role[64];
+    char *argv[] = {program, role, NULL};
+    cl_spawn_options_t options;
+    snprintf(role, sizeof role, "%s", name);
+    ZERO(options);
+    options.size = sizeof options;
+    options.argv = argv;
+    return OK(cl_spawn(&options));
+}
+
+static void whole_life(void) {
+    cl_worker_info_t info;
+    primary_ready(serve_any_port);
+    int id = start_role_as_worker("_live_by_hand");
+    int port = await_listening(id, 1);
+    await_listening(id, 2);
+    PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, id) == 1, 3000);
+    ZERO(info);
+    info.size = sizeof info;
+    OK(cl_worker_info(id, &info));
+    CHECK_EQ(info.load, 5);
+    for (int i = 0; i < 3; i++) CHECK_EQ(ask(port), id);
+    OK(cl_worker_send(id, "stop", 4));
+    CHECK_EQ(await_exit(id, 5000)->exit_code, 0);
+    CHECK_EQ(count_events(CL_EVENT_LISTENING, id), 2);
+    CHECK_EQ(count_events(CL_EVENT_WARNING, 0), 0);
+    finish();
+}
+
+/* -- Offences ------------------------------------------------------------------------------------------------------ */
+
+/* Which one, the environment says. After each the worker waits to be killed. */
+static void offend(void) {
+    static unsigned char bytes[70000];
+    int one = 1, which = atoi(getenv("CHECK_OFFENCE"));
+    unsigned short type = 77;
+    take_hello();
+    if (which != 0 && which != 1 && which != 12) say_online(1);
+    switch (which) {
+    case 0: send_frame(channel, MESSAGE, 0, "x", 1, NULL, 0); break; /* before ONLINE */
+    case 1: nonce[3] ^= 1; say_online(1); break;
+    case 2: say_online(1); break; /* twice */
+    case 3: memcpy(bytes, &type, 2); send_packet(channel, bytes, 8, NULL, 0); break;
+    case 4: send_packet(channel, bytes, 8, NULL, 0); break; /* type 0 */
+    case 5: send_packet(channel, "\5\0\0", 3, NULL, 0); break;
+    case 6: send_packet(channel, bytes, 0, NULL, 0); break; /* looks like end of file */
+    case 7: send_frame(channel, MESSAGE, 0, bytes, 65537, NULL, 0); break;
+    case 8: send_frame(channel, LOAD, 0, bytes, 5, NULL, 0); break;
+    case 9: send_frame(channel, LISTEN, 1, bytes, 12, NULL, 0); break; /* no address */
+    case 10: send_frame(channel, GRANT, 1, bytes, 16, NULL, 0); break; /* the wrong direction */
+    case 11: memset(bytes + 12, 'a', 5000); send_frame(channel, LISTEN, 1, bytes, 5012, NULL, 0); break;
+    case 12: say_online(99); break;
+    case 13: bytes[2] = 1; bytes[0] = MESSAGE; send_packet(channel, bytes, 12, NULL, 0); break; /* not zero */
+    case 14: send_frame(channel, CLOSE, 0, bytes, 3, NULL, 0); break;
+    case 15: send_frame(channel, DISCONNECT, 0, "x", 1, NULL, 0); break;
+    case 16:
+        memcpy(bytes + 12, "127.0.0.1:0\0xyz", 15);
+        send_frame(channel, LISTEN, 1, bytes, 27, NULL, 0);
+        break;
+    case 17:
+        for (unsigned n = 0; n < 100; n++) /* more than 64 unanswered, more than 256 open */
+            for (unsigned i = 0; i < 10; i++)
+                if (one) {
+                    char address[32];
+                    snprintf(address, sizeof address, "127.0.%u.%u:0", n, i + 1);
+                    unsigned char body[64];
+                    memset(body, 0, 12);
+                    put_u32(body + 8, 1);
+                    memcpy(body + 12, address, strlen(address));
+                    one = send_frame(channel, LISTEN, n * 10 + i, body, 12 + strlen(address), NULL, 0) == 0;
+                }
+        break;
+    default: _exit(9);
+    }
+    for (;;) nap(100000);
+}
+
+enum { OFFENCES = 18 };
+
+static void offences(void) {
+    primary_ready(serve_any_port);
+    int good = fork_worker();
+    int port = await_listening(good, 1);
+    for (int which = 0; which < OFFENCES; which++) {
+        char number[8];
+        snprintf(number, sizeof number, "%d", which);
+        setenv("CHECK_OFFENCE", number, 1);
+        int id = start_role_as_worker("_offend");
+        PUMP_UNTIL(find_event(CL_EVENT_EXIT, id, 0) >= 0, 5000);
+        const seen_t *end = &seen[find_event(CL_EVENT_EXIT, id, 0)];
+        if (end->signal != SIGKILL && !(which == 12 && end->signal == SIGTERM))
+            check_fail(__FILE__, __LINE__, "offence %d: code %d, signal %d", which, end->exit_code, end->signal);
+        CHECK_EQ(count_events(CL_EVENT_WARNING, id), 1);
+        const seen_t *warning = &seen[find_event(CL_EVENT_WARNING, id, 0)];
+        CHECK(warning->length > 10 && strlen(warning->data) > 10);
+        if (which == 12) CHECK(strstr(warning->data, "99") != NULL && strchr(warning->data, '1') != NULL);
+        CHECK_EQ(count_events(CL_EVENT_MESSAGE, id), 0);
+        /* The neighbour has noticed nothing. */
+        for (int i = 0; i < 3; i++) CHECK_EQ(ask(port), good);
+    }
+    CHECK_EQ(count_events(CL_EVENT_EXIT, good), 0);
+    finish();
+}
+
+/* Descriptors sent to the primary never arrive there: neither many in one message nor many messages. */
+static void send_descriptors(void) {
+    int fds[8] = {0, 1, 2, 0, 1, 2, 0, 1};
+    take_hello();
+    say_online(1);
+    for (int i = 0; i < 50; i++)
+        if (send_frame(channel, MESSAGE, 0, "x", 1, fds, 8) != 0) break;
+    for (;;) nap(100000);
+}
+
+static void descriptors_to_the_primary(void) {
+    primary_ready(serve_any_port);
+    int before = count_descriptors();
+    int id = start_role_as_worker("_send_descriptors");
+    int most = 0;
+    for (long long end = now_ms() + 500LL * check_slow(); now_ms() < end && find_event(CL_EVENT_EXIT, id, 0) < 0;) {
+        turn(10);
+        if (count_descriptors() > most) most = count_descriptors();
+    }
+    CHECK(most <= before + 6); /* what a worker costs, and none of the four hundred */
+    finish();
+}
+
+/* A worker floods with messages: its neighbour's clients do not notice. */
+static void flood(void) {
+    static unsigned char bytes[2000];
+    take_hello();
+    say_online(1);
+    while (send_frame(channel, MESSAGE, 0, bytes, sizeof bytes, NULL, 0) == 0) {}
+    _exit(0);
+}
+
+static void flooded(void) {
+    primary_ready(serve_any_port);
+    int good = fork_worker();
+    int port = await_listening(good, 1);
+    int id = start_role_as_worker("_flood");
+    PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, id) > 100, 5000);
+    OK(cl_on_event(NULL, NULL));
+    for (int i = 0; i < 50; i++) {
+        long long start = now_ms();
+        CHECK_EQ(ask(port), good);
+        CHECK(now_ms() - start < 500 * check_slow());
+    }
+    OK(cl_on_event(remember_event, NULL));
+    OK(cl_worker_kill(id, SIGKILL));
+    await_exit(id, 5000);
+    finish();
+}
+
+static const check_case_t cases[] = {
+    {"whole_life", whole_life}, {"_live_by_hand", live_by_hand}, {"offences", offences}, {"_offend", offend},
+    {"descriptors_to_the_primary", descriptors_to_the_primary}, {"_send_descriptors", send_descriptors},
+    {"flooded", flooded}, {"_flood", flood},
+};
+CHECK_MAIN(cases)

@@ -1,0 +1,266 @@
+/* The library as a worker under a primary made by hand: what it sends and what it makes of what it gets. */
+#include "frame.h"
+
+static const unsigned char nonce[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+
+typedef struct {
+    int channel, grants, lifeline;
+    pid_t pid;
+} hand_t;
+
+/* Starts a role as worker 5 in slot 2. */
+static hand_t start_worker(const char *role, unsigned version) {
+    hand_t self;
+    unsigned char hello[32];
+    int channel[2], grants[2], lifeline[2];
+    char number[16];
+    SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel));
+    SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, grants));
+    SYS(pipe2(lifeline, O_CLOEXEC));
+    memcpy(hello, "libclust", 8);
+    put_u32(hello + 8, version);
+    put_u32(hello + 12, 5);
+    put_u32(hello + 16, 2);
+    put_u32(hello + 20, (unsigned)getpid());
+    memcpy(hello + 24, nonce, 8);
+    int passed[3] = {grants[1], lifeline[0], SYS(pidfd_of(getpid()))};
+    CHECK_EQ(send_frame(channel[0], HELLO, 0, hello, sizeof hello, passed, 3), 0);
+    for (int i = 0; i < 3; i++) close(passed[i]);
+    SYS(fcntl(channel[1], F_SETFD, 0));
+    snprintf(number, sizeof number, "%d", channel[1]);
+    setenv("CL_CHANNEL_FD", number, 1);
+    setenv("CL_WORKER_ID", "5", 1);
+    setenv("CL_WORKER_SLOT", "2", 1);
+    self.pid = start_role(role, -1);
+    unsetenv("CL_CHANNEL_FD");
+    unsetenv("CL_WORKER_ID");
+    unsetenv("CL_WORKER_SLOT");
+    close(channel[1]);
+    self.channel = channel[0];
+    self.grants = grants[0];
+    self.lifeline = lifeline[1];
+    return self;
+}
+
+static void expect_online(const hand_t *self) {
+    const frame_t *frame = expect_frame(self->channel, ONLINE, 16);
+    CHECK_EQ(frame->number, 0);
+    CHECK_EQ(frame->fd_count, 0);
+    CHECK_EQ(get_u32(frame->body), 1);
+    CHECK_EQ(get_u32(frame->body + 4), self->pid);
+    CHECK(memcmp(frame->body + 8, nonce, 8) == 0);
+}
+
+static void end_worker(hand_t *self) {
+    WAIT_SUCCESS(self->pid);
+    close(self->channel);
+    close(self->grants);
+    close(self->lifeline);
+}
+
+/* -- One whole life ------------------------------------------------------------------------------------------------ */
+
+static void live(void) {
+    char text[64];
+    cl_listen_options_t options;
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    CHECK_EQ(cl_worker_id(), 5);
+    CHECK_EQ(cl_worker_slot(), 2);
+    ZERO(options);
+    options.size = sizeof options;
+    options.address = "127.0.0.1:0";
+    options.backlog = 99;
+    options.flags = CL_LISTEN_IPV6ONLY | CL_LISTEN_NONBLOCK | CL_LISTEN_WRITABLE_ALL;
+    int listener = OK(cl_listen_with(&options));
+    CHECK_EQ(bound_port(listener), 4711);
+    CHECK_EQ(cl_accept(listener, NULL, NULL), -EAGAIN);
+    OK(cl_send("listening", 9));
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    CHECK_EQ(readable_within(listener, 5000), 1);
+    answer(OK(cl_accept(listener, (struct sockaddr *)&peer, &length)));
+    CHECK_EQ(length, sizeof peer);
+    CHECK_EQ(ntohs(peer.sin_port), 4712);
+    CHECK_EQ(cl_listen("[::1]:99", 0), -EADDRINUSE);
+    CHECK(strcmp(cl_last_error(), "somebody lives there") == 0);
+    CHECK_EQ(cl_receive(text, sizeof text, 5000), 2);
+    CHECK(memcmp(text, "hi", 2) == 0);
+    CHECK_EQ(cl_receive(text, sizeof text, 5000), 0);
+    OK(cl_set_load(17));
+    OK(cl_close(listener));
+    int second = OK(cl_listen("127.0.0.1:0", 0));
+    CHECK_EQ(cl_accept(second, NULL, NULL), -ESHUTDOWN);
+    CHECK_EQ(cl_receive(text, sizeof text, 5000), -ESHUTDOWN);
+    OK(cl_close(second));
+}
+
+static void expect_listen(const frame_t *frame, unsigned flags, int backlog, unsigned index, const char *address) {
+    CHECK_EQ(frame->type, LISTEN);
+    CHECK_EQ(frame->fd_count, 0);
+    CHECK_EQ(frame->body_length, 12 + strlen(address));
+    CHECK_EQ(get_u32(frame->body) & ~(unsigned)CL_LISTEN_NONBLOCK, flags);
+    CHECK_EQ((int)get_u32(frame->body + 4), backlog);
+    CHECK_EQ(get_u32(frame->body + 8), index);
+    CHECK(memcmp(frame->body + 12, address, strlen(address)) == 0);
+}
+
+/* Grants a mailbox under the listener's number; our end of it. */
+static int grant(const hand_t *self, unsigned number, unsigned listener) {
+    unsigned char body[16 + sizeof(struct sockaddr_in)];
+    struct sockaddr_in name = address4(4711);
+    int mailbox[2];
+    SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, mailbox));
+    memset(body, 0, sizeof body);
+    put_u32(body + 4, listener);
+    put_u32(body + 8, 1);
+    put_u32(body + 12, 1);
+    memcpy(body + 16, &name, sizeof name);
+    CHECK_EQ(send_frame(self->grants, GRANT, number, body, sizeof body, &mailbox[1], 1), 0);
+    close(mailbox[1]);
+    return mailbox[0];
+}
+
+static void whole_life(void) {
+    hand_t self = start_worker("_live", 1);
+    struct sockaddr_in peer = address4(4712);
+    char text[64];
+    expect_online(&self);
+    const frame_t *frame = receive_frame(self.channel, 5000);
+    expect_listen(frame, CL_LISTEN_IPV6ONLY | CL_LISTEN_WRITABLE_ALL, 99, 1, "127.0.0.1:0");
+    unsigned number = frame->number;
+    int mailbox = grant(&self, number, 31);
+    frame = expect_frame(self.channel, MESSAGE, 9);
+    CHECK(memcmp(frame->body, "listening", 9) == 0);
+    /* A NOP is nobody; the connection behind it is taken, with the peer's address that comes along. */
+    CHECK_EQ(send_frame(mailbox, NOP, 0, NULL, 0, NULL, 0), 0);
+    int pair[2];
+    SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    CHECK_EQ(send_frame(mailbox, CONNECTION, 0, &peer, sizeof peer, &pair[1], 1), 0);
+    close(pair[1]);
+    CHECK_EQ(readable_within(pair[0], 5000), 1);
+    CHECK(receive_all(pair[0], text, sizeof text) > 0);
+    CHECK_EQ(atoi(text), 5);
+    close(pair[0]);
+    /* An error with a sentence. */
+    frame = receive_frame(self.channel, 5000);
+    expect_listen(frame, 0, frame->body_length >= 12 ? (int)get_u32(frame->body + 4) : 0, 0, "[::1]:99");
+    CHECK(frame->number != number);
+    number = frame->number;
+    unsigned char body[64];
+    put_u32(body, (unsigned)-EADDRINUSE);
+    memcpy(body + 4, "somebody lives there", 20);
+    CHECK_EQ(send_frame(self.grants, GRANT, number, body, 24, NULL, 0), 0);
+    CHECK_EQ(send_frame(self.channel, MESSAGE, 0, "hi", 2, NULL, 0), 0);
+    CHECK_EQ(send_frame(self.channel, MESSAGE, 0, NULL, 0, NULL, 0), 0);
+    frame = expect_frame(self.channel, LOAD, 4);
+    CHECK_EQ(get_u32(frame->body), 17);
+    frame = expect_frame(self.channel, CLOSE, 4);
+    CHECK_EQ(get_u32(frame->body), 31);
+    close(mailbox);
+    frame = receive_frame(self.channel, 5000);
+    expect_listen(frame, 0, frame->body_length >= 12 ? (int)get_u32(frame->body + 4) : 0, 1, "127.0.0.1:0");
+    mailbox = grant(&self, frame->number, 32);
+    CHECK_EQ(send_frame(self.grants, DISCONNECT, 0, NULL, 0, NULL, 0), 0);
+    CHECK_EQ(send_frame(self.channel, DISCONNECT, 0, NULL, 0, NULL, 0), 0);
+    CHECK_EQ(send_frame(mailbox, STOP, 0, NULL, 0, NULL, 0), 0);
+    frame = expect_frame(self.channel, CLOSE, 4);
+    CHECK_EQ(get_u32(frame->body), 32);
+    end_worker(&self);
+    close(mailbox);
+}
+
+/* -- Another version ------------------------------------------------------------------------------------------------ */
+
+static void newer(void) {
+    char text[8];
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    CHECK_EQ(cl_worker_id(), 5);
+    for (int i = 0; i < 3; i++) CHECK_EQ(cl_listen("127.0.0.1:0", 0), CL_EVERSION);
+    CHECK(strlen(cl_last_error()) > 10);
+    CHECK(cl_send("x", 1) < 0);
+    CHECK(cl_receive(text, sizeof text, 0) < 0);
+}
+
+static void other_version(void) {
+    unsigned versions[] = {2, 0, 4000000000U};
+    for (int i = 0; i < 3; i++) {
+        hand_t self = start_worker("_newer", versions[i]);
+        expect_online(&self); /* it says which it speaks, so that the primary can name both */
+        end_worker(&self);
+    }
+}
+
+/* -- A primary that ends, or grants badly ------------------------------------------------------------------------------ */
+
+/* End of file in the channel alone, with the process still there, means the same as its death. */
+static void left_alone(void) {
+    char text[8];
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    int listener = OK(cl_listen("127.0.0.1:0", 0));
+    OK(cl_send("ready", 5));
+    CHECK_EQ(cl_accept(listener, NULL, NULL), -EPIPE);
+    CHECK_EQ(cl_receive(text, sizeof text, -1), -EPIPE);
+    CHECK_EQ(cl_send("x", 1), -EPIPE);
+    CHECK_EQ(cl_listen("127.0.0.2:0", 0), -EPIPE);
+}
+
+static void channel_ends(void) {
+    hand_t self = start_worker("_left_alone", 1);
+    expect_online(&self);
+    int mailbox = grant(&self, receive_frame(self.channel, 5000)->number, 1);
+    expect_frame(self.channel, MESSAGE, 5);
+    close(self.channel);
+    close(mailbox);
+    close(self.grants);
+    CHECK_EQ(gone_within(self.pid, 3000), 1);
+    int status = wait_status(self.pid);
+    /* It may have been quick enough to see all of it, or was ended by its own watch a moment later. */
+    CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL);
+    close(self.lifeline);
+}
+
+/* An answer to nobody's question, an answer without its descriptor: no crash, no hang, an error at most. */
+static void odd_grants(void) {
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    CHECK(cl_listen("127.0.0.1:0", 0) < 0);
+    CHECK(cl_listen("127.0.0.2:0", 0) < 0);
+    int listener = OK(cl_listen("127.0.0.3:0", 0));
+    CHECK_EQ(bound_port(listener), 4711);
+}
+
+static void answers_that_do_not_fit(void) {
+    hand_t self = start_worker("_odd_grants", 1);
+    unsigned char body[16];
+    expect_online(&self);
+    unsigned number = receive_frame(self.channel, 5000)->number;
+    close(grant(&self, number + 77, 9)); /* not asked for */
+    memset(body, 0, sizeof body);
+    put_u32(body + 4, 10);
+    put_u32(body + 8, 1);
+    put_u32(body + 12, 1);
+    CHECK_EQ(send_frame(self.grants, GRANT, number, body, sizeof body, NULL, 0), 0); /* without a mailbox */
+    const frame_t *frame;
+    do frame = receive_frame(self.channel, 5000);
+    while (frame->type == CLOSE); /* it may give back what it could not use */
+    CHECK_EQ(frame->type, LISTEN);
+    put_u32(body, (unsigned)-EACCES);
+    CHECK_EQ(send_frame(self.grants, GRANT, frame->number, body, 4, NULL, 0), 0); /* without a sentence */
+    do frame = receive_frame(self.channel, 5000);
+    while (frame->type == CLOSE);
+    CHECK_EQ(frame->type, LISTEN);
+    int mailbox = grant(&self, frame->number, 11);
+    end_worker(&self);
+    close(mailbox);
+}
+
+static const check_case_t cases[] = {
+    {"whole_life", whole_life},       {"_live", live},
+    {"other_version", other_version}, {"_newer", newer},
+    {"channel_ends", channel_ends},   {"_left_alone", left_alone},
+    {"answers_that_do_not_fit", answers_that_do_not_fit}, {"_odd_grants", odd_grants},
+};
+CHECK_MAIN(cases)

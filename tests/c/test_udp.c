@@ -1,0 +1,128 @@
+/* udp: one datagram socket that every worker reads from. */
+#include "primary.h"
+
+/* Answers each datagram with who it is, until asked to leave. */
+static int echo_datagrams(void) {
+    int fd = OK(cl_listen("udp:127.0.0.1:0", 0));
+    int channel = OK(cl_channel_fd());
+    int type;
+    socklen_t size = sizeof type;
+    SYS(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size));
+    CHECK_EQ(type, SOCK_DGRAM);
+    CHECK_EQ(cl_accept(fd, NULL, NULL), -EOPNOTSUPP);
+    CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    for (;;) {
+        struct pollfd both[2];
+        char text[64];
+        struct sockaddr_in from;
+        socklen_t length = sizeof from;
+        both[0].fd = fd;
+        both[1].fd = channel;
+        both[0].events = both[1].events = POLLIN;
+        both[0].revents = both[1].revents = 0;
+        if (poll(both, 2, -1) < 0) continue;
+        if (both[1].revents != 0 && cl_receive(text, sizeof text, 0) == -ESHUTDOWN) break;
+        if (both[0].revents == 0) continue;
+        /* Another worker may have been quicker. */
+        ssize_t n = recvfrom(fd, text, sizeof text, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+        if (n < 0) continue;
+        CHECK_EQ(n, 4);
+        int id = cl_worker_id();
+        memcpy(text + 4, &id, sizeof id);
+        CHECK_EQ(sendto(fd, text, 8, 0, (struct sockaddr *)&from, length), 8);
+    }
+    OK(cl_close(fd));
+    return 0;
+}
+
+/* Sends one datagram; the id of the worker that answered. */
+static int ping(int client, int number) {
+    char text[8];
+    int id;
+    memcpy(text, &number, 4);
+    CHECK_EQ(send(client, text, 4, 0), 4);
+    CHECK_EQ(pump_readable(client, 3000), 1);
+    CHECK_EQ(recv(client, text, sizeof text, 0), 8);
+    CHECK(memcmp(text, &number, 4) == 0);
+    memcpy(&id, text + 4, sizeof id);
+    return id;
+}
+
+static void two_workers(int spawned) {
+    primary_ready(echo_datagrams);
+    int one = spawned ? spawn_worker() : fork_worker(), two = spawned ? spawn_worker() : fork_worker();
+    int port = await_listening(one, 1);
+    CHECK(port > 0);
+    CHECK_EQ(await_listening(two, 1), port);
+    struct sockaddr_in address = address4(port);
+    int client = SYS(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    SYS(connect(client, (struct sockaddr *)&address, sizeof address));
+    for (int i = 0; i < 200; i++) {
+        int id = ping(client, i);
+        CHECK(id == one || id == two);
+    }
+    /* One dies, one leaves: what remains goes on, and a new one takes part in the same socket. */
+    OK(cl_worker_kill(one, SIGKILL));
+    await_exit(one, 3000);
+    for (int i = 0; i < 20; i++) CHECK_EQ(ping(client, i), two);
+    int three = spawned ? spawn_worker() : fork_worker();
+    CHECK_EQ(await_listening(three, 1), port);
+    OK(cl_worker_disconnect(two));
+    CHECK_EQ(await_exit(two, 5000)->exit_code, 0);
+    for (int i = 0; i < 20; i++) CHECK_EQ(ping(client, i), three);
+    close(client);
+    finish();
+}
+
+static void forked(void) { two_workers(0); }
+
+static void spawned(void) {
+    if (worker_side()) echo_datagrams();
+    else two_workers(1);
+}
+
+static void exchange(const char *address, int family, const void *to_any, size_t length) {
+    struct sockaddr_storage to;
+    char text[16];
+    int fd = OK(cl_listen(address, 0));
+    int port = system_port(fd);
+    CHECK_EQ(bound_port(fd), port);
+    memcpy(&to, to_any, length);
+    if (family == AF_INET6) ((struct sockaddr_in6 *)&to)->sin6_port = htons((unsigned short)port);
+    else ((struct sockaddr_in *)&to)->sin_port = htons((unsigned short)port);
+    int client = SYS(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    CHECK_EQ(sendto(client, "hello", 5, 0, (struct sockaddr *)&to, (socklen_t)length), 5);
+    CHECK_EQ(readable_within(fd, 3000), 1);
+    CHECK_EQ(recv(fd, text, sizeof text, 0), 5);
+    CHECK_EQ(cl_accept4(fd, NULL, NULL, 0), -EOPNOTSUPP);
+    close(client);
+    OK(cl_close(fd));
+    CHECK(fcntl(fd, F_GETFD) == -1);
+}
+
+static void addresses(void) {
+    struct sockaddr_in four = address4(0);
+    struct sockaddr_in6 six = address6(0);
+    exchange("udp:127.0.0.1:0", AF_INET, &four, sizeof four);
+    exchange("udp::0", AF_INET, &four, sizeof four);
+    exchange("udp:localhost:0", AF_INET, &four, sizeof four);
+    if (have_ipv6()) exchange("udp:[::1]:0", AF_INET6, &six, sizeof six);
+}
+IN_WORKERS(addresses)
+
+/* TCP and UDP of one number are two addresses. */
+static void beside_tcp(void) {
+    char address[64];
+    int tcp = OK(cl_listen("127.0.0.1:0", 0));
+    snprintf(address, sizeof address, "udp:127.0.0.1:%d", bound_port(tcp));
+    int udp = OK(cl_listen(address, 0));
+    CHECK_EQ(cl_listen(address, 0), -EADDRINUSE);
+    OK(cl_close(udp));
+    OK(cl_close(tcp));
+}
+IN_WORKERS(beside_tcp)
+
+static const check_case_t cases[] = {
+    {"forked", forked}, {"spawned", spawned}, ROLE_CASES(addresses), ROLE_CASES(beside_tcp),
+};
+CHECK_MAIN(cases)
