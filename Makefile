@@ -44,7 +44,7 @@ demo: build $(BUILD)/demo $(BUILD)/http_hello
 # The examples find the library where cargo left it, wherever they are started from.
 $(BUILD)/%: examples/c/%.c include/cluster.h $(OUT)/release/libcluster.so
 	@mkdir -p $(BUILD)
-	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude $< -o $@ -L$(OUT)/release -Wl,-rpath,$(OUT)/release -lcluster -pthread
+	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude $< -o $@ -L$(OUT)/release -Wl,-rpath,$(OUT)/release -Wl,--as-needed -lcluster -pthread
 
 # Only built when the sources are newer, so that `sudo make install` after `make build` needs no Rust of root's.
 SOURCES := Cargo.toml $(wildcard Cargo.lock */Cargo.toml capi/build.rs) $(shell find core/src capi/src -name '*.rs')
@@ -70,6 +70,22 @@ install: $(OUT)/release/libcluster.so
 
 uninstall:
 	@PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) DESTDIR=$(DESTDIR) scripts/install.sh uninstall
+
+# The library itself is instrumented, so a fault inside it is seen in the C tests too, and leaks on either side are.
+# Build scripts are spared by naming the target; RUSTC_BOOTSTRAP opens the one unstable flag of a stable compiler.
+ASAN_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+ASAN_OUT    = $(OUT)/asan/$(ASAN_TARGET)/debug
+ASAN_CARGO  = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(OUT)/asan $(CARGO)
+asan:
+	@scripts/setup.sh asan
+	$(ASAN_CARGO) test --workspace --lib --tests --target $(ASAN_TARGET) -- --test-threads=1
+	$(ASAN_CARGO) build -p cluster-capi --target $(ASAN_TARGET)
+	@nm -D $(ASAN_OUT)/libcluster.so | grep -q __asan_init || { echo 'the library is not instrumented'; exit 1; }
+	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/c/run.sh asan
+
+valgrind: build
+	@scripts/setup.sh valgrind
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/c/run.sh valgrind
 
 clean:
 	$(CARGO) clean

@@ -46,7 +46,7 @@ header_alone() {
 licences() {
     local permissive='MIT|Apache-2\.0|Apache-2\.0 WITH LLVM-exception|BSD-2-Clause|BSD-3-Clause|ISC|Zlib|Unicode-3\.0|0BSD|Unlicense'
     local list name licence alternative good file status=0
-    list=$(cargo tree --workspace --edges normal,build --prefix none --no-dedupe --format '{p}|{l}' | sort -u)
+    list=$(cargo tree --workspace --edges normal,build --prefix none --no-dedupe --format '{p}|{l}' | sed '/^$/d' | sort -u)
     [ -n "$list" ] || return 1
     while IFS='|' read -r name licence; do
         good=no
