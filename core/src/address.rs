@@ -40,7 +40,10 @@ const FORMS: &str =
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if text.len() > ADDRESS_MAX {
-            return Err(Error::invalid(format!("the address has {} bytes; at most {ADDRESS_MAX} are possible", text.len())));
+            return Err(Error::invalid(format!(
+                "the address has {} bytes; at most {ADDRESS_MAX} are possible",
+                text.len()
+            )));
         }
         if text.contains('\0') {
             return Err(Error::invalid("the address holds a NUL character"));

@@ -78,12 +78,12 @@ impl Primary {
             return Ok(());
         };
         let reference = entry.reference();
-        if entry.state == WorkerState::Starting && !matches!(frame, FromWorker::Online { .. }) {
+        if !entry.greeted && !matches!(frame, FromWorker::Online { .. }) {
             return Err(Malformed("something before it said that it is online"));
         }
         match frame {
             FromWorker::Online { version, nonce, .. } => {
-                if entry.state != WorkerState::Starting {
+                if entry.greeted {
                     return Err(Malformed("a second greeting"));
                 }
                 if nonce != entry.nonce {
@@ -98,7 +98,10 @@ impl Primary {
                     self.warn(Some(reference), text);
                     return Ok(());
                 }
-                entry.state = WorkerState::Online;
+                entry.greeted = true;
+                if entry.state == WorkerState::Starting {
+                    entry.state = WorkerState::Online;
+                }
                 self.events.push(Event::Online(reference));
             }
             FromWorker::Listen { number, flags, backlog, index, address } => {

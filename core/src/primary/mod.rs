@@ -259,11 +259,15 @@ impl Primary {
             ));
         }
         let id = self.registry.next_id();
-        let seat = Seat::new(id, slot, process::random(), &self.own_pidfd)?;
+        let seat = Seat::new(id, slot)?;
         match process::fork().context("fork")? {
+            // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
             None => Ok(Forked::Worker(seat.worker_end)),
-            Some(pid) => {
-                self.enter(id, slot, pid, seat, Recipe::Fork)?;
+            Some(child) => {
+                // ESRCH: it has been killed already, which its pidfd will tell.
+                let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), child.pid);
+                seat.greet(&self.own_pidfd).inspect_err(|_| process::abandon(child.pid))?;
+                self.enter(id, slot, child, seat, Recipe::Fork)?;
                 Ok(Forked::Primary(id))
             }
         }
@@ -271,28 +275,25 @@ impl Primary {
 
     fn spawn_into(&mut self, slot: u32, plan: Arc<Plan>) -> Result<u32> {
         let id = self.registry.next_id();
-        let seat = Seat::new(id, slot, process::random(), &self.own_pidfd)?;
-        let pid = plan.start(id, slot, &seat.worker_end)?;
-        self.enter(id, slot, pid, seat, Recipe::Program(plan))?;
+        let seat = Seat::new(id, slot)?;
+        seat.greet(&self.own_pidfd)?;
+        let child = plan.start(id, slot, &seat)?;
+        self.enter(id, slot, child, seat, Recipe::Program(plan))?;
         Ok(id)
     }
 
     /// Takes a process that was just made into the books.
-    fn enter(&mut self, id: u32, slot: u32, pid: process::Pid, seat: Seat, recipe: Recipe) -> Result<()> {
-        let pidfd = match process::pidfd(pid).and_then(|pidfd| {
-            self.poller.poll.add(&pidfd, Token::Process(id).pack(), Interest::Readable)?;
-            self.poller.poll.add(&seat.channel, Token::Channel(id).pack(), Interest::Readable)?;
-            self.poller.poll.add(&seat.grants, Token::Grants(id).pack(), Interest::None)?;
-            Ok(pidfd)
-        }) {
-            Ok(pidfd) => pidfd,
-            Err(errno) => {
-                process::abandon(pid);
-                return Err(Error::os("watching a new worker", errno));
-            }
-        };
-        // ESRCH: it has ended already, which the pidfd will tell.
-        let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), pid);
+    fn enter(&mut self, id: u32, slot: u32, child: process::Child, seat: Seat, recipe: Recipe) -> Result<()> {
+        let process::Child { pid, pidfd } = child;
+        let poll = &self.poller.poll;
+        let watched = poll
+            .add(&pidfd, Token::Process(id).pack(), Interest::Readable)
+            .and_then(|()| poll.add(&seat.channel, Token::Channel(id).pack(), Interest::Readable))
+            .and_then(|()| poll.add(&seat.grants, Token::Grants(id).pack(), Interest::None));
+        if let Err(errno) = watched {
+            process::abandon(pid);
+            return Err(Error::os("watching a new worker", errno));
+        }
         let entry = Entry {
             id,
             slot,
@@ -301,7 +302,8 @@ impl Primary {
             channel: Some(seat.channel),
             grants: seat.grants,
             _lifeline: seat.lifeline_writer,
-            nonce: seat.nonce,
+            nonce: seat.hello.nonce,
+            greeted: false,
             state: WorkerState::Starting,
             started: Instant::now(),
             listeners: Default::default(),

@@ -45,6 +45,8 @@ pub(crate) struct Entry {
     /// Its closing, by our death, reaches the worker whatever it does.
     pub(crate) _lifeline: OwnedFd,
     pub(crate) nonce: u64,
+    /// It has said that it is online. Apart from the state: it may be asked to leave before.
+    pub(crate) greeted: bool,
     pub(crate) state: WorkerState,
     pub(crate) started: Instant,
     /// Listener id and handle id of each open listener.

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
 use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
@@ -85,12 +87,11 @@ impl Plan {
     }
 
     /// Starts the program as a worker with its end of a channel.
-    pub(crate) fn start(&self, id: u32, slot: u32, channel: &OwnedFd) -> Result<process::Pid> {
+    pub(crate) fn start(&self, id: u32, slot: u32, seat: &Seat) -> Result<process::Child> {
+        let channel = seat.worker_end.as_raw_fd();
         let mut environment: Vec<CString> =
             self.environment.iter().filter(|entry| !env::is_ours(entry.to_bytes())).cloned().collect();
-        for (name, value) in
-            [(env::WORKER_ID, id), (env::WORKER_SLOT, slot), (env::CHANNEL_FD, channel.as_raw_fd() as u32)]
-        {
+        for (name, value) in [(env::WORKER_ID, id), (env::WORKER_SLOT, slot), (env::CHANNEL_FD, channel as u32)] {
             environment.extend(CString::new(format!("{name}={value}")));
         }
         let program = Program {
@@ -99,7 +100,8 @@ impl Plan {
             environment,
             directory: self.directory.clone(),
             credentials: self.credentials.clone(),
-            inherit: self.inherit.iter().copied().chain([channel.as_raw_fd()]).collect(),
+            inherit: self.inherit.iter().copied().chain([channel]).collect(),
+            lifeline: seat.lifeline_reader.as_raw_fd(),
         };
         process::spawn(&program).map_err(|failed| {
             Error::os(format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()), failed.errno)
@@ -118,7 +120,8 @@ fn own_file() -> CString {
 /// The arguments this program was started with. Not from std, which a C program's library cannot rely on.
 fn own_arguments() -> Result<Vec<OsString>> {
     let bytes = std::fs::read("/proc/self/cmdline")
-        .map_err(|error| Error::new(-libc::ENOENT, format!("/proc/self/cmdline cannot be read: {error}")))?;
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::ENOENT)))
+        .context("reading /proc/self/cmdline")?;
     let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     Ok(text.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect())
 }
@@ -169,32 +172,39 @@ fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
 
 /// Both sides of a new worker's connection to the primary, before the worker exists.
 pub(crate) struct Seat {
-    /// The worker's end of the channel, with the hello in it.
+    /// The worker's end of the channel.
     pub(crate) worker_end: OwnedFd,
     pub(crate) channel: Channel,
     pub(crate) grants: Channel,
     pub(crate) lifeline_reader: OwnedFd,
     pub(crate) lifeline_writer: OwnedFd,
-    pub(crate) nonce: u64,
+    pub(crate) hello: Hello,
+    grants_worker: OwnedFd,
 }
 
 impl Seat {
-    pub(crate) fn new(id: u32, slot: u32, nonce: u64, own_pidfd: &OwnedFd) -> Result<Self> {
+    pub(crate) fn new(id: u32, slot: u32) -> Result<Self> {
+        let nonce = process::random();
         let (channel, worker_end) = socket::packet_pair().context("socketpair")?;
         let (grants, grants_worker) = socket::packet_pair().context("socketpair")?;
         let (lifeline_reader, lifeline_writer) = socket::pipe().context("pipe")?;
-        // Armed before the worker exists, so that its own softer setting is not overwritten; the owner comes later.
+        // Armed before the worker exists, so that its own softer setting is not overwritten; the owner is named later.
         process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
         let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
-        let fds = [grants_worker.as_fd(), lifeline_reader.as_fd(), own_pidfd.as_fd()];
-        cmsg::send(channel.as_fd(), [&hello.encode(), b""], &fds).context("sending the hello")?;
         Ok(Self {
             worker_end,
             channel: Channel::new(channel),
             grants: Channel::new(grants),
             lifeline_reader,
             lifeline_writer,
-            nonce,
+            grants_worker,
+            hello,
         })
+    }
+
+    /// Puts the hello into the channel.
+    pub(crate) fn greet(&self, own_pidfd: &OwnedFd) -> Result<()> {
+        let fds = [self.grants_worker.as_fd(), self.lifeline_reader.as_fd(), own_pidfd.as_fd()];
+        cmsg::send(self.channel.as_fd(), [&self.hello.encode(), b""], &fds).context("sending the hello")
     }
 }

@@ -25,11 +25,27 @@ pub(crate) fn has_other_threads() -> bool {
     }
 }
 
-/// fork(2): `None` in the child. The caller has made sure that there are no other threads.
-pub(crate) fn fork() -> Sys<Option<Pid>> {
+/// A process that was just made, held by a pidfd so that its number cannot come to mean another.
+pub(crate) struct Child {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// fork(2): `None` in the child. The caller has made sure that there are no other threads, and that the child waits for
+/// something that is sent after this returns: an ended child may be reaped by the host before it has a pidfd.
+pub(crate) fn fork() -> Sys<Option<Child>> {
     // SAFETY: the process has one thread, so the child may go on with everything the parent could do.
     let pid = check(unsafe { libc::fork() })?;
-    Ok((pid != 0).then_some(pid))
+    if pid == 0 {
+        return Ok(None);
+    }
+    match pidfd(pid) {
+        Ok(pidfd) => Ok(Some(Child { pid, pidfd })),
+        Err(errno) => {
+            abandon(pid);
+            Err(errno)
+        }
+    }
 }
 
 /// A descriptor that stands for a process and becomes readable when it has exited (pidfd_open(2), Linux 5.3).
@@ -133,6 +149,8 @@ pub(crate) struct Program {
     pub(crate) credentials: Option<Credentials>,
     /// Descriptors that the program inherits under their own numbers, besides 0, 1 and 2.
     pub(crate) inherit: Vec<RawFd>,
+    /// The armed lifeline, of which the child makes itself the owner.
+    pub(crate) lifeline: RawFd,
 }
 
 /// The step at which a child could not become the program.
@@ -201,7 +219,7 @@ const CHILD_STACK: usize = 64 * 1024;
 /// Starts a program as posix_spawn(3) does: the child borrows our memory until exec (CLONE_VM | CLONE_VFORK), so that
 /// it is safe and quick in a large process with threads. What fails before or in exec comes back as an error.
 /// posix_spawn itself cannot set a user.
-pub(crate) fn spawn(program: &Program) -> Result<Pid, SpawnError> {
+pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let argv = pointers(&program.arguments);
     let envp = pointers(&program.environment);
     let (report_reader, report_writer) = socket::pipe()?;
@@ -226,21 +244,35 @@ pub(crate) fn spawn(program: &Program) -> Result<Pid, SpawnError> {
     // A handler that ran in the child would run in our memory, so signals wait until the child has none.
     // SAFETY: both sets are ours.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut task.mask) };
+    let mut made: RawFd = -1;
     // SAFETY: `stack` is one allocation of CHILD_STACK bytes; the stack grows down from its end.
     let top = unsafe { stack.as_mut_ptr().add(stack.len()) };
     // SAFETY: the parent is suspended until the child has left this memory, so `task` and `stack` outlive its use.
     let outcome = check(unsafe {
-        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, (&raw mut task).cast())
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        libc::clone(child, top.cast(), flags, (&raw mut task).cast(), &raw mut made)
     });
     // SAFETY: puts back the mask found above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
     drop(report_writer);
     let pid = outcome?;
+    // A pidfd that is made with the process cannot miss it. Tools that turn the clone into a fork make none.
+    let pidfd = match made {
+        // SAFETY: the kernel has just made this descriptor for us.
+        0.. => Ok(unsafe { OwnedFd::from_raw_fd(made) }),
+        _ => pidfd(pid),
+    };
     // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork.
     let mut report = [0_u8; 8];
     let length = super::retry(|| nix::unistd::read(&report_reader, &mut report))?;
     if length < report.len() {
-        return Ok(pid);
+        return match pidfd {
+            Ok(pidfd) => Ok(Child { pid, pidfd }),
+            Err(errno) => {
+                abandon(pid);
+                Err(errno.into())
+            }
+        };
     }
     let mut status = 0;
     // SAFETY: waits for the child just made, which has left by itself; ECHILD where the host reaped it is as good.
@@ -299,6 +331,10 @@ fn default_handlers() {
 fn become_program(task: &ChildTask) -> Result<std::convert::Infallible, (Step, Errno)> {
     let program = task.program;
     let at = |step: Step| move |errno: Errno| (step, errno);
+    if program.lifeline >= 0 {
+        // SAFETY: fcntl with integers only; the lifeline belongs to the program from before it runs.
+        check(unsafe { libc::fcntl(program.lifeline, libc::F_SETOWN, own_pid()) }).map_err(at(Step::Inherit))?;
+    }
     for fd in &program.inherit {
         // SAFETY: clears close-on-exec in the child's own descriptor table.
         check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }).map_err(at(Step::Inherit))?;
@@ -414,19 +450,19 @@ mod tests {
             directory: None,
             credentials: None,
             inherit: Vec::new(),
+            lifeline: -1,
         }
     }
 
-    fn wait(pid: Pid) -> ExitStatus {
-        let fd = pidfd(pid).unwrap();
-        super::super::poll::wait_readable(&[fd.as_fd()], None).unwrap();
-        reap(fd.as_fd()).unwrap().unwrap()
+    fn wait(child: Child) -> ExitStatus {
+        super::super::poll::wait_readable(&[child.pidfd.as_fd()], None).unwrap();
+        reap(child.pidfd.as_fd()).unwrap().unwrap()
     }
 
     #[test]
     fn a_program_runs_and_its_status_is_known() {
-        let pid = spawn(&program("/bin/sh", &["sh", "-c", "exit 5"])).ok().unwrap();
-        assert_eq!(wait(pid), ExitStatus::Code(5));
+        let child = spawn(&program("/bin/sh", &["sh", "-c", "exit 5"])).ok().unwrap();
+        assert_eq!(wait(child), ExitStatus::Code(5));
     }
 
     #[test]
@@ -454,7 +490,7 @@ mod tests {
         // sh opens the script's own descriptors only for files, so /proc shows what was inherited.
         let mut lister = program("/bin/sh", &["sh", "-c", &script]);
         lister.inherit = vec![kept.as_raw_fd()];
-        let pid = spawn(&lister).ok().unwrap();
-        assert_eq!(wait(pid), ExitStatus::Code(0));
+        let child = spawn(&lister).ok().unwrap();
+        assert_eq!(wait(child), ExitStatus::Code(0));
     }
 }

@@ -39,15 +39,18 @@ fn identity(path: &Path) -> Sys<(u64, u64)> {
 pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, backlog: i32) -> Sys<SocketFile> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(Errno::EINVAL)?;
-    let handle = open_path(directory, libc::O_RDONLY | libc::O_DIRECTORY).map_err(as_bind_error)?;
+    let handle = open_path(directory, libc::O_RDONLY | libc::O_DIRECTORY)?;
     let address = address_of(path, handle.as_fd(), name.as_bytes())?;
     let _lock = Flock::lock(handle, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+    // The file is made with these permissions less the umask: whatever that is, nobody else may write to (connect to) it
+    // unless that was asked for.
+    nix::sys::stat::fchmod(socket, nix::sys::stat::Mode::from_bits_truncate(0o755))?;
     match socket::bind(socket, &address) {
         Err(Errno::EADDRINUSE) if is_stale(path, &address) => {
             nix::unistd::unlink(path)?;
             socket::bind(socket, &address)?;
         }
-        outcome => outcome.map_err(as_bind_error)?,
+        outcome => outcome?,
     }
     // The inode is held open while its mode is set, so a path that is swapped in between is never touched.
     let bound = open_path(path, libc::O_PATH | libc::O_NOFOLLOW)?;
@@ -67,11 +70,6 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, b
         return Err(errno);
     }
     Ok(file)
-}
-
-/// Node and libuv say EACCES where a directory of the path is missing, and so do we (features.md, trap 7 keeps parity).
-fn as_bind_error(errno: Errno) -> Errno {
-    if errno == Errno::ENOENT { Errno::EACCES } else { errno }
 }
 
 fn open_path(path: &Path, flags: i32) -> Sys<OwnedFd> {

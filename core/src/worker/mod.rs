@@ -18,7 +18,7 @@ use leaving::Leaving;
 pub use listener::{AcceptFlags, Listener};
 pub(crate) use own::listen_alone;
 
-use crate::address::Address;
+use crate::address::{ADDRESS_MAX, Address};
 use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
 use crate::sys::poll::{Waited, wait_readable, wait_writable};
@@ -62,9 +62,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Worker {
-    /// Takes the hello out of a channel and answers it.
+    /// Takes the hello out of a channel, waiting for it, and answers it.
     pub fn adopt(channel: OwnedFd) -> Result<Self> {
         let mut buffer = [0; 256];
+        wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
         let mut received =
             cmsg::receive(channel.as_fd(), &mut buffer, 3, libc::MSG_CMSG_CLOEXEC).context("receiving the hello")?;
         let hello = match FromPrimary::decode(&buffer[..received.length]) {
@@ -122,6 +123,20 @@ impl Worker {
         self.channel.as_fd()
     }
 
+    fn check_version(&self) -> Result<()> {
+        match self.foreign_version {
+            None => Ok(()),
+            Some(version) => Err(Error::new(
+                EVERSION,
+                format!(
+                    "the primary speaks version {version} of the protocol and this worker version {}; use the same \
+                     libcluster in both",
+                    wire::VERSION
+                ),
+            )),
+        }
+    }
+
     /// Listens on an address through the primary (or alone, if the flags say so).
     pub fn listen(&self, address: &str, options: ListenOptions) -> Result<Listener> {
         let address = Address::parse(address)?;
@@ -129,20 +144,18 @@ impl Worker {
         if options.flags.bits() & alone != 0 {
             return own::listen(address, options, Some(Arc::clone(&self.leaving)));
         }
-        if let Some(version) = self.foreign_version {
-            return Err(Error::new(
-                EVERSION,
-                format!(
-                    "the primary speaks version {version} of the protocol and this worker version {}; use the same libcluster in both",
-                    wire::VERSION
-                ),
-            ));
-        }
+        self.check_version()?;
         if primary_gone::is_known() {
             return Err(Error::primary_gone());
         }
         let address = resolve(address)?;
         let text = address.to_string();
+        if text.len() > ADDRESS_MAX {
+            return Err(Error::invalid(format!(
+                "the address has {} bytes; at most {ADDRESS_MAX} are possible",
+                text.len()
+            )));
+        }
         let index = self.claim_index(&text, address.is_port_zero(), options.index)?;
         let listened = self.ask(&text, index, options);
         if listened.is_err() {
@@ -207,13 +220,14 @@ impl Worker {
                     return Err(Error::new(code, sentence.to_owned()));
                 }
                 Answer::Grant { number, listener, mechanism, datagram, name } if number == asked => {
-                    if received.fds_lost {
-                        let _ = self.tell(&FromWorker::Close { listener }.encode());
-                        return Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE));
-                    }
                     let fds = (received.take_fd(0), received.take_fd(1));
                     let granted = listener::Granted { listener, mechanism, datagram, name, fds };
-                    return Listener::granted(granted, text, index, options.flags);
+                    let made = match received.fds_lost {
+                        true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
+                        false => Listener::granted(granted, text, index, options.flags),
+                    };
+                    // A share that could not be used is given back.
+                    return made.inspect_err(|_| drop(self.tell(&FromWorker::Close { listener }.encode())));
                 }
                 // An answer to somebody whose wait failed.
                 _ => {}
@@ -249,11 +263,13 @@ impl Worker {
                 format!("the message has {} bytes; at most {} fit", data.len(), wire::MESSAGE_MAX),
             ));
         }
+        self.check_version()?;
         self.tell_parts(&wire::MESSAGE_HEADER, data)
     }
 
     /// Tells the primary this worker's present load, in any unit.
     pub fn set_load(&self, load: u32) -> Result<()> {
+        self.check_version()?;
         self.tell(&FromWorker::Load(load).encode())
     }
 
