@@ -75,6 +75,7 @@ extern void cl__os_freeaddrinfo(struct cl__addrinfo *) __asm__("freeaddrinfo");
 extern const char *cl__os_gai_strerror(int) __asm__("gai_strerror");
 extern int cl__os_getaddrinfo(const char *, const char *, const struct cl__addrinfo *, struct cl__addrinfo **)
     __asm__("getaddrinfo");
+extern int cl__os_fchmod(int, mode_t) __asm__("fchmod");
 extern int cl__os_madvise(void *, size_t, int) __asm__("madvise");
 extern int cl__os_sigfillset(sigset_t *) __asm__("sigfillset");
 extern int cl__os_sigprocmask(int, const sigset_t *, sigset_t *) __asm__("sigprocmask");
@@ -245,7 +246,7 @@ struct cl__process {
     int worker_id, slot;       /* worker_id 0: this process is no worker */
     int channel, grants, lifeline, primary; /* primary: its pidfd */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
-    int leaving_fd;            /* eventfd that stays readable once `leaving` is set */
+    int news;                  /* what cl_channel_fd gave; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last LISTEN */
     pthread_mutex_t begin, asking, reading, table;
     struct cl__listener listeners[CL__LISTENERS];
@@ -354,7 +355,7 @@ CL__FN void *cl__watch(void *unused) {
     }
     pthread_mutex_unlock(&cl__process.table);
     shutdown(cl__process.channel, SHUT_RD);
-    cl__ring(cl__process.leaving_fd);
+    shutdown(cl__process.grants, SHUT_RD);
     poll(NULL, 0, 700);
     raise(SIGKILL);
     return NULL;
@@ -420,7 +421,6 @@ CL__FN void cl__adopt(void) {
     cl__process.grants = fds[0];
     cl__process.lifeline = fds[1];
     cl__process.primary = fds[2];
-    cl__process.leaving_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     cl__process.version = cl__number(hello + 16);
     cl__process.worker_id = id;
     cl__process.slot = slot;
@@ -485,10 +485,22 @@ CL__FN int cl__send(const void *data, size_t length) {
     return cl__frame(CL__MESSAGE, 0, data, length, NULL, 0);
 }
 
-/* Looks at what the channel holds: the length of the frame of the next message, 0 when there is none, or a code. A
- * DISCONNECT in front of it is taken and remembered. The message itself is taken only into a buffer that can hold it,
- * so that the channel is readable for as long as cl_receive has something. */
-CL__FN int cl__read_channel(void *buffer, size_t capacity, int take) {
+/* -ESHUTDOWN once the primary asked this worker to disconnect, -EPIPE once it is gone, otherwise whether an answer to
+ * a LISTEN waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes
+ * it, so that it stays readable for every thread. */
+CL__FN int cl__leaving(void) {
+    unsigned char head[8];
+    if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
+    int n = cl__packet(cl__process.grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
+    if (n == 0) return cl__primary_gone();
+    if (cl__type(head, n) != CL__DISCONNECT) return n > 0;
+    cl__set(&cl__process.leaving, 1);
+    return cl__asked_to_leave();
+}
+
+/* Takes the next message out of the channel: the length of its frame, 0 when there is none, or a code. One that the
+ * buffer cannot hold stays. */
+CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
     pthread_mutex_lock(&cl__process.reading);
@@ -497,16 +509,13 @@ CL__FN int cl__read_channel(void *buffer, size_t capacity, int take) {
         type = cl__type(head, n);
         if (n <= 0 || type == CL__MESSAGE) break;
         recv(cl__process.channel, head, sizeof head, MSG_DONTWAIT);
-        if (type == CL__DISCONNECT) {
-            cl__set(&cl__process.leaving, 1);
-            cl__ring(cl__process.leaving_fd);
-        }
+        if (type == CL__DISCONNECT) cl__set(&cl__process.leaving, 1);
     }
     if (n == 0) n = cl__primary_gone();
     else if (n == -EAGAIN) n = 0;
     else if (n < 0) cl__fail(n, "the channel to the primary: %s", cl_strerror(n));
-    else if (take && (size_t)n - 8 > capacity) n = cl__fail(-EMSGSIZE, "the next message has %d bytes", n - 8);
-    else if (take) n = cl__packet(cl__process.channel, head, sizeof head, buffer, capacity, NULL, 0, 0);
+    else if ((size_t)n - 8 > capacity) n = cl__fail(-EMSGSIZE, "the next message has %d bytes; it is kept", n - 8);
+    else n = cl__packet(cl__process.channel, head, sizeof head, buffer, capacity, NULL, 0, 0);
     pthread_mutex_unlock(&cl__process.reading);
     return n;
 }
@@ -523,19 +532,40 @@ CL__FN int cl__receive(void *buffer, size_t capacity, int timeout_ms) {
     if (buffer == NULL && capacity > 0) return cl__say(-EINVAL, "the buffer is NULL");
     long long deadline = timeout_ms > 0 ? cl__now_ms() + timeout_ms : 0;
     for (;;) {
-        int n = cl__read_channel(buffer, capacity, 1);
+        int n = cl__next_message(buffer, capacity);
         if (n != 0) return n < 0 ? n : n - 8;
-        if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
+        if ((code = cl__leaving()) < 0) return code;
         if (timeout_ms == 0) return cl__say(-EAGAIN, "no message waits");
         if (timeout_ms > 0) left = (int)(deadline - cl__now_ms());
         if (timeout_ms > 0 && left <= 0) return cl__say(-ETIMEDOUT, "no message came in time");
-        cl__wait(cl__process.channel, POLLIN, cl__process.leaving_fd, left);
+        cl__wait(cl__process.channel, POLLIN, cl__process.grants, left);
     }
 }
 
+CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
+    struct epoll_event event;
+    memset(&event, 0, sizeof event);
+    event.events = events;
+    event.data.fd = fd;
+    return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
+}
+
+/* Both sockets in one descriptor, which so stays readable when the request to leave was taken out of the channel. */
 CL__FN int cl__channel_fd(void) {
-    int code = cl__enter_worker();
-    return code < 0 ? code : cl__process.channel;
+    int code = cl__enter_worker(), epoll = -1;
+    if (code < 0) return code;
+    pthread_mutex_lock(&cl__process.reading);
+    if (cl__process.news == 0) {
+        epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (cl__watch_for(epoll, cl__process.channel, EPOLLIN) || cl__watch_for(epoll, cl__process.grants, EPOLLIN)) {
+            code = cl__os("epoll");
+            cl__close_fd(epoll);
+        } else {
+            cl__process.news = epoll;
+        }
+    }
+    pthread_mutex_unlock(&cl__process.reading);
+    return code < 0 ? code : cl__process.news;
 }
 
 CL__FN int cl__set_load(unsigned load) {
@@ -674,7 +704,7 @@ CL__FN int cl__parse_inet(struct cl__address *to, const char *text) {
 
 CL__FN int cl__parse(struct cl__address *to, const char *text) {
     memset(to, 0, sizeof *to);
-    if (strlen(text) >= sizeof to->text - 5) CL__BAD("the address is longer than an address can be");
+    if (strlen(text) >= sizeof to->text) CL__BAD("the address is longer than the 4096 bytes that are possible");
     if (!cl__is_utf8(text)) CL__BAD("the address is not UTF-8");
     if (strncmp(text, "unix:", 5) == 0) return cl__parse_unix(to, text);
     if (strncmp(text, "fd:", 3) != 0) return cl__parse_inet(to, text);
@@ -689,14 +719,15 @@ CL__FN int cl__parse(struct cl__address *to, const char *text) {
 
 /* -- Sockets of one's own ------------------------------------------------------------------------------------------ */
 
-/* A socket file that refuses connections belongs to nobody any more. It is held by descriptor, so that what is asked is
- * what was looked at; a symbolic link or another kind of file is never taken for one. */
+/* A socket file that no socket is bound to belongs to nobody any more. The question is asked with another type: a live
+ * server's socket says EPROTOTYPE then, also before it listens, and no connection comes into its queue. The file is
+ * held by descriptor, so that what is asked is what was looked at; a symbolic link or another kind of file stays. */
 CL__FN int cl__is_stale(const char *path) {
     struct sockaddr_un un;
     struct stat found;
     int stale = 0, probe = -1, file = open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC);
     if (file >= 0 && fstat(file, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFSOCK) {
-        probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         memset(&un, 0, sizeof un);
         un.sun_family = AF_UNIX;
         snprintf(un.sun_path, sizeof un.sun_path, "/proc/self/fd/%d", file);
@@ -725,6 +756,8 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
         if (strlen(name) > sizeof un->sun_path - 32) code = -ENAMETOOLONG;
         else snprintf(un->sun_path, sizeof un->sun_path, "/proc/self/fd/%d/%s", directory, name);
     }
+    /* The file gets this mode, less the umask, at once; what the flags ask for is added below. */
+    if (code == 0 && cl__os_fchmod(socket, 0755) != 0) code = -errno;
     while (code == 0 && flock(directory, CL__LOCK_EX) != 0 && errno == EINTR) continue;
     if (code == 0 && bind(socket, (struct sockaddr *)&at->name, at->length) != 0) {
         code = errno == ENOENT ? -EACCES : -errno;
@@ -793,7 +826,9 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
 }
 
 CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
-    int code, anywhere = at->family == AF_UNSPEC;
+    int code, anywhere = at->family == AF_UNSPEC, has_file = at->family == AF_UNIX && at->text[5] != '@';
+    if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
+        return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
     if (at->family == -1) {
         code = cl__inherit(at->inherited);
         if (code < 0) return code;
@@ -814,14 +849,6 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
 
 /* -- Shares of the primary's sockets ------------------------------------------------------------------------------- */
 
-CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
-    struct epoll_event event;
-    memset(&event, 0, sizeof event);
-    event.events = events;
-    event.data.fd = fd;
-    return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
-}
-
 /* Asks the primary for a share and waits for the answer. `asking` is locked, so the next answer is to this. */
 CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
     unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
@@ -829,15 +856,19 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     unsigned char grant[544];
     int n, fds[2];
     int code = cl__frame(CL__LISTEN, ++cl__process.asked, asked, sizeof asked, at->text, strlen(at->text));
-    if (code < 0) return code;
     for (;;) {
+        if (code == 0) code = cl__leaving();
+        if (code < 0) return code;
+        if (code == 0) {
+            cl__wait(cl__process.grants, POLLIN, -1, -1);
+            continue;
+        }
         n = cl__packet(cl__process.grants, grant, sizeof grant - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
-        if (n == 0 || (n == -EAGAIN && cl__get(&cl__process.gone))) return cl__primary_gone();
+        if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
         if (n >= 12 && cl__type(grant, n) == CL__GRANT && cl__number(grant + 4) == cl__process.asked) break;
         cl__close_fd(fds[0]);
         cl__close_fd(fds[1]);
-        if (n < 0 && n != -EAGAIN) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
-        if (n < 0) cl__wait(cl__process.grants, POLLIN, cl__process.primary, -1);
+        code = 0;
     }
     code = (int)cl__number(grant + 8);
     grant[n] = '\0';
@@ -953,11 +984,7 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (options.flags & ~63u) return cl__fail(-EINVAL, "the listen flags %#x hold unknown bits", options.flags);
     if (options.index < 0) return cl__say(-EINVAL, "the index is negative");
     if ((code = cl__parse(&at, options.address)) < 0) return code;
-    int has_file = at.family == AF_UNIX && at.text[5] != '@';
-    if (options.flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
-        return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at.text);
-    if (cl__process.worker_id != 0 && (code = cl__enter_worker()) < 0) return code;
-    if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
+    if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
     pthread_mutex_lock(&cl__process.asking);
     code = cl__open_listener(&at, &options, cl__process.worker_id != 0 &&
                                                 !(options.flags & (CL_LISTEN_EXCLUSIVE | CL_LISTEN_REUSEPORT)));
@@ -1003,7 +1030,7 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
         switch (errno) {
         case EAGAIN: return -EAGAIN;
         case EINTR: case ECONNABORTED: case EPERM: case EPROTO: case ENOPROTOOPT: break;
-        case ENETDOWN: case ENETUNREACH: case EHOSTDOWN: case EHOSTUNREACH: case ENONET: break;
+        case ENETDOWN: case ENETUNREACH: case EHOSTDOWN: case EHOSTUNREACH: case ENONET: case ETIMEDOUT: break;
         default: return cl__os("accept");
         }
     }
@@ -1049,24 +1076,18 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
 
 /* Waits for a reason to try again (0), or says why there is no point in it. `woken`: for the shared socket. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
-    int message = 0, own = listener->kind == CL__OWN && cl__process.worker_id != 0;
-    if (own) {
-        /* No STOP comes to a socket of the worker's own, so the channel is looked at, as far as no message that the
-         * program does not receive stands in front. */
-        message = cl__read_channel(NULL, 0, 0);
-        if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
-        if (message < 0) return message;
-    }
+    /* No STOP comes to a socket of the worker's own, so it listens to the request itself. */
+    int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
+    if (code < 0) return code;
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
     if (listener->kind == CL__SHARED) {
         struct epoll_event events[3]; /* poll(2) would wake all workers, as if there were no EPOLLEXCLUSIVE */
         int n = epoll_wait(listener->fd, events, 3, -1);
         for (*woken = 0; n > 0; n--) *woken |= events[n - 1].data.fd == listener->socket;
     } else {
-        struct pollfd fds[4] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
-                                {own ? cl__process.leaving_fd : -1, POLLIN, 0},
-                                {own && message == 0 ? cl__process.channel : -1, POLLIN, 0}};
-        poll(fds, 4, -1);
+        struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
+                                {own ? cl__process.grants : -1, POLLIN, 0}};
+        poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
 }

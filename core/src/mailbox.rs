@@ -31,6 +31,8 @@ pub(crate) struct Mailbox {
     window: u32,
     /// At least this many more connections fit; a lower bound, since the worker takes without telling.
     room: u32,
+    /// Places set aside for connections that are not sent yet.
+    reserved: u32,
     sent: u64,
     taken_back: u64,
     stop_sent: bool,
@@ -45,7 +47,7 @@ impl Mailbox {
         let (sender, receiver) = socket::packet_pair()?;
         // The kernel doubles what is asked. EPOLLOUT comes when the queue has fallen below a quarter of this.
         socket::set_send_buffer(sender.as_fd(), window as usize * parcel_cost() / 2)?;
-        Ok(Self { sender, receiver, window, room: window, sent: 0, taken_back: 0, stop_sent: false })
+        Ok(Self { sender, receiver, window, room: window, reserved: 0, sent: 0, taken_back: 0, stop_sent: false })
     }
 
     /// The end whose copy the worker gets.
@@ -61,7 +63,7 @@ impl Mailbox {
     /// How many more connections may be put in. Asks the kernel only when the last answer is used up.
     pub(crate) fn room(&mut self) -> u32 {
         if self.room == 0 {
-            self.room = self.window.saturating_sub(self.waiting());
+            self.room = self.window.saturating_sub(self.waiting() + self.reserved);
         }
         self.room
     }
@@ -69,6 +71,7 @@ impl Mailbox {
     /// Sets a place aside for a connection that will be sent in this turn.
     pub(crate) fn reserve(&mut self) {
         self.room = self.room.saturating_sub(1);
+        self.reserved += 1;
     }
 
     /// Parcels that the worker has not received.
@@ -81,10 +84,11 @@ impl Mailbox {
         self.sent.saturating_sub(self.taken_back).saturating_sub(self.waiting().into())
     }
 
-    /// Puts a connection in. The caller closes its copy in the same turn, whatever comes (rule R2).
+    /// Puts a connection in, for which a place was set aside. The caller closes its copy in the same turn, whatever comes (rule R2).
     pub(crate) fn send(&mut self, connection: &Connection) -> Sys<()> {
         let parts = [wire::CONNECTION_HEADER.as_slice(), connection.peer.as_bytes()];
         let outcome = cmsg::send(self.sender.as_fd(), parts, &[connection.socket.as_fd()]);
+        self.reserved = self.reserved.saturating_sub(1);
         match outcome {
             Ok(()) => self.sent += 1,
             Err(_) => self.room = 0,
@@ -187,6 +191,9 @@ mod tests {
                 assert_eq!(mailbox.waiting(), sent);
                 assert!(mailbox.room() > 0);
                 mailbox.reserve();
+                if sent + 1 == window {
+                    assert_eq!(mailbox.room(), 0, "a place set aside is not free");
+                }
                 mailbox.send(&connection()).unwrap();
             }
             assert_eq!(mailbox.room(), 0);

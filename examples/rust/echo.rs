@@ -48,18 +48,8 @@ fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 
 fn print_event(event: Event) {
     match event {
-        Event::Listening {
-            worker,
-            address,
-            port,
-            ..
-        } => {
-            println!(
-                "worker {} (process {}) listens on {address}:{}",
-                worker.id,
-                worker.pid,
-                port.unwrap_or(0)
-            );
+        Event::Listening { worker, address, port, .. } => {
+            println!("worker {} (process {}) listens on {address}:{}", worker.id, worker.pid, port.unwrap_or(0));
         }
         Event::Exit { worker, status } => println!("worker {} ended: {status:?}", worker.id),
         _ => {}
