@@ -757,7 +757,9 @@ CL_API int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
  * Takes one connection, waiting for it unless the listener has CL_LISTEN_NONBLOCK.
  *
  * The connection is this process's from the moment the kernel hands it over; until then the primary can give it to
- * another worker, should this one die or hang.
+ * another worker, should this one die or hang. The primary closes its own copy a moment after it has passed it on. So
+ * take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a descriptor by itself
+ * only when no other process has it open.
  *
  * @param listener     from cl_listen().
  * @param peer         where the peer's address goes, or NULL.
@@ -789,7 +791,8 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
 
 /**
  * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
- * cl_accept() on it return with -EBADF. The last worker to close an address gives it up.
+ * cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
+ * epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.
  *
  * @param listener  from cl_listen(); its number is free for other uses afterwards.
  * @return 0; -EBADF: no listener.
@@ -826,7 +829,7 @@ CL_API int cl_send(const void *data, size_t length);
 CL_API int cl_receive(void *buffer, size_t capacity, int timeout_ms);
 
 /**
- * A descriptor that is readable when cl_receive() has something to say.
+ * A descriptor that is readable when cl_receive() has something to say; for good once it says -ESHUTDOWN.
  *
  * @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
  *         process is no worker.

@@ -115,7 +115,9 @@ pub unsafe extern "C" fn cl_accept(listener: c_int, peer: *mut sockaddr, peer_le
 /// Takes one connection, waiting for it unless the listener has CL_LISTEN_NONBLOCK.
 ///
 /// The connection is this process's from the moment the kernel hands it over; until then the primary can give it to
-/// another worker, should this one die or hang.
+/// another worker, should this one die or hang. The primary closes its own copy a moment after it has passed it on. So
+/// take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a descriptor by itself
+/// only when no other process has it open.
 ///
 /// @param listener     from cl_listen().
 /// @param peer         where the peer's address goes, or NULL.
@@ -199,7 +201,8 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
 }
 
 /// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
-/// cl_accept() on it return with -EBADF. The last worker to close an address gives it up.
+/// cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
+/// epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.
 ///
 /// @param listener  from cl_listen(); its number is free for other uses afterwards.
 /// @return 0; -EBADF: no listener.

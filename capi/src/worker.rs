@@ -66,7 +66,7 @@ pub unsafe extern "C" fn cl_receive(buffer: *mut c_void, capacity: usize, timeou
     })
 }
 
-/// A descriptor that is readable when cl_receive() has something to say.
+/// A descriptor that is readable when cl_receive() has something to say; for good once it says -ESHUTDOWN.
 ///
 /// @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
 ///         process is no worker.
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn cl_receive(buffer: *mut c_void, capacity: usize, timeou
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_channel_fd() -> c_int {
-    guard(|| Ok(process::require_worker(FOR_WORKERS)?.channel().as_raw_fd()))
+    guard(|| Ok(process::require_worker(FOR_WORKERS)?.channel()?.as_raw_fd()))
 }
 
 /// In a worker: asks the primary to be disconnected; it gets no more connections, drains what waits for it, and then

@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::handle::Member;
 use crate::mailbox::Mailbox;
 use crate::sys::poll::Interest;
-use crate::sys::{Sys, cmsg, process};
+use crate::sys::{Sys, cmsg};
 use crate::token::Token;
 use crate::wire::{Answer, FromWorker, Malformed, VERSION};
 
@@ -90,8 +90,7 @@ impl Primary {
                     return Err(Malformed("a greeting with a wrong nonce"));
                 }
                 if version != VERSION {
-                    let pidfd = entry.pidfd.as_fd();
-                    let _ = process::signal(pidfd, libc::SIGKILL);
+                    let _ = entry.process.signal(libc::SIGKILL);
                     let text = format!(
                         "it speaks version {version} of the protocol and this primary version {VERSION}; it was ended"
                     );
@@ -283,7 +282,7 @@ impl Primary {
             return;
         };
         let reference = entry.reference();
-        let _ = process::signal(entry.pidfd.as_fd(), libc::SIGKILL);
+        let _ = entry.process.signal(libc::SIGKILL);
         self.warn(Some(reference), format!("it sent {} and was ended", offence.0));
         self.channel_closed(worker);
     }

@@ -1,6 +1,5 @@
 //! How workers leave: asked, stopped, or dead.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::registry::{Escalation, WorkerState};
@@ -8,7 +7,7 @@ use super::timers::Timer;
 use super::{Event, Primary, UNATTENDED, no_such_worker};
 use crate::error::Result;
 use crate::restart::Respawn;
-use crate::sys::process::{self, ExitStatus};
+use crate::sys::process::ExitStatus;
 use crate::wire;
 
 /// Between SIGTERM and SIGKILL.
@@ -96,7 +95,7 @@ impl Primary {
             Escalation::Kill => (libc::SIGKILL, None),
         };
         entry.escalation = next;
-        let _ = process::signal(entry.pidfd.as_fd(), signal);
+        let _ = entry.process.signal(signal);
         if let Some((at, _)) = next {
             self.timers.add(at, Timer::Escalate(id));
         }
@@ -161,7 +160,7 @@ impl Primary {
         let Some(entry) = self.registry.get(id) else {
             return;
         };
-        let status = match process::reap(entry.pidfd.as_fd()) {
+        let status = match entry.process.reap() {
             Ok(Some(status)) => status,
             // Not yet, after all: the pidfd stays readable and we come back.
             Ok(None) => return,
@@ -179,7 +178,9 @@ impl Primary {
         let Some(entry) = self.registry.remove(id) else {
             return;
         };
-        self.poller.poll.remove(&entry.pidfd);
+        if let Some(pidfd) = entry.process.pidfd() {
+            self.poller.poll.remove(pidfd);
+        }
         self.poller.poll.remove(&entry.grants);
         self.events.push(Event::Exit { worker: entry.reference(), status });
         let replace = match self.settings.respawn {

@@ -36,6 +36,8 @@ use timers::{Timer, Timers};
 const WATCH: Duration = Duration::from_millis(20);
 /// How long an address without any worker keeps its clients waiting.
 const UNATTENDED: Duration = Duration::from_secs(30);
+/// How often a worker without a pidfd is asked whether it has ended.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon a socket that was short of something is tried again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 
@@ -146,7 +148,8 @@ pub struct Primary {
     settings: Settings,
     /// Respawn when the settings leave it open.
     respawn_by_default: bool,
-    own_pidfd: OwnedFd,
+    /// This process's own, for the workers; `None` where there are no pidfds.
+    own_pidfd: Option<OwnedFd>,
     registry: Registry,
     handles: Handles,
     timers: Timers,
@@ -172,7 +175,7 @@ impl Primary {
             poller,
             settings,
             respawn_by_default: false,
-            own_pidfd: process::pidfd(process::own_pid()).context("pidfd_open")?,
+            own_pidfd: process::pidfd(process::own_pid()).ok(),
             registry: Registry::default(),
             handles: Handles::default(),
             timers: Timers::default(),
@@ -251,7 +254,7 @@ impl Primary {
     /// Replaces the worker of a slot that `take_due_fork` gave.
     pub fn fork_into(&mut self, slot: u32) -> Result<Forked> {
         self.check_own()?;
-        if process::has_other_threads() {
+        if process::has_other_threads().context("counting this process's threads")? {
             return Err(Error::new(
                 crate::error::ETHREADS,
                 "cl_fork needs a process with one thread: the others would not exist in the worker and what they \
@@ -265,8 +268,8 @@ impl Primary {
             None => Ok(Forked::Worker(seat.worker_end)),
             Some(child) => {
                 // ESRCH: it has been killed already, which its pidfd will tell.
-                let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), child.pid);
-                seat.greet(&self.own_pidfd).inspect_err(|_| process::abandon(child.pid))?;
+                let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), child.pid());
+                seat.greet(self.own_pidfd.as_ref()).inspect_err(|_| child.abandon())?;
                 self.enter(id, slot, child, seat, Recipe::Fork)?;
                 Ok(Forked::Primary(id))
             }
@@ -276,7 +279,7 @@ impl Primary {
     fn spawn_into(&mut self, slot: u32, plan: Arc<Plan>) -> Result<u32> {
         let id = self.registry.next_id();
         let seat = Seat::new(id, slot)?;
-        seat.greet(&self.own_pidfd)?;
+        seat.greet(self.own_pidfd.as_ref())?;
         let child = plan.start(id, slot, &seat)?;
         self.enter(id, slot, child, seat, Recipe::Program(plan))?;
         Ok(id)
@@ -284,21 +287,24 @@ impl Primary {
 
     /// Takes a process that was just made into the books.
     fn enter(&mut self, id: u32, slot: u32, child: process::Child, seat: Seat, recipe: Recipe) -> Result<()> {
-        let process::Child { pid, pidfd } = child;
         let poll = &self.poller.poll;
-        let watched = poll
-            .add(&pidfd, Token::Process(id).pack(), Interest::Readable)
+        let watched = child
+            .pidfd()
+            .map_or(Ok(()), |pidfd| poll.add(pidfd, Token::Process(id).pack(), Interest::Readable))
             .and_then(|()| poll.add(&seat.channel, Token::Channel(id).pack(), Interest::Readable))
             .and_then(|()| poll.add(&seat.grants, Token::Grants(id).pack(), Interest::None));
         if let Err(errno) = watched {
-            process::abandon(pid);
+            child.abandon();
             return Err(Error::os("watching a new worker", errno));
+        }
+        if child.pidfd().is_none() {
+            self.timers.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
+            self.set_alarm();
         }
         let entry = Entry {
             id,
             slot,
-            pid,
-            pidfd,
+            process: child,
             channel: Some(seat.channel),
             grants: seat.grants,
             _lifeline: seat.lifeline_writer,
@@ -395,6 +401,12 @@ impl Primary {
                 Timer::Pump(handle) => self.handles.mark(handle),
                 Timer::Respawn(slot) => self.respawn(slot),
                 Timer::Escalate(worker) => self.escalate(worker, now),
+                Timer::Ask(worker) => {
+                    self.process_ended(worker);
+                    if self.registry.get(worker).is_some() {
+                        self.timers.add(now + ASK_AGAIN, Timer::Ask(worker));
+                    }
+                }
                 Timer::Flush(worker) => self.flush(worker),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
             }
@@ -517,7 +529,7 @@ impl Primary {
     pub fn kill(&self, id: u32, signal: i32) -> Result<()> {
         self.check_own()?;
         let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
-        process::signal(entry.pidfd.as_fd(), signal).context(format_args!("sending signal {signal} to worker {id}"))
+        entry.process.signal(signal).context(format_args!("sending signal {signal} to worker {id}"))
     }
 }
 

@@ -9,6 +9,7 @@ use super::event::WorkerRef;
 use super::spawn::Plan;
 use crate::channel::Channel;
 use crate::restart::Backoff;
+use crate::sys::process::Child;
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +38,7 @@ pub(crate) enum Escalation {
 pub(crate) struct Entry {
     pub(crate) id: u32,
     pub(crate) slot: u32,
-    pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) process: Child,
     /// Gone once the worker has closed its end.
     pub(crate) channel: Option<Channel>,
     pub(crate) grants: Channel,
@@ -59,7 +59,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn reference(&self) -> WorkerRef {
-        WorkerRef { id: self.id, slot: self.slot, pid: self.pid }
+        WorkerRef { id: self.id, slot: self.slot, pid: self.process.pid() }
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -202,9 +202,11 @@ impl Seat {
         })
     }
 
-    /// Puts the hello into the channel.
-    pub(crate) fn greet(&self, own_pidfd: &OwnedFd) -> Result<()> {
-        let fds = [self.grants_worker.as_fd(), self.lifeline_reader.as_fd(), own_pidfd.as_fd()];
+    /// Puts the hello into the channel. Without a pidfd of the primary the lifeline stands in for it: its hang-up says
+    /// the same, unless another process holds a copy of its other end.
+    pub(crate) fn greet(&self, own_pidfd: Option<&OwnedFd>) -> Result<()> {
+        let death = own_pidfd.map_or(self.lifeline_reader.as_fd(), |pidfd| pidfd.as_fd());
+        let fds = [self.grants_worker.as_fd(), self.lifeline_reader.as_fd(), death];
         cmsg::send(self.channel.as_fd(), [&self.hello.encode(), b""], &fds).context("sending the hello")
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Respawn(u32),
     /// A worker did not leave in time.
     Escalate(u32),
+    /// A worker without a pidfd is to be asked whether it has ended.
+    Ask(u32),
     /// A worker's socket was short of something.
     Flush(u32),
     /// A handle has had no worker for long.

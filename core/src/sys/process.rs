@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -17,34 +17,105 @@ pub(crate) fn own_pid() -> Pid {
     unsafe { libc::getpid() }
 }
 
-/// True when the process has more than one thread, or when that cannot be known.
-pub(crate) fn has_other_threads() -> bool {
-    match std::fs::read_dir("/proc/self/task") {
-        Ok(tasks) => tasks.take(2).count() != 1,
-        Err(_) => true,
-    }
+/// True when the process has more than one thread. Asked without a descriptor, of which there may be none left: the
+/// directory has a link for itself, one from its parent and one for each thread.
+pub(crate) fn has_other_threads() -> Sys<bool> {
+    nix::sys::stat::stat("/proc/self/task").map(|stat| stat.st_nlink > 3)
 }
 
-/// A process that was just made, held by a pidfd so that its number cannot come to mean another.
+/// A child, held by a pidfd so that its number cannot come to mean another process.
+///
+/// Where pidfd_open(2) is forbidden or missing (an old sandbox's filter, valgrind 3.19) it is held by its number alone,
+/// which is its own until we reap it, and has to be asked from time to time whether it has ended.
 pub(crate) struct Child {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: OwnedFd,
+    pid: Pid,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Child {
+    /// `pidfd`: one that was made with the process.
+    fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Sys<Self> {
+        let pidfd = match pidfd {
+            Some(pidfd) => Some(pidfd),
+            None => match self::pidfd(pid) {
+                Ok(pidfd) => Some(pidfd),
+                Err(Errno::ENOSYS | Errno::EPERM) => None,
+                Err(errno) => {
+                    let lost = Self { pid, pidfd: None };
+                    lost.abandon();
+                    return Err(errno);
+                }
+            },
+        };
+        Ok(Self { pid, pidfd })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Readable once it has exited, if there is a pidfd.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(|pidfd| pidfd.as_fd())
+    }
+
+    /// Sends it a signal; ESRCH when it is gone.
+    pub(crate) fn signal(&self, signal: i32) -> Sys<()> {
+        match &self.pidfd {
+            Some(pidfd) => {
+                let pidfd = pidfd.as_raw_fd();
+                // SAFETY: no siginfo is given, the rest are integers.
+                check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, 0, 0) }).map(|_| ())
+            }
+            // SAFETY: integers only.
+            None => check(unsafe { libc::kill(self.pid, signal) }).map(|_| ()),
+        }
+    }
+
+    /// Reaps it if it has exited. Never touches another child.
+    pub(crate) fn reap(&self) -> Sys<Option<ExitStatus>> {
+        let (kind, id) = match &self.pidfd {
+            Some(pidfd) => (libc::P_PIDFD, pidfd.as_raw_fd()),
+            None => (libc::P_PID, self.pid),
+        };
+        // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
+        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+        let outcome = super::retry(|| {
+            // SAFETY: asks for one process and fills our own siginfo.
+            check(unsafe { libc::waitid(kind, id as libc::id_t, &mut info, libc::WEXITED | libc::WNOHANG) })
+        });
+        match outcome {
+            Ok(_) => {}
+            Err(Errno::ECHILD) => return Ok(Some(ExitStatus::Unknown)),
+            Err(errno) => return Err(errno),
+        }
+        // SAFETY: waitid filled the fields of a child's end, or left the zeroes when there is none yet.
+        let pid = unsafe { info.si_pid() };
+        // SAFETY: as above.
+        let status = unsafe { info.si_status() };
+        Ok((pid != 0).then_some(if info.si_code == libc::CLD_EXITED {
+            ExitStatus::Code(status)
+        } else {
+            ExitStatus::Signal(status)
+        }))
+    }
+
+    /// Ends and reaps a child that could not be taken into the books.
+    pub(crate) fn abandon(&self) {
+        let _ = self.signal(libc::SIGKILL);
+        let mut status = 0;
+        // SAFETY: waits for one child of our own, whose number is still its own; ECHILD where the host reaped it.
+        let _ = super::retry(|| check(unsafe { libc::waitpid(self.pid, &mut status, 0) }));
+    }
 }
 
 /// fork(2): `None` in the child. The caller has made sure that there are no other threads, and that the child waits for
 /// something that is sent after this returns: an ended child may be reaped by the host before it has a pidfd.
 pub(crate) fn fork() -> Sys<Option<Child>> {
     // SAFETY: the process has one thread, so the child may go on with everything the parent could do.
-    let pid = check(unsafe { libc::fork() })?;
-    if pid == 0 {
-        return Ok(None);
-    }
-    match pidfd(pid) {
-        Ok(pidfd) => Ok(Some(Child { pid, pidfd })),
-        Err(errno) => {
-            abandon(pid);
-            Err(errno)
-        }
+    match check(unsafe { libc::fork() })? {
+        0 => Ok(None),
+        pid => Child::new(pid, None).map(Some),
     }
 }
 
@@ -56,12 +127,6 @@ pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Sends a signal to the very process that the pidfd stands for; ESRCH when it is gone.
-pub(crate) fn signal(pidfd: BorrowedFd, signal: i32) -> Sys<()> {
-    // SAFETY: no siginfo is given, the rest are integers.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }).map(|_| ())
-}
-
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitStatus {
@@ -71,41 +136,6 @@ pub enum ExitStatus {
     Signal(i32),
     /// Somebody else reaped it (the program ignores SIGCHLD or waits for any child), so nobody can tell.
     Unknown,
-}
-
-/// Reaps the process behind a pidfd if it has exited. Never touches another child.
-pub(crate) fn reap(pidfd: BorrowedFd) -> Sys<Option<ExitStatus>> {
-    // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
-    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-    let outcome = super::retry(|| {
-        // SAFETY: asks for one process, by its pidfd, and fills our own siginfo.
-        check(unsafe {
-            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &mut info, libc::WEXITED | libc::WNOHANG)
-        })
-    });
-    match outcome {
-        Ok(_) => {}
-        Err(Errno::ECHILD) => return Ok(Some(ExitStatus::Unknown)),
-        Err(errno) => return Err(errno),
-    }
-    // SAFETY: waitid filled the fields of a child's end, or left the zeroes when there is none yet.
-    let pid = unsafe { info.si_pid() };
-    // SAFETY: as above.
-    let status = unsafe { info.si_status() };
-    Ok((pid != 0).then_some(if info.si_code == libc::CLD_EXITED {
-        ExitStatus::Code(status)
-    } else {
-        ExitStatus::Signal(status)
-    }))
-}
-
-/// Ends and reaps a child that could not be taken into the books. It has not been reaped, so the number is still its own.
-pub(crate) fn abandon(pid: Pid) {
-    // SAFETY: integers only.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-    let mut status = 0;
-    // SAFETY: waits for one child of our own.
-    let _ = super::retry(|| check(unsafe { libc::waitpid(pid, &mut status, 0) }));
 }
 
 /// fcntl(2); the libc crate lacks it.
@@ -256,23 +286,14 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
     drop(report_writer);
     let pid = outcome?;
-    // A pidfd that is made with the process cannot miss it. Tools that turn the clone into a fork make none.
-    let pidfd = match made {
-        // SAFETY: the kernel has just made this descriptor for us.
-        0.. => Ok(unsafe { OwnedFd::from_raw_fd(made) }),
-        _ => pidfd(pid),
-    };
+    // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
+    // SAFETY: the kernel has just made this descriptor for us.
+    let pidfd = (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) });
     // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork.
     let mut report = [0_u8; 8];
     let length = super::retry(|| nix::unistd::read(&report_reader, &mut report))?;
     if length < report.len() {
-        return match pidfd {
-            Ok(pidfd) => Ok(Child { pid, pidfd }),
-            Err(errno) => {
-                abandon(pid);
-                Err(errno.into())
-            }
-        };
+        return Ok(Child::new(pid, pidfd)?);
     }
     let mut status = 0;
     // SAFETY: waits for the child just made, which has left by itself; ECHILD where the host reaped it is as good.
@@ -440,7 +461,6 @@ pub(crate) fn remove_variable(name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     fn program(file: &str, arguments: &[&str]) -> Program {
         Program {
@@ -455,8 +475,8 @@ mod tests {
     }
 
     fn wait(child: Child) -> ExitStatus {
-        super::super::poll::wait_readable(&[child.pidfd.as_fd()], None).unwrap();
-        reap(child.pidfd.as_fd()).unwrap().unwrap()
+        super::super::poll::wait_readable(&[child.pidfd().unwrap()], None).unwrap();
+        child.reap().unwrap().unwrap()
     }
 
     #[test]

@@ -97,14 +97,13 @@ fn address_of(path: &Path, directory: BorrowedFd, name: &[u8]) -> Sys<SockAddr> 
     SockAddr::unix(&through).ok_or(Errno::ENAMETOOLONG)
 }
 
-/// A socket file that refuses connections belongs to nobody any more.
+/// A socket file that refuses connections belongs to nobody any more. Asked with a datagram socket: a live stream socket
+/// answers EPROTOTYPE, whether it listens yet or not, and finds no dead connection in its queue.
 fn is_stale(path: &Path, address: &SockAddr) -> bool {
     let is_socket = nix::sys::stat::lstat(path).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
     if !is_socket {
         return false;
     }
-    let Ok(probe) = socket::open(libc::AF_UNIX, false) else {
-        return false;
-    };
+    let Ok(probe) = socket::open(libc::AF_UNIX, true) else { return false };
     socket::connect(probe.as_fd(), address) == Err(Errno::ECONNREFUSED)
 }

@@ -10,6 +10,8 @@ use super::Sys;
 /// What the thread needs; given over to it and never freed, since it lives as long as the process.
 struct Watch {
     primary: RawFd,
+    /// The pipe's inode, if the descriptor is a pipe's.
+    pipe: Option<u64>,
     on_death: fn(),
     grace_ms: libc::c_int,
 }
@@ -17,13 +19,14 @@ struct Watch {
 // The thread calls poll(2) and a few more functions; the rest of the smallest stack is room for a sanitizer's frames.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Starts a thread that, once `primary` (a pidfd) says that the primary has exited, calls `on_death`, waits
+/// Starts a thread that, once `primary` (a pidfd, or a pipe that hangs up) says that the primary has exited, calls `on_death`, waits
 /// `grace_ms` and ends this process with SIGKILL. It blocks every signal, so the program's handlers never run on it.
 ///
 /// A thread is needed because nothing else both lets a worker finish what it holds and ends one that never calls us:
 /// PR_SET_PDEATHSIG kills at once, and also when only the thread that started the worker ends (prctl(2)).
 pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> {
-    let watch = Box::new(Watch { primary: primary.as_raw_fd(), on_death, grace_ms });
+    let watch =
+        Box::new(Watch { primary: primary.as_raw_fd(), pipe: pipe_inode(primary.as_raw_fd()), on_death, grace_ms });
     // SAFETY: sigset_t is plain data.
     let mut every: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: as above.
@@ -71,9 +74,11 @@ extern "C" fn run(argument: *mut libc::c_void) -> *mut libc::c_void {
         }
     }
     // A program that calls closefrom(3) closes the descriptor under us, and its number may mean something else by now.
-    // SAFETY: signal 0 only checks; the other arguments are integers.
-    let outcome = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, watch.primary, 0, 0, 0) };
-    if outcome == -1 && matches!(Errno::last(), Errno::EBADF | Errno::EINVAL) {
+    let still_ours = match watch.pipe {
+        Some(inode) => pipe_inode(watch.primary) == Some(inode),
+        None => is_pidfd(watch.primary),
+    };
+    if !still_ours {
         return std::ptr::null_mut();
     }
     (watch.on_death)();
@@ -82,4 +87,18 @@ extern "C" fn run(argument: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: ends the own process; SIGKILL because a handler or a loop must not keep an orphan alive.
     unsafe { libc::kill(super::process::own_pid(), libc::SIGKILL) };
     std::ptr::null_mut()
+}
+
+fn pipe_inode(fd: RawFd) -> Option<u64> {
+    // SAFETY: stat is plain data for which all-zero is a valid value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fills a struct of our own; a number that is not open is an error.
+    let outcome = unsafe { libc::fstat(fd, &mut stat) };
+    (outcome == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO).then_some(stat.st_ino)
+}
+
+fn is_pidfd(fd: RawFd) -> bool {
+    // SAFETY: signal 0 only checks; the other arguments are integers.
+    let outcome = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, 0, 0) };
+    outcome == 0 || !matches!(Errno::last(), Errno::EBADF | Errno::EINVAL)
 }

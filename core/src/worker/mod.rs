@@ -8,7 +8,7 @@ mod primary_gone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ pub(crate) use own::listen_alone;
 use crate::address::{ADDRESS_MAX, Address};
 use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
-use crate::sys::poll::{Waited, wait_readable, wait_writable};
+use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
 use crate::sys::{Sys, cmsg, process, socket, watch_thread};
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
 
@@ -47,6 +47,8 @@ pub struct Worker {
     /// The primary's version of the protocol, if it is not ours.
     foreign_version: Option<u32>,
     channel: OwnedFd,
+    /// The channel and the sign to leave, polled through one descriptor; made when somebody asks for it.
+    both: OnceLock<Poll>,
     /// The last listen's number; held from a listen to its answer, so that answers find their askers.
     listens: Mutex<u32>,
     lifeline: OwnedFd,
@@ -87,6 +89,7 @@ impl Worker {
             slot: hello.slot,
             foreign_version: (hello.version != wire::VERSION).then_some(hello.version),
             channel,
+            both: OnceLock::new(),
             listens: Mutex::new(0),
             lifeline,
             leaving: Arc::new(Leaving::new(grants)),
@@ -118,9 +121,15 @@ impl Worker {
         self.slot
     }
 
-    /// Readable when `receive` has something.
-    pub fn channel(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
+    /// A descriptor that is readable when `receive` has something to say; for good once this worker was asked to leave.
+    pub fn channel(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(both) = self.both.get() {
+            return Ok(both.as_fd());
+        }
+        let both = Poll::new().context("epoll_create1")?;
+        both.add(&self.channel, 0, Interest::Readable).context("epoll_ctl")?;
+        both.add(self.leaving.sign(), 1, Interest::Readable).context("epoll_ctl")?;
+        Ok(self.both.get_or_init(|| both).as_fd())
     }
 
     fn check_version(&self) -> Result<()> {
