@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
@@ -121,10 +122,16 @@ pub(crate) fn fork() -> Sys<Option<Child>> {
 
 /// A descriptor that stands for a process and becomes readable when it has exited (pidfd_open(2), Linux 5.3).
 pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
+    /// The kernel has said that it has no such call; it is not asked again.
+    static MISSING: AtomicBool = AtomicBool::new(false);
+    if MISSING.load(Ordering::Relaxed) {
+        return Err(Errno::ENOSYS);
+    }
     // SAFETY: integers only.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let outcome = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) });
+    MISSING.store(outcome == Err(Errno::ENOSYS), Ordering::Relaxed);
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    outcome.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// How a process ended.
