@@ -4,15 +4,13 @@
  * One primary process owns the listening sockets; a worker that listens asks the primary for its share and gets
  * connections from it. A worker that dies or hangs costs only the connection in its hand.
  *
- *     #include <cluster.h>
- *
- *     static int serve(void *unused) {
- *         int listener = cl_listen("127.0.0.1:8080", 0);
+ *     static int serve(void *address) {
+ *         int listener = cl_listen(address, 0);
  *         for (int fd; (fd = cl_accept(listener, NULL, NULL)) >= 0; close(fd))
- *             dprintf(fd, "hello from worker %d\n", cl_worker_id());
+ *             send(fd, "hello\n", 6, MSG_NOSIGNAL);
  *         return 0;
  *     }
- *     int main(void) { return cl_serve(4, serve, NULL); }
+ *     int main(void) { return cl_serve(4, serve, "127.0.0.1:8080"); }
  *
  * Link with -lcluster. Or define CL_HEADER_ONLY before the #include: then this file is all a worker needs, and the
  * primary's functions are looked up in libcluster.so.0 when one is first called.

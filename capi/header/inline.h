@@ -9,8 +9,8 @@
  * A call goes to the library as soon as the process has loaded it, with one exception: a listener that this code
  * opened stays with this code. A worker that this code serves never loads the library.
  */
-#if !defined(__linux__) || !defined(__GNUC__)
-#error "cluster.h: CL_HEADER_ONLY needs Linux, and GCC or Clang"
+#if !defined(__GLIBC__) || !defined(__GNUC__)
+#error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang"
 #endif
 
 #include <arpa/inet.h>
@@ -56,7 +56,7 @@ extern "C" {
 #endif
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
-    CL__LOCK_EX = 2, CL__MADV_WIPEONFORK = 18, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
+    CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -232,7 +232,8 @@ struct cl__listener {
     int kind, fd, mailbox, socket;
     int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
     int index;
-    unsigned flags, number; /* number: the primary's name for it; 0: the primary does not know it */
+    unsigned flags, number; /* number: the primary's name for it */
+    int granted;            /* the primary knows it, and has to be told of its end */
     char *text;             /* the address, for "the same address twice" */
     char *file;             /* the socket file to remove, if it still is this inode */
     dev_t device;
@@ -345,8 +346,8 @@ CL__FN void *cl__watch(void *unused) {
     while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) continue;
     /* A program that calls closefrom(3) closes this descriptor too, and its number may mean anything by now. Signal 0
      * only checks that it is a pidfd. */
-    if (cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 && errno != ESRCH && errno != EPERM)
-        return NULL;
+    long is_pidfd = cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0);
+    if (is_pidfd < 0 && (errno == EBADF || errno == EINVAL)) return NULL;
     cl__set(&cl__process.gone, 1);
     pthread_mutex_lock(&cl__process.table);
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
@@ -620,8 +621,7 @@ CL__FN int cl__parse_unix(struct cl__address *to, const char *text) {
         CL__BAD("the abstract name in \"%s\" has %d bytes; at most 107 are possible", text, (int)length - 1);
     memcpy(to->text, "unix:", 5);
     if (path[0] != '/' && path[0] != '@') {
-        if (getcwd(to->text + 5, sizeof to->text - 6) == NULL)
-            return cl__os("the current directory");
+        if (getcwd(to->text + 5, sizeof to->text - 6) == NULL) return cl__os("the current directory");
         if (to->text[6] != '\0') strcat(to->text, "/");
     }
     if (strlen(to->text) + length >= sizeof to->text || !cl__is_utf8(to->text))
@@ -739,16 +739,17 @@ CL__FN int cl__is_stale(const char *path) {
 }
 
 /* Binds to a path and listens; 0 or -errno. The directory is locked from the probe to listen(2), so that two servers
- * that find the same dead file cannot remove each other's new one. */
+ * that find the same dead file cannot remove each other's new one. Anybody may lock a directory he can read: it is
+ * waited for no longer than a second, and without it no file is taken for dead. */
 CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int backlog,
                          struct cl__listener *listener) {
     mode_t mode = (flags & CL_LISTEN_READABLE_ALL ? 0444 : 0) | (flags & CL_LISTEN_WRITABLE_ALL ? 0222 : 0);
     char through[64], *path = at->text + 5, *name = strrchr(path, '/');
     struct stat found;
     *name = '\0';
-    int code = 0, file = -1, directory = open(name == path ? "/" : path, O_RDONLY | __O_CLOEXEC);
+    int code = 0, file = -1, locked = 0, directory = open(name == path ? "/" : path, O_RDONLY | __O_CLOEXEC);
     *name++ = '/';
-    if (directory < 0) return errno == ENOENT ? -EACCES : -errno; /* as libuv and Node have it */
+    if (directory < 0) return -errno;
     if (at->length == 0) {
         /* sun_path ends at 107 bytes (unix(7)); a longer path goes through the open directory. */
         struct sockaddr_un *un = (struct sockaddr_un *)&at->name;
@@ -758,10 +759,11 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
     }
     /* The file gets this mode, less the umask, at once; what the flags ask for is added below. */
     if (code == 0 && cl__os_fchmod(socket, 0755) != 0) code = -errno;
-    while (code == 0 && flock(directory, CL__LOCK_EX) != 0 && errno == EINTR) continue;
+    for (int i = 0; i < 100 && !locked; i++)
+        if (!(locked = flock(directory, CL__LOCK_EX_NB) == 0)) poll(NULL, 0, 10);
     if (code == 0 && bind(socket, (struct sockaddr *)&at->name, at->length) != 0) {
-        code = errno == ENOENT ? -EACCES : -errno;
-        if (code == -EADDRINUSE && cl__is_stale(path) && unlink(path) == 0)
+        code = -errno;
+        if (code == -EADDRINUSE && locked && cl__is_stale(path) && unlink(path) == 0)
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
@@ -877,6 +879,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->socket = fds[1];
     if (n < 24 || n > 24 + (int)sizeof listener->name) return cl__say(-EPROTO, "the primary's answer makes no sense");
     listener->number = cl__number(grant + 12);
+    listener->granted = 1;
     int passed = cl__number(grant + 16) == 1;
     if (fds[0] < 0 || (!passed && fds[1] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
@@ -944,13 +947,13 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     listener->stopped = 0;
     listener->index = index;
     listener->flags = options->flags;
-    listener->number = 0;
+    listener->granted = 0;
     if (!(options->flags & CL_LISTEN_NONBLOCK) && !at->datagram) {
         listener->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (listener->wake < 0) code = cl__os("eventfd");
     }
     if (code == 0) code = share ? cl__ask(at, options, listener) : cl__own_socket(at, options, listener);
-    if (code < 0 && listener->number != 0)
+    if (code < 0 && listener->granted)
         (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
     listener->text = text;
@@ -1131,7 +1134,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
     cl__ring(listener->wake);
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
     /* What waits in the mailbox goes to other workers: the primary has a copy of it. */
-    if (listener->number != 0) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
+    if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
     cl__dispose(listener);
     pthread_mutex_unlock(&cl__process.table);
