@@ -164,10 +164,27 @@ static inline int no_child_left(void) { return waitpid(-1, NULL, WNOHANG | __WAL
 
 static inline int pidfd_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
+static inline int gone_now(pid_t pid) {
+    char name[64], text[512];
+    snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    if (n <= 0) return 1;
+    text[n] = '\0';
+    const char *state = strrchr(text, ')');
+    return state != NULL && (state[2] == 'Z' || state[2] == 'X');
+}
+
 /* Whether the process is gone (a zombie is) within the time. */
 static inline int gone_within(pid_t pid, int ms) {
     int fd = pidfd_of(pid);
-    if (fd < 0) return errno == ESRCH;
+    if (fd < 0 && errno == ESRCH) return 1;
+    if (fd < 0) { /* valgrind does not know the call */
+        long long deadline = now_ms() + (long long)ms * check_slow();
+        while (!gone_now(pid) && now_ms() < deadline) nap(2);
+        return gone_now(pid);
+    }
     int gone = readable_within(fd, ms * check_slow());
     close(fd);
     return gone;

@@ -50,19 +50,21 @@ compile() { # mode name
     header) standard=c17 flags="-DCL_HEADER_ONLY" link="-ldl" ;;
     *) echo "unknown mode $mode"; return 1 ;;
     esac
-    local newer=0 input
-    for input in "$source" "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
+    local newer=0 input sources=("$source")
+    # A test of more than one translation unit has its others in part_*.c.
+    [ -e "$here/${name/#test_/part_}.c" ] && sources+=("$here/${name/#test_/part_}.c")
+    for input in "${sources[@]}" "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
     [ "$mode" = static ] && [ "$libdir/libcluster.a" -nt "$program" ] && newer=1
     [ $newer -eq 0 ] && return 0
     mkdir -p "$out/$mode"
     if [ "$what" = run ] && [ "$mode" != static ]; then
         for other in c99 c11 c17; do
-            [ $other = $standard ] || $cc -std=$other $warnings $flags -fsyntax-only -I"$include" "$source" || return 1
+            [ $other = $standard ] || $cc -std=$other $warnings $flags -fsyntax-only -I"$include" "${sources[@]}" || return 1
         done
-        $cxx -x c++ -std=c++17 $warnings $flags -fsyntax-only -I"$include" "$source" || return 1
+        $cxx -x c++ -std=c++17 $warnings $flags -fsyntax-only -I"$include" "${sources[@]}" || return 1
     fi
     [ "$what" = asan ] && flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-    $cc -std=$standard $warnings -g -O1 $flags -I"$include" "$source" -o "$program" -lpthread $link
+    $cc -std=$standard $warnings -g -O1 $flags -I"$include" "${sources[@]}" -o "$program" -lpthread $link
 }
 
 # -- Run one: a line when all is well, everything it said when not.
@@ -76,14 +78,17 @@ run_one() { # mode name
     local command=("$program")
     [ "$mode" = header ] && export LD_LIBRARY_PATH=$libdir
     case $what in
-    valgrind) command=(valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+    valgrind) command=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
         --trace-children=yes "--trace-children-skip=/bin/*,/usr/bin/*" "--log-file=$log.%p" "$program") ;;
     asan) export ASAN_OPTIONS=log_path=$log:exitcode=99:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$log ;;
     esac
     text=$(timeout --kill-after=5 $((limit)) "${command[@]}" 2>&1) || code=$?
     # What a memory checker said about a worker stands in a file of that process.
     local found="" file
-    for file in "$log".*; do [ -s "$file" ] && found+=$(cat "$file")$'\n'; done
+    for file in "$log".*; do
+        # The leak checker also notes there what it could not look at.
+        grep -qE 'ERROR: |runtime error|^==[0-9]+== [^ ]' "$file" 2>/dev/null && found+=$(cat "$file")$'\n'
+    done
     local cases skipped seconds
     cases=$(grep -c '^  ok ' <<<"$text")
     skipped=$(sed -n 's/^  skip /; skipped /p' <<<"$text" | tr -d '\n')

@@ -185,7 +185,7 @@ static void offences(void) {
     int good = fork_worker();
     int port = await_listening(good, 1);
     for (int which = 0; which < OFFENCES; which++) {
-        char number[8];
+        char number[16];
         snprintf(number, sizeof number, "%d", which);
         setenv("CHECK_OFFENCE", number, 1);
         int id = start_role_as_worker("_offend");
