@@ -25,7 +25,7 @@ help:
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make asan       the tests under the address and undefined-behaviour sanitizers'
 	@echo 'make valgrind   the C tests under valgrind'
-	@echo 'make bench      what it costs, as ratios to doing without'
+	@echo 'make bench      what it costs, as ratios to doing without (ARGS="rounds connections")'
 	@echo 'make clean      removes everything that was built'
 
 # cargo names the library libcluster.so only; programs look for its SONAME, also those run from the checkout.
@@ -45,6 +45,11 @@ demo: build $(BUILD)/demo $(BUILD)/http_hello
 $(BUILD)/%: examples/c/%.c include/cluster.h $(OUT)/release/libcluster.so
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude $< -o $@ -L$(OUT)/release -Wl,-rpath,$(OUT)/release -Wl,--as-needed -lcluster -pthread
+
+bench: build
+	@mkdir -p $(BUILD)
+	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude bench/bench.c -o $(BUILD)/bench -L$(OUT)/release -Wl,-rpath,$(OUT)/release -lcluster -pthread
+	@$(BUILD)/bench $(ARGS)
 
 # Only built when the sources are newer, so that `sudo make install` after `make build` needs no Rust of root's.
 SOURCES := Cargo.toml $(wildcard Cargo.lock */Cargo.toml capi/build.rs) $(shell find core/src capi/src -name '*.rs')

@@ -200,9 +200,9 @@ pub fn step(timeout: Option<Duration>, mut on_event: impl FnMut(Event)) -> Resul
 }
 
 fn turn(process: &'static Process, timeout: Option<Duration>, on_event: &mut dyn FnMut(Event)) -> Result<Side<usize>> {
-    let poller = with_primary(|primary| Ok(primary.poller()))?;
-    // Without the lock, so that other threads can use the primary meanwhile.
-    let ready = poller.wait(timeout)?;
+    // Without the lock, so that other threads can use the primary meanwhile. Nothing of the poller is kept beyond the
+    // wait: a callback may fork, and the worker is to hold none of it.
+    let ready = with_primary(|primary| Ok(primary.poller()))?.wait(timeout)?;
     with_primary(|primary| {
         primary.dispatch(&ready);
         Ok(())
@@ -245,12 +245,12 @@ pub fn run(mut on_event: impl FnMut(Event)) -> Result<Side<()>> {
 }
 
 fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) -> Result<Side<()>> {
-    let (stop, handle_signals) =
-        with_primary(|primary| Ok((primary.stop_request(), primary.settings().handle_signals)))?;
+    let handle_signals = with_primary(|primary| Ok(primary.settings().handle_signals))?;
     if handle_signals {
+        let stop = with_primary(|primary| Ok(primary.stop_request()))?;
         *lock(&process.signals) = Some(StopSignals::install(stop.wake()).context("sigaction")?);
     }
-    let outcome = turns_until_idle(process, &stop, handle_signals, on_event);
+    let outcome = turns_until_idle(process, handle_signals, on_event);
     if !matches!(outcome, Ok(Side::Worker)) {
         *lock(&process.signals) = None;
     }
@@ -259,7 +259,6 @@ fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) ->
 
 fn turns_until_idle(
     process: &'static Process,
-    stop: &StopRequest,
     handle_signals: bool,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Side<()>> {
@@ -280,7 +279,7 @@ fn turns_until_idle(
         }
         if handle_signals && StopSignals::count() > signals {
             // The first asks, a second means "now".
-            stop.stop(if signals == 0 { None } else { Some(Duration::ZERO) });
+            STOP.with(|request| request.stop(if signals == 0 { None } else { Some(Duration::ZERO) }));
             signals = StopSignals::count();
         }
     }

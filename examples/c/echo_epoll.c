@@ -48,8 +48,12 @@ static void welcome(int fd) {
     clients++;
 }
 
+/* close alone takes a descriptor out of an epoll set only when no other process has the same connection open, and the
+ * primary, which passed it on, may for a moment not have come to closing its own copy yet. So it is said explicitly:
+ * otherwise an event could still come, with a pointer to what is freed here. */
 static void part(struct client *client) {
-    close(client->fd); /* which also takes it out of the epoll set */
+    watch(EPOLL_CTL_DEL, client->fd, 0, NULL);
+    close(client->fd);
     free(client);
     clients--;
 }

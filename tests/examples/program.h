@@ -148,7 +148,9 @@ static inline void expect_bytes(int fd, const char *wanted) {
     while (have < length) {
         ssize_t n = recv(fd, got + have, length - have, 0);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) check_fail(__FILE__, __LINE__, "\"%s\" came instead of \"%s\"", got, wanted);
+        if (n <= 0)
+            check_fail(__FILE__, __LINE__, "\"%s\", then %s came instead of \"%s\"", got,
+                       n == 0 ? "the end" : strerror(errno), wanted);
         have += (size_t)n;
     }
     CHECK(memcmp(got, wanted, length) == 0);

@@ -337,7 +337,7 @@ impl Primary {
         std::mem::take(&mut self.events)
     }
 
-    /// Does what is due. Never waits.
+    /// Does what is due. Never waits. `take_events` and `take_due_fork` have what came of it.
     pub fn dispatch(&mut self, ready: &Ready) {
         if self.guard.is_forked() {
             return;
@@ -369,8 +369,8 @@ impl Primary {
         self.run_timers(now);
         self.pump(now);
         self.set_alarm();
-        if !self.events.is_empty() || !self.due_forks.is_empty() || self.handles.has_marked() {
-            // Somebody who polls the descriptor must come back for these.
+        if self.handles.has_marked() {
+            // No event tells that these have more to move.
             self.poller.wake.wake();
         }
     }
