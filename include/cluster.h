@@ -921,7 +921,8 @@ extern "C" {
 #endif
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
-    CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
+    CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000,
+    CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -1110,7 +1111,8 @@ struct cl__listener {
 struct cl__process {
     unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
-    int channel, grants, lifeline, primary; /* primary: its pidfd */
+    int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
+    ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd gave; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last LISTEN */
@@ -1204,15 +1206,21 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
 
 /* -- Being a worker ------------------------------------------------------------------------------------------------ */
 
+CL__FN ino_t cl__pipe_inode(int fd) {
+    struct stat found;
+    return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
+}
+
 /* The answer to the primary's death: whoever polls sees end of file, our calls return -EPIPE, and a worker that asks
  * neither is ended before the second is over, since a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
     while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) continue;
-    /* A program that calls closefrom(3) closes this descriptor too, and its number may mean anything by now. Signal 0
-     * only checks that it is a pidfd. */
-    long is_pidfd = cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0);
-    if (is_pidfd < 0 && (errno == EBADF || errno == EINVAL)) return NULL;
+    /* A program that calls closefrom(3) closes this descriptor too, and its number may mean anything by now. */
+    if (cl__pipe_inode(cl__process.primary) != cl__process.pipe) return NULL;
+    if (cl__process.pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 &&
+        (errno == EBADF || errno == EINVAL))
+        return NULL; /* signal 0 only checks that it is a pidfd */
     cl__set(&cl__process.gone, 1);
     pthread_mutex_lock(&cl__process.table);
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
@@ -1287,6 +1295,7 @@ CL__FN void cl__adopt(void) {
     cl__process.grants = fds[0];
     cl__process.lifeline = fds[1];
     cl__process.primary = fds[2];
+    cl__process.pipe = cl__pipe_inode(fds[2]);
     cl__process.version = cl__number(hello + 16);
     cl__process.worker_id = id;
     cl__process.slot = slot;
