@@ -1,6 +1,6 @@
 /*
  * What programs outside this project were compiled against: values, sizes, offsets and signatures.
- * It compiles or it does not; changing a line that stands here is an ABI break and moves the SONAME.
+ * It compiles or it does not; changing a line that stands here is an ABI break and moves the SONAME (docs/abi.md).
  * New constants and new fields at the end of a struct are added below the old ones.
  */
 #include "cluster.h"
