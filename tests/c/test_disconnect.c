@@ -10,7 +10,7 @@ static int serve_late(void) {
     OK(cl_send("ready", 5));
     while (cl_receive(text, sizeof text, -1) >= 0) {}
     CHECK_EQ(cl_receive(text, sizeof text, -1), -ESHUTDOWN);
-    CHECK_EQ(readable_within(OK(cl_channel_fd()), 0), 1);
+    CHECK_EQ(readable_within(OK(cl_channel_fd()), 1000), 1);
     CHECK_EQ(readable_within(listener, 3000), 1);
     for (;;) {
         int connection = cl_accept(listener, NULL, NULL);

@@ -99,6 +99,89 @@ static void fork_server_replaces(void) {
     stop(&server);
 }
 
+/* -- hello ------------------------------------------------------------------------------------------------------- */
+
+static void hello_takes_turns(void) {
+    char address[32], line[64];
+    int port = free_port(), fd, answers[5] = {0};
+    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    program_t server = START(example("hello"), address);
+    WAIT_UNTIL((fd = try_connect4(port)) >= 0, ANSWER_MS); /* it prints nothing that could be waited for */
+    for (int seen = 0; seen < 4; fd = connect4(port)) {
+        int id = 0;
+        CHECK(receive_all(fd, line, sizeof line) > 0);
+        CHECK_EQ(sscanf(line, "hello from worker %d\n", &id), 1);
+        CHECK(id >= 1 && id <= 4);
+        seen += answers[id]++ == 0;
+        CHECK(answers[id] < 1000);
+        close(fd);
+    }
+    close(fd);
+    stop(&server);
+}
+
+/* -- header_only ------------------------------------------------------------------------------------------------- */
+
+static program_t start_header_only(const char *libraries, const char *workers) {
+    setenv("LD_LIBRARY_PATH", libraries, 1);
+    program_t program = START(example("header_only"), "127.0.0.1:0", workers);
+    unsetenv("LD_LIBRARY_PATH");
+    return program;
+}
+
+/* Reads on to the line in which a process says that it listens, and what as; the port. */
+static int await_header_only(program_t *program, const char *as) {
+    int port = 0;
+    CHECK_EQ(sscanf(expect_line(program, " listens on "), " listens on 127.0.0.1:0, port %d,", &port), 1);
+    CHECK(strstr(program->line, as) != NULL);
+    return port;
+}
+
+static int header_only_answer(int port, char *text, size_t capacity) {
+    int fd = connect4(port);
+    send_text(fd, "GET / HTTP/1.1\r\n\r\n");
+    int length = receive_all(fd, text, capacity);
+    close(fd);
+    return length > 0 && strncmp(text, "HTTP/1.1 200 OK\r\n", 17) == 0;
+}
+
+static void header_only_alone(void) {
+    char text[512];
+    program_t server = start_header_only("", NULL);
+    CHECK(header_only_answer(await_header_only(&server, ", alone"), text, sizeof text));
+    CHECK(strstr(text, ", alone\n") != NULL);
+    SYS(kill(server.pid, SIGTERM));
+    CHECK_EQ(end_of(&server), 128 + SIGTERM);
+}
+
+static void header_only_workers(void) {
+    char text[512], wanted[32];
+    program_t server = start_header_only(example("lib"), "2");
+    int port = await_header_only(&server, ", as worker ");
+    CHECK_EQ(await_header_only(&server, ", as worker "), port);
+    for (int turns = 0, seen = 0; seen != 3; turns++) {
+        CHECK(turns < 4 && header_only_answer(port, text, sizeof text));
+        for (int id = 1; id <= 2; id++) {
+            snprintf(wanted, sizeof wanted, ", as worker %d\n", id);
+            seen |= strstr(text, wanted) != NULL ? id : 0;
+        }
+    }
+    stop(&server);
+}
+
+/* A file of that name which is no library: what the system may have installed elsewhere is not looked for. */
+static void header_only_no_library(void) {
+    char text[512];
+    FILE *file = fopen(case_path("libcluster.so.0"), "w");
+    CHECK(file != NULL && fputs("no library\n", file) >= 0 && fclose(file) == 0);
+    program_t server = start_header_only(getenv("CHECK_DIR"), "2");
+    expect_line(&server, "header_only: ");
+    CHECK(strstr(server.line, "libcluster.so.0") != NULL);
+    CHECK(header_only_answer(await_header_only(&server, ", alone"), text, sizeof text));
+    SYS(kill(server.pid, SIGTERM));
+    CHECK_EQ(end_of(&server), 128 + SIGTERM);
+}
+
 /* -- http_hello -------------------------------------------------------------------------------------------------- */
 
 static const char get[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -345,16 +428,88 @@ static void demo_sees_losses(void) {
     CHECK(strstr(demo.said, "demo: FAILED: connections were lost") != NULL);
 }
 
+/* -- header_only ------------------------------------------------------------------------------------------------ */
+
+/* "process P listens on A, port X, ROLE": the port, and in *id the worker's id, 0 for one that is none. */
+static int await_header_only(program_t *server, int *pid, int *id) {
+    int port = 0;
+    *id = 0;
+    expect_line(server, " listens on ");
+    CHECK(sscanf(server->line, "process %d listens on 127.0.0.1:0, port %d, as worker %d", pid, &port, id) >= 2);
+    CHECK(*id > 0 || strstr(server->line, ", alone") != NULL);
+    return port;
+}
+
+static int header_only_get(int port, int *pid) {
+    char text[512];
+    int fd = connect4(port), id = 0;
+    send_text(fd, get);
+    CHECK(receive_all(fd, text, sizeof text) > 0);
+    close(fd);
+    const char *body = strstr(text, "\r\n\r\n");
+    CHECK(body != NULL && sscanf(body + 4, "hello from process %d, as worker %d", pid, &id) >= 1);
+    return id;
+}
+
+static void header_only_alone(void) {
+    program_t server = START(example("header_only"), "127.0.0.1:0");
+    int pid, id, port = await_header_only(&server, &pid, &id);
+    for (int i = 0; i < 5; i++) CHECK_EQ(header_only_get(port, &id), 0);
+    CHECK_EQ(id, pid);
+    CHECK_EQ(pid, server.pid);
+    SYS(kill(server.pid, SIGTERM));
+    CHECK_EQ(end_of(&server), 128 + SIGTERM);
+}
+
+static void header_only_workers(void) {
+    char library[PATH_MAX];
+    snprintf(library, sizeof library, "%s/lib", getenv("EXAMPLES"));
+    SYS(setenv("LD_LIBRARY_PATH", library, 1));
+    program_t server = START(example("header_only"), "127.0.0.1:0", "3");
+    unsetenv("LD_LIBRARY_PATH");
+    int pid, id, port = 0, served[5] = {0}, pids[5] = {0};
+    for (int i = 0; i < 3; i++) {
+        int at = await_header_only(&server, &pid, &id);
+        CHECK(id >= 1 && id <= 3 && (port == 0 || port == at));
+        port = at;
+        pids[id] = pid;
+    }
+    for (int i = 0; i < 30; i++) {
+        id = header_only_get(port, &pid);
+        CHECK(id >= 1 && id <= 3 && pids[id] == pid);
+        served[id]++;
+    }
+    for (int i = 1; i <= 3; i++) CHECK_EQ(served[i], 10);
+    SYS(kill(pids[2], SIGKILL));
+    expect_line(&server, "worker 2 ended: code -1, signal 9");
+    CHECK_EQ(await_header_only(&server, &pid, &id), port);
+    CHECK_EQ(id, 4);
+    stop(&server);
+}
+
+static void header_only_without_library(void) {
+    program_t server = START(example("header_only"), "127.0.0.1:0", "3");
+    if (!next_line(&server)) check_fail(__FILE__, __LINE__, "it says nothing");
+    if (strstr(server.line, "libcluster.so.0") == NULL) { /* this system has one of its own */
+        stop(&server);
+        check_skip("a libcluster.so.0 is installed here");
+    }
+    int pid, id, port = await_header_only(&server, &pid, &id);
+    CHECK_EQ(header_only_get(port, &pid), 0);
+    SYS(kill(server.pid, SIGTERM));
+    CHECK_EQ(end_of(&server), 128 + SIGTERM);
+}
+
 /* -- All servers ------------------------------------------------------------------------------------------------- */
 
 static void servers_port_taken(void) {
-    static const char *const names[] = {"fork_server", "http_hello", "echo_epoll"};
+    static const char *const names[] = {"fork_server", "http_hello", "echo_epoll", "header_only"};
     char address[32];
     int taken = plain_listener(0);
     snprintf(address, sizeof address, "127.0.0.1:%d", system_port(taken));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         program_t server = START(example(names[i]), address);
-        CHECK_EQ(end_of(&server), 1);
+        CHECK_EQ(end_of(&server), i < 3 ? 1 : 3);
         if (strstr(server.said, "in use") == NULL) check_fail(__FILE__, __LINE__, "%s says: %s", names[i], server.said);
     }
     close(taken);
@@ -365,6 +520,10 @@ static const check_case_t cases[] = {
     {"fork_server_sends_all", fork_server_sends_all},
     {"fork_server_many_sessions", fork_server_many_sessions},
     {"fork_server_replaces", fork_server_replaces},
+    {"hello_takes_turns", hello_takes_turns},
+    {"header_only_alone", header_only_alone},
+    {"header_only_workers", header_only_workers},
+    {"header_only_no_library", header_only_no_library},
     {"http_hello_takes_turns", http_hello_takes_turns},
     {"http_hello_slow_clients", http_hello_slow_clients},
     {"http_hello_replaces", http_hello_replaces},
@@ -374,6 +533,9 @@ static const check_case_t cases[] = {
     {"echo_epoll_last_clients", echo_epoll_last_clients},
     {"messages_in_order", messages_in_order},
     {"same_port_one_socket", same_port_one_socket},
+    {"header_only_alone", header_only_alone},
+    {"header_only_workers", header_only_workers},
+    {"header_only_without_library", header_only_without_library},
     {"demo_passes", demo_passes},
     {"demo_holds", demo_holds},
     {"demo_needs_a_server", demo_needs_a_server},
