@@ -133,17 +133,24 @@ impl Member {
         }
     }
 
-    /// Asks for an event when there is room again.
-    pub(crate) fn tell_when_room(&mut self, poll: &Poll) {
-        if self.flow == Flow::Open && !self.stopping && self.mailbox.room() == 0 {
+    /// Asks for an event when there is room again. True when there is room already.
+    pub(crate) fn tell_when_room(&mut self, poll: &Poll) -> bool {
+        if self.is_open() {
+            return true;
+        }
+        if self.flow == Flow::Open && !self.stopping {
+            // Room that appears before this call makes the event at once.
             self.arm(true, poll);
         }
+        false
     }
 
     /// The event came: its worker has taken something.
     pub(crate) fn moved(&mut self, poll: &Poll) {
         self.look_whether_back(self.mailbox.waiting(), poll);
-        if self.flow == Flow::Open {
+        // A small window is full while the socket still counts as writable: such an event comes too early, and the next
+        // one, an edge, when something is taken.
+        if self.flow == Flow::Open && self.mailbox.room() > 0 {
             self.arm(false, poll);
         }
     }

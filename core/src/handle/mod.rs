@@ -233,10 +233,11 @@ impl Handle {
         } else if moved > 0 && self.paused_until.is_none() {
             self.pause = PAUSE.0;
         }
-        let open = self.next_open().is_some();
+        let mut open = self.next_open().is_some();
         if !open {
             for member in &mut self.members {
-                member.tell_when_room(poll);
+                // A worker may have taken something since it was found full.
+                open |= member.tell_when_room(poll);
             }
         }
         self.accept_while(open && self.paused_until.is_none(), poll);
