@@ -75,8 +75,12 @@ impl Mailbox {
     }
 
     /// Parcels that the worker has not received.
+    ///
+    /// Rounded to the nearest: the kernel signals room while one byte of a freed packet is still counted (sock_wfree), and
+    /// whoever took that byte for a packet would wait for another signal for ever.
     pub(crate) fn waiting(&self) -> u32 {
-        socket::unread_by_peer(self.sender.as_fd()).map_or(0, |bytes| bytes.div_ceil(parcel_cost()) as u32)
+        let cost = parcel_cost();
+        socket::unread_by_peer(self.sender.as_fd()).map_or(0, |bytes| ((bytes + cost / 2) / cost) as u32)
     }
 
     /// Parcels that the worker has received; grows while it is alive.
