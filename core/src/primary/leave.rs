@@ -72,10 +72,10 @@ impl Primary {
                     self.handles.mark(handle);
                 }
             }
-            // Twice: between its messages, and where it stays readable. One whose channel is full or closed finds the stop
-            // in its mailboxes.
-            let _ = self.send_frame(id, &wire::DISCONNECT, &[]);
+            // Twice: where it stays readable, and then between its messages, so that whoever reads the second finds the
+            // first. One whose channel is full or closed finds the stop in its mailboxes.
             let _ = self.on_grants(id, |entry| entry.grants.send([&wire::DISCONNECT, b""], &[]));
+            let _ = self.send_frame(id, &wire::DISCONNECT, &[]);
         }
         self.poller.wake.wake();
     }

@@ -62,15 +62,15 @@ impl Child {
 
     /// Sends it a signal; ESRCH when it is gone.
     pub(crate) fn signal(&self, signal: i32) -> Sys<()> {
-        match &self.pidfd {
-            Some(pidfd) => {
-                let pidfd = pidfd.as_raw_fd();
-                // SAFETY: no siginfo is given, the rest are integers.
-                check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, 0, 0) }).map(|_| ())
+        if let Some(pidfd) = &self.pidfd {
+            // SAFETY: no siginfo is given, the rest are integers.
+            match check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }) {
+                Err(Errno::ENOSYS) => {}
+                outcome => return outcome.map(|_| ()),
             }
-            // SAFETY: integers only.
-            None => check(unsafe { libc::kill(self.pid, signal) }).map(|_| ()),
         }
+        // SAFETY: integers only.
+        check(unsafe { libc::kill(self.pid, signal) }).map(|_| ())
     }
 
     /// Reaps it if it has exited. Never touches another child.

@@ -41,12 +41,13 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, b
     let name = path.file_name().ok_or(Errno::EINVAL)?;
     let handle = open_path(directory, libc::O_RDONLY | libc::O_DIRECTORY)?;
     let address = address_of(path, handle.as_fd(), name.as_bytes())?;
-    let _lock = Flock::lock(handle, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+    // Kept to the end either way: the address may lead through it.
+    let locked = lock(handle);
     // The file is made with these permissions less the umask: whatever that is, nobody else may write to (connect to) it
     // unless that was asked for.
     nix::sys::stat::fchmod(socket, nix::sys::stat::Mode::from_bits_truncate(0o755))?;
     match socket::bind(socket, &address) {
-        Err(Errno::EADDRINUSE) if is_stale(path, &address) => {
+        Err(Errno::EADDRINUSE) if locked.is_ok() && is_stale(path, &address) => {
             nix::unistd::unlink(path)?;
             socket::bind(socket, &address)?;
         }
@@ -70,6 +71,20 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, b
         return Err(errno);
     }
     Ok(file)
+}
+
+/// Locks a directory, but waits no longer than a tenth of a second: whoever may read it can hold the lock, and without
+/// it only no file is taken for dead.
+fn lock(mut directory: OwnedFd) -> Result<Flock<OwnedFd>, OwnedFd> {
+    for _ in 0..20 {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
+            Err((unlocked, _)) => return Err(unlocked),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Err(directory)
 }
 
 fn open_path(path: &Path, flags: i32) -> Sys<OwnedFd> {
