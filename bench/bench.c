@@ -167,13 +167,13 @@ static void wait_closed(int fd) {
     close(fd);
 }
 
-static void drive(int port, int connections) {
+static void drive(int port, int connections, int outstanding) {
     int ring[OUTSTANDING];
     for (int i = 0; i < connections; i++) {
-        if (i >= OUTSTANDING) wait_closed(ring[i % OUTSTANDING]);
-        ring[i % OUTSTANDING] = connect_to(port);
+        if (i >= outstanding) wait_closed(ring[i % outstanding]);
+        ring[i % outstanding] = connect_to(port);
     }
-    for (int i = 0; i < OUTSTANDING && i < connections; i++) wait_closed(ring[i]);
+    for (int i = 0; i < outstanding && i < connections; i++) wait_closed(ring[i]);
 }
 
 /* -- Measures ------------------------------------------------------------------------------------------------------- */
@@ -188,16 +188,36 @@ static double quantile(double *values, int count, double q) {
     return values[(int)((count - 1) * q + 0.5)];
 }
 
+enum load {
+    STEADY,     /* 64 outstanding: a server that is often idle, and pays for being woken */
+    DRAIN       /* a queue built while the server was stopped: what it can do */
+};
+
+/* Batches that a backlog of 4096 holds, made while every process of the server is stopped. */
+static void build_and_drain(const pid_t *pids, int count, int port, int connections) {
+    static int fds[4000];
+    enum { BATCH = sizeof fds / sizeof *fds };
+    for (int left = connections; left > 0; left -= BATCH) {
+        int batch = left < BATCH ? left : BATCH;
+        for (int i = 0; i < count; i++) kill(pids[i], SIGSTOP);
+        for (int i = 0; i < batch; i++) fds[i] = connect_to(port);
+        for (int i = count; i-- > 0;) kill(pids[i], SIGCONT);
+        for (int i = 0; i < batch; i++) wait_closed(fds[i]);
+    }
+}
+
 /* Server CPU per connection in microseconds: all of it, and the primary's. */
-static double measure(const struct contender *contender, int connections, double *primary, unsigned *spread) {
+static double measure(const struct contender *contender, enum load load, int connections, double *primary,
+                      unsigned *spread) {
     pid_t pid = start(contender), pids[PROCESSES_MAX];
     int count = family_of(pid, pids);
     double before[PROCESSES_MAX], total = 0;
-    drive(shared->port, 512);
+    drive(shared->port, 512, OUTSTANDING);
     unsigned first[PROCESSES_MAX];
     memcpy(first, shared->served, sizeof first);
     for (int i = 0; i < count; i++) before[i] = cpu_of(pids[i]);
-    drive(shared->port, connections);
+    if (load == STEADY) drive(shared->port, connections, OUTSTANDING);
+    else build_and_drain(pids, count, shared->port, connections);
     for (int i = 0; i < count; i++) {
         double used = cpu_of(pids[i]) - before[i];
         total += used;
@@ -219,7 +239,7 @@ static double measure(const struct contender *contender, int connections, double
     return total / connections;
 }
 
-static void compare_cpu(int rounds, int connections) {
+static void compare_cpu(enum load load, int rounds, int connections) {
     static const struct contender contenders[] = {
         {"single accept loop", 0, 1},
         {"libcluster passed RR, 4 workers", CL_SCHED_RR, WORKERS},
@@ -231,9 +251,10 @@ static void compare_cpu(int rounds, int connections) {
     for (int round = 0; round < rounds; round++)
         for (int i = 0; i < N; i++) {
             int which = round % 2 ? N - 1 - i : i;
-            cpu[which][round] = measure(&contenders[which], connections, &primary[which][round], &spread[which][round]);
+            cpu[which][round] = measure(&contenders[which], load, connections, &primary[which][round], &spread[which][round]);
         }
-    printf("server CPU per connection, %d rounds of %d connections, medians [quartiles]\n", rounds, connections);
+    printf("server CPU per connection, %s; %d rounds of %d connections, medians [quartiles]\n",
+           load == STEADY ? "64 outstanding" : "drain of a queue built while it was stopped", rounds, connections);
     for (int i = 0; i < N; i++) {
         worst = 0;
         for (int round = 0; round < rounds; round++) {
@@ -250,12 +271,19 @@ static void compare_cpu(int rounds, int connections) {
     }
 }
 
+/* With no more outstanding than one mailbox holds, none is ever full. */
 static void spread_over(int connections) {
     const struct contender rr = {"passed RR", CL_SCHED_RR, WORKERS};
-    double primary;
-    unsigned spread;
-    measure(&rr, connections, &primary, &spread);
-    printf("spread between 4 workers after %d connections, passed RR: %u\n", connections, spread);
+    pid_t pid = start(&rr);
+    unsigned least = ~0u, most = 0;
+    drive(shared->port, connections, 10);
+    for (int slot = 0; slot < WORKERS; slot++) {
+        if (shared->served[slot] < least) least = shared->served[slot];
+        if (shared->served[slot] > most) most = shared->served[slot];
+    }
+    printf("spread between %d workers after %d connections, passed RR, 10 outstanding: %u\n", WORKERS, connections,
+           most - least);
+    stop(pid);
 }
 
 static void memory_and_waiting(void) {
@@ -301,7 +329,8 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &limit);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) fail("mmap");
-    compare_cpu(rounds, connections);
+    compare_cpu(DRAIN, rounds, connections);
+    compare_cpu(STEADY, rounds, connections);
     spread_over(100000);
     memory_and_waiting();
     start_many(64);
