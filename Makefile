@@ -57,8 +57,9 @@ $(OUT)/release/libcluster.so: $(SOURCES)
 	$(build_library)
 	@touch $@
 
-test: build
+test:
 	@scripts/setup.sh test
+	$(build_library)
 	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) scripts/test.sh
 
 check:
@@ -88,8 +89,9 @@ asan:
 	@nm -D $(ASAN_OUT)/libcluster.so | grep -q __asan_init || { echo 'the library is not instrumented'; exit 1; }
 	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/c/run.sh asan
 
-valgrind: build
+valgrind:
 	@scripts/setup.sh valgrind
+	$(build_library)
 	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/c/run.sh valgrind
 
 clean:

@@ -23,10 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORKERS = 4, OUTSTANDING = 64, PROCESSES_MAX = 128 };
+enum { WORKERS = 4, OUTSTANDING = 64, PROCESSES_MAX = 128, MORE_PORTS = 2 };
 
 struct shared {
     int port;                           /* of the server that runs now; 0 until it listens */
+    int more_ports[MORE_PORTS];         /* of a server whose workers do not accept yet */
     int listening;                      /* workers that listen */
     unsigned served[PROCESSES_MAX];     /* by slot */
     int stalled;                        /* workers do not accept while it is set */
@@ -59,6 +60,30 @@ static int raw_server(void *unused) {
     return 1;
 }
 
+/* Listens on more addresses, accepts nothing until it is told to, and then serves them all. */
+static int wait_then_serve(int first, int slot) {
+    struct pollfd polled[1 + MORE_PORTS] = {{first, POLLIN, 0}};
+    for (int i = 0; i < MORE_PORTS; i++) {
+        cl_listen_options_t options = {sizeof options, "127.0.0.1:0", 4096, CL_LISTEN_NONBLOCK, 0};
+        struct sockaddr_in address;
+        socklen_t length = sizeof address;
+        polled[1 + i] = (struct pollfd){cl_listen_with(&options), POLLIN, 0};
+        if (cl_getsockname(polled[1 + i].fd, (struct sockaddr *)&address, &length)) return 1;
+        __atomic_store_n(&shared->more_ports[i], ntohs(address.sin_port), __ATOMIC_SEQ_CST);
+    }
+    __atomic_add_fetch(&shared->listening, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&shared->stalled, __ATOMIC_SEQ_CST)) poll(NULL, 0, 1);
+    for (;;) {
+        poll(polled, 1 + MORE_PORTS, -1);
+        for (int i = 0; i <= MORE_PORTS; i++) {
+            if (!polled[i].revents) continue;
+            int connection = cl_accept(polled[i].fd, NULL, NULL);
+            if (connection == -ESHUTDOWN) return 0;
+            if (connection >= 0) shared->served[slot]++, close(connection);
+        }
+    }
+}
+
 static int worker(void *unused) {
     struct sockaddr_in address;
     socklen_t length = sizeof address;
@@ -66,8 +91,8 @@ static int worker(void *unused) {
     (void)unused;
     if (listener < 0 || cl_getsockname(listener, (struct sockaddr *)&address, &length)) return 1;
     __atomic_store_n(&shared->port, ntohs(address.sin_port), __ATOMIC_SEQ_CST);
+    if (shared->stalled) return wait_then_serve(listener, slot);
     __atomic_add_fetch(&shared->listening, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&shared->stalled, __ATOMIC_SEQ_CST)) poll(NULL, 0, 1);
     for (int connection; (connection = cl_accept(listener, NULL, NULL)) >= 0; close(connection)) shared->served[slot]++;
     return 0;
 }
@@ -297,11 +322,13 @@ static void memory_and_waiting(void) {
         if (private_kb(pids[i]) > most) most = private_kb(pids[i]);
     int descriptors = descriptors_of(pid), waiting = 0;
     long before = private_kb(pid);
-    /* The backlog holds 4096 and each mailbox a few; a second address would hold as many again. */
-    static int fds[4096];
-    for (; waiting < 4000; waiting++) fds[waiting] = connect_to(shared->port);
+    /* One backlog holds at most net.core.somaxconn, usually 4096, so they come to three addresses. */
+    enum { WAITING = 10000, PER_PORT = WAITING / (1 + MORE_PORTS) + 1 };
+    static int fds[WAITING];
+    for (; waiting < WAITING; waiting++)
+        fds[waiting] = connect_to(waiting < PER_PORT ? shared->port : shared->more_ports[waiting / PER_PORT - 1]);
     printf("idle worker of cl_serve: %ld kB private memory\n", most);
-    printf("%d connections waiting: primary has %d descriptors more, %ld kB more\n", waiting,
+    printf("%d connections waiting on %d addresses: primary has %d descriptors more, %ld kB more\n", waiting, 1 + MORE_PORTS,
            descriptors_of(pid) - descriptors, private_kb(pid) - before);
     __atomic_store_n(&shared->stalled, 0, __ATOMIC_SEQ_CST);
     for (int i = 0; i < waiting; i++) wait_closed(fds[i]);

@@ -303,10 +303,12 @@ pub extern "C" fn cl_poll_fd() -> c_int {
 /// Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_stop(deadline_ms: c_int) -> c_int {
-    // Not in the guard: keeping a sentence allocates, which a signal handler may not.
-    match process::stop(u64::try_from(deadline_ms).ok().map(Duration::from_millis)) {
-        Ok(()) => 0,
-        Err(code) => code,
+    // A guard of its own: keeping a sentence allocates, which a signal handler may not.
+    let deadline = u64::try_from(deadline_ms).ok().map(Duration::from_millis);
+    match std::panic::catch_unwind(|| process::stop(deadline)) {
+        Ok(Ok(())) => 0,
+        Ok(Err(code)) => code,
+        Err(_) => CL_EPANIC,
     }
 }
 
