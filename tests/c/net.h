@@ -175,12 +175,20 @@ static inline int plain_listener(int port) {
     return fd;
 }
 
-/* A port nobody listens on, kept reserved in no way: good for the next moment. */
+/* A port nobody uses: below the range from which the kernel gives ports to clients, and another in every process. */
 static inline int free_port(void) {
-    int fd = plain_listener(0);
-    int port = system_port(fd);
-    close(fd);
-    return port;
+    static unsigned last;
+    if (last == 0) last = (unsigned)getpid() * 7919U + (unsigned)now_ms();
+    for (int tries = 0; tries < 10000; tries++) {
+        int port = 10000 + (int)(last++ % 20000);
+        struct sockaddr_in address = address4(port);
+        int fd = SYS(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        int result = bind(fd, (struct sockaddr *)&address, sizeof address);
+        close(fd);
+        if (result == 0) return port;
+    }
+    check_fail(__FILE__, __LINE__, "no port is free");
+    return -1;
 }
 
 static inline int have_ipv6(void) {
