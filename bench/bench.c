@@ -3,8 +3,9 @@
  *
  * build / run:  make bench        (or: bench/bench [rounds] [connections a round])
  *
- * Contenders: a single process that accepts and closes (the baseline), and libcluster with 4 workers that do the same,
- * with each mechanism. Every round runs each contender once, in an order that alternates. CPU is that of the server
+ * Contenders: a single process that accepts and closes (the baseline); the least that passing connections on can cost (a
+ * process that accepts and sends each to one of 4 others in turn, nothing else); and libcluster with 4 workers that
+ * accept and close, with each mechanism. Every round runs each contender once, in an order that alternates. CPU is that of the server
  * alone, all its processes, from /proc/PID/schedstat; the client is this process.
  */
 #define _GNU_SOURCE
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -47,11 +49,10 @@ static double now(void) {
 
 /* -- Servers ------------------------------------------------------------------------------------------------------ */
 
-static int raw_server(void *unused) {
+static int raw_server(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    (void)unused;
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 4096)) fail("listen");
     getsockname(listener, (struct sockaddr *)&address, &length);
     __atomic_store_n(&shared->listening, WORKERS, __ATOMIC_SEQ_CST);
@@ -97,10 +98,56 @@ static int worker(void *unused) {
     return 0;
 }
 
+/* Takes connections out of a socket pair and closes them. */
+static void bare_worker(int mailbox, int slot) {
+    __atomic_add_fetch(&shared->listening, 1, __ATOMIC_SEQ_CST);
+    for (;;) {
+        char byte, control[CMSG_SPACE(sizeof(int))];
+        struct iovec part = {&byte, 1};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_LEN(sizeof(int))};
+        int connection;
+        if (recvmsg(mailbox, &message, 0) <= 0) _exit(0);
+        memcpy(&connection, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof connection);
+        close(connection);
+        shared->served[slot]++;
+    }
+}
+
+static int bare_server(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), mailboxes[WORKERS], next = 0;
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 4096)) fail("listen");
+    getsockname(listener, (struct sockaddr *)&address, &length);
+    for (int slot = 0; slot < WORKERS; slot++) {
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) fail("socketpair");
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            bare_worker(pair[1], slot);
+        }
+        mailboxes[slot] = pair[0];
+        close(pair[1]);
+    }
+    __atomic_store_n(&shared->port, ntohs(address.sin_port), __ATOMIC_SEQ_CST);
+    for (int connection; (connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0; close(connection)) {
+        char byte = 0, control[CMSG_SPACE(sizeof(int))] = {0};
+        struct iovec part = {&byte, 1};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        *CMSG_FIRSTHDR(&message) = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &connection, sizeof connection);
+        if (sendmsg(mailboxes[next], &message, 0) < 0) fail("sendmsg");
+        next = (next + 1) % WORKERS;
+    }
+    return 1;
+}
+
 struct contender {
     const char *name;
     int policy, workers;
 };
+
+enum { RAW = 0, BARE = -1 };    /* policies that are none of libcluster's */
 
 static pid_t start(const struct contender *contender) {
     memset(shared->served, 0, sizeof shared->served);
@@ -108,11 +155,8 @@ static pid_t start(const struct contender *contender) {
     pid_t pid = fork();
     if (pid < 0) fail("fork");
     if (pid == 0) {
-        /* A copy made by fork is no member; a fresh process is. */
-        char policy[16], workers[16];
-        snprintf(policy, sizeof policy, "%d", contender->policy);
-        snprintf(workers, sizeof workers, "%d", contender->workers);
-        if (contender->policy == 0) _exit(raw_server(NULL));
+        if (contender->policy == RAW) _exit(raw_server());
+        if (contender->policy == BARE) _exit(bare_server());
         cl_settings_t settings = {.size = sizeof settings, .policy = contender->policy, .stop_deadline_ms = 2000};
         if (cl_setup_primary(&settings) < 0) _exit(1);
         _exit(cl_serve(contender->workers, worker, NULL) != 0);
@@ -249,7 +293,7 @@ static double measure(const struct contender *contender, enum load load, int con
         if (i == 0) *primary = used / connections;
     }
     unsigned least = ~0u, most = 0, sum = 0;
-    for (int slot = 0; slot < (contender->policy ? contender->workers : 1); slot++) {
+    for (int slot = 0; slot < contender->workers; slot++) {
         unsigned served = shared->served[slot] - first[slot];
         sum += served;
         if (served < least) least = served;
@@ -266,7 +310,8 @@ static double measure(const struct contender *contender, enum load load, int con
 
 static void compare_cpu(enum load load, int rounds, int connections) {
     static const struct contender contenders[] = {
-        {"single accept loop", 0, 1},
+        {"single accept loop", RAW, 1},
+        {"bare hand-over, 4 workers", BARE, WORKERS},
         {"libcluster passed RR, 4 workers", CL_SCHED_RR, WORKERS},
         {"libcluster shared NONE, 4 workers", CL_SCHED_NONE, WORKERS},
     };
