@@ -1184,7 +1184,11 @@ CL__FN int cl__type(const unsigned char *frame, int n) {
     return type;
 }
 
-CL__FN int cl__primary_gone(void) { return cl__say(-EPIPE, "the primary is gone"); }
+/* Once one call has said so they all do. */
+CL__FN int cl__primary_gone(void) {
+    cl__set(&cl__process.gone, 1);
+    return cl__say(-EPIPE, "the primary is gone");
+}
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
 
 /* Sends one frame to the primary, and waits for room where there is none. Async-signal-safe. */
@@ -1197,8 +1201,9 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
     message.msg_iov = parts;
     message.msg_iovlen = 4;
     for (;;) {
+        if (cl__get(&cl__process.gone)) return cl__primary_gone();
         if (sendmsg(cl__process.channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
-        if (errno == EPIPE || errno == ECONNRESET || cl__get(&cl__process.gone)) return cl__primary_gone();
+        if (errno == EPIPE || errno == ECONNRESET) return cl__primary_gone();
         if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, cl__process.primary, -1);
         else if (errno != EINTR) return cl__os("the channel to the primary");
     }

@@ -8,9 +8,9 @@ use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::token::Token;
 
-/// Looks without progress after which a member is stuck. One more than the first comparison, because on a busy machine
-/// a healthy worker may well not run for one interval of the watch.
-const STUCK_AFTER_LOOKS: u32 = 2;
+/// Looks without progress after which a member is stuck. More than one, because on a busy machine a healthy worker may
+/// well not run for an interval of the watch.
+const STUCK_AFTER_LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -160,14 +160,14 @@ impl Member {
         !matches!(self.flow, Flow::Stuck { drained: true, .. } | Flow::Broken { .. }) && self.mailbox.waiting() > 0
     }
 
-    /// One look of the watch.
-    pub(crate) fn look(&mut self, poll: &Poll) -> Watched {
+    /// One look of the watch. One that comes late proves nothing: the machine is too busy to run even the primary.
+    pub(crate) fn look(&mut self, poll: &Poll, in_time: bool) -> Watched {
         let before = self.flow;
-        let again = self.look_once(poll);
+        let again = self.look_once(poll, in_time);
         Watched { again, changed: self.flow != before }
     }
 
-    fn look_once(&mut self, poll: &Poll) -> bool {
+    fn look_once(&mut self, poll: &Poll, in_time: bool) -> bool {
         let waiting = self.mailbox.waiting();
         self.look_whether_back(waiting, poll);
         let taken = self.mailbox.taken();
@@ -176,7 +176,7 @@ impl Member {
             return false;
         }
         let looks = match self.seen {
-            Some((before, looks)) if before == taken => looks + 1,
+            Some((before, looks)) if before == taken => looks + u32::from(in_time),
             _ => 0,
         };
         self.seen = Some((taken, looks));

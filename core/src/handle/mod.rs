@@ -250,10 +250,10 @@ impl Handle {
 
     /// One look at every queue. A member whose queue does not fall is stuck and loses its turn; one that moves again
     /// gets it back.
-    pub(crate) fn watch(&mut self, poll: &Poll) -> Watched {
+    pub(crate) fn watch(&mut self, poll: &Poll, in_time: bool) -> Watched {
         let mut watched = Watched { again: false, changed: false };
         for member in &mut self.members {
-            let look = member.look(poll);
+            let look = member.look(poll, in_time);
             watched.again |= look.again;
             watched.changed |= look.changed;
         }

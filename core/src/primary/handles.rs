@@ -117,11 +117,11 @@ impl Handles {
         !self.dirty.is_empty()
     }
 
-    /// One look of the watch at every handle; true while another is needed.
-    pub(crate) fn watch(&mut self, poll: &Poll) -> bool {
+    /// One look of the watch at every handle, in time or late; true while another is needed.
+    pub(crate) fn watch(&mut self, poll: &Poll, in_time: bool) -> bool {
         let mut again = false;
         for (id, handle) in &mut self.by_id {
-            let watched = handle.watch(poll);
+            let watched = handle.watch(poll, in_time);
             again |= watched.again;
             if watched.changed {
                 self.dirty.insert(*id);

@@ -390,10 +390,11 @@ impl Primary {
     }
 
     fn run_timers(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.due(now) {
+        while let Some((at, timer)) = self.timers.due(now) {
             match timer {
                 Timer::Watch => {
-                    self.watching = self.handles.watch(&self.poller.poll);
+                    let in_time = now.saturating_duration_since(at) < WATCH / 2;
+                    self.watching = self.handles.watch(&self.poller.poll, in_time);
                     if self.watching {
                         self.timers.add(now + WATCH, Timer::Watch);
                     }

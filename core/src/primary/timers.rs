@@ -33,11 +33,11 @@ impl Timers {
         self.0.first().map(|(at, _)| *at)
     }
 
-    /// The next timer whose time has come.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<Timer> {
+    /// The next timer whose time has come, and what that time was.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         if self.earliest()? > now {
             return None;
         }
-        self.0.pop_first().map(|(_, timer)| timer)
+        self.0.pop_first()
     }
 }

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::primary_gone;
 use crate::error::{Error, Result};
 use crate::sys::cmsg;
 use crate::wire;
@@ -52,6 +53,6 @@ impl Leaving {
         if self.is_asked() {
             return Err(Error::shutdown());
         }
-        if crate::sys::poll::is_hung_up(self.grants.as_fd()) { Err(Error::primary_gone()) } else { Ok(()) }
+        if crate::sys::poll::is_hung_up(self.grants.as_fd()) { Err(primary_gone::seen()) } else { Ok(()) }
     }
 }

@@ -205,7 +205,7 @@ impl Listener {
             if received.length == 0 {
                 // Everybody who waits sees this end of file: behind a stop that one of us took, or the primary's.
                 self.check_open()?;
-                return Err(Error::primary_gone());
+                return Err(primary_gone::seen());
             }
             match (Parcel::decode(&buffer[..received.length]), received.take_fd(0)) {
                 (Ok(Parcel::Connection(peer)), Some(connection)) => {

@@ -154,9 +154,7 @@ impl Worker {
             return own::listen(address, options, Some(Arc::clone(&self.leaving)));
         }
         self.check_version()?;
-        if primary_gone::is_known() {
-            return Err(Error::primary_gone());
-        }
+        check_primary()?;
         let address = resolve(address)?;
         let text = address.to_string();
         if text.len() > ADDRESS_MAX {
@@ -220,7 +218,7 @@ impl Worker {
                 outcome => outcome.context("receiving a grant")?,
             };
             if received.length == 0 {
-                return Err(Error::primary_gone());
+                return Err(primary_gone::seen());
             }
             let answer = Answer::decode(&buffer[..received.length])
                 .map_err(|malformed| Error::new(-libc::EPROTO, format!("the primary sent {}", malformed.0)))?;
@@ -251,13 +249,14 @@ impl Worker {
 
     fn tell_parts(&self, header: &[u8], body: &[u8]) -> Result<()> {
         loop {
+            check_primary()?;
             match cmsg::send(self.channel.as_fd(), [header, body], &[]) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
                     wait_writable(self.channel.as_fd()).context("poll of the channel")?;
                 }
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
-                    return Err(Error::primary_gone());
+                    return Err(primary_gone::seen());
                 }
                 Err(errno) => return Err(Error::os("sending to the primary", errno)),
             }
@@ -348,7 +347,7 @@ impl Worker {
         let received: Sys<_> = cmsg::receive(self.channel.as_fd(), buffer, 0, flags);
         match received {
             Err(Errno::EAGAIN) => Ok(None),
-            Ok(received) if received.length == 0 => Err(Error::primary_gone()),
+            Ok(received) if received.length == 0 => Err(primary_gone::seen()),
             Ok(received) => Ok(Some(received.length)),
             Err(errno) => Err(Error::os("receiving from the primary", errno)),
         }
@@ -362,6 +361,10 @@ impl Worker {
             self.release_index(text, index);
         }
     }
+}
+
+fn check_primary() -> Result<()> {
+    if primary_gone::is_known() { Err(primary_gone::seen()) } else { Ok(()) }
 }
 
 impl Drop for Worker {

@@ -8,14 +8,21 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::Error;
 use crate::sys::socket;
 
 static GONE: AtomicBool = AtomicBool::new(false);
 static TO_WAKE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
-/// True once the watch thread has seen it.
+/// True once anybody here has seen it.
 pub(crate) fn is_known() -> bool {
     GONE.load(Ordering::SeqCst)
+}
+
+/// Somebody saw it: from now on every call says so, whatever its own descriptor still shows.
+pub(crate) fn seen() -> Error {
+    GONE.store(true, Ordering::SeqCst);
+    Error::primary_gone()
 }
 
 /// Whoever waits on this socket is woken when the primary dies.
