@@ -8,9 +8,12 @@ use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::token::Token;
 
-/// Looks without progress after which a member is stuck. More than one, because on a busy machine a healthy worker may
-/// well not run for an interval of the watch.
-const STUCK_AFTER_LOOKS: u32 = 3;
+/// How much evidence makes a member stuck: three looks without progress. More than one, because on a busy machine a
+/// healthy worker may well not run for an interval of the watch.
+const STUCK: u32 = 3 * IN_TIME;
+/// What a look in time is worth, and one that came late: the machine is then too busy to run even the primary.
+const IN_TIME: u32 = 4;
+const LATE: u32 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -40,7 +43,7 @@ pub(crate) struct Member {
     stopping: bool,
     staged: Vec<Connection>,
     passed: u64,
-    /// How much had been taken at the last look, while something waited, and how many looks it has been that much.
+    /// How much had been taken at the last look, while something waited, and the evidence since it was that much.
     seen: Option<(u64, u32)>,
     armed: bool,
 }
@@ -160,7 +163,7 @@ impl Member {
         !matches!(self.flow, Flow::Stuck { drained: true, .. } | Flow::Broken { .. }) && self.mailbox.waiting() > 0
     }
 
-    /// One look of the watch. One that comes late proves nothing: the machine is too busy to run even the primary.
+    /// One look of the watch.
     pub(crate) fn look(&mut self, poll: &Poll, in_time: bool) -> Watched {
         let before = self.flow;
         let again = self.look_once(poll, in_time);
@@ -175,12 +178,12 @@ impl Member {
             self.seen = None;
             return false;
         }
-        let looks = match self.seen {
-            Some((before, looks)) if before == taken => looks + u32::from(in_time),
+        let evidence = match self.seen {
+            Some((before, evidence)) if before == taken => evidence + if in_time { IN_TIME } else { LATE },
             _ => 0,
         };
-        self.seen = Some((taken, looks));
-        if self.flow == Flow::Open && looks >= STUCK_AFTER_LOOKS {
+        self.seen = Some((taken, evidence));
+        if self.flow == Flow::Open && evidence >= STUCK {
             self.flow = Flow::Stuck { taken, drained: false };
             self.arm(true, poll);
         }
