@@ -4,6 +4,7 @@
 //! queue outlives its reader and what nobody has received can be taken back (rule R1). Who receives a packet first owns
 //! the connection; the kernel decides.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -34,6 +35,8 @@ pub(crate) struct Mailbox {
     /// Places set aside for connections that are not sent yet.
     reserved: u32,
     sent: u64,
+    /// What `sent` was when the mailbox was last seen empty: it still is while that has not grown.
+    empty_at: Cell<u64>,
     taken_back: u64,
     stop_sent: bool,
 }
@@ -47,7 +50,17 @@ impl Mailbox {
         let (sender, receiver) = socket::packet_pair()?;
         // The kernel doubles what is asked. EPOLLOUT comes when the queue has fallen below a quarter of this.
         socket::set_send_buffer(sender.as_fd(), window as usize * parcel_cost() / 2)?;
-        Ok(Self { sender, receiver, window, room: window, reserved: 0, sent: 0, taken_back: 0, stop_sent: false })
+        Ok(Self {
+            sender,
+            receiver,
+            window,
+            room: window,
+            reserved: 0,
+            sent: 0,
+            empty_at: Cell::new(0),
+            taken_back: 0,
+            stop_sent: false,
+        })
     }
 
     /// The end whose copy the worker gets.
@@ -79,8 +92,15 @@ impl Mailbox {
     /// Rounded to the nearest: the kernel signals room while one byte of a freed packet is still counted (sock_wfree), and
     /// whoever took that byte for a packet would wait for another signal for ever.
     pub(crate) fn waiting(&self) -> u32 {
+        if self.empty_at.get() == self.sent {
+            return 0;
+        }
         let cost = parcel_cost();
-        socket::unread_by_peer(self.sender.as_fd()).map_or(0, |bytes| ((bytes + cost / 2) / cost) as u32)
+        let waiting = socket::unread_by_peer(self.sender.as_fd()).map_or(0, |bytes| ((bytes + cost / 2) / cost) as u32);
+        if waiting == 0 {
+            self.empty_at.set(self.sent);
+        }
+        waiting
     }
 
     /// Parcels that the worker has received; grows while it is alive.

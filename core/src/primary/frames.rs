@@ -137,9 +137,9 @@ impl Primary {
         }
         let flags = ListenFlags::from_bits(flags)?;
         let (policy, window) = (self.settings.policy, self.settings.window);
-        let handle = self.handles.open(&address, index, backlog, flags, policy, &self.poller.poll)?;
-        let id = handle.id;
-        if handle.has_member_of(worker) {
+        let poll = &self.poller.poll;
+        let (id, is_new) = self.handles.open(&address, index, backlog, flags, policy, poll)?;
+        if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
             return Err(Error::new(
                 -libc::EADDRINUSE,
                 format!("this worker listens on {} already", key(&address, index)),
@@ -147,12 +147,14 @@ impl Primary {
         }
         let listener = self.handles.new_listener(id);
         let joined = Mailbox::new(window).and_then(|mailbox| match self.handles.get_mut(id) {
-            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox), &self.poller.poll),
+            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox), poll),
             None => Err(Errno::ENOENT),
         });
         if let Err(errno) = joined {
             self.handles.forget_listener(listener);
-            self.handles.close_unattended(&self.poller.poll);
+            if is_new {
+                self.handles.close(id, poll);
+            }
             return Err(Error::os("making a mailbox", errno));
         }
         if let Some(entry) = self.registry.get_mut(worker) {
@@ -163,18 +165,22 @@ impl Primary {
 
     /// Sends the grant, or why there is none.
     fn answer(&mut self, worker: u32, number: u32, answer: Result<u32>) -> std::result::Result<(), Malformed> {
-        let sent = match &answer {
-            Ok(listener) => self.send_grant(worker, number, *listener),
-            Err(error) => {
-                let refusal = Answer::Refusal { number, code: error.code(), sentence: error.sentence() }.encode();
-                self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[]))
-            }
+        let refused = match answer {
+            Ok(listener) => match self.send_grant(worker, number, listener) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    self.close_listener(worker, listener);
+                    error
+                }
+            },
+            Err(error) => error,
         };
-        match sent {
-            Ok(()) => Ok(()),
+        let refusal = Answer::Refusal { number, code: refused.code(), sentence: refused.sentence() }.encode();
+        match self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[])) {
             // It asks and asks and does not read: more than what we keep for it.
             Err(error) if error.is(libc::EAGAIN) => Err(Malformed("more listens than it reads answers")),
-            Err(_) => Ok(()),
+            // It is gone, which its pidfd tells.
+            _ => Ok(()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
-use crate::error::{Context, Result};
+use crate::error::{Error, Result};
 use crate::handle::{Handle, Mechanism, Passed, Shared};
 use crate::policy::Policy;
 use crate::sys::poll::Poll;
@@ -28,7 +28,7 @@ pub(crate) fn key(address: &Address, index: u32) -> String {
 }
 
 impl Handles {
-    /// The handle of a key, opened if need be. An error is the asker's alone: nothing is kept of it.
+    /// The handle of a key, opened if need be, and whether it was. An error is the asker's alone: nothing is kept of it.
     pub(crate) fn open(
         &mut self,
         address: &Address,
@@ -37,29 +37,28 @@ impl Handles {
         flags: ListenFlags,
         policy: Policy,
         poll: &Poll,
-    ) -> Result<&mut Handle> {
+    ) -> Result<(u32, bool)> {
         let key = key(address, index);
-        let id = match self.by_key.get(&key) {
-            Some(id) => *id,
-            None => {
-                let bound = bind::open(address, backlog, flags)?;
-                let mechanism: Box<dyn Mechanism> = if bound.datagram || policy == Policy::None {
-                    Box::new(Shared::new(bound.socket))
-                } else {
-                    Box::new(Passed::new(bound.socket))
-                };
-                self.last_handle += 1;
-                let id = self.last_handle;
-                let text = address.to_string();
-                let handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
-                handle.register(poll).context("epoll_ctl of a listening socket")?;
-                self.by_key.insert(key, id);
-                self.by_id.insert(id, handle);
-                id
-            }
+        if let Some(id) = self.by_key.get(&key) {
+            return Ok((*id, false));
+        }
+        let bound = bind::open(address, backlog, flags)?;
+        let mechanism: Box<dyn Mechanism> = if bound.datagram || policy == Policy::None {
+            Box::new(Shared::new(bound.socket))
+        } else {
+            Box::new(Passed::new(bound.socket))
         };
-        // The id was found or made just above.
-        self.by_id.get_mut(&id).ok_or_else(|| crate::error::Error::invalid("the handle is gone"))
+        self.last_handle += 1;
+        let id = self.last_handle;
+        let text = address.to_string();
+        let handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
+        if let Err(errno) = handle.register(poll) {
+            handle.close(poll);
+            return Err(Error::os("watching a listening socket", errno));
+        }
+        self.by_key.insert(key, id);
+        self.by_id.insert(id, handle);
+        Ok((id, true))
     }
 
     pub(crate) fn new_listener(&mut self, handle: u32) -> u32 {
