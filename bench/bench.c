@@ -108,8 +108,8 @@ static void bare_worker(int mailbox, int slot) {
         int connection;
         if (recvmsg(mailbox, &message, 0) <= 0) _exit(0);
         memcpy(&connection, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof connection);
-        close(connection);
         shared->served[slot]++;
+        close(connection);
     }
 }
 
