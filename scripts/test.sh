@@ -31,7 +31,7 @@ else
     # One after another and on the main thread: a test may fork, and only a process with one thread may.
     suite rust cargo test --workspace --lib --bins --tests -- --test-threads=1
 fi
-suite rust-docs cargo test --workspace --doc
+suite rust-docs cargo test --workspace --exclude cluster-capi --doc
 for script in tests/*/run.sh; do
     suite "$(basename "$(dirname "$script")")" counted "$script"
 done
