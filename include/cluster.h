@@ -416,7 +416,7 @@ typedef struct cl_listen_options_t {
      */
     size_t size;
     /**
-     * The address, as for cl_listen(). Required.
+     * The address, as for cl_listen(). NULL: ":0", a free port of all addresses.
      */
     const char *address;
     /**
@@ -1862,7 +1862,7 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
         if (((const char *)given)[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");
     memset(&options, 0, sizeof options);
     memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
-    if (options.address == NULL) return cl__say(-EINVAL, "the address is NULL");
+    if (options.address == NULL) options.address = ":0";
     if (options.flags & ~63u) return cl__fail(-EINVAL, "the listen flags %#x hold unknown bits", options.flags);
     if (options.index < 0) return cl__say(-EINVAL, "the index is negative");
     if ((code = cl__parse(&at, options.address)) < 0) return code;
@@ -2102,6 +2102,7 @@ CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
 
 CL__FN int cl_listen(const char *address, int backlog) {
     cl_listen_options_t options;
+    if (address == NULL) return cl__say(-EINVAL, "the address is NULL");
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.address = address;

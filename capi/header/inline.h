@@ -997,7 +997,7 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
         if (((const char *)given)[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");
     memset(&options, 0, sizeof options);
     memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
-    if (options.address == NULL) return cl__say(-EINVAL, "the address is NULL");
+    if (options.address == NULL) options.address = ":0";
     if (options.flags & ~63u) return cl__fail(-EINVAL, "the listen flags %#x hold unknown bits", options.flags);
     if (options.index < 0) return cl__say(-EINVAL, "the index is negative");
     if ((code = cl__parse(&at, options.address)) < 0) return code;
@@ -1237,6 +1237,7 @@ CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
 
 CL__FN int cl_listen(const char *address, int backlog) {
     cl_listen_options_t options;
+    if (address == NULL) return cl__say(-EINVAL, "the address is NULL");
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.address = address;

@@ -68,6 +68,9 @@ pub unsafe extern "C" fn cl_listen(address: *const c_char, backlog: c_int) -> c_
     })
 }
 
+/// What a zeroed address means, as in Node's `listen()`.
+const ANY_FREE_PORT: &str = ":0";
+
 /// Listens as cl_listen() does, with options.
 ///
 /// @param options  see cl_listen_options_t; not NULL; not kept.
@@ -87,8 +90,11 @@ pub unsafe extern "C" fn cl_listen_with(options: *const cl_listen_options_t) -> 
         let least = offset_of!(cl_listen_options_t, backlog);
         // SAFETY: passed on to the caller; not NULL.
         let options = unsafe { sized(options, least, "cl_listen_options_t") }?;
-        // SAFETY: passed on to the caller.
-        let address = unsafe { text(options.address, "the address") }?;
+        let address = match options.address.is_null() {
+            true => ANY_FREE_PORT,
+            // SAFETY: passed on to the caller.
+            false => unsafe { text(options.address, "the address") }?,
+        };
         let index = u32::try_from(options.index).map_err(|_| invalid("the index is negative"))?;
         let flags = ListenFlags::from_bits(options.flags)?;
         listen(address, ListenOptions { backlog: options.backlog, flags, index })

@@ -8,7 +8,7 @@ use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 pub struct cl_listen_options_t {
     /// sizeof (cl_listen_options_t)
     pub size: usize,
-    /// The address, as for cl_listen(). Required.
+    /// The address, as for cl_listen(). NULL: ":0", a free port of all addresses.
     pub address: *const c_char,
     /// Connections that the kernel keeps waiting; 0 or less: 511. The kernel's own limit is net.core.somaxconn.
     pub backlog: c_int,

@@ -59,8 +59,14 @@ static void listen_options(void) {
     options.known.index = INT_MIN;
     CHECK_EQ(cl_listen_with(&options.known), -EINVAL);
     options.known.index = 0;
+    /* A zeroed field means the default, also this one: a free port of all addresses. */
     options.known.address = NULL;
-    CHECK_EQ(cl_listen_with(&options.known), -EINVAL);
+    int listener = OK(cl_listen_with(&options.known));
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    OK(cl_getsockname(listener, (struct sockaddr *)&name, &length));
+    CHECK(name.ss_family == AF_INET6 || name.ss_family == AF_INET);
+    OK(cl_close(listener));
 }
 IN_WORKERS(listen_options)
 
