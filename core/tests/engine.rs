@@ -4,7 +4,7 @@
 //! A harness of its own (see Cargo.toml). It understands `--list` and `--exact NAME`, as cargo-nextest asks.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use cluster_core::{
     Event, ExitStatus, Forked, MechanismKind, Primary, Settings, SpawnOptions, Worker, WorkerState, process,
 };
 
-const TESTS: [(&str, fn()); 6] = [
+const TESTS: [(&str, fn()); 7] = [
     ("a_forked_worker_serves_and_leaves_when_asked", a_forked_worker_serves_and_leaves_when_asked),
     ("a_primary_is_driven_from_a_thread", a_primary_is_driven_from_a_thread),
     (
@@ -23,6 +23,7 @@ const TESTS: [(&str, fn()); 6] = [
     ("turns_are_exact", turns_are_exact),
     ("messages_go_both_ways", messages_go_both_ways),
     ("serve_replaces_a_worker_and_stops", serve_replaces_a_worker_and_stops),
+    ("the_example_echoes_in_turns_and_ends", the_example_echoes_in_turns_and_ends),
 ];
 
 fn main() {
@@ -80,7 +81,7 @@ fn act_as_worker(worker: &Worker) -> i32 {
         return 2;
     }
     while let Ok((connection, _)) = listener.accept(Default::default()) {
-        std::io::Write::write_all(&mut TcpStream::from(connection), &[worker.slot() as u8]).unwrap_or(());
+        TcpStream::from(connection).write_all(&[worker.slot() as u8]).unwrap_or(());
     }
     0
 }
@@ -317,4 +318,35 @@ fn serve_and_stop() -> i32 {
         Ok(code) if listening == 4 => code,
         _ => 5,
     }
+}
+
+/// examples/rust/echo.rs, as its first comment says to run it.
+fn the_example_echoes_in_turns_and_ends() {
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().and_then(|deps| deps.parent()).unwrap().join("examples/echo");
+    let mut example = std::process::Command::new(program)
+        .args(["127.0.0.1:0", "2"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("cargo builds the examples with the tests");
+    let mut lines = BufReader::new(example.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let listening: Vec<String> = lines.by_ref().take(2).collect();
+    assert!(listening.iter().all(|line| line.contains("listens on 127.0.0.1:")), "{listening:?}");
+    let port: u16 = listening[0].rsplit_once(':').unwrap().1.parse().unwrap();
+    let mut greeted = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"typed").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (greeting, echo) = answer.split_once('\n').unwrap();
+        assert_eq!(echo, "typed");
+        greeted.push(greeting.chars().nth("worker ".len()).unwrap());
+    }
+    assert_eq!(greeted[..2], greeted[2..], "every other turn is the same worker's");
+    assert_ne!(greeted[0], greeted[1]);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(example.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(example.wait().unwrap().success());
 }
