@@ -56,7 +56,8 @@ uninstall)
     done
     rm -f "$dest$libdir/$real" "$dest$libdir/libcluster.a" "$dest$includedir/cluster.h" "$dest$libdir/pkgconfig/libcluster.pc" \
         "$dest$libdir/cmake/cluster/cluster-config.cmake" "$dest$libdir/cmake/cluster/cluster-config-version.cmake"
-    rmdir --ignore-fail-on-non-empty "$dest$libdir/cmake/cluster" 2>/dev/null || true
+    # Folders that only this package or others of its kind use go when they are empty.
+    rmdir --ignore-fail-on-non-empty "$dest$libdir/cmake/cluster" "$dest$libdir/cmake" "$dest$libdir/pkgconfig" 2>/dev/null || true
     refresh_loader
     ;;
 *)

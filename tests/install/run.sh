@@ -141,7 +141,7 @@ uninstall_all() {
     : >"$plain/usr/local/lib/libcluster.so.9.0.0" && ln -s libcluster.so.9.0.0 "$plain/usr/local/lib/libcluster.so.9" &&
         in_plain uninstall && in_packaged uninstall &&
         diff -u <(printf 'usr/local/lib/libcluster.so.9\nusr/local/lib/libcluster.so.9.0.0\n') <(files_of "$plain") &&
-        [ -z "$(files_of "$packaged")" ]
+        [ -z "$(files_of "$packaged")" ] && [ -z "$(find "$plain" "$packaged" -name cmake -o -name pkgconfig)" ]
 }
 
 check install install_plain
