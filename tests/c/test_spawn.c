@@ -152,25 +152,26 @@ static void failures(void) {
 
 static volatile int storm_over;
 
+/* Holds the locks of malloc and of the environment most of the time. The variables exist before: the array itself may
+ * not change under a reader, as every program with threads must see to. */
 static void *storm(void *argument) {
-    char name[32];
-    snprintf(name, sizeof name, "STORM_%d", *(int *)argument);
-    while (!storm_over) {
+    const char *name = (const char *)argument;
+    for (int i = 0; !storm_over; i++) {
         char *some = (char *)malloc(5000);
         if (some != NULL) memset(some, 1, 5000);
-        setenv(name, "value", 1);
+        setenv(name, i % 2 == 0 ? "one value" : "another", 1);
         free(some);
-        unsetenv(name);
     }
     return NULL;
 }
 
 static void threaded_host(void) {
-    static int numbers[3] = {0, 1, 2};
+    static char names[3][16] = {"STORM_1", "STORM_2", "STORM_3"};
     pthread_t threads[3];
     if (worker_side()) exit(serve_any_port());
+    for (int i = 0; i < 3; i++) setenv(names[i], "none", 1);
     primary_ready(leave_at_once);
-    for (int i = 0; i < 3; i++) CHECK_EQ(pthread_create(&threads[i], NULL, storm, &numbers[i]), 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(pthread_create(&threads[i], NULL, storm, names[i]), 0);
     int port = 0, ids[6];
     for (int i = 0; i < 6; i++) ids[i] = spawn_worker();
     for (int i = 0; i < 6; i++) port = await_listening(ids[i], 1);

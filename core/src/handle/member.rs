@@ -93,6 +93,11 @@ impl Member {
         std::mem::take(&mut self.staged)
     }
 
+    /// Takes the emptied list back, for its memory.
+    pub(crate) fn keep_memory(&mut self, emptied: Vec<Connection>) {
+        self.staged = emptied;
+    }
+
     pub(crate) fn send(&mut self, connection: &Connection) -> Sys<()> {
         let outcome = self.mailbox.send(connection);
         match outcome {

@@ -334,13 +334,14 @@ impl Handle {
     fn send_staged(&mut self) -> bool {
         let mut short = false;
         for member in &mut self.members {
-            for connection in member.take_staged() {
-                let Err(errno) = member.send(&connection) else {
-                    continue;
-                };
-                short |= pending(errno).is_some();
-                self.unsent.push_back(connection);
+            let mut staged = member.take_staged();
+            for connection in staged.drain(..) {
+                if let Err(errno) = member.send(&connection) {
+                    short |= pending(errno).is_some();
+                    self.unsent.push_back(connection);
+                }
             }
+            member.keep_memory(staged);
         }
         short
     }

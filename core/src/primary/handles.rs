@@ -1,6 +1,6 @@
 //! The handles a primary has, by id and by key, and which handle a listener belongs to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use crate::address::Address;
@@ -18,7 +18,7 @@ pub(crate) struct Handles {
     last_handle: u32,
     last_listener: u32,
     /// Handles that have something to pump.
-    dirty: BTreeSet<u32>,
+    dirty: Vec<u32>,
 }
 
 /// What makes two listens the same: the address as it was asked for, and an index only where the port is 0
@@ -105,11 +105,14 @@ impl Handles {
 
     /// Notes that a handle may have something to move.
     pub(crate) fn mark(&mut self, id: u32) {
-        self.dirty.insert(id);
+        if !self.dirty.contains(&id) {
+            self.dirty.push(id);
+        }
     }
 
-    pub(crate) fn take_marked(&mut self) -> BTreeSet<u32> {
-        std::mem::take(&mut self.dirty)
+    /// Gives the marked ones into an empty list.
+    pub(crate) fn take_marked(&mut self, into: &mut Vec<u32>) {
+        std::mem::swap(&mut self.dirty, into);
     }
 
     pub(crate) fn has_marked(&self) -> bool {
@@ -122,8 +125,8 @@ impl Handles {
         for (id, handle) in &mut self.by_id {
             let watched = handle.watch(poll, in_time);
             again |= watched.again;
-            if watched.changed {
-                self.dirty.insert(*id);
+            if watched.changed && !self.dirty.contains(id) {
+                self.dirty.push(*id);
             }
         }
         again

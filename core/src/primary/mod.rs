@@ -161,6 +161,8 @@ pub struct Primary {
     due_forks: Vec<u32>,
     events: Vec<Event>,
     buffer: Vec<u8>,
+    /// Empty between turns; kept for its memory.
+    marked: Vec<u32>,
 }
 
 impl Primary {
@@ -185,6 +187,7 @@ impl Primary {
             due_forks: Vec::new(),
             events: Vec::new(),
             buffer: vec![0; wire::FRAME_MAX + 1],
+            marked: Vec::new(),
         })
     }
 
@@ -376,7 +379,9 @@ impl Primary {
     }
 
     fn pump(&mut self, now: Instant) {
-        for id in self.handles.take_marked() {
+        let mut marked = std::mem::take(&mut self.marked);
+        self.handles.take_marked(&mut marked);
+        for id in marked.drain(..) {
             match self.handles.pump(id, &self.poller.poll, now) {
                 Some(Pumped::Again) => self.handles.mark(id),
                 Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
@@ -387,6 +392,7 @@ impl Primary {
                 self.timers.add(now + WATCH, Timer::Watch);
             }
         }
+        self.marked = marked;
     }
 
     fn run_timers(&mut self, now: Instant) {
