@@ -17,5 +17,6 @@ static int serve(void *address) {
 }
 
 int main(int argc, char **argv) {
-    return cl_serve(4, serve, argc > 1 ? argv[1] : (void *)"127.0.0.1:8080") < 0;
+    if (cl_serve(4, serve, argc > 1 ? argv[1] : (void *)"127.0.0.1:8080") == 0) return 0;
+    return fprintf(stderr, "%s\n", cl_last_error()), 1;
 }
