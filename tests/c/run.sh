@@ -87,7 +87,7 @@ run_one() { # mode name
     local found="" file
     for file in "$log".*; do
         # The leak checker also notes there what it could not look at.
-        grep -qE 'ERROR: |runtime error|^==[0-9]+== [^ ]' "$file" 2>/dev/null && found+=$(cat "$file")$'\n'
+        grep -qE 'ERROR: |runtime error|^==[0-9]+== [^ ]' "$file" 2>/dev/null && found+=$(grep -v '^--' "$file")$'\n'
     done
     local cases skipped seconds
     cases=$(grep -c '^  ok ' <<<"$text")

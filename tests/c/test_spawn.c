@@ -106,6 +106,7 @@ static void folder(void) {
 static void failures(void) {
     cl_spawn_options_t options;
     char plain_file[PATH_MAX], no_folder[PATH_MAX], text_file[PATH_MAX];
+    if (under_valgrind()) check_skip("valgrind makes a fork of every vfork, so that no child can tell what failed");
     primary_ready(leave_at_once);
     snprintf(plain_file, sizeof plain_file, "%s", case_path("not-executable"));
     snprintf(no_folder, sizeof no_folder, "%s", case_path("no/such/program"));

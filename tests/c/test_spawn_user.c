@@ -136,6 +136,7 @@ static void group_alone(void) {
 /* Who may not become another user is told so, and starts nothing. */
 static void not_allowed(void) {
     cl_spawn_options_t options;
+    if (under_valgrind()) check_skip("valgrind makes a fork of every vfork, so that no child can tell what failed");
     need_root();
     SYS(setgroups(0, NULL));
     SYS(setresgid(65534, 65534, 65534));
@@ -169,6 +170,7 @@ static void serves(void) {
     char *argv[] = {copy, role, NULL};
     snprintf(copy, sizeof copy, "%s", case_path("program"));
     if (worker_side()) exit(answer_as_nobody());
+    if (under_valgrind()) check_skip("valgrind's own files are closed to the other user");
     need_root();
     /* The program's own folder may be closed to that user. */
     int from = SYS(open(check_self(), O_RDONLY | O_CLOEXEC)), to = SYS(open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755));

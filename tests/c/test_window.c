@@ -31,7 +31,8 @@ static int clients[CLIENTS];
 static void of_size(int window, int least, int most) {
     struct rlimit limit;
     unsigned waiting = 0, highest = 0;
-    limit.rlim_cur = limit.rlim_max = 1024;
+    SYS(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = limit.rlim_max < 1024 ? limit.rlim_max : 1024;
     SYS(setrlimit(RLIMIT_NOFILE, &limit));
     if (window > 0) use_window(window);
     primary_ready(hold_until_told);

@@ -15,6 +15,9 @@ const STUCK: u32 = 3 * IN_TIME;
 const IN_TIME: u32 = 4;
 const LATE: u32 = 1;
 
+/// No count of connections.
+const NOTHING: u64 = u64::MAX;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     /// In the rotation.
@@ -43,8 +46,10 @@ pub(crate) struct Member {
     stopping: bool,
     staged: Vec<Connection>,
     passed: u64,
-    /// How much had been taken at the last look, while something waited, and the evidence since it was that much.
-    seen: Option<(u64, u32)>,
+    /// How much had been taken at the last look, while something waited (`NOTHING` if it did not), and the evidence since
+    /// it was that much.
+    seen: u64,
+    evidence: u32,
     armed: bool,
 }
 
@@ -59,7 +64,8 @@ impl Member {
             stopping: false,
             staged: Vec::new(),
             passed: 0,
-            seen: None,
+            seen: NOTHING,
+            evidence: 0,
             armed: false,
         }
     }
@@ -180,15 +186,15 @@ impl Member {
         self.look_whether_back(waiting, poll);
         let taken = self.mailbox.taken();
         if waiting == 0 {
-            self.seen = None;
+            self.seen = NOTHING;
             return false;
         }
-        let evidence = match self.seen {
-            Some((before, evidence)) if before == taken => evidence + if in_time { IN_TIME } else { LATE },
-            _ => 0,
+        self.evidence = match self.seen == taken {
+            true => self.evidence + if in_time { IN_TIME } else { LATE },
+            false => 0,
         };
-        self.seen = Some((taken, evidence));
-        if self.flow == Flow::Open && evidence >= STUCK {
+        self.seen = taken;
+        if self.flow == Flow::Open && self.evidence >= STUCK {
             self.flow = Flow::Stuck { taken, drained: false };
             self.arm(true, poll);
         }
@@ -200,7 +206,7 @@ impl Member {
             && (waiting == 0 || self.mailbox.taken() > taken)
         {
             self.flow = Flow::Open;
-            self.seen = None;
+            self.seen = NOTHING;
             self.arm(false, poll);
         }
     }

@@ -53,6 +53,8 @@ pub(crate) trait Mechanism: Send {
     fn granted_socket(&self) -> Option<BorrowedFd<'_>>;
     /// The socket that the primary accepts from.
     fn accepted_socket(&self) -> Option<BorrowedFd<'_>>;
+    /// The kernel says that a connection is there.
+    fn announced(&mut self) {}
     /// One connection from the kernel, without waiting.
     fn accept(&mut self) -> Accepted;
 }
@@ -190,6 +192,11 @@ impl Handle {
             Some(member) => member.stop(),
             None => Ok(()),
         }
+    }
+
+    /// The listening socket is readable.
+    pub(crate) fn announced(&mut self) {
+        self.mechanism.announced();
     }
 
     /// Room has appeared in a mailbox, or its worker moves again.

@@ -1,20 +1,35 @@
 //! The mechanism `passed`: the primary accepts, in batches, and sends each connection into a mailbox.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::{Accepted, Mechanism, MechanismKind};
 use crate::mailbox::Connection;
+use crate::sys::poll::{Waited, wait_readable};
 use crate::sys::socket;
 
 pub(crate) struct Passed {
     socket: OwnedFd,
+    /// A connection is known to be there.
+    announced: bool,
+    /// Connections accepted since the queue was last empty.
+    in_a_row: u32,
 }
+
+/// From here on a batch looks for its end with accept itself. That an accept finds nothing costs nine times as much as to
+/// ask before (1270 ns against 140 on Linux 6.18: the kernel makes the socket's file first).
+const ASK_FIRST: u32 = 8;
 
 impl Passed {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket }
+        Self { socket, announced: false, in_a_row: 0 }
+    }
+
+    fn is_surely_empty(&mut self) -> bool {
+        let ask = !std::mem::take(&mut self.announced) && self.in_a_row < ASK_FIRST;
+        ask && wait_readable(&[self.socket.as_fd()], Some(Duration::ZERO)) == Ok(Waited::TimedOut)
     }
 }
 
@@ -54,12 +69,26 @@ impl Mechanism for Passed {
         Some(self.socket.as_fd())
     }
 
+    fn announced(&mut self) {
+        self.announced = true;
+    }
+
     fn accept(&mut self) -> Accepted {
+        if self.is_surely_empty() {
+            self.in_a_row = 0;
+            return Accepted::Nothing;
+        }
         for _ in 0..FAILURES_PER_TURN {
             match socket::accept(self.socket.as_fd(), libc::SOCK_CLOEXEC) {
-                Ok((socket, peer)) => return Accepted::Connection(Connection { socket, peer }),
+                Ok((socket, peer)) => {
+                    self.in_a_row = self.in_a_row.saturating_add(1);
+                    return Accepted::Connection(Connection { socket, peer });
+                }
                 Err(errno) => match classify(errno) {
-                    AcceptError::Empty => return Accepted::Nothing,
+                    AcceptError::Empty => {
+                        self.in_a_row = 0;
+                        return Accepted::Nothing;
+                    }
                     AcceptError::Next => {}
                     AcceptError::Short => return Accepted::Short,
                 },

@@ -355,7 +355,12 @@ impl Primary {
                 Token::Channel(worker) => self.channel_ready(worker),
                 Token::Grants(worker) => self.flush(worker),
                 Token::Process(worker) => self.process_ended(worker),
-                Token::Listening(handle) => self.handles.mark(handle),
+                Token::Listening(id) => {
+                    if let Some(handle) = self.handles.get_mut(id) {
+                        handle.announced();
+                        self.handles.mark(id);
+                    }
+                }
                 Token::Mailbox(listener) => {
                     if let Some(handle) = self.handles.of_listener(listener) {
                         handle.mailbox_changed(listener, &self.poller.poll);
