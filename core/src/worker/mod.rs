@@ -205,16 +205,15 @@ impl Worker {
         let (flags, backlog) = (options.flags.bits(), options.backlog);
         self.tell(&FromWorker::Listen { number: asked, flags, backlog, index, address: text }.encode())?;
         loop {
-            // The request to leave stays where it is; no answer that comes behind it is a grant.
+            // Looked at before it is received, which only this thread does: the request to leave stays where it is, and no
+            // answer that comes behind it is a grant.
+            wait_readable(&[grants], None).context("poll of the grants socket")?;
             if self.leaving.is_asked() {
                 return Err(Error::shutdown());
             }
             let mut buffer = [0; 1024];
             let mut received = match cmsg::receive(grants, &mut buffer, 2, libc::MSG_CMSG_CLOEXEC) {
-                Err(Errno::EAGAIN) => {
-                    wait_readable(&[grants], None).context("poll of the grants socket")?;
-                    continue;
-                }
+                Err(Errno::EAGAIN) => continue,
                 outcome => outcome.context("receiving a grant")?,
             };
             if received.length == 0 {
