@@ -2,6 +2,7 @@
 //! A worker's small thread that waits for the primary's death.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 
@@ -15,6 +16,9 @@ struct Watch {
     on_death: fn(),
     grace_ms: libc::c_int,
 }
+
+/// Keeps what the thread was given reachable, also in a forked child that has no such thread: leak checkers look there.
+static GIVEN: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
 
 // The thread calls poll(2) and a few more functions; the rest of the smallest stack is room for a sanitizer's frames.
 const STACK_BYTES: usize = 64 * 1024;
@@ -54,6 +58,7 @@ pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> 
     if outcome == 0 {
         // The thread waits on it until the process ends.
         std::mem::forget(primary);
+        GIVEN.store(argument, Ordering::Relaxed);
         Ok(())
     } else {
         // SAFETY: no thread was made, so the box is still ours.
