@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -128,9 +129,11 @@ static inline int readable_within(int fd, int ms) {
 
 /* -- Processes and descriptors ---------------------------------------------------------------------------------- */
 
-/* valgrind has descriptors of its own in every program that it starts. */
+/* valgrind has descriptors of its own in every program that it starts: files, and some beyond the limit it plays. */
 static inline int belongs_to_valgrind(int fd) {
     char link[64], target[256];
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur) return 1;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, target, sizeof target - 1);
     target[n > 0 ? n : 0] = '\0';

@@ -63,6 +63,7 @@ static void spawned_workers(void) {
 /* -- What a worker starts is no worker -------------------------------------------------------------------------- */
 
 static void grandchild(void) {
+    if (count_descriptors() != 3) list_descriptors();
     CHECK_EQ(count_descriptors(), 3);
     expect_plain();
 }
