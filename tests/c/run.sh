@@ -79,7 +79,7 @@ run_one() { # mode name
     [ "$mode" = header ] && export LD_LIBRARY_PATH=$libdir
     case $what in
     valgrind) command=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
-        --trace-children=yes --vgdb=no "--suppressions=$here/valgrind.supp" "--trace-children-skip=/bin/*,/usr/bin/*" "--log-file=$log.%p" "$program") ;;
+        --trace-children=yes --vgdb=no "--trace-children-skip=/bin/*,/usr/bin/*" "--log-file=$log.%p" "$program") ;;
     asan) export ASAN_OPTIONS=log_path=$log:exitcode=99:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$log ;;
     esac
     text=$(timeout --kill-after=5 $((limit)) "${command[@]}" 2>&1) || code=$?
