@@ -230,6 +230,61 @@
 #define CL_MESSAGE_MAX 65536
 
 /**
+ * Something happened to a worker; see cl_on_event(). Pointers are valid during the callback only.
+ */
+typedef struct cl_event_t {
+    /**
+     * The size of this struct in the library that calls; fields behind it do not exist.
+     */
+    size_t size;
+    /**
+     * CL_EVENT_*
+     */
+    int type;
+    /**
+     * The worker's id; 0 in a warning that is about none.
+     */
+    int worker_id;
+    /**
+     * Its process.
+     */
+    int pid;
+    /**
+     * CL_EVENT_EXIT: its exit code, or -1.
+     */
+    int exit_code;
+    /**
+     * CL_EVENT_EXIT: the signal that ended it, or 0.
+     */
+    int signal;
+    /**
+     * CL_EVENT_LISTENING: the numeric host, or the text of a unix address; otherwise NULL.
+     */
+    const char *address;
+    /**
+     * CL_EVENT_LISTENING: the port, -1 for a unix socket.
+     */
+    int port;
+    /**
+     * CL_EVENT_MESSAGE, CL_EVENT_WARNING: the bytes; otherwise NULL.
+     */
+    const void *data;
+    /**
+     * How many they are.
+     */
+    size_t length;
+    /**
+     * CL_EVENT_LISTENING: CL_MECHANISM_*.
+     */
+    int mechanism;
+} cl_event_t;
+
+/**
+ * A function that is told what happens; see cl_on_event().
+ */
+typedef void (*cl_event_fn)(const struct cl_event_t *event, void *user);
+
+/**
  * A cluster's settings; see cl_setup_primary(). A zeroed field leaves what was set before, at first the default.
  */
 typedef struct cl_settings_t {
@@ -313,61 +368,6 @@ typedef struct cl_spawn_options_t {
      */
     size_t inherit_count;
 } cl_spawn_options_t;
-
-/**
- * Something happened to a worker; see cl_on_event(). Pointers are valid during the callback only.
- */
-typedef struct cl_event_t {
-    /**
-     * The size of this struct in the library that calls; fields behind it do not exist.
-     */
-    size_t size;
-    /**
-     * CL_EVENT_*
-     */
-    int type;
-    /**
-     * The worker's id; 0 in a warning that is about none.
-     */
-    int worker_id;
-    /**
-     * Its process.
-     */
-    int pid;
-    /**
-     * CL_EVENT_EXIT: its exit code, or -1.
-     */
-    int exit_code;
-    /**
-     * CL_EVENT_EXIT: the signal that ended it, or 0.
-     */
-    int signal;
-    /**
-     * CL_EVENT_LISTENING: the numeric host, or the text of a unix address; otherwise NULL.
-     */
-    const char *address;
-    /**
-     * CL_EVENT_LISTENING: the port, -1 for a unix socket.
-     */
-    int port;
-    /**
-     * CL_EVENT_MESSAGE, CL_EVENT_WARNING: the bytes; otherwise NULL.
-     */
-    const void *data;
-    /**
-     * How many they are.
-     */
-    size_t length;
-    /**
-     * CL_EVENT_LISTENING: CL_MECHANISM_*.
-     */
-    int mechanism;
-} cl_event_t;
-
-/**
- * A function that is told what happens; see cl_on_event().
- */
-typedef void (*cl_event_fn)(const struct cl_event_t *event, void *user);
 
 /**
  * What is known of a worker; see cl_worker_info().
@@ -486,6 +486,18 @@ CL_API const char *cl_version(void);
  * Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
  */
 CL_API unsigned int cl_version_number(void);
+
+/**
+ * Names the function that is told what happens; it replaces the one named before.
+ *
+ * @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
+ *                  lock held: it may call any cl_ function but those three. NULL: none.
+ * @param user      given to it.
+ * @return 0; -EPERM: in a worker.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+ */
+CL_API int cl_on_event(cl_event_fn callback, void *user);
 
 /**
  * Tells whether this process is a primary: it is, unless a cluster started it as a worker.
@@ -633,18 +645,6 @@ CL_API int cl_poll_fd(void);
  * Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
  */
 CL_API int cl_stop(int deadline_ms);
-
-/**
- * Names the function that is told what happens; it replaces the one named before.
- *
- * @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
- *                  lock held: it may call any cl_ function but those three. NULL: none.
- * @param user      given to it.
- * @return 0; -EPERM: in a worker.
- *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
- */
-CL_API int cl_on_event(cl_event_fn callback, void *user);
 
 /**
  * Lists the running workers in the order of their ids.

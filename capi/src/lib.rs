@@ -8,6 +8,7 @@
 mod constants;
 mod errno_table;
 mod errors;
+mod events;
 mod guard;
 mod identity;
 mod primary;

@@ -1,27 +1,17 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 //! Being the primary.
 
-use std::ffi::{CString, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::mem::offset_of;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster_core::process::{self, Side};
-use cluster_core::{
-    Error, Event, ExitStatus, Mechanism, MechanismKind, Policy, Respawn, Result, Settings, SpawnOptions, WorkerRef,
-};
+use cluster_core::{Error, Mechanism, Policy, Respawn, Result, Settings, SpawnOptions};
 
 use crate::constants::*;
+use crate::events::deliver;
 use crate::guard::{bytes, check_size, guard, invalid, sized, text};
-use crate::structs::{cl_event_fn, cl_event_t, cl_settings_t, cl_spawn_options_t, cl_worker_info_t};
-
-/// The program's callback; the pointer is only given back to it.
-struct Callback(cl_event_fn, *mut c_void);
-
-// SAFETY: the pointer is never dereferenced here; cl_on_event() tells from which threads it comes back.
-unsafe impl Send for Callback {}
-
-static CALLBACK: Mutex<Callback> = Mutex::new(Callback(None, std::ptr::null_mut()));
+use crate::structs::{cl_settings_t, cl_spawn_options_t, cl_worker_info_t};
 
 fn not_in_this_version(what: &str) -> Error {
     Error::new(-libc::EOPNOTSUPP, format!("{what} is not in this version of libcluster"))
@@ -312,23 +302,6 @@ pub extern "C" fn cl_stop(deadline_ms: c_int) -> c_int {
     }
 }
 
-/// Names the function that is told what happens; it replaces the one named before.
-///
-/// @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
-///                  lock held: it may call any cl_ function but those three. NULL: none.
-/// @param user      given to it.
-/// @return 0; -EPERM: in a worker.
-///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn cl_on_event(callback: cl_event_fn, user: *mut c_void) -> c_int {
-    guard(|| {
-        process::with_primary(|_| Ok(()))?;
-        *CALLBACK.lock().unwrap_or_else(PoisonError::into_inner) = Callback(callback, user);
-        Ok(0)
-    })
-}
-
 /// Lists the running workers in the order of their ids.
 ///
 /// @param ids       where they go; may be NULL if capacity is 0.
@@ -449,83 +422,10 @@ pub extern "C" fn cl_worker_kill(id: c_int, signal: c_int) -> c_int {
     })
 }
 
-fn number(value: u32) -> c_int {
+pub(crate) fn number(value: u32) -> c_int {
     c_int::try_from(value).unwrap_or(c_int::MAX)
 }
 
 fn worker_number(id: c_int) -> Result<u32> {
     u32::try_from(id).map_err(|_| Error::new(-libc::ESRCH, format!("there is no worker {id}")))
-}
-
-/// Hands an event to the program's callback, if there is one.
-fn deliver(event: Event) {
-    let (callback, user) = {
-        let callback = CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
-        (callback.0, callback.1)
-    };
-    let Some(callback) = callback else { return };
-    let mut text: Option<CString> = None;
-    let told = translate(&event, &mut text);
-    // SAFETY: the program said that the function can be called with this pointer; the event lives until it returns.
-    unsafe { callback(&told, user) };
-}
-
-fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
-    let mut told = cl_event_t {
-        size: size_of::<cl_event_t>(),
-        r#type: 0,
-        worker_id: 0,
-        pid: 0,
-        exit_code: 0,
-        signal: 0,
-        address: std::ptr::null(),
-        port: 0,
-        data: std::ptr::null(),
-        length: 0,
-        mechanism: 0,
-    };
-    let about = |told: &mut cl_event_t, r#type, worker: &WorkerRef| {
-        told.r#type = r#type;
-        told.worker_id = number(worker.id);
-        told.pid = worker.pid;
-    };
-    match event {
-        Event::Fork(worker) => about(&mut told, CL_EVENT_FORK, worker),
-        Event::Online(worker) => about(&mut told, CL_EVENT_ONLINE, worker),
-        Event::Listening { worker, address, port, mechanism } => {
-            about(&mut told, CL_EVENT_LISTENING, worker);
-            told.address = text.insert(CString::new(address.as_str()).unwrap_or_default()).as_ptr();
-            told.port = port.map_or(-1, c_int::from);
-            told.mechanism = match mechanism {
-                MechanismKind::Shared => CL_MECHANISM_SHARED,
-                MechanismKind::Kernel => CL_MECHANISM_KERNEL,
-                _ => CL_MECHANISM_PASSED,
-            };
-        }
-        Event::Message { worker, data } => {
-            about(&mut told, CL_EVENT_MESSAGE, worker);
-            told.data = data.as_ptr().cast();
-            told.length = data.len();
-        }
-        Event::Disconnect(worker) => about(&mut told, CL_EVENT_DISCONNECT, worker),
-        Event::Exit { worker, status } => {
-            about(&mut told, CL_EVENT_EXIT, worker);
-            (told.exit_code, told.signal) = match status {
-                ExitStatus::Code(code) => (*code, 0),
-                ExitStatus::Signal(signal) => (-1, *signal),
-                ExitStatus::Unknown => (-1, 0),
-            };
-        }
-        Event::Warning { worker, text } => {
-            told.r#type = CL_EVENT_WARNING;
-            if let Some(worker) = worker {
-                about(&mut told, CL_EVENT_WARNING, worker);
-            }
-            told.data = text.as_ptr().cast();
-            told.length = text.len();
-        }
-        // The engine's events and these arms are of one build; a new one is added to both.
-        _ => {}
-    }
-    told
 }

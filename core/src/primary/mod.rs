@@ -5,17 +5,18 @@ mod event;
 mod frames;
 mod handles;
 mod leave;
+mod poller;
 mod registry;
 mod spawn;
 mod timers;
 
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use event::{Event, WorkerRef};
+pub use poller::{Poller, Ready, StopRequest};
 pub use registry::WorkerState;
 pub use spawn::SpawnOptions;
 
@@ -23,7 +24,7 @@ use crate::error::{Context, Error, Result};
 use crate::handle::{HandleStats, MechanismKind, Pumped};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
-use crate::sys::poll::{Alarm, Interest, Poll, ReadyBatch, Wake};
+use crate::sys::poll::Interest;
 use crate::sys::process;
 use crate::token::Token;
 use crate::wire;
@@ -40,71 +41,6 @@ const UNATTENDED: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon a socket that was short of something is tried again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(5);
-
-/// The descriptors a primary waits on. Shared, so that the wait itself needs no lock.
-pub struct Poller {
-    poll: Poll,
-    wake: Arc<Wake>,
-    alarm: Alarm,
-}
-
-/// What a wait brought; to be given to [`Primary::dispatch`].
-pub struct Ready(ReadyBatch);
-
-impl Poller {
-    fn new() -> Result<Self> {
-        let poller = Self {
-            poll: Poll::new().context("epoll_create1")?,
-            wake: Arc::new(Wake::new().context("eventfd")?),
-            alarm: Alarm::new().context("timerfd_create")?,
-        };
-        poller.poll.add(&*poller.wake, Token::Wake.pack(), Interest::Readable).context("epoll_ctl")?;
-        poller.poll.add(&poller.alarm, Token::Alarm.pack(), Interest::Readable).context("epoll_ctl")?;
-        Ok(poller)
-    }
-
-    /// Waits until there is something to do; `None` for as long as it takes. A signal ends the wait early.
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<Ready> {
-        self.poll.wait(timeout).context("epoll_wait").map(Ready)
-    }
-}
-
-impl AsFd for Poller {
-    /// Readable when there is something to do.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poll.as_fd()
-    }
-}
-
-const NO_STOP: i64 = i64::MAX;
-
-/// A request to stop that can be made from a signal handler.
-pub struct StopRequest {
-    wake: Arc<Wake>,
-    milliseconds: AtomicI64,
-}
-
-impl StopRequest {
-    /// Asks the primary to stop; a shorter deadline than one asked for before replaces it. `None`: the settings'
-    /// deadline. Async-signal-safe.
-    pub fn stop(&self, deadline: Option<Duration>) {
-        let wanted = deadline.map_or(NO_STOP - 1, |deadline| deadline.as_millis().min(1 << 40) as i64);
-        self.milliseconds.fetch_min(wanted, Ordering::SeqCst);
-        self.wake.wake();
-    }
-
-    fn take(&self) -> Option<Option<Duration>> {
-        match self.milliseconds.swap(NO_STOP, Ordering::SeqCst) {
-            NO_STOP => None,
-            milliseconds if milliseconds == NO_STOP - 1 => Some(None),
-            milliseconds => Some(Some(Duration::from_millis(milliseconds as u64))),
-        }
-    }
-
-    pub(crate) fn wake(&self) -> &Arc<Wake> {
-        &self.wake
-    }
-}
 
 /// What [`Primary::fork`] returns, once in each process.
 pub enum Forked {
@@ -170,7 +106,7 @@ impl Primary {
     pub fn new(settings: Settings) -> Result<Self> {
         settings.check()?;
         let poller = Arc::new(Poller::new()?);
-        let stop = StopRequest { wake: Arc::clone(&poller.wake), milliseconds: AtomicI64::new(NO_STOP) };
+        let stop = StopRequest::new(Arc::clone(&poller.wake));
         Ok(Self {
             guard: ForkGuard::new().ok_or_else(|| Error::new(-libc::ENOMEM, "no memory for a page"))?,
             stop: Arc::new(stop),

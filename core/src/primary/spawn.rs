@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
-use crate::sys::process::{self, Credentials, Program};
+use crate::sys::process;
+use crate::sys::spawn::{self, Credentials, Program};
 use crate::sys::{cmsg, socket};
 use crate::wire::{Hello, VERSION};
 
@@ -103,7 +104,7 @@ impl Plan {
             inherit: self.inherit.iter().copied().chain([channel]).collect(),
             lifeline: seat.lifeline_reader.as_raw_fd(),
         };
-        process::spawn(&program).map_err(|failed| {
+        spawn::spawn(&program).map_err(|failed| {
             Error::os(format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()), failed.errno)
         })
     }

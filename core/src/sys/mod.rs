@@ -8,6 +8,7 @@ pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
 pub(crate) mod socket;
+pub(crate) mod spawn;
 pub(crate) mod unix_path;
 pub(crate) mod watch_thread;
 

@@ -1,0 +1,320 @@
+#![allow(unsafe_code)] // clone(2) with shared memory, and what a child may do before exec, are beyond safe wrappers.
+//! Starting a program as posix_spawn(3) does, and as another user.
+
+use std::ffi::CString;
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::process::{Child, own_pid};
+use super::{Sys, check, socket};
+
+/// Whom a program is to run as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) user: libc::uid_t,
+    pub(crate) group: libc::gid_t,
+    pub(crate) groups: Vec<libc::gid_t>,
+}
+
+/// Everything a child needs between clone and exec, made beforehand: the child may not allocate.
+pub(crate) struct Program {
+    pub(crate) file: CString,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    pub(crate) directory: Option<CString>,
+    pub(crate) credentials: Option<Credentials>,
+    /// Descriptors that the program inherits under their own numbers, besides 0, 1 and 2.
+    pub(crate) inherit: Vec<RawFd>,
+    /// The armed lifeline, of which the child makes itself the owner.
+    pub(crate) lifeline: RawFd,
+}
+
+/// The step at which a child could not become the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Step {
+    Inherit = 1,
+    Directory,
+    Groups,
+    Group,
+    User,
+    Verify,
+    NoNewPrivileges,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Step; 8] = [
+        Step::Inherit,
+        Step::Directory,
+        Step::Groups,
+        Step::Group,
+        Step::User,
+        Step::Verify,
+        Step::NoNewPrivileges,
+        Step::Exec,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Step::Inherit => "handing descriptors to the program",
+            Step::Directory => "changing to the program's directory",
+            Step::Groups => "setting the program's supplementary groups",
+            Step::Group => "setting the program's group",
+            Step::User => "setting the program's user",
+            Step::Verify => "verifying that the program cannot regain its privileges",
+            Step::NoNewPrivileges => "setting no_new_privs",
+            Step::Exec => "starting the program",
+        }
+    }
+}
+
+/// A program could not be started.
+pub(crate) struct SpawnError {
+    pub(crate) step: &'static str,
+    pub(crate) errno: Errno,
+}
+
+impl From<Errno> for SpawnError {
+    fn from(errno: Errno) -> Self {
+        Self { step: "making a process", errno }
+    }
+}
+
+struct ChildTask<'a> {
+    program: &'a Program,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+    report: RawFd,
+    mask: libc::sigset_t,
+    keep: &'a [RawFd],
+}
+
+const CHILD_STACK: usize = 64 * 1024;
+
+/// Starts a program as posix_spawn(3) does: the child borrows our memory until exec (CLONE_VM | CLONE_VFORK), so that
+/// it is safe and quick in a large process with threads. What fails before or in exec comes back as an error.
+/// posix_spawn itself cannot set a user.
+pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
+    let argv = pointers(&program.arguments);
+    let envp = pointers(&program.environment);
+    let (report_reader, report_writer) = socket::pipe()?;
+    let mut keep = program.inherit.clone();
+    keep.push(report_writer.as_raw_fd());
+    keep.sort_unstable();
+    keep.dedup();
+    let mut task = ChildTask {
+        program,
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        report: report_writer.as_raw_fd(),
+        // SAFETY: sigset_t is plain data.
+        mask: unsafe { mem::zeroed() },
+        keep: &keep,
+    };
+    let mut stack = vec![0_u128; CHILD_STACK / mem::size_of::<u128>()];
+    // SAFETY: sigset_t is plain data.
+    let mut every: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: fills a set of our own.
+    unsafe { libc::sigfillset(&mut every) };
+    // A handler that ran in the child would run in our memory, so signals wait until the child has none.
+    // SAFETY: both sets are ours.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut task.mask) };
+    let mut made: RawFd = -1;
+    // SAFETY: `stack` is one allocation of CHILD_STACK bytes; the stack grows down from its end.
+    let top = unsafe { stack.as_mut_ptr().add(stack.len()) };
+    // SAFETY: the parent is suspended until the child has left this memory, so `task` and `stack` outlive its use.
+    let outcome = check(unsafe {
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        libc::clone(child, top.cast(), flags, (&raw mut task).cast(), &raw mut made)
+    });
+    // SAFETY: puts back the mask found above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
+    drop(report_writer);
+    let pid = outcome?;
+    // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
+    // SAFETY: the kernel has just made this descriptor for us.
+    let pidfd = (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) });
+    // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork.
+    let mut report = [0_u8; 8];
+    let length = super::retry(|| nix::unistd::read(&report_reader, &mut report))?;
+    if length < report.len() {
+        return Ok(Child::new(pid, pidfd)?);
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made, which has left by itself; ECHILD where the host reaped it is as good.
+    let _ = super::retry(|| check(unsafe { libc::waitpid(pid, &mut status, 0) }));
+    let number = |part: &[u8]| part.try_into().map_or(0, u32::from_ne_bytes);
+    let step = number(&report[..4]);
+    Err(SpawnError {
+        step: Step::ALL
+            .iter()
+            .find(|known| **known as u32 == step)
+            .map_or("starting the program", |known| known.text()),
+        errno: Errno::from_raw(number(&report[4..]) as i32),
+    })
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// The child's way to exec. Only async-signal-safe calls, no allocation; the identity calls are made raw, because
+/// glibc's wrappers would carry them to the other threads of the parent whose memory this is.
+extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `spawn` passed a ChildTask that outlives the child's use of this memory.
+    let task = unsafe { &*argument.cast::<ChildTask>() };
+    default_handlers();
+    // SAFETY: the set is the parent's mask, which the program is to inherit; no handler is left that could run.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
+    let (step, errno) = match become_program(task) {
+        Err(failure) => failure,
+        Ok(never) => match never {},
+    };
+    let mut report = [0_u8; 8];
+    report[..4].copy_from_slice(&(step as u32).to_ne_bytes());
+    report[4..].copy_from_slice(&(errno as i32).to_ne_bytes());
+    // SAFETY: the buffer is ours; a pipe takes 8 bytes whole.
+    unsafe { libc::write(task.report, report.as_ptr().cast(), report.len()) };
+    // SAFETY: leaves without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// Signals that the parent handles get their default action back, as exec would do; those it ignores stay ignored.
+fn default_handlers() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: sigaction is plain data.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        // SAFETY: only asks.
+        let known = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == 0;
+        if known && action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN {
+            action.sa_sigaction = libc::SIG_DFL;
+            // SAFETY: the child has a table of its own (no CLONE_SIGHAND).
+            unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+        }
+    }
+}
+
+fn become_program(task: &ChildTask) -> Result<std::convert::Infallible, (Step, Errno)> {
+    let program = task.program;
+    let at = |step: Step| move |errno: Errno| (step, errno);
+    if program.lifeline >= 0 {
+        // SAFETY: fcntl with integers only; the lifeline belongs to the program from before it runs.
+        check(unsafe { libc::fcntl(program.lifeline, libc::F_SETOWN, own_pid()) }).map_err(at(Step::Inherit))?;
+    }
+    for fd in &program.inherit {
+        // SAFETY: clears close-on-exec in the child's own descriptor table.
+        check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }).map_err(at(Step::Inherit))?;
+    }
+    close_all_but(task.keep).map_err(at(Step::Inherit))?;
+    if let Some(directory) = &program.directory {
+        // SAFETY: the path is a NUL-terminated string.
+        check(unsafe { libc::chdir(directory.as_ptr()) }).map_err(at(Step::Directory))?;
+    }
+    if let Some(credentials) = &program.credentials {
+        take_credentials(credentials)?;
+    }
+    // SAFETY: file, argv and envp are NUL-terminated and end with NULL; all were made before the clone.
+    unsafe { libc::execve(program.file.as_ptr(), task.argv, task.envp) };
+    Err((Step::Exec, Errno::last()))
+}
+
+/// The order matters: without the user's rights the groups could no longer be changed.
+fn take_credentials(credentials: &Credentials) -> Result<(), (Step, Errno)> {
+    let Credentials { user, group, groups } = credentials;
+    let at = |step: Step| move |errno: Errno| (step, errno);
+    // SAFETY: pointer and count describe the list.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map_err(at(Step::Groups))?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) }).map_err(at(Step::Group))?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) }).map_err(at(Step::User))?;
+    let mut ids = [0 as libc::uid_t; 3];
+    let [real, effective, saved] = &mut ids;
+    // SAFETY: three pointers to integers of our own.
+    check(unsafe { libc::getresuid(real, effective, saved) }).map_err(at(Step::Verify))?;
+    if ids != [*user; 3] {
+        return Err((Step::Verify, Errno::EPERM));
+    }
+    // SAFETY: integers only. It must fail, or the program could become root again.
+    if *user != 0 && unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) } == 0 {
+        return Err((Step::Verify, Errno::EPERM));
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map_err(at(Step::NoNewPrivileges))?;
+    Ok(())
+}
+
+/// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9).
+fn close_all_but(keep: &[RawFd]) -> Sys<()> {
+    let mut from: libc::c_uint = 3;
+    for fd in keep.iter().map(|fd| *fd as libc::c_uint).filter(|fd| *fd >= 3) {
+        if fd > from {
+            // SAFETY: the child's own descriptor table (no CLONE_FILES); nothing of ours is used after it but `keep`.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) })?;
+        }
+        from = fd + 1;
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0) }).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::process::ExitStatus;
+    use super::*;
+
+    fn program(file: &str, arguments: &[&str]) -> Program {
+        Program {
+            file: CString::new(file).unwrap(),
+            arguments: arguments.iter().map(|argument| CString::new(*argument).unwrap()).collect(),
+            environment: Vec::new(),
+            directory: None,
+            credentials: None,
+            inherit: Vec::new(),
+            lifeline: -1,
+        }
+    }
+
+    fn wait(child: Child) -> ExitStatus {
+        super::super::poll::wait_readable(&[child.pidfd().unwrap()], None).unwrap();
+        child.reap().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_program_runs_and_its_status_is_known() {
+        let child = spawn(&program("/bin/sh", &["sh", "-c", "exit 5"])).ok().unwrap();
+        assert_eq!(wait(child), ExitStatus::Code(5));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_an_error_and_leaves_no_child() {
+        let error = spawn(&program("/nonexistent/program", &["program"])).err().unwrap();
+        assert_eq!(error.errno, Errno::ENOENT);
+        assert_eq!(error.step, "starting the program");
+        let mut nowhere = program("/bin/sh", &["sh"]);
+        nowhere.directory = Some(c"/nonexistent".to_owned());
+        let error = spawn(&nowhere).err().unwrap();
+        assert_eq!((error.errno, error.step), (Errno::ENOENT, "changing to the program's directory"));
+    }
+
+    #[test]
+    fn a_program_inherits_only_what_it_should() {
+        let (_leak, _other) = socket::packet_pair().unwrap();
+        // Without close-on-exec, as a careless host would have it.
+        // SAFETY: fcntl with integers only.
+        unsafe { libc::fcntl(_leak.as_raw_fd(), libc::F_SETFD, 0) };
+        let (kept, _peer) = socket::packet_pair().unwrap();
+        let script = format!(
+            "for f in /proc/$$/fd/*; do n=${{f##*/}}; case $n in 0|1|2|{}) ;; *) [ -e $f ] && exit 1 ;; esac; done; exit 0",
+            kept.as_raw_fd()
+        );
+        // sh opens the script's own descriptors only for files, so /proc shows what was inherited.
+        let mut lister = program("/bin/sh", &["sh", "-c", &script]);
+        lister.inherit = vec![kept.as_raw_fd()];
+        let child = spawn(&lister).ok().unwrap();
+        assert_eq!(wait(child), ExitStatus::Code(0));
+    }
+}
