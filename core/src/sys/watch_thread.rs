@@ -17,7 +17,8 @@ struct Watch {
     grace_ms: libc::c_int,
 }
 
-/// Keeps what the thread was given reachable, also in a forked child that has no such thread: leak checkers look there.
+/// What the thread works with. Here rather than on its stack, so that it is still reachable in a forked child, which has no
+/// such thread: leak checkers look there.
 static GIVEN: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
 
 // The thread calls poll(2) and a few more functions; the rest of the smallest stack is room for a sanitizer's frames.
@@ -48,9 +49,10 @@ pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> 
     // SAFETY: both sets are ours; a new thread inherits the blocked signals.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut before) };
     let argument = Box::into_raw(watch);
+    GIVEN.store(argument, Ordering::SeqCst);
     let mut thread: libc::pthread_t = 0;
-    // SAFETY: `argument` is a Watch that the thread may use for ever.
-    let outcome = unsafe { libc::pthread_create(&mut thread, &attributes, run, argument.cast()) };
+    // SAFETY: `run` takes no argument, and what it works with is set.
+    let outcome = unsafe { libc::pthread_create(&mut thread, &attributes, run, std::ptr::null_mut()) };
     // SAFETY: puts back the mask found above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     // SAFETY: initialised above and not used any more.
@@ -58,18 +60,18 @@ pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> 
     if outcome == 0 {
         // The thread waits on it until the process ends.
         std::mem::forget(primary);
-        GIVEN.store(argument, Ordering::Relaxed);
         Ok(())
     } else {
+        GIVEN.store(std::ptr::null_mut(), Ordering::SeqCst);
         // SAFETY: no thread was made, so the box is still ours.
         drop(unsafe { Box::from_raw(argument) });
         Err(Errno::from_raw(outcome))
     }
 }
 
-extern "C" fn run(argument: *mut libc::c_void) -> *mut libc::c_void {
-    // SAFETY: `start` passed a Watch that is never freed.
-    let watch = unsafe { &*argument.cast::<Watch>() };
+extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: `start` set it to a Watch that is never freed.
+    let watch = unsafe { &*GIVEN.load(Ordering::SeqCst) };
     let mut waited = libc::pollfd { fd: watch.primary, events: libc::POLLIN, revents: 0 };
     loop {
         // SAFETY: one pollfd of our own.
