@@ -16,7 +16,7 @@ pub struct Poller {
     pub(super) alarm: Alarm,
 }
 
-/// What a wait brought; to be given to [`Primary::dispatch`].
+/// What a wait brought; to be given to [`dispatch`](super::Primary::dispatch).
 pub struct Ready(pub(super) ReadyBatch);
 
 impl Poller {
