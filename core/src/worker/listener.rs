@@ -93,7 +93,6 @@ impl Listener {
     pub(super) fn granted(granted: Granted, address: &str, index: u32, flags: ListenFlags) -> Result<Self> {
         let incomplete = || Error::new(-libc::EPROTO, "the primary's grant came without its descriptors");
         let mailbox = granted.fds.0.ok_or_else(incomplete)?;
-        primary_gone::wake_at_death(mailbox.as_fd());
         let source = if granted.datagram {
             Source::Datagram { socket: granted.fds.1.ok_or_else(incomplete)?, mailbox: Some(mailbox) }
         } else if granted.mechanism == MechanismKind::Passed as u32 {
@@ -105,6 +104,13 @@ impl Listener {
             both.add_exclusive(&socket, SOCKET).context("epoll_ctl")?;
             Source::Both { both, socket, mailbox }
         };
+        // Only what will be forgotten again, when the listener is dropped, may be woken.
+        if let Source::Mailbox(mailbox)
+        | Source::Both { mailbox, .. }
+        | Source::Datagram { mailbox: Some(mailbox), .. } = &source
+        {
+            primary_gone::wake_at_death(mailbox.as_fd());
+        }
         let share = Share { listener: granted.listener, address: address.to_owned(), index };
         Ok(Self::new(source, Some(share), granted.name, flags))
     }
@@ -242,6 +248,11 @@ impl Listener {
                     self.stopped.store(true, Ordering::SeqCst);
                     // Only one thread takes the stop; the others are woken by the end of file this makes.
                     socket::finish_receiving(mailbox);
+                }
+                (Ok(Parcel::Connection(_)), None) => {
+                    // Between the question above and the receive.
+                    let sentence = "another thread took the last descriptor, and a connection with it";
+                    return Err(Error::new(-libc::EMFILE, sentence));
                 }
                 // A NOP, or what a later version may send.
                 _ => {}
