@@ -84,6 +84,7 @@ ASAN_OUT    = $(OUT)/asan/$(ASAN_TARGET)/debug
 ASAN_CARGO  = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(OUT)/asan $(CARGO)
 asan:
 	@scripts/setup.sh asan
+	$(ASAN_CARGO) build --workspace --examples --target $(ASAN_TARGET)
 	$(ASAN_CARGO) test --workspace --lib --tests --target $(ASAN_TARGET) -- --test-threads=1
 	$(ASAN_CARGO) build -p cluster-capi --target $(ASAN_TARGET)
 	@nm -D $(ASAN_OUT)/libcluster.so | grep -q __asan_init || { echo 'the library is not instrumented'; exit 1; }

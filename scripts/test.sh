@@ -28,6 +28,8 @@ counted() {
 if cargo nextest --version >/dev/null 2>&1; then
     suite rust cargo nextest run --workspace
 else
+    # One of the tests runs the Rust example, which nextest builds and this selection of targets does not.
+    cargo build --workspace --examples
     # One after another and on the main thread: a test may fork, and only a process with one thread may.
     suite rust cargo test --workspace --lib --bins --tests -- --test-threads=1
 fi
