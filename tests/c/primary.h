@@ -72,7 +72,8 @@ static inline int turn(int ms) {
 
 /* Turns for as long, whatever happens. */
 static inline void pump_for(int ms) {
-    for (long long end = now_ms() + ms; now_ms() < end;) turn((int)(end - now_ms()));
+    long long end = now_ms() + ms, left;
+    while ((left = end - now_ms()) > 0) turn((int)left);
 }
 
 /* Waits for data of a client's socket while being the primary, as a program with a loop of its own does. */
