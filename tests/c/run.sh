@@ -91,7 +91,7 @@ run_one() { # mode name
     done
     local cases skipped seconds
     cases=$(grep -c '^  ok ' <<<"$text")
-    skipped=$(sed -n 's/^  skip /; skipped /p' <<<"$text" | tr -d '\n')
+    skipped=$(sed -n 's/^  skip [^:]*: //p' <<<"$text" | sort | uniq -c | sed 's/^ *\([0-9]*\) /; \1 skipped: /' | tr -d '\n')
     seconds=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $start }")
     if [ $code -eq 77 ]; then
         printf 'skip %s %s%s\n' "$mode" "$name" "$skipped"

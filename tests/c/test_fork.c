@@ -130,15 +130,15 @@ static void exit_handlers(void) {
 
 /* Many at once, served by all, gone without a trace. */
 static void many(void) {
-    int ids[24], port = 0;
+    int ids[24], port = 0, count = check_slow() > 1 ? 6 : 24; /* all must get their turn in time to be in the rotation */
     primary_ready(serve_any_port);
-    for (int i = 0; i < 24; i++) ids[i] = fork_worker();
-    for (int i = 0; i < 24; i++) port = await_listening(ids[i], 1);
+    for (int i = 0; i < count; i++) ids[i] = fork_worker();
+    for (int i = 0; i < count; i++) port = await_listening(ids[i], 1);
     int first = ask(port);
-    for (int i = 0; i < 23; i++) CHECK(ask(port) != first);
+    for (int i = 1; i < count; i++) CHECK(ask(port) != first);
     CHECK_EQ(ask(port), first);
     finish();
-    for (int i = 0; i < 24; i++) CHECK_EQ(await_exit(ids[i], 1)->exit_code, 0);
+    for (int i = 0; i < count; i++) CHECK_EQ(await_exit(ids[i], 1)->exit_code, 0);
 }
 
 /* A second life: after everything was stopped, the same program may start again. */
