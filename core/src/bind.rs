@@ -13,7 +13,7 @@ use crate::sys::unix_path::{self, SocketFile};
 use crate::sys::{Sys, socket};
 
 /// The backlog of a caller that names none, as in Node.
-const DEFAULT_BACKLOG: i32 = 511;
+pub(crate) const DEFAULT_BACKLOG: i32 = 511;
 
 /// How to listen. The numbers are those of the C interface and of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -51,7 +51,8 @@ pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
 pub use handle::{HandleStats, MechanismKind};
 pub use policy::Policy;
 pub use primary::{
-    Event, Forked, HandleInfo, Poller, Primary, Ready, SpawnOptions, StopRequest, WorkerInfo, WorkerRef, WorkerState,
+    Enrolled, Event, Forked, Granted, HandleInfo, Poller, Primary, Ready, Relayed, SpawnOptions, StopRequest, Wanted,
+    WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{listen, serve, stop, worker};
 pub use restart::Respawn;

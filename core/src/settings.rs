@@ -35,6 +35,8 @@ pub struct Settings {
     pub window: u32,
     /// The first delay before a worker is replaced, and the longest.
     pub restart_delay: (Duration, Duration),
+    /// How long an address whose last worker died stays open for a successor.
+    pub keep_unattended: Duration,
 }
 
 /// More could not be in flight for an ordinary user (RLIMIT_NOFILE counts descriptors in flight, unix(7)).
@@ -50,6 +52,7 @@ impl Default for Settings {
             handle_signals: false,
             window: 12,
             restart_delay: (Duration::from_millis(100), Duration::from_secs(10)),
+            keep_unattended: Duration::from_secs(30),
         }
     }
 }

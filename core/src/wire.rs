@@ -30,6 +30,8 @@ mod kind {
     pub(super) const CONNECTION: u16 = 9;
     pub(super) const NOP: u16 = 10;
     pub(super) const STOP: u16 = 11;
+    pub(super) const PAUSE: u16 = 12;
+    pub(super) const RESUME: u16 = 13;
 }
 
 /// Why a frame is not acceptable, as a sentence's end.
@@ -55,6 +57,8 @@ pub(crate) enum FromWorker<'a> {
     Message(&'a [u8]),
     Load(u32),
     Disconnect,
+    Pause { listener: u32 },
+    Resume { listener: u32 },
 }
 
 /// What the primary sends on a channel.
@@ -138,6 +142,8 @@ impl FromWorker<'_> {
             FromWorker::Message(bytes) => frame(kind::MESSAGE, 0, &[bytes]),
             FromWorker::Load(load) => frame(kind::LOAD, 0, &[&load.to_ne_bytes()]),
             FromWorker::Disconnect => DISCONNECT.to_vec(),
+            FromWorker::Pause { listener } => frame(kind::PAUSE, 0, &[&listener.to_ne_bytes()]),
+            FromWorker::Resume { listener } => frame(kind::RESUME, 0, &[&listener.to_ne_bytes()]),
         }
     }
 
@@ -156,6 +162,8 @@ impl FromWorker<'_> {
             kind::MESSAGE => FromWorker::Message(body.rest(MESSAGE_MAX)?),
             kind::LOAD => FromWorker::Load(body.u32()?),
             kind::DISCONNECT => FromWorker::Disconnect,
+            kind::PAUSE => FromWorker::Pause { listener: body.u32()? },
+            kind::RESUME => FromWorker::Resume { listener: body.u32()? },
             _ => return Err(Malformed("a frame of a type that no worker sends")),
         };
         body.end()?;
@@ -322,6 +330,8 @@ mod tests {
             FromWorker::Message(b""),
             FromWorker::Message(b"hello"),
             FromWorker::Load(5),
+            FromWorker::Pause { listener: 3 },
+            FromWorker::Resume { listener: 3 },
             FromWorker::Disconnect,
         ];
         for frame in frames {
@@ -377,7 +387,7 @@ mod tests {
         }
 
         #[test]
-        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..12) {
+        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..14) {
             bytes[..2].copy_from_slice(&kind.to_ne_bytes());
             bytes[2..4].copy_from_slice(&[0, 0]);
             if let Ok(frame) = FromWorker::decode(&bytes) {

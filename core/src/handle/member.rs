@@ -24,6 +24,8 @@ enum Flow {
     Open,
     /// Its queue did not fall; others are served, and what waits is taken back as far as others have room.
     Stuck { taken: u64, drained: bool },
+    /// Its worker has said that it takes nothing for now. What waits is taken back.
+    Paused { drained: bool },
     /// Its end of the mailbox was shut down. What waits is taken back; nothing is sent any more.
     Broken { drained: bool },
 }
@@ -87,7 +89,10 @@ impl Member {
 
     /// Its queue can be taken from.
     pub(crate) fn is_source(&self) -> bool {
-        matches!(self.flow, Flow::Stuck { drained: false, .. } | Flow::Broken { drained: false })
+        matches!(
+            self.flow,
+            Flow::Stuck { drained: false, .. } | Flow::Paused { drained: false } | Flow::Broken { drained: false }
+        )
     }
 
     pub(crate) fn stage(&mut self, connection: Connection) {
@@ -132,10 +137,30 @@ impl Member {
                     }
                 }
             }
-            Flow::Broken { drained } => *drained = true,
+            Flow::Paused { drained } | Flow::Broken { drained } => *drained = true,
             Flow::Open => {}
         }
         Ok(None)
+    }
+
+    /// Its worker takes nothing until it says so again.
+    pub(crate) fn pause(&mut self, paused: bool, poll: &Poll) {
+        match self.flow {
+            Flow::Broken { .. } => {}
+            _ if paused => {
+                self.flow = Flow::Paused { drained: false };
+                self.arm(false, poll);
+            }
+            Flow::Paused { .. } => {
+                self.flow = Flow::Open;
+                self.seen = NOTHING;
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     pub(crate) fn stop(&mut self) -> Sys<()> {
@@ -171,7 +196,8 @@ impl Member {
 
     /// Something waits and may have to be taken back.
     pub(crate) fn wants_watch(&self) -> bool {
-        !matches!(self.flow, Flow::Stuck { drained: true, .. } | Flow::Broken { .. }) && self.mailbox.waiting() > 0
+        !matches!(self.flow, Flow::Stuck { drained: true, .. } | Flow::Paused { .. } | Flow::Broken { .. })
+            && self.mailbox.waiting() > 0
     }
 
     /// One look of the watch.

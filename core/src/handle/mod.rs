@@ -189,6 +189,29 @@ impl Handle {
         delivered
     }
 
+    /// Nobody takes connections any more; some may still be leaving.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.members.iter().all(Member::is_stopping)
+    }
+
+    /// Connections that were accepted and are in nobody's mailbox.
+    pub(crate) fn unserved(&self) -> u64 {
+        self.unsent.len() as u64 + self.orphans.iter().map(|orphan| u64::from(orphan.waiting())).sum::<u64>()
+    }
+
+    /// A connection that its taker did not want after all.
+    pub(crate) fn put_back(&mut self, connection: Connection) {
+        self.stats.reclaimed += 1;
+        self.unsent.push_back(connection);
+    }
+
+    /// A worker takes nothing for a while: what waits for it goes to others at once.
+    pub(crate) fn pause_member(&mut self, listener: u32, paused: bool, poll: &Poll) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
+            member.pause(paused, poll);
+        }
+    }
+
     /// No more connections for this listener; it learns so behind the last one.
     pub(crate) fn stop_member(&mut self, listener: u32) -> Sys<()> {
         match self.members.iter_mut().find(|member| member.listener == listener) {

@@ -111,6 +111,8 @@ impl Primary {
                 true => self.close_listener(worker, listener),
                 false => return Err(Malformed("the close of a listener that is not its own")),
             },
+            FromWorker::Pause { listener } => return self.pause(worker, listener, true),
+            FromWorker::Resume { listener } => return self.pause(worker, listener, false),
             FromWorker::Message(data) => {
                 let data = data.to_vec();
                 self.events.push(Event::Message { worker: reference, data });
@@ -121,28 +123,55 @@ impl Primary {
         Ok(())
     }
 
-    /// Makes a worker a member of an address; returns the listener's id.
+    /// A worker takes nothing for now, or again.
+    fn pause(&mut self, worker: u32, listener: u32, paused: bool) -> std::result::Result<(), Malformed> {
+        let entry = self.registry.get(worker);
+        if !entry.is_some_and(|entry| entry.listeners.contains_key(&listener)) {
+            return Err(Malformed("a pause of a listener that is not its own"));
+        }
+        if let Some(handle) = self.handles.of_listener(listener) {
+            handle.pause_member(listener, paused, &self.poller.poll);
+            let id = handle.id;
+            self.handles.mark(id);
+        }
+        Ok(())
+    }
+
+    /// What a worker asks for itself; returns the listener's id.
     fn listen(&mut self, worker: u32, flags: u32, backlog: i32, index: u32, text: &str) -> Result<u32> {
         let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
-        if entry.is_leaving() || self.stopping {
-            return Err(Error::shutdown());
-        }
         if entry.listeners.len() >= LISTENERS_MAX {
             return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_MAX} listeners")));
         }
-        let slot = entry.slot;
         let address = Address::parse(text)?;
+        let flags = ListenFlags::from_bits(flags)?;
+        self.join_address(worker, flags, backlog, index, &address).map(|(listener, _)| listener)
+    }
+
+    /// Makes a worker a member of an address; returns the listener's id and whether the address was opened for it.
+    pub(super) fn join_address(
+        &mut self,
+        worker: u32,
+        flags: ListenFlags,
+        backlog: i32,
+        index: u32,
+        address: &Address,
+    ) -> Result<(u32, bool)> {
+        let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
+        if entry.was_asked_to_leave() || self.stopping {
+            return Err(Error::shutdown());
+        }
+        let slot = entry.slot;
         if index > INDEX_MAX {
             return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
-        let flags = ListenFlags::from_bits(flags)?;
         let (policy, window) = (self.settings.policy, self.settings.window);
         let poll = &self.poller.poll;
-        let (id, is_new) = self.handles.open(&address, index, backlog, flags, policy, poll)?;
+        let (id, is_new) = self.handles.open(address, index, backlog, flags, policy, poll)?;
         if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
             return Err(Error::new(
                 -libc::EADDRINUSE,
-                format!("this worker listens on {} already", key(&address, index)),
+                format!("this worker listens on {} already", key(address, index)),
             ));
         }
         let listener = self.handles.new_listener(id);
@@ -160,7 +189,7 @@ impl Primary {
         if let Some(entry) = self.registry.get_mut(worker) {
             entry.listeners.insert(listener, id);
         }
-        Ok(listener)
+        Ok((listener, is_new))
     }
 
     /// Sends the grant, or why there is none.
@@ -184,7 +213,7 @@ impl Primary {
         }
     }
 
-    fn send_grant(&mut self, worker: u32, number: u32, listener: u32) -> Result<()> {
+    pub(super) fn send_grant(&mut self, worker: u32, number: u32, listener: u32) -> Result<()> {
         let Some(handle) = self.handles.of_listener(listener) else {
             return Ok(());
         };

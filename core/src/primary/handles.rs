@@ -15,6 +15,8 @@ pub(crate) struct Handles {
     by_id: BTreeMap<u32, Handle>,
     by_key: HashMap<String, u32>,
     by_listener: HashMap<u32, u32>,
+    /// Connections dropped when an address was given up, by key.
+    lost: BTreeMap<String, u64>,
     last_handle: u32,
     last_listener: u32,
     /// Handles that have something to pump.
@@ -91,14 +93,29 @@ impl Handles {
     pub(crate) fn close(&mut self, id: u32, poll: &Poll) {
         if let Some(handle) = self.by_id.remove(&id) {
             self.by_key.remove(&handle.key);
+            let lost = handle.unserved();
+            if lost > 0 {
+                *self.lost.entry(handle.key.clone()).or_default() += lost;
+            }
             handle.close(poll);
         }
+    }
+
+    /// Connections of an address that were accepted and had to be dropped.
+    pub(crate) fn lost(&self, key: &str) -> u64 {
+        self.lost.get(key).copied().unwrap_or(0)
     }
 
     pub(crate) fn close_unattended(&mut self, poll: &Poll) {
         let unattended: Vec<u32> =
             self.by_id.values().filter(|handle| handle.is_unattended()).map(|handle| handle.id).collect();
         for id in unattended {
+            self.close(id, poll);
+        }
+    }
+
+    pub(crate) fn close_all(&mut self, poll: &Poll) {
+        for id in self.by_id.keys().copied().collect::<Vec<u32>>() {
             self.close(id, poll);
         }
     }

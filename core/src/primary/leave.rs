@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::registry::{Escalation, WorkerState};
 use super::timers::Timer;
-use super::{Event, Primary, UNATTENDED, no_such_worker};
+use super::{Event, Primary, no_such_worker};
 use crate::error::Result;
 use crate::restart::Respawn;
 use crate::sys::process::ExitStatus;
@@ -137,7 +137,7 @@ impl Primary {
     }
 
     /// Takes a listener out of its handle. Its unread connections stay in their queue until somebody has room.
-    fn remove_listener(&mut self, worker: u32, listener: u32) {
+    pub(super) fn remove_listener(&mut self, worker: u32, listener: u32) {
         if let Some(handle) = self.handles.of_listener(listener) {
             let delivered = handle.leave(listener, &self.poller.poll);
             let (id, unattended) = (handle.id, handle.is_unattended());
@@ -146,7 +146,7 @@ impl Primary {
             }
             self.handles.mark(id);
             if unattended {
-                self.timers.add(Instant::now() + UNATTENDED, Timer::Unattended(id));
+                self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(id));
             }
         }
         self.handles.forget_listener(listener);
@@ -174,15 +174,9 @@ impl Primary {
                 break;
             }
         }
-        self.channel_closed(id);
-        let Some(entry) = self.registry.remove(id) else {
+        let Some(entry) = self.leave_books(id, status) else {
             return;
         };
-        if let Some(pidfd) = entry.process.pidfd() {
-            self.poller.poll.remove(pidfd);
-        }
-        self.poller.poll.remove(&entry.grants);
-        self.events.push(Event::Exit { worker: entry.reference(), status });
         let replace = match self.settings.respawn {
             Respawn::Default => self.respawn_by_default,
             Respawn::Never => false,

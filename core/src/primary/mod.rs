@@ -1,6 +1,7 @@
 //! The primary: a state machine without a thread of its own. It waits on one descriptor and does what is due in
 //! `dispatch`, so that a program can run it, embed it in a loop of its own, or drive it from a thread.
 
+mod enrolled;
 mod event;
 mod frames;
 mod handles;
@@ -15,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use enrolled::{Enrolled, Granted, Relayed, Wanted};
 pub use event::{Event, WorkerRef};
 pub use poller::{Poller, Ready, StopRequest};
 pub use registry::WorkerState;
@@ -22,6 +24,7 @@ pub use spawn::SpawnOptions;
 
 use crate::error::{Context, Error, Result};
 use crate::handle::{HandleStats, MechanismKind, Pumped};
+use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::poll::Interest;
@@ -35,8 +38,6 @@ use timers::{Timer, Timers};
 
 /// How often queues are looked at while anything waits in one.
 const WATCH: Duration = Duration::from_millis(20);
-/// How long an address without any worker keeps its clients waiting.
-const UNATTENDED: Duration = Duration::from_secs(30);
 /// How often a worker without a pidfd is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon a socket that was short of something is tried again.
@@ -72,8 +73,13 @@ pub struct HandleInfo {
     pub address: String,
     /// How its connections reach the workers.
     pub mechanism: MechanismKind,
+    /// Who gets the next one.
+    pub policy: Policy,
     /// Its counters.
     pub stats: HandleStats,
+    /// Connections that were accepted and had to be dropped, because the address was given up; counted over all the
+    /// times it was open.
+    pub lost: u64,
 }
 
 /// The process that owns the listening sockets.
@@ -92,6 +98,8 @@ pub struct Primary {
     /// What the alarm is set to.
     alarm_at: Option<Instant>,
     watching: bool,
+    /// Workers are enrolled; whether one is replaced, only the program knows.
+    program_replaces: bool,
     /// Everybody is leaving, and nobody is replaced.
     stopping: bool,
     due_forks: Vec<u32>,
@@ -119,6 +127,7 @@ impl Primary {
             timers: Timers::default(),
             alarm_at: None,
             watching: false,
+            program_replaces: false,
             stopping: false,
             due_forks: Vec::new(),
             events: Vec::new(),
@@ -201,10 +210,10 @@ impl Primary {
             ));
         }
         let id = self.registry.next_id();
-        let seat = Seat::new(id, slot)?;
+        let (seat, worker_end) = Seat::new(id, slot)?;
         match process::fork().context("fork")? {
             // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
-            None => Ok(Forked::Worker(seat.worker_end)),
+            None => Ok(Forked::Worker(worker_end)),
             Some(child) => {
                 // ESRCH: it has been killed already, which its pidfd will tell.
                 let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), child.pid());
@@ -217,9 +226,9 @@ impl Primary {
 
     fn spawn_into(&mut self, slot: u32, plan: Arc<Plan>) -> Result<u32> {
         let id = self.registry.next_id();
-        let seat = Seat::new(id, slot)?;
+        let (seat, worker_end) = Seat::new(id, slot)?;
         seat.greet(self.own_pidfd.as_ref())?;
-        let child = plan.start(id, slot, &seat)?;
+        let child = plan.start(id, slot, &seat, worker_end.as_fd())?;
         self.enter(id, slot, child, seat, Recipe::Program(plan))?;
         Ok(id)
     }
@@ -236,7 +245,7 @@ impl Primary {
             child.abandon();
             return Err(Error::os("watching a new worker", errno));
         }
-        if child.pidfd().is_none() {
+        if child.pidfd().is_none() && !matches!(recipe, Recipe::Enrolled) {
             self.timers.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
             self.set_alarm();
         }
@@ -377,7 +386,7 @@ impl Primary {
     /// Makes the replacement of a slot, if it is still wanted.
     fn respawn(&mut self, slot: u32) {
         match self.registry.replacement(slot) {
-            None => {}
+            None | Some(Recipe::Enrolled) => {}
             Some(Recipe::Fork) => self.due_forks.push(slot),
             Some(Recipe::Program(plan)) => {
                 if let Err(error) = self.spawn_into(slot, plan) {
@@ -407,10 +416,11 @@ impl Primary {
         if !unattended {
             return;
         }
-        if self.registry.is_empty() && !self.registry.is_replacing() {
+        let nobody_comes = self.registry.is_empty() && !self.registry.is_replacing();
+        if nobody_comes || self.program_replaces {
             self.handles.close(handle, &self.poller.poll);
         } else {
-            self.timers.add(Instant::now() + UNATTENDED, Timer::Unattended(handle));
+            self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(handle));
         }
     }
 
@@ -453,7 +463,9 @@ impl Primary {
         let info = |handle: &crate::handle::Handle| HandleInfo {
             address: handle.address.clone(),
             mechanism: handle.mechanism(),
+            policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { self.settings.policy },
             stats: handle.stats,
+            lost: self.handles.lost(&handle.key),
         };
         self.handles.iter().map(info).collect()
     }

@@ -35,6 +35,11 @@ impl Poller {
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Ready> {
         self.poll.wait(timeout).context("epoll_wait").map(Ready)
     }
+
+    /// Ends a wait, or the next one, early.
+    pub fn interrupt(&self) {
+        self.wake.wake();
+    }
 }
 
 impl AsFd for Poller {

@@ -73,6 +73,8 @@ pub(crate) enum Recipe {
     /// By fork: only the program itself can do it, outside of the primary's own code.
     Fork,
     Program(Arc<Plan>),
+    /// By the program, which also replaces it.
+    Enrolled,
 }
 
 #[derive(Default)]

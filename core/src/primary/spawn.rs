@@ -1,7 +1,7 @@
 //! Making workers: what both sides of a new channel hold, and how a program is started.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -88,8 +88,8 @@ impl Plan {
     }
 
     /// Starts the program as a worker with its end of a channel.
-    pub(crate) fn start(&self, id: u32, slot: u32, seat: &Seat) -> Result<process::Child> {
-        let channel = seat.worker_end.as_raw_fd();
+    pub(crate) fn start(&self, id: u32, slot: u32, seat: &Seat, worker_end: BorrowedFd) -> Result<process::Child> {
+        let channel = worker_end.as_raw_fd();
         let mut environment: Vec<CString> =
             self.environment.iter().filter(|entry| !env::is_ours(entry.to_bytes())).cloned().collect();
         for (name, value) in [(env::WORKER_ID, id), (env::WORKER_SLOT, slot), (env::CHANNEL_FD, channel as u32)] {
@@ -171,10 +171,8 @@ fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
     Ok(Some(Credentials { user: uid, group: gid, groups }))
 }
 
-/// Both sides of a new worker's connection to the primary, before the worker exists.
+/// The primary's side of a new worker's connection, before the worker exists.
 pub(crate) struct Seat {
-    /// The worker's end of the channel.
-    pub(crate) worker_end: OwnedFd,
     pub(crate) channel: Channel,
     pub(crate) grants: Channel,
     pub(crate) lifeline_reader: OwnedFd,
@@ -184,7 +182,8 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn new(id: u32, slot: u32) -> Result<Self> {
+    /// With the worker's end of the channel.
+    pub(crate) fn new(id: u32, slot: u32) -> Result<(Self, OwnedFd)> {
         let nonce = process::random();
         let (channel, worker_end) = socket::packet_pair().context("socketpair")?;
         let (grants, grants_worker) = socket::packet_pair().context("socketpair")?;
@@ -192,15 +191,15 @@ impl Seat {
         // Armed before the worker exists, so that its own softer setting is not overwritten; the owner is named later.
         process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
         let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
-        Ok(Self {
-            worker_end,
+        let seat = Self {
             channel: Channel::new(channel),
             grants: Channel::new(grants),
             lifeline_reader,
             lifeline_writer,
             grants_worker,
             hello,
-        })
+        };
+        Ok((seat, worker_end))
     }
 
     /// Puts the hello into the channel. Without a pidfd of the primary the lifeline stands in for it: its hang-up says

@@ -5,9 +5,11 @@ use std::ffi::{CStr, CString};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::poll::{Waited, wait_readable};
 use super::{Sys, check};
 
 /// A process's number.
@@ -31,7 +33,12 @@ pub(crate) fn has_other_threads() -> Sys<bool> {
 pub(crate) struct Child {
     pid: Pid,
     pidfd: Option<OwnedFd>,
+    /// We made it, so we reap it.
+    ours: bool,
 }
+
+/// The number of a process that does not exist yet.
+const NOT_YET: Pid = 0;
 
 impl Child {
     /// `pidfd`: one that was made with the process.
@@ -42,13 +49,24 @@ impl Child {
                 Ok(pidfd) => Some(pidfd),
                 Err(Errno::ENOSYS | Errno::EPERM) => None,
                 Err(errno) => {
-                    let lost = Self { pid, pidfd: None };
+                    let lost = Self { pid, pidfd: None, ours: true };
                     lost.abandon();
                     return Err(errno);
                 }
             },
         };
-        Ok(Self { pid, pidfd })
+        Ok(Self { pid, pidfd, ours: true })
+    }
+
+    /// A process that the program is about to start, and that the program reaps.
+    pub(crate) fn of_the_program() -> Self {
+        Self { pid: NOT_YET, pidfd: None, ours: false }
+    }
+
+    /// The program has started it. Without a pidfd the program's own word has to tell its end.
+    pub(crate) fn started(&mut self, pid: Pid) {
+        self.pid = pid;
+        self.pidfd = self::pidfd(pid).ok();
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -62,6 +80,9 @@ impl Child {
 
     /// Sends it a signal; ESRCH when it is gone.
     pub(crate) fn signal(&self, signal: i32) -> Sys<()> {
+        if self.pid == NOT_YET {
+            return Err(Errno::ESRCH);
+        }
         if let Some(pidfd) = &self.pidfd {
             // SAFETY: no siginfo is given, the rest are integers.
             match check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }) {
@@ -75,6 +96,10 @@ impl Child {
 
     /// Reaps it if it has exited. Never touches another child.
     pub(crate) fn reap(&self) -> Sys<Option<ExitStatus>> {
+        if !self.ours {
+            let ended = self.pidfd().map(|pidfd| wait_readable(&[pidfd], Some(Duration::ZERO)));
+            return Ok((ended == Some(Ok(Waited::Ready))).then_some(ExitStatus::Unknown));
+        }
         let (kind, id) = match &self.pidfd {
             Some(pidfd) => (libc::P_PIDFD, pidfd.as_raw_fd()),
             None => (libc::P_PID, self.pid),

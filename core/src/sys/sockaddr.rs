@@ -151,6 +151,15 @@ pub(crate) fn local_name(socket: BorrowedFd) -> Sys<SockAddr> {
     .map(|(_, address)| address)
 }
 
+/// The address a connection comes from.
+pub(crate) fn peer_name(socket: BorrowedFd) -> Sys<SockAddr> {
+    SockAddr::fill(|address, length| {
+        // SAFETY: `fill` passes a buffer and its length.
+        unsafe { libc::getpeername(socket.as_raw_fd(), address, length) }
+    })
+    .map(|(_, address)| address)
+}
+
 /// The number of the interface that a scope such as `eth0` or `2` names.
 pub(crate) fn scope_number(scope: &str) -> Sys<u32> {
     scope.parse().or_else(|_| nix::net::if_::if_nametoindex(scope).map_err(|_| Errno::ENODEV))

@@ -19,7 +19,7 @@ pub(crate) fn adopt_from_environment() -> Option<Worker> {
 }
 
 /// A packet socket in which a hello for just this worker waits. A stale or copied environment finds it taken.
-fn is_our_channel(fd: BorrowedFd, id: u32, slot: u32) -> bool {
+pub(super) fn is_our_channel(fd: BorrowedFd, id: u32, slot: u32) -> bool {
     let is_packet_socket = socket::nature(fd)
         .is_ok_and(|nature| nature.family == libc::AF_UNIX && nature.kind == libc::SOCK_SEQPACKET && !nature.listening);
     let mut buffer = [0; 256];

@@ -115,6 +115,11 @@ impl Listener {
         Ok(Self::new(source, Some(share), granted.name, flags))
     }
 
+    /// A share that this process, a primary, holds in a worker's stead.
+    pub(crate) fn relaying(mailbox: OwnedFd, name: SockAddr) -> Self {
+        Self::new(Source::Mailbox(mailbox), None, name, ListenFlags::NONBLOCK)
+    }
+
     fn new(source: Source, share: Option<Share>, name: SockAddr, flags: ListenFlags) -> Self {
         Self {
             source,
@@ -126,6 +131,11 @@ impl Listener {
             closed: AtomicBool::new(false),
             empty_handed: AtomicU32::new(0),
         }
+    }
+
+    /// What the primary calls it, if it is a share of the primary's.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.share.as_ref().map(|share| share.listener)
     }
 
     /// The address it listens on.

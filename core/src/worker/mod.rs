@@ -7,7 +7,7 @@ mod own;
 mod primary_gone;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Worker {
-    /// Takes the hello out of a channel, waiting for it, and answers it.
+    /// Takes the hello out of a channel, waiting for it, and answers it. From then on this process leaves by itself when
+    /// the primary dies.
     pub fn adopt(channel: OwnedFd) -> Result<Self> {
+        let (worker, primary) = Self::take_hello(channel)?;
+        worker.watch_primary(primary)?;
+        Ok(worker)
+    }
+
+    /// Like `adopt`, for a process that learns of its primary's death in a way of its own, and whose program asks for
+    /// what it listens on in a way of its own. `None` when the descriptor is not the channel of this worker.
+    pub fn adopt_enrolled(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
+        match socket::with_number(channel, |fd| identity::is_our_channel(fd, id, slot)) {
+            Some(true) => Self::take_hello(socket::adopt_number(channel)).map(|(worker, _)| Some(worker)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The worker, and the primary's pidfd.
+    fn take_hello(channel: OwnedFd) -> Result<(Self, OwnedFd)> {
         let mut buffer = [0; 256];
         wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
         let mut received =
@@ -96,11 +113,10 @@ impl Worker {
             incoming: Mutex::new(Vec::new()),
             open: Mutex::new(BTreeMap::new()),
         };
-        worker.watch_primary(primary)?;
         let online = FromWorker::Online { version: wire::VERSION, nonce: hello.nonce, pid: process::own_pid() as u32 };
         // A primary that died meanwhile is noticed at the next call.
         let _ = cmsg::send(worker.channel.as_fd(), [&online.encode(), b""], &[]);
-        Ok(worker)
+        Ok((worker, primary))
     }
 
     /// From here on this process leaves by itself when the primary dies.
@@ -201,9 +217,21 @@ impl Worker {
         let mut last = lock(&self.listens);
         *last = last.wrapping_add(1);
         let asked = *last;
-        let grants = self.leaving.grants();
         let (flags, backlog) = (options.flags.bits(), options.backlog);
         self.tell(&FromWorker::Listen { number: asked, flags, backlog, index, address: text }.encode())?;
+        self.await_grant(asked, text, index, options.flags)
+    }
+
+    /// Takes the grant of a listener that the primary's program asked for in this worker's stead
+    /// (`Primary::grant`). Accepting from it does not wait.
+    pub fn take_grant(&self, listener: u32) -> Result<Listener> {
+        let _held = lock(&self.listens);
+        self.await_grant(listener, "", 0, ListenFlags::NONBLOCK)
+    }
+
+    /// Waits for the answer with a number. The caller holds `listens`.
+    fn await_grant(&self, asked: u32, text: &str, index: u32, flags: ListenFlags) -> Result<Listener> {
+        let grants = self.leaving.grants();
         loop {
             // Looked at before it is received, which only this thread does: the request to leave stays where it is, and no
             // answer that comes behind it is a grant.
@@ -230,13 +258,14 @@ impl Worker {
                     let granted = listener::Granted { listener, mechanism, datagram, name, fds };
                     let made = match received.fds_lost {
                         true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
-                        false => Listener::granted(granted, text, index, options.flags),
+                        false => Listener::granted(granted, text, index, flags),
                     };
                     // A share that could not be used is given back.
                     return made.inspect_err(|_| drop(self.tell(&FromWorker::Close { listener }.encode())));
                 }
-                // An answer to somebody whose wait failed.
-                _ => {}
+                // A share that nobody waits for any more.
+                Answer::Grant { listener, .. } => drop(self.tell(&FromWorker::Close { listener }.encode())),
+                Answer::Refusal { .. } => {}
             }
         }
     }
@@ -349,6 +378,16 @@ impl Worker {
             Ok(received) if received.length == 0 => Err(primary_gone::seen()),
             Ok(received) => Ok(Some(received.length)),
             Err(errno) => Err(Error::os("receiving from the primary", errno)),
+        }
+    }
+
+    /// Says that nothing is taken from a listener for now, so that what waits for it goes to other workers at once; or
+    /// that it is again.
+    pub fn pause(&self, listener: &Listener, paused: bool) -> Result<()> {
+        match listener.id() {
+            None => Ok(()),
+            Some(listener) if paused => self.tell(&FromWorker::Pause { listener }.encode()),
+            Some(listener) => self.tell(&FromWorker::Resume { listener }.encode()),
         }
     }
 

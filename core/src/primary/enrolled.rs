@@ -1,0 +1,212 @@
+//! Workers whose process the program starts itself, and whose listens it passes on: Node's own, for whom queries and
+//! answers travel on Node's channel and only connections on ours.
+
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use super::registry::{Entry, Recipe, WorkerState};
+use super::spawn::Seat;
+use super::{Event, Primary, no_such_worker};
+use crate::address::Address;
+use crate::bind::ListenFlags;
+use crate::error::{Context, Error, Result};
+use crate::mailbox::Connection;
+use crate::sys::poll::Interest;
+use crate::sys::process::{Child, ExitStatus};
+use crate::sys::sockaddr::{self, SockAddr};
+use crate::sys::socket;
+use crate::token::Token;
+use crate::worker::Listener;
+
+/// A place for a worker whose process does not exist yet.
+pub struct Enrolled {
+    /// Its id.
+    pub id: u32,
+    /// Its slot.
+    pub slot: u32,
+    /// The descriptor it must inherit, under the number that CL_CHANNEL_FD names to it.
+    pub channel: OwnedFd,
+}
+
+/// What an enrolled worker wants to listen on.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The address, as `cl_listen` takes it, with a numeric host. `fd:N` may name a socket that does not listen yet.
+    pub address: &'a str,
+    /// For port 0: which of the shared ports, from 1.
+    pub index: u32,
+    /// Connections that the kernel keeps waiting; 0 or less: 511.
+    pub backlog: i32,
+    /// See [`ListenFlags`].
+    pub flags: ListenFlags,
+}
+
+/// A share that was given to an enrolled worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted {
+    /// Names the listener; the worker finds its mailbox by it (`Worker::take_grant`).
+    pub listener: u32,
+    /// The address was opened for this share.
+    pub is_new: bool,
+    /// The bound address.
+    pub name: SockAddr,
+}
+
+/// A share that this process holds in a worker's stead.
+pub struct Relayed {
+    /// What was granted.
+    pub granted: Granted,
+    /// Takes the connections.
+    pub listener: Listener,
+}
+
+impl Primary {
+    /// Makes a place for a worker whose process the program is about to start. The program says when it has
+    /// ([`enrolled_started`](Self::enrolled_started)) and when it has ended ([`enrolled_ended`](Self::enrolled_ended)).
+    pub fn enroll(&mut self) -> Result<Enrolled> {
+        self.check_may_start()?;
+        let (id, slot) = (self.registry.next_id(), self.registry.free_slot());
+        let (seat, channel) = Seat::new(id, slot)?;
+        seat.greet(self.own_pidfd.as_ref())?;
+        self.enter(id, slot, Child::of_the_program(), seat, Recipe::Enrolled)?;
+        self.program_replaces = true;
+        Ok(Enrolled { id, slot, channel })
+    }
+
+    /// The process of an enrolled worker runs.
+    pub fn enrolled_started(&mut self, id: u32, pid: i32) -> Result<()> {
+        let entry = self.registry.get_mut(id).ok_or_else(|| no_such_worker(id))?;
+        entry.process.started(pid);
+        if let Some(pidfd) = entry.process.pidfd() {
+            self.poller.poll.add(pidfd, Token::Process(id).pack(), Interest::Readable).context("watching a worker")?;
+        }
+        Ok(())
+    }
+
+    /// The process of an enrolled worker has ended, or could not be started. What waited for it goes to others.
+    pub fn enrolled_ended(&mut self, id: u32) {
+        if self.registry.get(id).is_some() {
+            self.leave_books(id, ExitStatus::Unknown);
+            self.poller.wake.wake();
+        }
+    }
+
+    /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns.
+    pub fn grant(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
+        self.check_own()?;
+        // It may have closed a listener of the same address just before, which is then still to be read.
+        self.channel_ready(id);
+        let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
+        if !entry.greeted || entry.channel.is_none() {
+            return Err(Error::new(-libc::ENOTCONN, format!("worker {id} does not speak on its channel")));
+        }
+        let granted = self.admit(id, wanted)?;
+        self.send_grant(id, granted.listener, granted.listener).inspect_err(|_| {
+            self.close_listener(id, granted.listener);
+        })?;
+        self.poller.wake.wake();
+        Ok(granted)
+    }
+
+    /// Makes this process a member of an address in a worker's stead: for a worker that gets its connections in
+    /// another way.
+    pub fn relay(&mut self, id: u32, wanted: Wanted) -> Result<Relayed> {
+        self.check_own()?;
+        let granted = self.admit(id, wanted)?;
+        let mailbox = self.handles.of_listener(granted.listener).and_then(|handle| {
+            handle.member(granted.listener).map(|member| socket::duplicate(member.mailbox.receiver()))
+        });
+        let made = match mailbox {
+            Some(Ok(mailbox)) => Ok(Listener::relaying(mailbox, granted.name)),
+            Some(Err(errno)) => Err(Error::os("duplicating a mailbox", errno)),
+            None => Err(Error::shutdown()),
+        };
+        let listener = made.inspect_err(|_| self.close_listener(id, granted.listener))?;
+        if let Some(handle) = self.handles.of_listener(granted.listener) {
+            let handle = handle.id;
+            self.handles.mark(handle);
+        }
+        self.poller.wake.wake();
+        Ok(Relayed { granted, listener })
+    }
+
+    /// Gives back a connection that was taken for a worker which did not want it after all; another gets it. The
+    /// descriptor is duplicated; the caller closes its own.
+    pub fn put_back(&mut self, listener: u32, connection: RawFd) -> Result<()> {
+        let Some(handle) = self.handles.of_listener(listener) else {
+            return Ok(());
+        };
+        let socket = socket::duplicate_number(connection).context("giving a connection back")?;
+        let peer = sockaddr::peer_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY);
+        handle.put_back(Connection { socket, peer });
+        let handle = handle.id;
+        self.handles.mark(handle);
+        self.poller.wake.wake();
+        Ok(())
+    }
+
+    /// A share of a worker's is no longer used. The last to close an address gives it up.
+    pub fn close_share(&mut self, id: u32, listener: u32) {
+        let own = self.registry.get(id).is_some_and(|entry| entry.listeners.contains_key(&listener));
+        if own {
+            self.close_listener(id, listener);
+            self.poller.wake.wake();
+        }
+    }
+
+    /// An enrolled worker leaves in an orderly way: it gets no more connections, and an address that only it served is
+    /// given up at once, as in Node.
+    pub fn retire(&mut self, id: u32) {
+        self.ask_to_leave(id, None);
+        let handles: Vec<u32> =
+            self.registry.get(id).map(|entry| entry.listeners.values().copied().collect()).unwrap_or_default();
+        for handle in handles {
+            if self.handles.get(handle).is_some_and(|handle| handle.is_given_up()) {
+                self.handles.close(handle, &self.poller.poll);
+            }
+        }
+    }
+
+    /// Gives every address up; what waits in the workers' mailboxes stays theirs.
+    pub fn give_up_all(&mut self) {
+        self.handles.close_all(&self.poller.poll);
+    }
+
+    fn admit(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
+        let address = Address::parse(wanted.address)?;
+        if let Address::Inherited(number) = address {
+            // Node listens on what it inherits; on a socket that listens already this only sets the backlog. What it is
+            // good for shows when it is opened.
+            let backlog = if wanted.backlog > 0 { wanted.backlog } else { crate::bind::DEFAULT_BACKLOG };
+            socket::with_number(number, |fd| socket::listen(fd, backlog).ok());
+        }
+        let (listener, is_new) = self.join_address(id, wanted.flags, wanted.backlog, wanted.index, &address)?;
+        let name = self.handles.of_listener(listener).map_or(SockAddr::EMPTY, |handle| handle.name);
+        Ok(Granted { listener, is_new, name })
+    }
+
+    /// Writes the end of a worker's process into the books.
+    pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
+        self.channel_closed(id);
+        // Those held in its stead, of which the end of the channel says nothing.
+        let listeners: Vec<u32> =
+            self.registry.get(id).map(|entry| entry.listeners.keys().copied().collect()).unwrap_or_default();
+        for listener in listeners {
+            self.remove_listener(id, listener);
+        }
+        let entry = self.registry.remove(id)?;
+        if let Some(pidfd) = entry.process.pidfd() {
+            self.poller.poll.remove(pidfd);
+        }
+        self.poller.poll.remove(entry.grants.as_fd());
+        self.events.push(Event::Exit { worker: entry.reference(), status });
+        Some(entry)
+    }
+}
+
+impl Entry {
+    /// It was told to leave; the end of its channel alone does not count, since one that never took it is served all
+    /// the same.
+    pub(super) fn was_asked_to_leave(&self) -> bool {
+        self.state == WorkerState::Disconnecting || (self.state == WorkerState::Disconnected && self.greeted)
+    }
+}

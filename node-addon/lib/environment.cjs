@@ -1,0 +1,37 @@
+'use strict';
+
+// What a worker finds in its environment, and how it is gone before the program runs: both sides of it in one place.
+
+const path = require('node:path');
+
+const REGISTER = path.join(__dirname, '..', 'register.cjs');
+
+// In NODE_OPTIONS only what stands in double quotes may hold spaces, and there a backslash escapes.
+const PRELOAD = `--require=${/[\s"\\]/.test(REGISTER) ? `"${REGISTER.replace(/["\\]/g, '\\$&')}"` : REGISTER}`;
+
+/** The environment for a worker: what the program gave for it, and what leads it to its place in the engine. */
+function forWorker(given, place, fd) {
+  const options = given?.NODE_OPTIONS ?? process.env.NODE_OPTIONS;
+  return {
+    ...given,
+    CL_WORKER_ID: `${place.id}`,
+    CL_WORKER_SLOT: `${place.slot}`,
+    CL_CHANNEL_FD: `${fd}`,
+    NODE_OPTIONS: options === undefined ? PRELOAD : `${options} ${PRELOAD}`,
+  };
+}
+
+/** Takes it out of this process's environment; undefined in a process that has none. */
+function take() {
+  const { CL_WORKER_ID: id, CL_WORKER_SLOT: slot, CL_CHANNEL_FD: fd, NODE_OPTIONS: options } = process.env;
+  delete process.env.CL_WORKER_ID;
+  delete process.env.CL_WORKER_SLOT;
+  delete process.env.CL_CHANNEL_FD;
+  if (options === PRELOAD) delete process.env.NODE_OPTIONS;
+  else if (options?.endsWith(` ${PRELOAD}`)) process.env.NODE_OPTIONS = options.slice(0, -PRELOAD.length - 1);
+  const place = { id: Number(id), slot: Number(slot), fd: Number(fd) };
+  const plausible = id && slot && fd && Object.values(place).every((number) => Number.isInteger(number) && number >= 0);
+  return plausible ? place : undefined;
+}
+
+module.exports = { forWorker, take };

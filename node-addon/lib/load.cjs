@@ -1,0 +1,116 @@
+'use strict';
+
+// Finds and loads the native addon. Plain tries in a fixed order: to ask process.report which C library this is would
+// cost every worker more than all the tries together.
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+const { arch, platform, version } = process;
+const home = path.join(__dirname, '..');
+const LIBCS = ['gnu', 'musl'];
+
+// What the header of a Linux library says of the processor it is for.
+const ELF_MACHINES = { x64: 62, arm64: 183, riscv64: 243, loong64: 258 };
+
+// Looks at the file before the system does: mapping a file that was cut short ends the process with SIGBUS.
+function damage(file) {
+  const header = Buffer.alloc(64);
+  let size;
+  const fd = fs.openSync(file, 'r');
+  try {
+    if (!fs.fstatSync(fd).isFile()) return 'is not a file';
+    size = fs.fstatSync(fd).size;
+    fs.readSync(fd, header, 0, header.length, 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+  if (size < header.length || header.toString('latin1', 0, 4) !== '\x7fELF') {
+    return 'is damaged, or built for another system';
+  }
+  const machine = header.readUInt16LE(18);
+  if (header[4] !== 2 || header[5] !== 1 || (ELF_MACHINES[arch] ?? machine) !== machine) {
+    return 'is built for another processor';
+  }
+  // The table of sections is what a linker writes last.
+  const end = Number(header.readBigUInt64LE(40)) + header.readUInt16LE(58) * header.readUInt16LE(60);
+  return size < end ? 'is damaged: it was cut short' : undefined;
+}
+
+// A try gives { addon }, or what is the matter in words, with the error itself where there was one.
+function open(file) {
+  try {
+    const reason = damage(file);
+    if (reason) return { found: true, reason };
+    const holder = { exports: {} };
+    process.dlopen(holder, file);
+    return { addon: holder.exports };
+  } catch (error) {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return { found: false, reason: 'is not there', error };
+    const [line] = error.message.split('\n');
+    return { found: true, reason: `cannot be loaded (${line.replace(`${file}: `, '')})`, error };
+  }
+}
+
+function openPackage(name) {
+  let file;
+  try {
+    file = require.resolve(name);
+  } catch (error) {
+    return { found: false, reason: 'is not installed', error };
+  }
+  return open(file);
+}
+
+function* tries() {
+  const named = process.env.CLUSTER_RS_ADDON;
+  if (named) {
+    yield { what: named, ...open(path.resolve(named)) };
+    return;
+  }
+  for (const libc of LIBCS) {
+    const file = path.join(home, `cluster-rs.${platform}-${arch}-${libc}.node`);
+    yield { what: file, ...open(file) };
+  }
+  for (const libc of LIBCS) {
+    const name = `cluster-rs-${platform}-${arch}-${libc}`;
+    yield { what: name, ...openPackage(name) };
+  }
+}
+
+function advice(broken) {
+  if (process.env.CLUSTER_RS_ADDON) return 'correct or unset CLUSTER_RS_ADDON';
+  if (platform !== 'linux') return 'cluster-rs runs on Linux only';
+  const build = 'run "npm install" in node-addon (it needs cargo)';
+  if (fs.existsSync(path.join(home, 'Cargo.toml'))) return build;
+  if (broken) return 'remove node_modules and install again, on the machine where the program runs';
+  return `install the package cluster-rs-${platform}-${arch}-gnu; a lock file that was made on another platform ` +
+    'may lack it: remove it and node_modules, and install again (npm/cli #4828)';
+}
+
+function failure(failed) {
+  // A file that is there and does not work explains more than the others that are not there.
+  const broken = failed.filter((attempt) => attempt.found);
+  const told = broken.length > 0 ? broken : failed;
+  const reasons = told.map(({ what, reason }) => `${what} ${reason}`).join(', ');
+  const here = `${platform}-${arch}, Node ${version}`;
+  const message = `cluster-rs has no native addon for ${here}: ${reasons}; ${advice(broken.length > 0)}`;
+  const causes = failed.map(({ what, reason, error }) => error ?? new Error(`${what} ${reason}`));
+  const cause = causes.length === 1 ? causes[0] : new AggregateError(causes, 'every place was tried');
+  return Object.assign(new Error(message, { cause }), { code: 'ERR_CLUSTER_RS_ADDON' });
+}
+
+let loaded;
+
+/** The addon's exports. Throws one Error, code ERR_CLUSTER_RS_ADDON, that says what was tried and what to do. */
+function load() {
+  if (loaded) return loaded;
+  const failed = [];
+  for (const attempt of tries()) {
+    if (attempt.addon) return (loaded = attempt.addon);
+    failed.push(attempt);
+  }
+  throw failure(failed);
+}
+
+module.exports = { load };

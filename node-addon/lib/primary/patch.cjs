@@ -1,0 +1,88 @@
+'use strict';
+
+// The primary: Node's own code forks, speaks and remembers; the engine owns the addresses and moves the connections.
+
+const { load } = require('../load.cjs');
+const { disconnectAll, sendSafely } = require('./repairs.cjs');
+const { forkEnrolled } = require('./fork.cjs');
+const { answerQueries } = require('./queries.cjs');
+
+// Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
+const WINDOW = 2;
+// For how long an address stays open for a successor when its last worker died, in milliseconds.
+const KEEP_UNATTENDED = 5000;
+
+function warn(text) {
+  process.emitWarning(text, { type: 'ClusterWarning', code: 'CLUSTER_RS_WORKER' });
+}
+
+module.exports = function patch(cluster) {
+  const native = load();
+  const { Worker, setupPrimary, fork } = cluster;
+  const { disconnect } = Worker.prototype;
+  // The engine's view of each worker that has not ended.
+  const seats = new Map();
+  let engine;
+  let policy;
+
+  function theEngine() {
+    if (!engine) {
+      engine = new native.Engine(WINDOW, KEEP_UNATTENDED, warn);
+      // Socket files go with the addresses.
+      process.once('exit', () => engine.close());
+    }
+    return engine;
+  }
+
+  cluster.setupPrimary = function setupPrimaryOnce(...args) {
+    // Node freezes the policy here too.
+    policy ??= cluster.schedulingPolicy;
+    return Reflect.apply(setupPrimary, this, args);
+  };
+  cluster.setupMaster = cluster.setupPrimary;
+
+  cluster.fork = function forkWorker(env) {
+    const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
+    const seat = { worker, id: place.id, slot: place.slot, shares: new Map() };
+    worker.slot = place.slot;
+    seats.set(worker, seat);
+    worker.process.prependOnceListener('exit', () => {
+      seats.delete(worker);
+      for (const share of seat.shares.values()) share.end();
+      engine.ended(seat.id);
+    });
+    worker.process.prependOnceListener('disconnect', () => {
+      for (const share of seat.shares.values()) share.end();
+      // One that ended is seen by the engine itself, which keeps its addresses for a successor.
+      if (worker.exitedAfterDisconnect) engine.retire(seat.id);
+    });
+    if (policy === cluster.SCHED_RR) answerQueries(engine, seat);
+    return worker;
+  };
+
+  Worker.prototype.disconnect = function disconnectWorker(...args) {
+    const result = Reflect.apply(disconnect, this, args);
+    const seat = seats.get(this);
+    if (seat) {
+      for (const share of seat.shares.values()) share.close();
+      engine.retire(seat.id);
+    }
+    return result;
+  };
+
+  Worker.prototype.send = sendSafely(Worker.prototype.send);
+  cluster.disconnect = disconnectAll(cluster, () => [...seats.keys()]);
+
+  cluster.stats = function stats() {
+    if (!engine) return { workers: [], addresses: [] };
+    const { workers, addresses } = engine.stats();
+    const known = new Map([...seats.values()].map((seat) => [seat.id, seat.worker]));
+    return {
+      workers: workers.flatMap(({ id, slot, delivered, waiting }) => {
+        const worker = known.get(id);
+        return worker ? [{ id: worker.id, slot, pid: worker.process.pid, state: worker.state, delivered, waiting }] : [];
+      }),
+      addresses,
+    };
+  };
+};

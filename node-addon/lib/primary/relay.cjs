@@ -1,0 +1,90 @@
+'use strict';
+
+// Connections for a worker that could not load the addon, over Node's own channel: one at a time, the next when the worker
+// has answered, as Node's primary does it. Until then the connection is kept, so that it can go to another worker.
+
+const { errno: ERRNO } = require('node:os').constants;
+
+const { opener } = require('../connection.cjs');
+
+// Before a worker that refused is asked again, in milliseconds. Others may take the connection meanwhile.
+const AFTER_REFUSAL = 50;
+
+let asked = 0;
+
+class Relay {
+  #engine;
+  #seat;
+  #key;
+  #name;
+  #listener;
+  #open;
+  #pending = null;
+  #closing = false;
+
+  constructor(engine, seat, key, name, listener) {
+    this.#engine = engine;
+    this.#seat = seat;
+    this.#key = key;
+    this.#name = name;
+    this.#listener = listener;
+    this.#open = opener(listener.isTcp);
+    listener.watch(() => this.#turn(), process.env.CLUSTER_RS_WAIT === 'thread');
+  }
+
+  #turn() {
+    const { process: child } = this.#seat.worker;
+    if (this.#pending || this.#closing || !child.connected) return this.#rest();
+    const fd = this.#listener.accept();
+    if (fd < 0) return fd === -ERRNO.EAGAIN ? false : this.#rest();
+    const connection = this.#open(fd);
+    if (!connection) return true;
+    asked += 1;
+    const seq = `cluster-rs:${asked}`;
+    this.#pending = { seq, connection };
+    const message = { cmd: 'NODE_CLUSTER', act: 'newconn', key: this.#key, seq };
+    child.send(message, connection, undefined, (error) => {
+      if (error) this.acknowledged(seq, false);
+    });
+    return this.#rest();
+  }
+
+  #rest() {
+    this.#listener.pause();
+    return false;
+  }
+
+  /** The worker has said whether it took the connection. */
+  acknowledged(seq, accepted) {
+    if (this.#pending?.seq !== seq) return;
+    const { connection } = this.#pending;
+    this.#pending = null;
+    if (!accepted) this.#engine.putBack(this.#name, connection.fd);
+    connection.close();
+    if (this.#closing) this.#leave();
+    else if (accepted) this.#listener.resume();
+    else setTimeout(() => this.#closing || this.#listener.resume(), AFTER_REFUSAL).unref();
+  }
+
+  /** The worker wants no more. One that it was asked about it may still take. */
+  close() {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#listener.pause();
+    if (!this.#pending) this.#leave();
+  }
+
+  /** The worker can take nothing any more. */
+  end() {
+    this.close();
+    if (this.#pending) this.acknowledged(this.#pending.seq, false);
+  }
+
+  #leave() {
+    this.#seat.shares.delete(this.#key);
+    this.#listener.close();
+    this.#engine.closeShare(this.#seat.id, this.#name);
+  }
+}
+
+module.exports = { Relay };

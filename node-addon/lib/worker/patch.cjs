@@ -1,0 +1,61 @@
+'use strict';
+
+// A worker: what it listens on is still asked for and answered on Node's channel, by Node's own code. The answer names a
+// share that has already arrived on ours, and connections come from there.
+
+const fs = require('node:fs');
+
+const environment = require('../environment.cjs');
+const { load } = require('../load.cjs');
+const { serve } = require('./share.cjs');
+
+// Tells the primary, in each query, that this worker can take a share.
+const MARK = { crs: 1 };
+
+/** This worker's membership; undefined where the addon cannot be loaded, and Node's own way is left as it is. */
+function join(place) {
+  try {
+    return load().Member.adopt(place.fd, place.id, place.slot) ?? undefined;
+  } catch (error) {
+    // The primary sees it closed and knows.
+    fs.closeSync(place.fd);
+    process.emitWarning(`${error.message}; this worker gets its connections through Node's own channel`, {
+      type: 'ClusterWarning',
+      code: error.code,
+    });
+    return undefined;
+  }
+}
+
+module.exports = function patch(cluster) {
+  const place = environment.take();
+  if (!place) return;
+  const member = join(place);
+  if (cluster.worker) cluster.worker.slot = place.slot;
+  if (!member) return;
+
+  // Node calls back for an answer while it emits the message that brought it.
+  let message;
+  process.prependListener('internalMessage', (received) => {
+    message = received;
+  });
+
+  const getServer = cluster._getServer;
+  cluster._getServer = function _getServer(server, query, callback) {
+    const datagram = query.addressType === 'udp4' || query.addressType === 'udp6';
+    if (datagram) return Reflect.apply(getServer, this, [server, query, callback]);
+
+    return Reflect.apply(getServer, this, [server, { ...query, ...MARK }, function answered(errno, handle, ...rest) {
+      const share = message?.crs;
+      if (handle && !errno && share !== undefined) {
+        try {
+          serve(member, share, handle);
+        } catch (error) {
+          handle.close();
+          return Reflect.apply(callback, this, [error.errno ?? -24, null, ...rest]);
+        }
+      }
+      return Reflect.apply(callback, this, [errno, handle, ...rest]);
+    }]);
+  };
+};

@@ -1,0 +1,105 @@
+'use strict';
+
+// One share of an address in a worker: takes connections for the net.Server that owns the handle, one at a time and each in
+// a tick of its own, and leaves them to others while the server cannot have more.
+
+const fs = require('node:fs');
+const { errno: ERRNO } = require('node:os').constants;
+
+const { opener } = require('../connection.cjs');
+
+const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
+const LOOK_AGAIN = 100;
+const DESCRIPTORS = [5, 100];
+
+let ownerSymbol;
+
+// The net.Server behind the handle that Node made for it.
+function ownerOf(handle) {
+  ownerSymbol ??= Object.getOwnPropertySymbols(handle).find((symbol) => symbol.description === 'owner_symbol');
+  return ownerSymbol && handle[ownerSymbol];
+}
+
+// As Node's own worker asks before it takes a connection.
+function isFull(server) {
+  const most = server?.maxConnections;
+  if (most === undefined || most === null || server.dropMaxConnection) return false;
+  // Zero meant "no limit" before Node 21.
+  return !(OLD_ZERO && !most) && server._connections >= most;
+}
+
+function hasDescriptor() {
+  try {
+    fs.closeSync(fs.openSync('/dev/null'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. */
+function serve(member, name, handle) {
+  const listener = member.take(name);
+  const open = opener(listener.isTcp);
+  let resting = null;
+
+  // Nothing is taken until `ready`, and what waits goes to other workers now.
+  function rest(ready, first, longest) {
+    let delay = first;
+    const look = () => {
+      clearTimeout(resting.timer);
+      if (ready()) {
+        wake();
+        return;
+      }
+      delay = Math.min(delay * 2, longest);
+      resting.timer = setTimeout(look, delay).unref();
+    };
+    resting = { timer: setTimeout(look, delay).unref(), look };
+    listener.pause();
+    return false;
+  }
+
+  function wake() {
+    clearTimeout(resting.timer);
+    resting = null;
+    listener.resume();
+  }
+
+  // One connection. The kernel's hand-over inside accept() is what makes it ours; the program's code comes right behind.
+  function turn() {
+    const server = ownerOf(handle);
+    if (resting) return false;
+    if (isFull(server)) return rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
+    const fd = listener.accept();
+    if (fd < 0) {
+      if (fd === -ERRNO.EAGAIN) return false;
+      if (fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) return rest(hasDescriptor, ...DESCRIPTORS);
+      // Asked to leave, or the primary is gone: nothing comes any more.
+      listener.pause();
+      return false;
+    }
+    const connection = open(fd);
+    if (connection) {
+      handle.onconnection(0, connection);
+      const { maxConnections } = server ?? {};
+      if (maxConnections !== undefined && maxConnections !== null) {
+        // One that goes makes room at once.
+        connection[ownerSymbol]?.once('close', () => resting?.look());
+      }
+    }
+    return true;
+  }
+
+  const { close } = handle;
+  handle.close = function closeShare(...args) {
+    if (resting) clearTimeout(resting.timer);
+    resting = null;
+    listener.close();
+    return Reflect.apply(close, this, args);
+  };
+
+  listener.watch(turn, process.env.CLUSTER_RS_WAIT === 'thread');
+}
+
+module.exports = { serve };

@@ -1,0 +1,103 @@
+//! A share of an address, as JavaScript sees it: something to take connections from, one at a time.
+
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::Arc;
+
+use cluster_core::{AcceptFlags, Worker};
+use napi::bindgen_prelude::Function;
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::watch::Watch;
+
+/// Libuv makes what it opens non-blocking itself.
+const ACCEPT: AcceptFlags = AcceptFlags { nonblocking: false, close_on_exec: true };
+
+/// A share of an address.
+#[napi]
+pub struct Listener {
+    inner: Option<Arc<cluster_core::Listener>>,
+    /// Whose share it is; `None` for one that the primary holds in a worker's stead.
+    worker: Option<Arc<Worker>>,
+    watch: Option<Watch>,
+}
+
+impl Listener {
+    pub(crate) fn new(inner: cluster_core::Listener, worker: Option<Arc<Worker>>) -> Self {
+        Self { inner: Some(Arc::new(inner)), worker, watch: None }
+    }
+}
+
+#[napi]
+impl Listener {
+    /// Whether its connections are TCP, not those of a unix socket.
+    #[napi(getter)]
+    pub fn is_tcp(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.name().to_inet().is_some())
+    }
+
+    /// Takes one connection: its descriptor, or a negative errno value.
+    #[napi]
+    pub fn accept(&self) -> i32 {
+        let Some(inner) = &self.inner else { return -libc::EBADF };
+        match inner.accept(ACCEPT) {
+            Ok((connection, _peer)) => connection.into_raw_fd(),
+            Err(error) => error.code(),
+        }
+    }
+
+    /// Calls `turn` on the event loop whenever a connection may be there, again and again while it returns true. Does not
+    /// keep the loop alive.
+    #[napi]
+    pub fn watch(&mut self, env: Env, turn: Function<(), bool>, on_a_thread: bool) -> Result<()> {
+        if let (Some(inner), None) = (&self.inner, &self.watch) {
+            self.watch = Some(Watch::start(&env, inner, &turn, on_a_thread)?);
+        }
+        Ok(())
+    }
+
+    /// Takes nothing for a while. What waits, and what would come, goes to other workers.
+    #[napi]
+    pub fn pause(&self) {
+        if let Some(watch) = &self.watch {
+            watch.pause();
+        }
+        self.tell_paused(true);
+    }
+
+    /// Takes connections again.
+    #[napi]
+    pub fn resume(&self) {
+        self.tell_paused(false);
+        if let Some(watch) = &self.watch {
+            watch.resume();
+        }
+    }
+
+    fn tell_paused(&self, paused: bool) {
+        if let (Some(inner), Some(worker)) = (&self.inner, &self.worker) {
+            // Without a primary nobody sends any.
+            let _ = worker.pause(inner, paused);
+        }
+    }
+
+    /// Gives the share back. What waits goes to other workers.
+    #[napi]
+    pub fn close(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.close();
+        }
+        if let (Some(inner), Some(worker)) = (self.inner.take(), &self.worker) {
+            worker.close(&inner);
+        }
+    }
+}
+
+/// A socket that is connected to nothing, of the kind that TCP or unix connections have: from one, JavaScript learns the
+/// class of Node's handles for such connections.
+pub(crate) fn unconnected(tcp: bool) -> Result<i32> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let family = if tcp { AddressFamily::Inet } else { AddressFamily::Unix };
+    let made: nix::Result<OwnedFd> = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    made.map(OwnedFd::into_raw_fd).map_err(|errno| napi::Error::from_reason(format!("socket: {}", errno.desc())))
+}

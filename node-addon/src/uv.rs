@@ -1,0 +1,251 @@
+#![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // libuv and Node-API are C.
+//! Watching a descriptor on the event loop of the Node that loaded us, through its own libuv.
+//!
+//! The functions are found with dlsym(3) in the running program, whose build is not known to us: no libuv header, no
+//! layout. `uv_handle_size` tells how much memory a handle needs, and the first member of every handle is `data`, which
+//! is ours (libuv's documented promise, uv_handle_t). All four are exported by every Node from 20 to 26.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::os::fd::AsRawFd;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, OnceLock};
+
+use cluster_core::Listener;
+use napi::bindgen_prelude::{Function, JsValue};
+use napi::{Env, sys};
+
+/// `uv_handle_type` of a poll handle, the same since libuv 1.0.
+const UV_POLL: c_int = 8;
+/// `UV_READABLE`.
+const READABLE: c_int = 1;
+/// Connections taken in one turn of the loop, so that what the ones before have to say is read in between.
+const TURNS: u32 = 8;
+
+type Handle = c_void;
+
+type OnReady = unsafe extern "C" fn(*mut Handle, c_int, c_int);
+type OnClosed = unsafe extern "C" fn(*mut Handle);
+type PollInit = unsafe extern "C" fn(*mut c_void, *mut Handle, c_int) -> c_int;
+type PollStart = unsafe extern "C" fn(*mut Handle, c_int, OnReady) -> c_int;
+type PollStop = unsafe extern "C" fn(*mut Handle) -> c_int;
+type Close = unsafe extern "C" fn(*mut Handle, OnClosed);
+type Unref = unsafe extern "C" fn(*mut Handle);
+type HandleSize = unsafe extern "C" fn(c_int) -> usize;
+
+struct Libuv {
+    poll_init: PollInit,
+    poll_start: PollStart,
+    poll_stop: PollStop,
+    close: Close,
+    unref: Unref,
+    size: usize,
+}
+
+fn libuv() -> Option<&'static Libuv> {
+    static FOUND: OnceLock<Option<Libuv>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let find = |name: &CStr| {
+                // SAFETY: the name is NUL-terminated; RTLD_DEFAULT searches what is loaded.
+                NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast::<c_char>()) })
+            };
+            let handle_size = find(c"uv_handle_size")?.as_ptr();
+            // SAFETY: these are libuv's functions of these names, whose types are part of its stable ABI.
+            unsafe {
+                let handle_size = std::mem::transmute::<*mut c_void, HandleSize>(handle_size);
+                Some(Libuv {
+                    poll_init: std::mem::transmute::<*mut c_void, PollInit>(find(c"uv_poll_init")?.as_ptr()),
+                    poll_start: std::mem::transmute::<*mut c_void, PollStart>(find(c"uv_poll_start")?.as_ptr()),
+                    poll_stop: std::mem::transmute::<*mut c_void, PollStop>(find(c"uv_poll_stop")?.as_ptr()),
+                    close: std::mem::transmute::<*mut c_void, Close>(find(c"uv_close")?.as_ptr()),
+                    unref: std::mem::transmute::<*mut c_void, Unref>(find(c"uv_unref")?.as_ptr()),
+                    size: handle_size(UV_POLL),
+                })
+            }
+        })
+        .as_ref()
+        .filter(|uv| uv.size >= size_of::<*mut c_void>())
+}
+
+/// What a poll handle's `data` points to. Lives until libuv has closed the handle.
+struct Watched {
+    env: sys::napi_env,
+    turn: sys::napi_ref,
+    cleanup: sys::napi_async_cleanup_hook_handle,
+    /// Its descriptor stays open for as long as libuv may look at it.
+    _listener: Arc<Listener>,
+    closing: bool,
+}
+
+/// A listener that the event loop watches; it does not keep the loop alive. Made, used and closed on the loop's thread,
+/// before the environment ends: there is no JavaScript afterwards that could do anything with it.
+pub(crate) struct Watch {
+    handle: *mut Handle,
+    uv: &'static Libuv,
+}
+
+fn layout(uv: &Libuv) -> Option<Layout> {
+    Layout::from_size_align(uv.size, align_of::<libc::max_align_t>()).ok()
+}
+
+/// The address of a handle's `data`.
+fn data_of(handle: *mut Handle) -> *mut *mut Watched {
+    handle.cast()
+}
+
+impl Watch {
+    /// Calls `turn` whenever the listener is readable, again and again while it returns true, each time as a callback of its own:
+    /// ticks and microtasks run behind it, and what it throws is an uncaught exception that stops nobody else. `None`
+    /// where the program has no libuv that could be found.
+    pub(crate) fn start(env: &Env, listener: &Arc<Listener>, turn: &Function<(), bool>) -> Option<napi::Result<Self>> {
+        let uv = libuv()?;
+        let layout = layout(uv)?;
+        let mut event_loop = ptr::null_mut();
+        let mut reference = ptr::null_mut();
+        // SAFETY: on the thread of this environment, with pointers to our own variables.
+        let told = unsafe {
+            napi::check_status!(sys::napi_get_uv_event_loop(env.raw(), &mut event_loop), "no event loop").and_then(
+                |()| {
+                    let made = sys::napi_create_reference(env.raw(), turn.raw(), 1, &mut reference);
+                    napi::check_status!(made, "no reference")
+                },
+            )
+        };
+        if let Err(error) = told {
+            return Some(Err(error));
+        }
+        let number = listener.as_raw_fd();
+        let watched = Box::new(Watched {
+            env: env.raw(),
+            turn: reference,
+            cleanup: ptr::null_mut(),
+            _listener: Arc::clone(listener),
+            closing: false,
+        });
+        // SAFETY: the layout is not empty. libuv initializes the handle, except for `data`, which is ours.
+        let (handle, status) = unsafe {
+            let handle = alloc_zeroed(layout).cast::<Handle>();
+            (handle, if handle.is_null() { -libc::ENOMEM } else { (uv.poll_init)(event_loop.cast(), handle, number) })
+        };
+        if status != 0 {
+            // SAFETY: nobody else has seen the reference or the memory.
+            unsafe {
+                sys::napi_delete_reference(env.raw(), reference);
+                if !handle.is_null() {
+                    dealloc(handle.cast(), layout);
+                }
+            }
+            let text = format!("the event loop cannot watch descriptor {number} (errno {})", -status);
+            return Some(Err(napi::Error::from_reason(text)));
+        }
+        let watched = Box::into_raw(watched);
+        // SAFETY: the handle is initialized, and both live until `on_closed`.
+        unsafe {
+            *data_of(handle) = watched;
+            (uv.unref)(handle);
+            sys::napi_add_async_cleanup_hook(env.raw(), Some(on_teardown), handle, &mut (*watched).cleanup);
+        }
+        let watch = Self { handle, uv };
+        watch.resume();
+        Some(Ok(watch))
+    }
+
+    /// Looks at the descriptor (again).
+    pub(crate) fn resume(&self) {
+        // SAFETY: the handle is initialized, and only closing consumes us.
+        unsafe { (self.uv.poll_start)(self.handle, READABLE, on_readable) };
+    }
+
+    /// Does not look at it until `resume`.
+    pub(crate) fn pause(&self) {
+        // SAFETY: as above; stopping twice is allowed.
+        unsafe { (self.uv.poll_stop)(self.handle) };
+    }
+
+    /// Stops for good.
+    pub(crate) fn close(self) {
+        close(self.handle, self.uv);
+    }
+}
+
+fn close(handle: *mut Handle, uv: &Libuv) {
+    // SAFETY: the handle is initialized, and `data` is valid until `on_closed`, which runs in a later phase of the loop.
+    unsafe {
+        let watched = *data_of(handle);
+        if !(*watched).closing {
+            (*watched).closing = true;
+            (uv.poll_stop)(handle);
+            (uv.close)(handle, on_closed);
+        }
+    }
+}
+
+/// libuv has let go of the handle.
+unsafe extern "C" fn on_closed(handle: *mut Handle) {
+    // SAFETY: called once for a handle of ours, after which nobody uses it; the environment still exists, because its
+    // teardown waits for the cleanup hook.
+    unsafe {
+        let watched = Box::from_raw(*data_of(handle));
+        sys::napi_delete_reference(watched.env, watched.turn);
+        if !watched.cleanup.is_null() {
+            sys::napi_remove_async_cleanup_hook(watched.cleanup);
+        }
+        if let Some(layout) = libuv().and_then(layout) {
+            dealloc(handle.cast(), layout);
+        }
+    }
+}
+
+/// The environment ends (a worker thread was terminated, for instance), and waits until the handle is closed.
+unsafe extern "C" fn on_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {
+    if let Some(uv) = libuv() {
+        close(handle, uv);
+    }
+}
+
+unsafe extern "C" fn on_readable(handle: *mut Handle, _status: c_int, _events: c_int) {
+    // SAFETY: on the loop's thread; the handle and its data live until `on_closed`, which cannot run before we return.
+    unsafe {
+        let watched = *data_of(handle);
+        let env = (*watched).env;
+        let mut scope = ptr::null_mut();
+        if sys::napi_open_handle_scope(env, &mut scope) != sys::Status::napi_ok {
+            return;
+        }
+        for _ in 0..TURNS {
+            if (*watched).closing || !take_turn(env, (*watched).turn) {
+                break;
+            }
+        }
+        sys::napi_close_handle_scope(env, scope);
+    }
+}
+
+/// One call of `turn`; whether it wants another.
+unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) -> bool {
+    // SAFETY: the environment is alive and a handle scope is open; the pointers are to our own variables.
+    unsafe {
+        let mut function = ptr::null_mut();
+        let mut receiver = ptr::null_mut();
+        let mut result = ptr::null_mut();
+        if sys::napi_get_reference_value(env, turn, &mut function) != sys::Status::napi_ok
+            // A new one each time: it is the async resource of the callback, in which contexts are kept.
+            || sys::napi_create_object(env, &mut receiver) != sys::Status::napi_ok
+        {
+            return false;
+        }
+        match sys::napi_make_callback(env, ptr::null_mut(), receiver, function, 0, ptr::null(), &mut result) {
+            sys::Status::napi_ok => {
+                let mut again = false;
+                sys::napi_get_value_bool(env, result, &mut again) == sys::Status::napi_ok && again
+            }
+            sys::Status::napi_pending_exception => {
+                let mut error = ptr::null_mut();
+                sys::napi_get_and_clear_last_exception(env, &mut error) == sys::Status::napi_ok
+                    && sys::napi_fatal_exception(env, error) == sys::Status::napi_ok
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Being told that a listener has a connection: by the event loop itself, or, where its functions cannot be found, by a
+//! thread.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use cluster_core::Listener;
+use napi::bindgen_prelude::Function;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Error, Result, Status};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::uv;
+
+/// Calls a function whenever a listener is readable, again and again while it returns true.
+pub(crate) enum Watch {
+    Loop(uv::Watch),
+    Thread(Arc<Post>),
+}
+
+impl Watch {
+    pub(crate) fn start(
+        env: &Env,
+        listener: &Arc<Listener>,
+        turn: &Function<(), bool>,
+        on_a_thread: bool,
+    ) -> Result<Self> {
+        let on_the_loop = if on_a_thread { None } else { uv::Watch::start(env, listener, turn) };
+        match on_the_loop {
+            Some(watch) => watch.map(Watch::Loop),
+            None => watch_from_a_thread(listener, turn).map(Watch::Thread),
+        }
+    }
+
+    pub(crate) fn pause(&self) {
+        match self {
+            Watch::Loop(watch) => watch.pause(),
+            Watch::Thread(post) => post.set(Wish::Nothing),
+        }
+    }
+
+    pub(crate) fn resume(&self) {
+        match self {
+            Watch::Loop(watch) => watch.resume(),
+            Watch::Thread(post) => post.set(Wish::Word),
+        }
+    }
+
+    pub(crate) fn close(self) {
+        match self {
+            Watch::Loop(watch) => watch.close(),
+            Watch::Thread(post) => post.set(Wish::End),
+        }
+    }
+}
+
+/// What the loop wants of the thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    /// Word of the next connection.
+    Word,
+    End,
+}
+
+type Call = ThreadsafeFunction<(), bool, (), Status, false, true>;
+
+/// Between the loop and the thread.
+pub(crate) struct Post {
+    wish: Mutex<Wish>,
+    changed: Condvar,
+    /// Ends the thread's wait for a connection.
+    interrupt: UnixStream,
+}
+
+impl Post {
+    fn wish(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, wish: Wish) {
+        let mut current = self.wish();
+        if *current != Wish::End {
+            *current = wish;
+            self.changed.notify_one();
+            if wish != Wish::Word {
+                // Full means that it has been interrupted already.
+                let _ = std::io::Write::write(&mut &self.interrupt, &[0]);
+            }
+        }
+    }
+}
+
+fn watch_from_a_thread(listener: &Arc<Listener>, turn: &Function<(), bool>) -> Result<Arc<Post>> {
+    let (interrupt, interrupted) = UnixStream::pair()?;
+    interrupt.set_nonblocking(true)?;
+    interrupted.set_nonblocking(true)?;
+    let call: Call =
+        turn.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build_callback(|_| Ok(()))?;
+    let call = Arc::new(call);
+    let post = Arc::new(Post { wish: Mutex::new(Wish::Word), changed: Condvar::new(), interrupt });
+    let (listener, theirs) = (Arc::clone(listener), Arc::clone(&post));
+    std::thread::Builder::new()
+        .name("cluster-rs wait".into())
+        .spawn(move || wait_for_connections(&listener, &interrupted, &theirs, &call))
+        .map_err(|error| Error::from_reason(format!("a thread could not be started: {error}")))?;
+    Ok(post)
+}
+
+fn wait_for_connections(listener: &Listener, interrupted: &UnixStream, post: &Arc<Post>, call: &Arc<Call>) {
+    loop {
+        let mut wish = post.wish();
+        while *wish == Wish::Nothing {
+            wish = post.changed.wait(wish).unwrap_or_else(PoisonError::into_inner);
+        }
+        if *wish == Wish::End {
+            return;
+        }
+        drop(wish);
+        let mut polled =
+            [PollFd::new(listener.as_fd(), PollFlags::POLLIN), PollFd::new(interrupted.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut polled, PollTimeout::NONE);
+        let _ = std::io::Read::read(&mut &*interrupted, &mut [0; 64]);
+        let mut wish = post.wish();
+        if *wish == Wish::Word && polled[0].any() == Some(true) {
+            *wish = Wish::Nothing;
+            drop(wish);
+            take_turn(post, call);
+        }
+    }
+}
+
+/// Has the function called on the loop, once for each connection, so that each has a tick of its own.
+fn take_turn(post: &Arc<Post>, call: &Arc<Call>) {
+    let (their_post, their_call) = (Arc::clone(post), Arc::clone(call));
+    let status =
+        call.call_with_return_value((), ThreadsafeFunctionCallMode::NonBlocking, move |outcome: Result<bool>, _| {
+            match outcome {
+                Ok(false) => their_post.set(Wish::Word),
+                // What it threw is an uncaught exception, which may have ended nothing.
+                Ok(true) => take_turn(&their_post, &their_call),
+                Err(error) => {
+                    take_turn(&their_post, &their_call);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        });
+    if status != Status::Ok {
+        // The loop is going away.
+        post.set(Wish::End);
+    }
+}
