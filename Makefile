@@ -12,15 +12,20 @@ CFLAGS     ?= -O2 -g
 OUT   := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BUILD := $(OUT)/c
 
+# Where scripts/setup.sh puts a Node when the machine's is missing or too old.
+export PATH := $(OUT)/node/bin:$(PATH)
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check header install uninstall asan valgrind bench clean
+.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench clean
 
 help:
 	@echo 'make demo       4 workers serve one port, one is killed in the middle: shows what was lost (HOLD=1: leaves it running)'
-	@echo 'make test       all tests: Rust, C, examples, installation, ABI'
-	@echo 'make check      format, lints, header, symbols, licences, scripts'
+	@echo 'make test       all tests: Rust, C, Node, examples, installation, packages, ABI'
+	@echo 'make check      format, lints, types, header, symbols, licences, scripts'
 	@echo 'make header     writes include/cluster.h anew from the comments in capi/src'
 	@echo 'make build      libcluster.so and libcluster.a, in target/release'
+	@echo 'make addon      the npm package cluster-rs, ready to be required from node-addon'
+	@echo 'make test-node-matrix   the tests of the npm package under other versions of Node (NODES="$(NODES)")'
 	@echo 'make install    PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) DESTDIR=$(DESTDIR)'
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make asan       the tests under the address and undefined-behaviour sanitizers'
@@ -37,6 +42,14 @@ endef
 
 build:
 	$(build_library)
+
+define build_addon
+@scripts/setup.sh addon
+@CARGO="$(CARGO)" CARGO_TARGET_DIR=$(OUT) node node-addon/scripts/build.mjs
+endef
+
+addon:
+	$(build_addon)
 
 demo: build $(BUILD)/demo $(BUILD)/http_hello
 	@$(BUILD)/demo $(BUILD)/http_hello
@@ -60,7 +73,16 @@ $(OUT)/release/libcluster.so: $(SOURCES)
 test:
 	@scripts/setup.sh test
 	$(build_library)
+	$(build_addon)
 	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) scripts/test.sh
+
+# The machine's own Node is what `make test` runs; these are fetched into $(OUT)/nodes.
+NODES ?= 22 24 26
+test-node-matrix:
+	@scripts/setup.sh test
+	$(build_library)
+	$(build_addon)
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) NODES_IN=$(OUT)/nodes scripts/node_matrix.sh $(NODES)
 
 check:
 	@scripts/setup.sh check
@@ -84,8 +106,8 @@ ASAN_OUT    = $(OUT)/asan/$(ASAN_TARGET)/debug
 ASAN_CARGO  = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(OUT)/asan $(CARGO)
 asan:
 	@scripts/setup.sh asan
-	$(ASAN_CARGO) build --workspace --examples --target $(ASAN_TARGET)
-	$(ASAN_CARGO) test --workspace --lib --tests --target $(ASAN_TARGET) -- --test-threads=1
+	$(ASAN_CARGO) build --examples --target $(ASAN_TARGET)
+	$(ASAN_CARGO) test --lib --tests --target $(ASAN_TARGET) -- --test-threads=1
 	$(ASAN_CARGO) build -p cluster-capi --target $(ASAN_TARGET)
 	@nm -D $(ASAN_OUT)/libcluster.so | grep -q __asan_init || { echo 'the library is not instrumented'; exit 1; }
 	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/c/run.sh asan
@@ -97,3 +119,4 @@ valgrind:
 
 clean:
 	$(CARGO) clean
+	rm -rf node-addon/*.node node-addon/node_modules $(wildcard tests/*/node_modules)

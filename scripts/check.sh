@@ -74,6 +74,52 @@ shell_scripts() {
     return $status
 }
 
+# Those of the project's files that match one of the patterns, each ended by a NUL.
+files_named() {
+    local file pattern
+    while IFS= read -r -d '' file; do
+        [ -f "$file" ] || continue
+        for pattern in "$@"; do
+            # shellcheck disable=SC2254 # A pattern is meant.
+            case $file in $pattern) printf '%s\0' "$file" ;; esac
+        done
+    done < <(project_files)
+}
+
+# `node --check` takes one file at a time.
+javascript_syntax() { files_named '*.cjs' '*.mjs' '*.js' | xargs -0rn 1 node --check; }
+
+npm_tools() { scripts/node_modules.sh tests/package; }
+
+eslint() { node tests/package/node_modules/eslint/bin/eslint.js -c tests/package/eslint.config.mjs .; }
+
+addon_types() { tests/package/types.sh node-addon "$CARGO_TARGET_DIR/c/types"; }
+
+# A file answers one question; a longer one has begun to answer two.
+addon_file_sizes() {
+    local long
+    long=$(files_named 'node-addon/*.rs' 'node-addon/*.?js' 'node-addon/*.?ts' | xargs -0 wc -l | awk '$1 > 400 && $2 != "total"')
+    echo "$long"
+    [ -z "$long" ]
+}
+
+# npm wants the version and the licences inside the package, so they are there twice.
+addon_package() {
+    local status=0 file
+    [ "$(node -p "require('./node-addon/package.json').version")" = "$(scripts/version.sh)" ] ||
+        { echo "node-addon/package.json has another version than Cargo.toml"; status=1; }
+    for file in LICENSE-MIT LICENSE-APACHE; do cmp "$file" "node-addon/$file" || status=1; done
+    return $status
+}
+
+# Whoever installs asks the registry that is set up there.
+lock_files() {
+    local found
+    found=$(files_named '*package-lock.json' | xargs -0r grep -Hn '"resolved": "http' || true)
+    head -n 5 <<<"$found"
+    [ -z "$found" ]
+}
+
 # A path of the machine on which something was written or generated means nothing on another one.
 machine_paths() {
     local here found
@@ -92,4 +138,11 @@ check exported-symbols exported_symbols
 check licences licences
 check shell-scripts shell_scripts
 check machine-paths machine_paths
+check npm-tools npm_tools
+check javascript-syntax javascript_syntax
+check javascript-lints eslint
+check addon-types addon_types
+check addon-package addon_package
+check addon-file-sizes addon_file_sizes
+check lock-files lock_files
 finish

@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for one make target are here: setup.sh build|test|check|install|valgrind|asan|bench.
+# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench.
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install, and fails.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Debian 12 has Node 18, which is too old. Where no newer one is, one from the npm registry is put here, for this checkout only.
+own_node=${CARGO_TARGET_DIR:-$PWD/target}/node
+export PATH=$own_node/bin:$PATH
+oldest_node=20
+fetched_node=24
 
 case ${1:-} in
 build | bench) tools="cargo cc" ;;
+addon) tools="cargo cc node npm" ;;
 install) tools="readelf" ;;
-check) tools="cargo cargo-fmt cargo-clippy cc c++ nm" ;;
-test) tools="cargo cc c++ nm readelf pkg-config cmake" ;;
+check) tools="cargo cargo-fmt cargo-clippy cc c++ nm node npm" ;;
+test) tools="cargo cc c++ nm readelf pkg-config cmake node npm" ;;
 valgrind) tools="cargo cc c++ valgrind" ;;
 asan) tools="cargo cc c++" ;;
 *)
-    echo "usage: $0 build|test|check|install|valgrind|asan|bench" >&2
+    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench" >&2
     exit 2
     ;;
 esac
@@ -20,6 +28,8 @@ present() {
     case $1 in
     # rustup puts names for these two on the path even when the component is not installed.
     cargo-fmt | cargo-clippy) cargo "${1#cargo-}" --version >/dev/null 2>&1 ;;
+    node) node -e "process.exit(process.versions.node.split('.')[0] >= $oldest_node ? 0 : 1)" >/dev/null 2>&1 ;;
+    npm) npm --version >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
@@ -29,6 +39,8 @@ package_of() {
     cc) echo "gcc libc6-dev" ;;
     c++) echo g++ ;;
     nm | readelf) echo binutils ;;
+    # Debian's npm brings a Node that is new enough to fetch another.
+    node | npm) echo npm ;;
     *) echo "$1" ;;
     esac
 }
@@ -38,6 +50,39 @@ missing_from() {
     for tool in $tools; do present "$tool" || echo "$tool"; done
 }
 
+# The npm package that holds the bare program needs no install script; npm comes with it, because Debian's runs on Debian's Node only.
+fetch_node() {
+    local machine log
+    case $(uname -m) in
+    x86_64) machine=x64 ;;
+    aarch64) machine=arm64 ;;
+    *)
+        echo "setup: Node $oldest_node or newer is missing, and the npm registry has none for $(uname -m)" >&2
+        return 1
+        ;;
+    esac
+    echo "setup: installing Node $fetched_node into $own_node"
+    mkdir -p "$own_node/bin"
+    log=$(mktemp)
+    if ! npm install --prefix "$own_node" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error \
+        "node-linux-$machine@$fetched_node" npm@11 >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        echo "setup: Node $oldest_node or newer is missing, and npm could not install one" >&2
+        return 1
+    fi
+    rm -f "$log"
+    ln -sfn "../node_modules/node-linux-$machine/bin/node" "$own_node/bin/node"
+    ln -sfn ../node_modules/npm/bin/npm-cli.js "$own_node/bin/npm"
+    ln -sfn ../node_modules/npm/bin/npx-cli.js "$own_node/bin/npx"
+    hash -r
+}
+
+# Whoever has any npm at all needs no right on the machine for a newer Node.
+fetch_missing_node() {
+    if grep -qx node <<<"$(missing_from)" && present npm; then fetch_node; fi
+}
+
+fetch_missing_node
 missing=$(missing_from)
 [ -n "$missing" ] || exit 0
 
@@ -82,5 +127,6 @@ if ! apt install -y --no-install-recommends $packages; then
 fi
 rm -f "$log"
 
+fetch_missing_node
 missing=$(missing_from)
 [ -z "$missing" ] || { echo "setup: still missing after installation: ${missing//$'\n'/ }" >&2; exit 1; }

@@ -8,7 +8,7 @@ suite_failed=""
 check() {
     local name=$1 suite_output
     shift
-    printf '%-28s' "$name"
+    printf '%-36s ' "$name"
     suite_output=$(mktemp)
     if "$@" >"$suite_output" 2>&1 </dev/null; then
         suite_passed=$((suite_passed + 1))

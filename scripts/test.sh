@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test: the Rust ones, then each tests/*/run.sh, which finds the library in LIBDIR, puts what it builds into
-# BUILD and ends with the line "N passed, N failed". All suites run; one that fails fails the whole at the end.
+# Runs every test: the Rust ones, then each tests/*/run.sh, which finds the library in LIBDIR and the addon in node-addon, puts
+# what it builds into BUILD and ends with the line "N passed, N failed". The npm packages that its lock file pins are installed
+# before. All suites run; one that fails fails the whole at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,7 @@ suite() {
 counted() {
     local log status=0
     log=$BUILD/$(basename "$(dirname "$1")").log
+    [ ! -f "$(dirname "$1")/package-lock.json" ] || scripts/node_modules.sh "$(dirname "$1")" || return 1
     "$1" 2>&1 | tee "$log" || status=1
     tail -n 1 "$log" | grep -Eq '^[1-9][0-9]* passed, 0 failed(, [0-9]+ skipped)?$' || status=1
     return $status

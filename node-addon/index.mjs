@@ -1,0 +1,24 @@
+import cluster from './index.cjs';
+
+export default cluster;
+
+// The public names of node:cluster in both roles, so that one import statement suits the primary and its workers:
+// a name that this role does not have is undefined here, where node:cluster itself would be a SyntaxError.
+// They are values of now, as node:cluster's own named exports are; what changes later is seen on the default.
+export const {
+  SCHED_NONE,
+  SCHED_RR,
+  Worker,
+  disconnect,
+  fork,
+  isMaster,
+  isPrimary,
+  isWorker,
+  schedulingPolicy,
+  settings,
+  setupMaster,
+  setupPrimary,
+  stats,
+  worker,
+  workers,
+} = cluster;

@@ -1,0 +1,5 @@
+'use strict';
+
+// Patches node:cluster without touching the program: node --require cluster-rs/register app.js. Workers are preloaded
+// with it too. The cluster belongs to the process, so the threads that inherit this preload leave it alone.
+if (require('node:worker_threads').isMainThread) require('./lib/patch.cjs');

@@ -1,0 +1,2 @@
+// The same for node --import cluster-rs/register app.js.
+import './register.cjs';

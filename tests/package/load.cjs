@@ -1,0 +1,165 @@
+'use strict';
+
+// What a program is told when the addon is missing, damaged or for another machine.
+// node load.cjs --list; node load.cjs CASE PACKAGE SCRATCH, where PACKAGE is the folder of an installed cluster-rs.
+const assert = require('node:assert/strict');
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const path = require('node:path');
+
+const [, , name, source, scratch] = process.argv;
+const modules = scratch && path.join(scratch, 'node_modules');
+const home = scratch && path.join(modules, 'cluster-rs');
+const file = `cluster-rs.linux-${process.arch}-gnu.node`;
+
+// A child without what this process inherited, in SCRATCH: node_modules/cluster-rs there is a copy, to be spoiled.
+function node(args, env = {}) {
+  const result = spawnSync(process.execPath, args, {
+    cwd: scratch,
+    env: { PATH: process.env.PATH, ...env },
+    encoding: 'utf8',
+  });
+  return { status: result.status, signal: result.signal, stdout: result.stdout, stderr: result.stderr };
+}
+
+const TELL = `
+  try {
+    require('cluster-rs');
+    console.log(JSON.stringify({ loaded: true }));
+  } catch ({ name, code, message, cause }) {
+    const causes = (cause?.errors ?? [cause]).map((error) => error.message);
+    console.log(JSON.stringify({ name, code, message, causes }));
+  }
+`;
+
+function load(env) {
+  const { status, signal, stdout, stderr } = node(['-e', TELL], env);
+  assert.deepEqual({ status, signal }, { status: 0, signal: null }, stderr);
+  return JSON.parse(stdout);
+}
+
+function refused(env, ...patterns) {
+  const { name: type, code, message, causes } = load(env);
+  assert.deepEqual({ type, code }, { type: 'Error', code: 'ERR_CLUSTER_RS_ADDON' });
+  assert.ok(!message.includes('\n'), message);
+  assert.ok(message.includes(`linux-${process.arch}`) && message.includes(process.version), message);
+  for (const pattern of patterns) assert.match(message, pattern);
+  return causes;
+}
+
+// The installed addon, changed.
+function spoiled(change) {
+  const bytes = fs.readFileSync(path.join(home, file));
+  fs.writeFileSync(path.join(home, file), change(bytes) ?? bytes);
+}
+
+const removed = () => fs.rmSync(path.join(home, file));
+const REINSTALL = /install again, on the machine where the program runs/;
+
+const cases = {
+  'load-installed'() {
+    assert.deepEqual(load(), { loaded: true });
+  },
+  'load-once'() {
+    const program = `const { load } = require('./node_modules/cluster-rs/lib/load.cjs'); load() === load()`;
+    const { stdout, stderr } = node(['-p', program]);
+    assert.equal(stdout, 'true\n', stderr);
+  },
+  'load-a-named-file'() {
+    fs.renameSync(path.join(home, file), path.join(scratch, 'elsewhere.bin'));
+    assert.deepEqual(load({ CLUSTER_RS_ADDON: 'elsewhere.bin' }), { loaded: true });
+  },
+  'load-a-named-file-that-is-missing'() {
+    const told = /: \/nonexistent\.node is not there; correct or unset CLUSTER_RS_ADDON$/;
+    const causes = refused({ CLUSTER_RS_ADDON: '/nonexistent.node' }, told);
+    assert.equal(causes.length, 1);
+    assert.match(causes[0], /ENOENT/);
+    refused({ CLUSTER_RS_ADDON: '/dev/null/addon.node' }, /is not there/);
+  },
+  'load-a-directory'() {
+    refused({ CLUSTER_RS_ADDON: scratch }, /is not a file; correct or unset/);
+  },
+  'load-no-library'() {
+    fs.writeFileSync(path.join(home, file), 'module.exports = {};\n'.repeat(10));
+    refused({}, /is damaged, or built for another system; /, REINSTALL);
+    fs.writeFileSync(path.join(home, file), '');
+    refused({}, /is damaged, or built for another system/);
+  },
+  // To map such a file would end the process.
+  'load-what-was-cut-short'() {
+    spoiled((bytes) => bytes.subarray(0, bytes.length / 2));
+    refused({}, /is damaged: it was cut short; /, REINSTALL);
+  },
+  'load-for-another-processor'() {
+    spoiled((bytes) => void bytes.writeUInt16LE(process.arch === 'arm64' ? 62 : 183, 18));
+    refused({}, /is built for another processor; /, REINSTALL);
+    spoiled((bytes) => void bytes.writeUInt8(1, 4));
+    refused({}, /is built for another processor; /);
+  },
+  'load-what-the-system-refuses'() {
+    spoiled((bytes) => void bytes.writeUInt16LE(2, 16)); // a program, not a library
+    const causes = refused({}, /cannot be loaded \(.*\); /, REINSTALL);
+    assert.equal(causes.length, 4, 'what every try said is kept');
+  },
+  'load-a-library-that-is-no-addon'() {
+    const libc = fs.readFileSync('/proc/self/maps', 'utf8').match(/\/\S*libc\.so\.6/)[0];
+    refused({ CLUSTER_RS_ADDON: libc }, /cannot be loaded \(.*\); correct or unset/);
+  },
+  'load-nothing-installed'() {
+    removed();
+    const files = new RegExp(`${file} is not there, .*-musl.node is not there, `);
+    const packages = new RegExp(`cluster-rs-linux-${process.arch}-gnu is not installed, .*-musl is not installed; `);
+    refused({}, files, packages, /install the package cluster-rs-linux-.*lock file.*npm\/cli #4828/);
+  },
+  'load-nothing-built'() {
+    removed();
+    fs.writeFileSync(path.join(home, 'Cargo.toml'), '');
+    refused({}, /is not there.*; run "npm install" in node-addon \(it needs cargo\)$/);
+  },
+  'load-the-platform-package'() {
+    const platform = path.join(modules, `cluster-rs-linux-${process.arch}-gnu`);
+    fs.mkdirSync(platform);
+    fs.renameSync(path.join(home, file), path.join(platform, file));
+    fs.writeFileSync(path.join(platform, 'package.json'), JSON.stringify({ main: file }));
+    assert.deepEqual(load(), { loaded: true });
+    fs.rmSync(path.join(platform, file));
+    refused({}, /-gnu is not installed/);
+  },
+  'load-falls-through-what-is-broken'() {
+    const platform = path.join(modules, `cluster-rs-linux-${process.arch}-gnu`);
+    fs.mkdirSync(platform);
+    fs.copyFileSync(path.join(home, file), path.join(platform, file));
+    fs.writeFileSync(path.join(platform, 'package.json'), JSON.stringify({ main: file }));
+    spoiled((bytes) => bytes.subarray(0, 100));
+    assert.deepEqual(load(), { loaded: true });
+  },
+  'register-says-what-is-wrong'() {
+    removed();
+    for (const preload of ['--require', '--import']) {
+      const { status, stdout, stderr } = node([preload, 'cluster-rs/register', '-p', '"reached"']);
+      assert.equal(status, 1);
+      assert.equal(stdout, '');
+      assert.match(stderr, /ERR_CLUSTER_RS_ADDON/);
+    }
+  },
+  'register-leaves-threads-alone'() {
+    const program = `
+      const { Worker } = require('node:worker_threads');
+      const execArgv = [process.argv[1], 'cluster-rs/register'];
+      const options = { eval: true, env: { CLUSTER_RS_ADDON: '/nonexistent' }, execArgv };
+      new Worker('console.log(typeof require("node:cluster").stats)', options);
+    `;
+    for (const preload of ['--require', '--import']) {
+      const { status, stdout, stderr } = node(['-e', program, '--', preload]);
+      assert.deepEqual({ status, stdout }, { status: 0, stdout: 'undefined\n' }, stderr);
+    }
+  },
+};
+
+if (name === '--list') {
+  console.log(Object.keys(cases).join('\n'));
+} else {
+  fs.rmSync(scratch, { recursive: true, force: true });
+  fs.cpSync(source, home, { recursive: true });
+  cases[name]();
+}
