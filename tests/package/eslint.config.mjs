@@ -16,8 +16,8 @@ export default [
     rules: {
       'array-callback-return': 'error',
       'eqeqeq': ['error', 'always', { null: 'ignore' }],
-      'max-len': ['error', { code: 120, ignoreComments: true, ignoreStrings: true, ignoreTemplateLiterals: true }],
       'no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      'no-control-regex': 'off', // What a terminal is sent is tested.
       'no-empty': ['error', { allowEmptyCatch: true }],
       'no-var': 'error',
       'prefer-const': 'error',
