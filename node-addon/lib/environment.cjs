@@ -21,17 +21,22 @@ function forWorker(given, place, fd) {
   };
 }
 
-/** Takes it out of this process's environment; undefined in a process that has none. */
-function take() {
-  const { CL_WORKER_ID: id, CL_WORKER_SLOT: slot, CL_CHANNEL_FD: fd, NODE_OPTIONS: options } = process.env;
-  delete process.env.CL_WORKER_ID;
-  delete process.env.CL_WORKER_SLOT;
-  delete process.env.CL_CHANNEL_FD;
-  if (options === PRELOAD) delete process.env.NODE_OPTIONS;
-  else if (options?.endsWith(` ${PRELOAD}`)) process.env.NODE_OPTIONS = options.slice(0, -PRELOAD.length - 1);
+/** Where this process's place in an engine is, as the environment says it; undefined in a process that has none. */
+function read() {
+  const { CL_WORKER_ID: id, CL_WORKER_SLOT: slot, CL_CHANNEL_FD: fd } = process.env;
   const place = { id: Number(id), slot: Number(slot), fd: Number(fd) };
   const plausible = id && slot && fd && Object.values(place).every((number) => Number.isInteger(number) && number >= 0);
   return plausible ? place : undefined;
 }
 
-module.exports = { forWorker, take };
+/** Takes all of it out of this process's environment. */
+function remove() {
+  delete process.env.CL_WORKER_ID;
+  delete process.env.CL_WORKER_SLOT;
+  delete process.env.CL_CHANNEL_FD;
+  const options = process.env.NODE_OPTIONS;
+  if (options === PRELOAD) delete process.env.NODE_OPTIONS;
+  else if (options?.endsWith(` ${PRELOAD}`)) process.env.NODE_OPTIONS = options.slice(0, -PRELOAD.length - 1);
+}
+
+module.exports = { forWorker, read, remove };

@@ -2,16 +2,61 @@
 
 // Patches node:cluster in place, once in a process, whoever asks first and however many copies of this package there are.
 
-const cluster = require('node:cluster');
+const environment = require('./environment.cjs');
+const { load } = require('./load.cjs');
 
 const PATCHED = Symbol.for('cluster-rs.patched');
 
-if (!cluster[PATCHED]) {
-  const patch = cluster.isPrimary ? require('./primary/patch.cjs') : require('./worker/patch.cjs');
-  patch(cluster);
+// What starts a package's script is no server itself; the script's process takes the place that it was given.
+const RUNNERS = /(^|[/\\])(npm|npx|yarn|yarnpkg|pnpm|pnpx|corepack)(-cli)?(\.[cm]?js)?$/;
+
+/** This process as a worker of a primary that is not Node's; undefined if it is none. */
+function foreignMember(place) {
+  // Node's own worker speaks with its primary on a channel of Node's.
+  if (!place || process.channel) return undefined;
+  try {
+    return load().Member.primaryOf(place.fd, place.id, place.slot) > 0 ? load().Member : undefined;
+  } catch (error) {
+    process.emitWarning(`${error.message}; this process serves alone`, { type: 'ClusterWarning', code: error.code });
+    return undefined;
+  }
+}
+
+// node:cluster is loaded as what the environment says at that moment, for good.
+function loadAsWorker(id) {
+  process.env.NODE_UNIQUE_ID = `${id}`;
+  try {
+    return require('node:cluster');
+  } finally {
+    delete process.env.NODE_UNIQUE_ID;
+  }
+}
+
+function passOn(place) {
+  try {
+    load().Member.passOn(place.fd);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function patched() {
+  const place = environment.read();
+  if (place && RUNNERS.test(process.argv[1] ?? '') && passOn(place)) return require('node:cluster');
+
+  const Member = foreignMember(place);
+  const cluster = Member ? loadAsWorker(place.id) : require('node:cluster');
+  if (cluster[PATCHED]) return cluster;
+
+  if (Member && cluster.isWorker) require('./worker/foreign.cjs').patch(cluster, Member, place);
+  else if (cluster.isWorker) require('./worker/patch.cjs').patch(cluster, place);
+  else require('./primary/patch.cjs').patch(cluster);
+  environment.remove();
   Object.defineProperty(cluster, PATCHED, { value: true });
   // What ESM programs import from node:cluster is a copy of its properties.
   require('node:module').syncBuiltinESMExports();
+  return cluster;
 }
 
-module.exports = cluster;
+module.exports = patched();

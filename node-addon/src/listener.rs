@@ -3,12 +3,31 @@
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
-use cluster_core::{AcceptFlags, Worker};
+use cluster_core::{AcceptFlags, SockAddr, Worker};
 use napi::bindgen_prelude::Function;
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::watch::Watch;
+use crate::watch::{Watch, Watched};
+
+/// The address a socket is bound to, as Node's handles tell it.
+#[napi(object)]
+pub struct SockName {
+    /// The host.
+    pub address: String,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl SockName {
+    pub(crate) fn of(name: SockAddr) -> Option<Self> {
+        let name = name.to_inet()?;
+        let family = if name.is_ipv4() { "IPv4" } else { "IPv6" };
+        Some(Self { address: name.ip().to_string(), family: family.into(), port: name.port() })
+    }
+}
 
 /// Libuv makes what it opens non-blocking itself.
 const ACCEPT: AcceptFlags = AcceptFlags { nonblocking: false, close_on_exec: true };
@@ -36,6 +55,12 @@ impl Listener {
         self.inner.as_ref().is_some_and(|inner| inner.name().to_inet().is_some())
     }
 
+    /// Where it is bound; not for unix sockets.
+    #[napi(getter)]
+    pub fn sockname(&self) -> Option<SockName> {
+        self.inner.as_ref().and_then(|inner| SockName::of(inner.name()))
+    }
+
     /// Takes one connection: its descriptor, or a negative errno value.
     #[napi]
     pub fn accept(&self) -> i32 {
@@ -51,7 +76,8 @@ impl Listener {
     #[napi]
     pub fn watch(&mut self, env: Env, turn: Function<(), bool>, on_a_thread: bool) -> Result<()> {
         if let (Some(inner), None) = (&self.inner, &self.watch) {
-            self.watch = Some(Watch::start(&env, inner, &turn, on_a_thread)?);
+            let watched: Watched = inner.clone();
+            self.watch = Some(Watch::start(&env, watched, &turn, on_a_thread)?);
         }
         Ok(())
     }
@@ -59,10 +85,16 @@ impl Listener {
     /// Takes nothing for a while. What waits, and what would come, goes to other workers.
     #[napi]
     pub fn pause(&self) {
+        self.ignore();
+        self.tell_paused(true);
+    }
+
+    /// Is told of no more connections. What waits stays where it is.
+    #[napi]
+    pub fn ignore(&self) {
         if let Some(watch) = &self.watch {
             watch.pause();
         }
-        self.tell_paused(true);
     }
 
     /// Takes connections again.

@@ -1,6 +1,5 @@
 //! The primary's side: the engine, on a thread of its own, and what JavaScript asks of it.
 
-use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +14,10 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use napi_derive::napi;
 
-use crate::listener::Listener;
+use crate::listener::{Listener, SockName};
 use crate::refusal;
 
-type Warn = ThreadsafeFunction<String, (), String, Status, false, true>;
+type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
 
 /// A place for a worker that Node is about to start.
 #[napi(object)]
@@ -31,15 +30,24 @@ pub struct Place {
     pub fd: i32,
 }
 
-/// The address a socket is bound to, as Node's handles tell it.
+/// An address that a worker listens on.
 #[napi(object)]
-pub struct SockName {
-    /// The host.
+pub struct Listening {
+    /// The engine's id of the worker.
+    pub id: u32,
+    /// The host, or the text of a unix address.
     pub address: String,
-    /// `IPv4` or `IPv6`.
-    pub family: String,
-    /// The port.
-    pub port: u16,
+    /// Not for unix sockets.
+    pub port: Option<u16>,
+}
+
+/// Something that the program may want to know: one of the two.
+#[napi(object)]
+pub struct News {
+    /// A sentence about a worker that broke the rules.
+    pub warning: Option<String>,
+    /// A worker has a share of an address.
+    pub listening: Option<Listening>,
 }
 
 /// The answer to a query.
@@ -109,7 +117,7 @@ impl Shared {
     }
 
     /// Drives the engine. The wait is outside of the lock, so that JavaScript never waits for a connection to come.
-    fn run(&self, warn: &Warn) {
+    fn run(&self, tell: &Tell) {
         // Signals are for Node's own threads.
         let _ = nix::sys::signal::SigSet::all().thread_block();
         while !self.quit.load(Ordering::SeqCst) {
@@ -124,9 +132,8 @@ impl Shared {
                 primary.take_events()
             };
             for event in events {
-                if let Event::Warning { worker, text } = event {
-                    let who = worker.map_or(String::new(), |worker| format!("worker {}: ", worker.id));
-                    warn.call(format!("{who}{text}"), ThreadsafeFunctionCallMode::NonBlocking);
+                if let Some(news) = News::of(event) {
+                    tell.call(news, ThreadsafeFunctionCallMode::NonBlocking);
                 }
             }
         }
@@ -143,21 +150,21 @@ pub struct Engine {
 #[napi]
 impl Engine {
     /// Starts the engine. `window`: how many connections may wait for one worker. `keep_unattended`: for how many
-    /// milliseconds an address stays open for a successor when its last worker died. `warn` is called with a sentence
-    /// when a worker breaks the rules.
+    /// milliseconds an address stays open for a successor when its last worker died. `tell` is called with what the
+    /// program may want to know.
     #[napi(constructor)]
-    pub fn new(window: u32, keep_unattended: u32, warn: Function<String, ()>) -> Result<Self> {
+    pub fn new(window: u32, keep_unattended: u32, tell: Function<News, ()>) -> Result<Self> {
         let mut settings = Settings::default();
         settings.window = window;
         settings.keep_unattended = Duration::from_millis(keep_unattended.into());
         let primary = Primary::new(settings).map_err(refusal)?;
         let poller = primary.poller();
         let shared = Arc::new(Shared { primary: Mutex::new(primary), poller, quit: AtomicBool::new(false) });
-        let warn: Warn = warn.build_threadsafe_function().weak::<true>().callee_handled::<false>().build()?;
+        let tell: Tell = tell.build_threadsafe_function().weak::<true>().callee_handled::<false>().build()?;
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("cluster-rs".into())
-            .spawn(move || theirs.run(&warn))
+            .spawn(move || theirs.run(&tell))
             .map_err(|error| napi::Error::from_reason(format!("a thread could not be started: {error}")))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -273,13 +280,24 @@ fn wanted(address: &str, index: u32, backlog: i32, flags: u32) -> cluster_core::
     Ok(Wanted { address, index, backlog, flags: ListenFlags::from_bits(flags)? })
 }
 
+impl News {
+    fn of(event: Event) -> Option<Self> {
+        match event {
+            Event::Warning { worker, text } => {
+                let who = worker.map_or(String::new(), |worker| format!("worker {}: ", worker.id));
+                Some(Self { warning: Some(format!("{who}{text}")), listening: None })
+            }
+            Event::Listening { worker, address, port, .. } => {
+                Some(Self { warning: None, listening: Some(Listening { id: worker.id, address, port }) })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Answer {
     fn granted(granted: &Granted) -> Self {
-        let sockname = granted.name.to_inet().map(|name| SockName {
-            address: name.ip().to_string(),
-            family: if matches!(name, SocketAddr::V4(_)) { "IPv4" } else { "IPv6" }.into(),
-            port: name.port(),
-        });
+        let sockname = SockName::of(granted.name);
         Self { errno: 0, listener: granted.listener, is_new: granted.is_new, sockname }
     }
 

@@ -7,13 +7,14 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use cluster_core::Listener;
 use napi::bindgen_prelude::{Function, JsValue};
 use napi::{Env, sys};
+
+use crate::watch::Watched;
 
 /// `uv_handle_type` of a poll handle, the same since libuv 1.0.
 const UV_POLL: c_int = 8;
@@ -69,16 +70,16 @@ fn libuv() -> Option<&'static Libuv> {
 }
 
 /// What a poll handle's `data` points to. Lives until libuv has closed the handle.
-struct Watched {
+struct Attached {
     env: sys::napi_env,
     turn: sys::napi_ref,
     cleanup: sys::napi_async_cleanup_hook_handle,
-    /// Its descriptor stays open for as long as libuv may look at it.
-    _listener: Arc<Listener>,
+    /// Stays open for as long as libuv may look at it.
+    _watched: Watched,
     closing: bool,
 }
 
-/// A listener that the event loop watches; it does not keep the loop alive. Made, used and closed on the loop's thread,
+/// A descriptor that the event loop watches; it does not keep the loop alive. Made, used and closed on the loop's thread,
 /// before the environment ends: there is no JavaScript afterwards that could do anything with it.
 pub(crate) struct Watch {
     handle: *mut Handle,
@@ -90,15 +91,15 @@ fn layout(uv: &Libuv) -> Option<Layout> {
 }
 
 /// The address of a handle's `data`.
-fn data_of(handle: *mut Handle) -> *mut *mut Watched {
+fn data_of(handle: *mut Handle) -> *mut *mut Attached {
     handle.cast()
 }
 
 impl Watch {
-    /// Calls `turn` whenever the listener is readable, again and again while it returns true, each time as a callback of its own:
+    /// Calls `turn` whenever the descriptor is readable, again and again while it returns true, each time as a callback of its own:
     /// ticks and microtasks run behind it, and what it throws is an uncaught exception that stops nobody else. `None`
     /// where the program has no libuv that could be found.
-    pub(crate) fn start(env: &Env, listener: &Arc<Listener>, turn: &Function<(), bool>) -> Option<napi::Result<Self>> {
+    pub(crate) fn start(env: &Env, watched: &Watched, turn: &Function<(), bool>) -> Option<napi::Result<Self>> {
         let uv = libuv()?;
         let layout = layout(uv)?;
         let mut event_loop = ptr::null_mut();
@@ -115,12 +116,12 @@ impl Watch {
         if let Err(error) = told {
             return Some(Err(error));
         }
-        let number = listener.as_raw_fd();
-        let watched = Box::new(Watched {
+        let number = watched.as_fd().as_raw_fd();
+        let attached = Box::new(Attached {
             env: env.raw(),
             turn: reference,
             cleanup: ptr::null_mut(),
-            _listener: Arc::clone(listener),
+            _watched: Watched::clone(watched),
             closing: false,
         });
         // SAFETY: the layout is not empty. libuv initializes the handle, except for `data`, which is ours.
@@ -139,12 +140,12 @@ impl Watch {
             let text = format!("the event loop cannot watch descriptor {number} (errno {})", -status);
             return Some(Err(napi::Error::from_reason(text)));
         }
-        let watched = Box::into_raw(watched);
+        let attached = Box::into_raw(attached);
         // SAFETY: the handle is initialized, and both live until `on_closed`.
         unsafe {
-            *data_of(handle) = watched;
+            *data_of(handle) = attached;
             (uv.unref)(handle);
-            sys::napi_add_async_cleanup_hook(env.raw(), Some(on_teardown), handle, &mut (*watched).cleanup);
+            sys::napi_add_async_cleanup_hook(env.raw(), Some(on_teardown), handle, &mut (*attached).cleanup);
         }
         let watch = Self { handle, uv };
         watch.resume();
@@ -172,9 +173,9 @@ impl Watch {
 fn close(handle: *mut Handle, uv: &Libuv) {
     // SAFETY: the handle is initialized, and `data` is valid until `on_closed`, which runs in a later phase of the loop.
     unsafe {
-        let watched = *data_of(handle);
-        if !(*watched).closing {
-            (*watched).closing = true;
+        let attached = *data_of(handle);
+        if !(*attached).closing {
+            (*attached).closing = true;
             (uv.poll_stop)(handle);
             (uv.close)(handle, on_closed);
         }
@@ -186,10 +187,10 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
     // SAFETY: called once for a handle of ours, after which nobody uses it; the environment still exists, because its
     // teardown waits for the cleanup hook.
     unsafe {
-        let watched = Box::from_raw(*data_of(handle));
-        sys::napi_delete_reference(watched.env, watched.turn);
-        if !watched.cleanup.is_null() {
-            sys::napi_remove_async_cleanup_hook(watched.cleanup);
+        let attached = Box::from_raw(*data_of(handle));
+        sys::napi_delete_reference(attached.env, attached.turn);
+        if !attached.cleanup.is_null() {
+            sys::napi_remove_async_cleanup_hook(attached.cleanup);
         }
         if let Some(layout) = libuv().and_then(layout) {
             dealloc(handle.cast(), layout);
@@ -207,14 +208,14 @@ unsafe extern "C" fn on_teardown(_hook: sys::napi_async_cleanup_hook_handle, han
 unsafe extern "C" fn on_readable(handle: *mut Handle, _status: c_int, _events: c_int) {
     // SAFETY: on the loop's thread; the handle and its data live until `on_closed`, which cannot run before we return.
     unsafe {
-        let watched = *data_of(handle);
-        let env = (*watched).env;
+        let attached = *data_of(handle);
+        let env = (*attached).env;
         let mut scope = ptr::null_mut();
         if sys::napi_open_handle_scope(env, &mut scope) != sys::Status::napi_ok {
             return;
         }
         for _ in 0..TURNS {
-            if (*watched).closing || !take_turn(env, (*watched).turn) {
+            if (*attached).closing || !take_turn(env, (*attached).turn) {
                 break;
             }
         }

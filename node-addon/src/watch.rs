@@ -1,11 +1,9 @@
-//! Being told that a listener has a connection: by the event loop itself, or, where its functions cannot be found, by a
-//! thread.
+//! Being told that a descriptor is readable: by the event loop itself, or, where its functions cannot be found, by a thread.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use cluster_core::Listener;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Error, Result, Status};
@@ -13,23 +11,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::uv;
 
-/// Calls a function whenever a listener is readable, again and again while it returns true.
+/// What has the descriptor, and keeps it open.
+pub(crate) type Watched = Arc<dyn AsFd + Send + Sync>;
+
+/// Calls a function whenever a descriptor is readable, again and again while it returns true.
 pub(crate) enum Watch {
     Loop(uv::Watch),
     Thread(Arc<Post>),
 }
 
 impl Watch {
-    pub(crate) fn start(
-        env: &Env,
-        listener: &Arc<Listener>,
-        turn: &Function<(), bool>,
-        on_a_thread: bool,
-    ) -> Result<Self> {
-        let on_the_loop = if on_a_thread { None } else { uv::Watch::start(env, listener, turn) };
+    pub(crate) fn start(env: &Env, watched: Watched, turn: &Function<(), bool>, on_a_thread: bool) -> Result<Self> {
+        let on_the_loop = if on_a_thread { None } else { uv::Watch::start(env, &watched, turn) };
         match on_the_loop {
             Some(watch) => watch.map(Watch::Loop),
-            None => watch_from_a_thread(listener, turn).map(Watch::Thread),
+            None => watch_from_a_thread(watched, turn).map(Watch::Thread),
         }
     }
 
@@ -59,7 +55,7 @@ impl Watch {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Nothing,
-    /// Word of the next connection.
+    /// Word of what comes next.
     Word,
     End,
 }
@@ -70,7 +66,7 @@ type Call = ThreadsafeFunction<(), bool, (), Status, false, true>;
 pub(crate) struct Post {
     wish: Mutex<Wish>,
     changed: Condvar,
-    /// Ends the thread's wait for a connection.
+    /// Ends the thread's wait.
     interrupt: UnixStream,
 }
 
@@ -92,7 +88,7 @@ impl Post {
     }
 }
 
-fn watch_from_a_thread(listener: &Arc<Listener>, turn: &Function<(), bool>) -> Result<Arc<Post>> {
+fn watch_from_a_thread(watched: Watched, turn: &Function<(), bool>) -> Result<Arc<Post>> {
     let (interrupt, interrupted) = UnixStream::pair()?;
     interrupt.set_nonblocking(true)?;
     interrupted.set_nonblocking(true)?;
@@ -100,15 +96,15 @@ fn watch_from_a_thread(listener: &Arc<Listener>, turn: &Function<(), bool>) -> R
         turn.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build_callback(|_| Ok(()))?;
     let call = Arc::new(call);
     let post = Arc::new(Post { wish: Mutex::new(Wish::Word), changed: Condvar::new(), interrupt });
-    let (listener, theirs) = (Arc::clone(listener), Arc::clone(&post));
+    let theirs = Arc::clone(&post);
     std::thread::Builder::new()
         .name("cluster-rs wait".into())
-        .spawn(move || wait_for_connections(&listener, &interrupted, &theirs, &call))
+        .spawn(move || wait(&watched, &interrupted, &theirs, &call))
         .map_err(|error| Error::from_reason(format!("a thread could not be started: {error}")))?;
     Ok(post)
 }
 
-fn wait_for_connections(listener: &Listener, interrupted: &UnixStream, post: &Arc<Post>, call: &Arc<Call>) {
+fn wait(watched: &Watched, interrupted: &UnixStream, post: &Arc<Post>, call: &Arc<Call>) {
     loop {
         let mut wish = post.wish();
         while *wish == Wish::Nothing {
@@ -119,7 +115,7 @@ fn wait_for_connections(listener: &Listener, interrupted: &UnixStream, post: &Ar
         }
         drop(wish);
         let mut polled =
-            [PollFd::new(listener.as_fd(), PollFlags::POLLIN), PollFd::new(interrupted.as_fd(), PollFlags::POLLIN)];
+            [PollFd::new(watched.as_fd(), PollFlags::POLLIN), PollFd::new(interrupted.as_fd(), PollFlags::POLLIN)];
         let _ = poll(&mut polled, PollTimeout::NONE);
         let _ = std::io::Read::read(&mut &*interrupted, &mut [0; 64]);
         let mut wish = post.wish();
@@ -131,7 +127,7 @@ fn wait_for_connections(listener: &Listener, interrupted: &UnixStream, post: &Ar
     }
 }
 
-/// Has the function called on the loop, once for each connection, so that each has a tick of its own.
+/// Has the function called on the loop, again and again, so that each connection has a tick of its own.
 fn take_turn(post: &Arc<Post>, call: &Arc<Call>) {
     let (their_post, their_call) = (Arc::clone(post), Arc::clone(call));
     let status =

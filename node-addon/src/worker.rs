@@ -1,28 +1,77 @@
-//! A worker's side: its channel, and taking the shares that the primary granted it.
+//! A worker's side: its channel, and the shares it has of the primary's addresses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cluster_core::Worker;
-use napi::Result;
+use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Worker};
+use napi::bindgen_prelude::{Buffer, Function};
+use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::listener::Listener;
 use crate::refusal;
+use crate::watch::{Watch, Watched};
 
-/// This process as a worker that Node's cluster started.
+/// What the channel brought.
+#[napi(object)]
+pub struct News {
+    /// A message of the primary's program.
+    pub message: Option<Buffer>,
+    /// Why there is none: 0, or a negative errno value. `-ESHUTDOWN`: the primary asks this worker to leave.
+    pub errno: i32,
+}
+
+/// A share, or why there is none.
+#[napi(object)]
+pub struct Asked {
+    /// 0, or a negative errno value.
+    pub errno: i32,
+    /// What was wrong, in a sentence.
+    pub sentence: String,
+}
+
+/// This process as a worker.
 #[napi]
 pub struct Member {
     worker: Arc<Worker>,
+    watch: Option<Watch>,
 }
 
 #[napi]
 impl Member {
-    /// Believes the environment's word that a descriptor is this worker's channel, if the descriptor proves it; `null`
-    /// when it is something else, which is then left alone.
+    /// The process number of the primary whose worker this process is, if the descriptor proves the environment's word;
+    /// 0 if not. Nothing is taken from the descriptor.
+    #[napi]
+    pub fn primary_of(fd: i32, id: u32, slot: u32) -> u32 {
+        Worker::primary_of(fd, id, slot).unwrap_or(0)
+    }
+
+    /// Lets the programs that this process starts inherit the channel.
+    #[napi]
+    pub fn pass_on(fd: i32) -> Result<()> {
+        Worker::pass_on(fd).map_err(refusal)
+    }
+
+    /// Takes the channel of a worker that Node's cluster started; `null` when the descriptor is something else, which is
+    /// then left alone.
     #[napi]
     pub fn adopt(fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
         let adopted = Worker::adopt_enrolled(fd, id, slot).map_err(refusal)?;
-        Ok(adopted.map(|worker| Member { worker: Arc::new(worker) }))
+        Ok(adopted.map(|worker| Member { worker: Arc::new(worker), watch: None }))
+    }
+
+    /// Takes the channel of a worker that any other primary started. From then on this process leaves by itself when that
+    /// primary dies. `null` when the descriptor is something else, or somebody else took the place.
+    #[napi]
+    pub fn adopt_foreign(fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
+        let adopted = Worker::adopt_named(fd, id, slot).map_err(refusal)?;
+        Ok(adopted.map(|worker| Member { worker: Arc::new(worker), watch: None }))
+    }
+
+    /// The id.
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.worker.id()
     }
 
     /// The slot.
@@ -36,5 +85,63 @@ impl Member {
     pub fn take(&self, listener: u32) -> Result<Listener> {
         let taken = self.worker.take_grant(listener).map_err(refusal)?;
         Ok(Listener::new(taken, Some(Arc::clone(&self.worker))))
+    }
+
+    /// Asks the primary for a share and waits for its answer.
+    #[napi]
+    pub fn listen(&self, address: String, index: u32, backlog: i32, flags: u32) -> (Asked, Option<Listener>) {
+        let listened = ListenFlags::from_bits(flags).and_then(|flags| {
+            self.worker.listen(&address, ListenOptions { backlog, flags: flags | ListenFlags::NONBLOCK, index })
+        });
+        match listened {
+            Ok(listener) => {
+                let share = Listener::new(listener, Some(Arc::clone(&self.worker)));
+                (Asked { errno: 0, sentence: String::new() }, Some(share))
+            }
+            Err(error) => (Asked { errno: error.code(), sentence: error.sentence().to_owned() }, None),
+        }
+    }
+
+    /// Sends the primary's program a message.
+    #[napi]
+    pub fn send(&self, message: Buffer) -> Result<()> {
+        self.worker.send(&message).map_err(refusal)
+    }
+
+    /// Asks the primary to let this worker go.
+    #[napi]
+    pub fn disconnect(&self) -> Result<()> {
+        self.worker.disconnect().map_err(refusal)
+    }
+
+    /// The next message, if one is there.
+    #[napi]
+    pub fn receive(&self) -> News {
+        let mut buffer = vec![0; MESSAGE_MAX];
+        match self.worker.receive(&mut buffer, Some(Duration::ZERO)) {
+            Ok(length) => {
+                buffer.truncate(length);
+                News { message: Some(buffer.into()), errno: 0 }
+            }
+            Err(error) => News { message: None, errno: error.code() },
+        }
+    }
+
+    /// Calls `turn` on the event loop whenever `receive` may have something, again and again while it returns true.
+    #[napi]
+    pub fn watch(&mut self, env: Env, turn: Function<(), bool>, on_a_thread: bool) -> Result<()> {
+        if self.watch.is_none() {
+            let watched: Watched = Arc::new(self.worker.channel().map_err(refusal)?.try_clone_to_owned()?);
+            self.watch = Some(Watch::start(&env, watched, &turn, on_a_thread)?);
+        }
+        Ok(())
+    }
+
+    /// Ends `watch`.
+    #[napi]
+    pub fn unwatch(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.close();
+        }
     }
 }

@@ -195,6 +195,11 @@ pub(crate) fn set_close_on_exec(fd: BorrowedFd) -> Sys<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| ())
 }
 
+pub(crate) fn clear_close_on_exec(fd: BorrowedFd) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) }).map(|_| ())
+}
+
 /// Takes over a descriptor that is known only by number.
 ///
 /// The caller vouches that nobody else will close it: it is our channel, named by the environment and verified.

@@ -72,12 +72,34 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Like `adopt`, for a process that learns of its primary's death in a way of its own, and whose program asks for
-    /// what it listens on in a way of its own. `None` when the descriptor is not the channel of this worker.
+    /// Like `adopt`, for a channel that is known only by number. `None` when it is not that of this worker.
+    pub fn adopt_named(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
+        match identity::primary_of(channel, id, slot) {
+            Some(_) => Self::adopt(socket::adopt_number(channel)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Like `adopt_named`, for a process that learns of its primary's death in a way of its own, and whose program asks
+    /// for what it listens on in a way of its own.
     pub fn adopt_enrolled(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
-        match socket::with_number(channel, |fd| identity::is_our_channel(fd, id, slot)) {
-            Some(true) => Self::take_hello(socket::adopt_number(channel)).map(|(worker, _)| Some(worker)),
-            _ => Ok(None),
+        match identity::primary_of(channel, id, slot) {
+            Some(_) => Self::take_hello(socket::adopt_number(channel)).map(|(worker, _)| Some(worker)),
+            None => Ok(None),
+        }
+    }
+
+    /// The process number of the primary that started a worker of this id and slot with this channel, if the descriptor
+    /// proves it. Takes nothing: whoever adopts the channel later finds the same.
+    pub fn primary_of(channel: RawFd, id: u32, slot: u32) -> Option<u32> {
+        identity::primary_of(channel, id, slot)
+    }
+
+    /// Lets the programs that this process starts inherit a channel that it does not adopt.
+    pub fn pass_on(channel: RawFd) -> Result<()> {
+        match socket::with_number(channel, socket::clear_close_on_exec) {
+            Some(outcome) => outcome.context("fcntl of the channel"),
+            None => Err(Error::os("the channel", Errno::EBADF)),
         }
     }
 

@@ -2,6 +2,8 @@
 
 // The primary: Node's own code forks, speaks and remembers; the engine owns the addresses and moves the connections.
 
+const net = require('node:net');
+
 const { load } = require('../load.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
 const { forkEnrolled } = require('./fork.cjs');
@@ -16,7 +18,18 @@ function warn(text) {
   process.emitWarning(text, { type: 'ClusterWarning', code: 'CLUSTER_RS_WORKER' });
 }
 
-module.exports = function patch(cluster) {
+// A worker that runs behind a package runner listens without Node's channel, and Node has no word of it.
+function tellListening(cluster, { worker, asksHere }, { address, port }) {
+  if (asksHere) return;
+  const family = net.isIPv6(address) ? 6 : 4;
+  const info = { addressType: port === undefined ? -1 : family, address, port: port ?? -1, fd: undefined };
+  worker.state = 'listening';
+  worker.emit('listening', info);
+  cluster.emit('listening', worker, info);
+}
+
+/** Patches node:cluster in a process that may fork workers. */
+function patch(cluster) {
   const native = load();
   const { Worker, setupPrimary, fork } = cluster;
   const { disconnect } = Worker.prototype;
@@ -27,7 +40,10 @@ module.exports = function patch(cluster) {
 
   function theEngine() {
     if (!engine) {
-      engine = new native.Engine(WINDOW, KEEP_UNATTENDED, warn);
+      engine = new native.Engine(WINDOW, KEEP_UNATTENDED, (news) => {
+        if (news.warning !== undefined) warn(news.warning);
+        for (const seat of seats.values()) if (seat.id === news.listening?.id) tellListening(cluster, seat, news.listening);
+      });
       // Socket files go with the addresses.
       process.once('exit', () => engine.close());
     }
@@ -43,7 +59,7 @@ module.exports = function patch(cluster) {
 
   cluster.fork = function forkWorker(env) {
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
-    const seat = { worker, id: place.id, slot: place.slot, shares: new Map() };
+    const seat = { worker, id: place.id, slot: place.slot, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     seats.set(worker, seat);
     worker.process.prependOnceListener('exit', () => {
@@ -85,4 +101,6 @@ module.exports = function patch(cluster) {
       addresses,
     };
   };
-};
+}
+
+module.exports = { patch };

@@ -5,7 +5,7 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
-const { addressOf } = require('./address.cjs');
+const { addressOf } = require('../address.cjs');
 const { Relay } = require('./relay.cjs');
 
 const ANSWERED = 'cluster-rs';
@@ -62,6 +62,7 @@ function answerQueries(engine, seat) {
     if (message?.cmd !== 'NODE_CLUSTER') return;
     const { act, ack } = message;
     if (act === 'queryServer') {
+      seat.asksHere = true;
       // Datagrams are Node's own matter.
       if (message.addressType === 'udp4' || message.addressType === 'udp6') return;
       message.act = ANSWERED;

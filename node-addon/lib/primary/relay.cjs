@@ -50,7 +50,7 @@ class Relay {
   }
 
   #rest() {
-    this.#listener.pause();
+    this.#listener.ignore();
     return false;
   }
 
@@ -70,7 +70,7 @@ class Relay {
   close() {
     if (this.#closing) return;
     this.#closing = true;
-    this.#listener.pause();
+    this.#listener.ignore();
     if (!this.#pending) this.#leave();
   }
 

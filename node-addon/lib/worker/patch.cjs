@@ -5,7 +5,6 @@
 
 const fs = require('node:fs');
 
-const environment = require('../environment.cjs');
 const { load } = require('../load.cjs');
 const { serve } = require('./share.cjs');
 
@@ -27,8 +26,8 @@ function join(place) {
   }
 }
 
-module.exports = function patch(cluster) {
-  const place = environment.take();
+/** Patches node:cluster in a worker that a primary with this package forked; without one everything stays Node's. */
+function patch(cluster, place) {
   if (!place) return;
   const member = join(place);
   if (cluster.worker) cluster.worker.slot = place.slot;
@@ -49,7 +48,7 @@ module.exports = function patch(cluster) {
       const share = message?.crs;
       if (handle && !errno && share !== undefined) {
         try {
-          serve(member, share, handle);
+          serve(member.take(share), handle);
         } catch (error) {
           handle.close();
           return Reflect.apply(callback, this, [error.errno ?? -24, null, ...rest]);
@@ -58,4 +57,6 @@ module.exports = function patch(cluster) {
       return Reflect.apply(callback, this, [errno, handle, ...rest]);
     }]);
   };
-};
+}
+
+module.exports = { patch };

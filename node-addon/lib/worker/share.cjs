@@ -38,8 +38,7 @@ function hasDescriptor() {
 }
 
 /** Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. */
-function serve(member, name, handle) {
-  const listener = member.take(name);
+function serve(listener, handle) {
   const open = opener(listener.isTcp);
   let resting = null;
 
@@ -76,7 +75,7 @@ function serve(member, name, handle) {
       if (fd === -ERRNO.EAGAIN) return false;
       if (fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) return rest(hasDescriptor, ...DESCRIPTORS);
       // Asked to leave, or the primary is gone: nothing comes any more.
-      listener.pause();
+      listener.ignore();
       return false;
     }
     const connection = open(fd);

@@ -1,0 +1,171 @@
+'use strict';
+
+// A Node process that is a worker of another primary than Node's: a C or Rust program's, or one with a package runner in
+// between. There is no channel of Node's; what its servers listen on is asked for on ours.
+
+const { errno: ERRNO } = require('node:os').constants;
+
+const { addressOf } = require('../address.cjs');
+const { serve } = require('./share.cjs');
+
+const LONGEST = 2 ** 31 - 1;
+// Codes of the engine below those of the system.
+const LAST_ERRNO = 4095;
+
+function nothing() {}
+
+/** Node's stand-in for a listening socket, as its own workers have it. */
+function standIn(name) {
+  let timer = null;
+  const handle = {
+    listen: () => 0,
+    ref() {
+      timer ??= setInterval(nothing, LONGEST);
+    },
+    unref() {
+      clearInterval(timer);
+      timer = null;
+    },
+    close: () => handle.unref(),
+  };
+  if (name) {
+    handle.getsockname = (out) => {
+      Object.assign(out, name);
+      return 0;
+    };
+  }
+  handle.ref();
+  return handle;
+}
+
+class Membership {
+  #member;
+  #adopt;
+  #cluster;
+  #servers = new Map();
+  #left = false;
+
+  constructor(cluster, adopt) {
+    this.#cluster = cluster;
+    this.#adopt = adopt;
+  }
+
+  // Behind a runner several programs may start with the same environment; the one that listens takes the place.
+  join() {
+    if (!this.#member) {
+      this.#member = this.#adopt();
+      this.#member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
+    }
+    return this.#member;
+  }
+
+  #read() {
+    const { message, errno } = this.#member.receive();
+    if (message) {
+      this.#cluster.worker.emit('message', message);
+      return true;
+    }
+    if (errno === -ERRNO.EAGAIN) return false;
+    this.#member.unwatch();
+    if (errno === -ERRNO.EPIPE && !this.#left) process.exit(0);
+    this.leave();
+    return false;
+  }
+
+  send(message) {
+    if (typeof message !== 'string' && !ArrayBuffer.isView(message)) {
+      const error = new TypeError('The "message" argument must be a string or a Buffer: this primary is not Node\'s');
+      throw Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
+    }
+    this.join()?.send(Buffer.from(message));
+    return true;
+  }
+
+  /** Asks the primary to be let go; it answers, and then all servers are closed. */
+  disconnect() {
+    if (this.#member) this.#member.disconnect();
+    else this.leave();
+  }
+
+  leave() {
+    if (this.#left) return;
+    this.#left = true;
+    const { worker } = this.#cluster;
+    worker.exitedAfterDisconnect = true;
+    let open = 1;
+    const closed = () => {
+      open -= 1;
+      if (open > 0) return;
+      this.#member?.unwatch();
+      worker.state = 'disconnected';
+      worker.emit('disconnect');
+    };
+    for (const [handle, server] of this.#servers) {
+      open += 1;
+      if (server.listening) server.close(closed);
+      else {
+        handle.close();
+        closed();
+      }
+    }
+    this.#servers.clear();
+    process.nextTick(closed);
+  }
+
+  get isConnected() {
+    return !this.#left;
+  }
+
+  listen(server, query, callback) {
+    // Node counts its own listens on a port 0 from 0 for each server; the primary's "next" is the same.
+    const wanted = addressOf({ ...query, index: -1 });
+    const member = this.join();
+    if (!member || this.#left) return callback(-ERRNO.EPIPE, null);
+    if (!wanted) return callback(-ERRNO.EINVAL, null);
+    const [{ errno }, share] = member.listen(wanted.address, 0, wanted.backlog, wanted.flags);
+    if (!share) return callback(errno < -LAST_ERRNO ? -ERRNO.EPROTO : errno, null);
+    const handle = standIn(share.sockname);
+    serve(share, handle);
+    this.#servers.set(handle, server);
+    const { close } = handle;
+    handle.close = (...args) => {
+      this.#servers.delete(handle);
+      return close(...args);
+    };
+    server.once('listening', () => {
+      this.#cluster.worker.state = 'listening';
+    });
+    return callback(0, handle);
+  }
+}
+
+/** Patches node:cluster, which was loaded as a worker's. */
+function patch(cluster, Member, { fd, id, slot }) {
+  const worker = new cluster.Worker({ id, process, state: 'online' });
+  const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot));
+  worker.slot = slot;
+  cluster.worker = worker;
+  worker.send = (message, callback) => {
+    const sent = membership.send(message);
+    if (typeof callback === 'function') process.nextTick(callback, null);
+    return sent;
+  };
+  worker.isConnected = () => membership.isConnected;
+  worker.disconnect = () => {
+    membership.disconnect();
+    return worker;
+  };
+  worker.destroy = () => process.exit(0);
+  worker.kill = worker.destroy;
+
+  cluster._getServer = function _getServer(server, query, callback) {
+    const datagram = query.addressType === 'udp4' || query.addressType === 'udp6';
+    if (datagram) process.nextTick(callback, -ERRNO.EOPNOTSUPP, null);
+    else process.nextTick(() => membership.listen(server, query, callback));
+  };
+
+  // A child of the primary's own says at once that it is there.
+  if (Member.primaryOf(fd, id, slot) === process.ppid) membership.join();
+}
+
+module.exports = { patch };
