@@ -16,7 +16,7 @@ BUILD := $(OUT)/c
 export PATH := $(OUT)/node/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench clean
+.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench bench-node clean
 
 help:
 	@echo 'make demo       4 workers serve one port, one is killed in the middle: shows what was lost (HOLD=1: leaves it running)'
@@ -31,6 +31,7 @@ help:
 	@echo 'make asan       the tests under the address and undefined-behaviour sanitizers'
 	@echo 'make valgrind   the C tests under valgrind'
 	@echo 'make bench      what it costs, as ratios to doing without (ARGS="rounds connections")'
+	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
 	@echo 'make clean      removes everything that was built'
 
 # cargo names the library libcluster.so only; programs look for its SONAME, also those run from the checkout.
@@ -63,6 +64,10 @@ bench: build
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude bench/bench.c -o $(BUILD)/bench -L$(OUT)/release -Wl,-rpath,$(OUT)/release -lcluster -pthread
 	@$(BUILD)/bench $(ARGS)
+
+bench-node:
+	$(build_addon)
+	@CC=$(CC) node bench/node/bench.cjs $(ARGS)
 
 # Only built when the sources are newer, so that `sudo make install` after `make build` needs no Rust of root's.
 SOURCES := Cargo.toml $(wildcard Cargo.lock */Cargo.toml capi/build.rs) $(shell find core/src capi/src -name '*.rs')

@@ -52,7 +52,7 @@ declare namespace cluster {
   }
 
   interface AddressStats {
-    /** Where it listens: `127.0.0.1:8080`, `[::1]:8080`, or the path of a Unix socket. */
+    /** Where it listens: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/web.sock`. */
     address: string;
     /** How connections reach the workers; `passed`: the primary accepts them and passes them on. */
     mechanism: 'passed';

@@ -10,7 +10,7 @@ project_files() {
     if git rev-parse --git-dir >/dev/null 2>&1; then
         git ls-files -z --cached --others --exclude-standard
     else
-        find . -type d \( -name target -o -name node_modules \) -prune -o -type f -print0
+        find . -type d \( -name target -o -name node_modules \) -prune -o -type f -printf '%P\0'
     fi
 }
 

@@ -37,7 +37,7 @@ install_without_scripts() { installed "$out/plain" --ignore-scripts "$(tarball)"
 install_with_scripts() { installed "$out/scripts" "$(tarball)"; }
 
 # in_folder FOLDER PROGRAM...: with a NODE_PATH or a preload of the caller, none of this would tell anything.
-in_folder() { (cd "$out/$1" && env -u NODE_PATH -u NODE_OPTIONS "${@:2}"); }
+in_folder() { (cd "$out/$1" && env -u NODE_PATH -u NODE_OPTIONS timeout --kill-after=10 120 "${@:2}"); }
 
 command_line() { in_folder plain node_modules/.bin/cluster-rs --help | grep -q cluster-rs; }
 

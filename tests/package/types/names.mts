@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import * as cluster from 'cluster-rs';
 import * as node from 'node:cluster';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 
 const declared: Record<keyof typeof cluster, true> = {
   SCHED_NONE: true,
@@ -31,11 +33,21 @@ for (const [name, value] of Object.entries(node)) {
 }
 assert.equal(cluster.isPrimary, !process.env['ROLE_OF_A_WORKER']);
 if (cluster.isPrimary) {
-  const [code] = await new Promise<[number, string]>((resolve) => {
-    cluster.fork({ ROLE_OF_A_WORKER: '1' }).on('exit', (code, signal) => resolve([code, signal]));
-  });
-  assert.equal(code, 0);
+  const worker = cluster.fork({ ROLE_OF_A_WORKER: '1' });
+  const exit = once(worker, 'exit');
+  await Promise.race([once(worker, 'listening'), exit]);
+  const { workers, addresses } = cluster.stats();
+  const ofWorker: Record<keyof cluster.WorkerStats, true> = {
+    id: true, slot: true, pid: true, state: true, delivered: true, waiting: true,
+  };
+  const ofAddress: Record<keyof cluster.AddressStats, true> = {
+    address: true, mechanism: true, policy: true, accepted: true, reclaimed: true, lost: true,
+  };
+  assert.deepEqual(workers.map((entry) => Object.keys(entry).sort()), [Object.keys(ofWorker).sort()]);
+  assert.deepEqual(addresses.map((entry) => Object.keys(entry).sort()), [Object.keys(ofAddress).sort()]);
+  worker.disconnect();
+  assert.deepEqual(await exit, [0, null]);
   console.log('every name is there, in the primary and in a worker');
 } else {
-  process.exit();
+  createServer().listen(0, '127.0.0.1');
 }
