@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs tests/node and tests/package under other versions of Node: node_matrix.sh 22 24 26. Each comes from the npm registry, as the
 # package that holds the bare program and needs no install script, into NODES_IN; the addon is the one that is built.
-# UPDATE=1: looks for newer releases of them.
+# SUITES: which of the two ("node package"). UPDATE=1: looks for newer releases of the Nodes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/suite.sh
@@ -40,7 +40,7 @@ for major in "$@"; do
         suite_failed="$suite_failed node-$major"
         continue
     fi
-    for suite in node package; do
+    for suite in ${SUITES:-node package}; do
         [ -x "tests/$suite/run.sh" ] || continue
         printf '\n== Node %s: %s\n' "$("$nodes/$major/bin/node" --version)" "$suite"
         if under "$major" "$suite"; then suite_passed=$((suite_passed + 1)); else suite_failed="$suite_failed $suite-under-$major"; fi
