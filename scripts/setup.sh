@@ -39,8 +39,8 @@ package_of() {
     cc) echo "gcc libc6-dev" ;;
     c++) echo g++ ;;
     nm | readelf) echo binutils ;;
-    # Debian's npm brings a Node that is new enough to fetch another.
-    node | npm) echo npm ;;
+    # Debian's npm brings a Node that is new enough to fetch another, and which trusts what the system trusts.
+    node | npm) echo "npm ca-certificates" ;;
     *) echo "$1" ;;
     esac
 }
