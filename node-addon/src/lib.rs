@@ -20,6 +20,14 @@ pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
+/// Takes the exit status of a dead child that nobody else waits for: an orphan that PID 1 inherited. True if it was there.
+#[napi]
+pub fn reap_orphan(pid: i32) -> bool {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    let asked = (pid > 0).then(|| waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)));
+    asked.is_some_and(|outcome| outcome.is_ok_and(|status| !matches!(status, WaitStatus::StillAlive)))
+}
+
 /// A socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
 #[napi]
 pub fn unconnected_socket(tcp: bool) -> napi::Result<i32> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Worker};
-use napi::bindgen_prelude::{Buffer, Function};
+use napi::bindgen_prelude::{Buffer, Either, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
 
@@ -21,14 +21,8 @@ pub struct News {
     pub errno: i32,
 }
 
-/// A share, or why there is none.
-#[napi(object)]
-pub struct Asked {
-    /// 0, or a negative errno value.
-    pub errno: i32,
-    /// What was wrong, in a sentence.
-    pub sentence: String,
-}
+/// A share, or a negative errno value that says why there is none.
+type Asked = Either<Listener, i32>;
 
 /// This process as a worker.
 #[napi]
@@ -82,24 +76,16 @@ impl Member {
 
     /// Takes the share that the primary named in its answer.
     #[napi]
-    pub fn take(&self, listener: u32) -> Result<Listener> {
-        let taken = self.worker.take_grant(listener).map_err(refusal)?;
-        Ok(Listener::new(taken, Some(Arc::clone(&self.worker))))
+    pub fn take(&self, listener: u32) -> Asked {
+        self.asked(self.worker.take_grant(listener))
     }
 
     /// Asks the primary for a share and waits for its answer.
     #[napi]
-    pub fn listen(&self, address: String, index: u32, backlog: i32, flags: u32) -> (Asked, Option<Listener>) {
-        let listened = ListenFlags::from_bits(flags).and_then(|flags| {
+    pub fn listen(&self, address: String, index: u32, backlog: i32, flags: u32) -> Asked {
+        self.asked(ListenFlags::from_bits(flags).and_then(|flags| {
             self.worker.listen(&address, ListenOptions { backlog, flags: flags | ListenFlags::NONBLOCK, index })
-        });
-        match listened {
-            Ok(listener) => {
-                let share = Listener::new(listener, Some(Arc::clone(&self.worker)));
-                (Asked { errno: 0, sentence: String::new() }, Some(share))
-            }
-            Err(error) => (Asked { errno: error.code(), sentence: error.sentence().to_owned() }, None),
-        }
+        }))
     }
 
     /// Sends the primary's program a message.
@@ -142,6 +128,15 @@ impl Member {
     pub fn unwatch(&mut self) {
         if let Some(watch) = self.watch.take() {
             watch.close();
+        }
+    }
+}
+
+impl Member {
+    fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {
+        match outcome {
+            Ok(listener) => Either::A(Listener::new(listener, Some(Arc::clone(&self.worker)))),
+            Err(error) => Either::B(error.code()),
         }
     }
 }

@@ -6,6 +6,7 @@
 const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf } = require('../address.cjs');
+const { drain } = require('./drain.cjs');
 const { serve } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
@@ -102,6 +103,7 @@ class Membership {
     };
     for (const [handle, server] of this.#servers) {
       open += 1;
+      drain(server);
       if (server.listening) server.close(closed);
       else {
         handle.close();
@@ -122,16 +124,11 @@ class Membership {
     const member = this.join();
     if (!member || this.#left) return callback(-ERRNO.EPIPE, null);
     if (!wanted) return callback(-ERRNO.EINVAL, null);
-    const [{ errno }, share] = member.listen(wanted.address, 0, wanted.backlog, wanted.flags);
-    if (!share) return callback(errno < -LAST_ERRNO ? -ERRNO.EPROTO : errno, null);
+    const share = member.listen(wanted.address, 0, wanted.backlog, wanted.flags);
+    if (typeof share === 'number') return callback(share < -LAST_ERRNO ? -ERRNO.EPROTO : share, null);
     const handle = standIn(share.sockname);
-    serve(share, handle);
+    serve(share, handle, () => this.#servers.delete(handle));
     this.#servers.set(handle, server);
-    const { close } = handle;
-    handle.close = (...args) => {
-      this.#servers.delete(handle);
-      return close(...args);
-    };
     server.once('listening', () => {
       this.#cluster.worker.state = 'listening';
     });

@@ -6,6 +6,7 @@
 const fs = require('node:fs');
 
 const { load } = require('../load.cjs');
+const { drain } = require('./drain.cjs');
 const { serve } = require('./share.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
@@ -32,12 +33,24 @@ function patch(cluster, place) {
   const member = join(place);
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return;
+  const servers = new Map();
 
-  // Node calls back for an answer while it emits the message that brought it.
+  function drainAll() {
+    for (const server of servers.values()) drain(server);
+  }
+
+  // Node calls back for an answer while it emits the message that brought it, and closes all servers when one says so.
   let message;
   process.prependListener('internalMessage', (received) => {
     message = received;
+    if (received?.cmd === 'NODE_CLUSTER' && received.act === 'disconnect') drainAll();
   });
+
+  const { disconnect } = cluster.Worker.prototype;
+  cluster.Worker.prototype.disconnect = function disconnectWorker(...args) {
+    drainAll();
+    return Reflect.apply(disconnect, this, args);
+  };
 
   const getServer = cluster._getServer;
   cluster._getServer = function _getServer(server, query, callback) {
@@ -45,14 +58,14 @@ function patch(cluster, place) {
     if (datagram) return Reflect.apply(getServer, this, [server, query, callback]);
 
     return Reflect.apply(getServer, this, [server, { ...query, ...MARK }, function answered(errno, handle, ...rest) {
-      const share = message?.crs;
-      if (handle && !errno && share !== undefined) {
-        try {
-          serve(member.take(share), handle);
-        } catch (error) {
-          handle.close();
-          return Reflect.apply(callback, this, [error.errno ?? -24, null, ...rest]);
-        }
+      const share = handle && !errno && message?.crs !== undefined ? member.take(message.crs) : undefined;
+      if (typeof share === 'number') {
+        handle.close();
+        return Reflect.apply(callback, this, [share, null, ...rest]);
+      }
+      if (share) {
+        serve(share, handle, () => servers.delete(handle));
+        servers.set(handle, server);
       }
       return Reflect.apply(callback, this, [errno, handle, ...rest]);
     }]);

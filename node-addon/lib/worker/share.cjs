@@ -38,7 +38,7 @@ function hasDescriptor() {
 }
 
 /** Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. */
-function serve(listener, handle) {
+function serve(listener, handle, closed) {
   const open = opener(listener.isTcp);
   let resting = null;
 
@@ -95,6 +95,7 @@ function serve(listener, handle) {
     if (resting) clearTimeout(resting.timer);
     resting = null;
     listener.close();
+    closed();
     return Reflect.apply(close, this, args);
   };
 

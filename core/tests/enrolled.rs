@@ -1,0 +1,253 @@
+//! Workers whose process the program starts itself. Primary and workers live in this one process: what is tested is
+//! between their descriptors.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use cluster_core::{AcceptFlags, Granted, Listener, Primary, Settings, Wanted, Worker};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Cluster {
+    primary: Primary,
+    clients: Vec<TcpStream>,
+}
+
+struct Member {
+    id: u32,
+    slot: u32,
+    worker: Worker,
+}
+
+impl Cluster {
+    fn new(window: u32, keep_unattended: Duration) -> Self {
+        let mut settings = Settings::default();
+        settings.window = window;
+        settings.keep_unattended = keep_unattended;
+        Self { primary: Primary::new(settings).unwrap(), clients: Vec::new() }
+    }
+
+    fn member(&mut self) -> Member {
+        let place = self.primary.enroll().unwrap();
+        let channel = place.channel.into_raw_fd();
+        assert!(Worker::adopt_enrolled(channel, place.id + 1, place.slot).unwrap().is_none(), "the place of another");
+        let worker = Worker::adopt_enrolled(channel, place.id, place.slot).unwrap().unwrap();
+        Member { id: place.id, slot: place.slot, worker }
+    }
+
+    fn grant(&mut self, member: &Member, address: &str) -> (Granted, Listener) {
+        let granted = self.primary.grant(member.id, wanted(address)).unwrap();
+        (granted, member.worker.take_grant(granted.listener).unwrap())
+    }
+
+    fn connect(&mut self, address: SocketAddr, count: usize) {
+        for _ in 0..count {
+            self.clients.push(TcpStream::connect(address).unwrap());
+        }
+        self.settle();
+    }
+
+    /// Lets the primary do everything that is due now.
+    fn settle(&mut self) {
+        while !self.primary.turn(Some(Duration::from_millis(5))).unwrap().is_empty() {}
+        self.primary.turn(Some(Duration::ZERO)).unwrap();
+    }
+
+    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Primary) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(&mut self.primary) {
+            assert!(Instant::now() < deadline, "{what}");
+            self.primary.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+    }
+
+    fn waiting(&self, member: &Member) -> u32 {
+        self.primary.worker_info(member.id).unwrap().waiting
+    }
+}
+
+fn wanted(address: &str) -> Wanted<'_> {
+    Wanted { address, index: 1, backlog: 0, flags: Default::default() }
+}
+
+fn take_all(listener: &Listener) -> Vec<OwnedFd> {
+    std::iter::from_fn(|| listener.accept(AcceptFlags::default()).ok()).map(|(connection, _)| connection).collect()
+}
+
+#[test]
+fn granted_shares_get_connections_in_turns() {
+    let mut cluster = Cluster::new(4, PATIENCE);
+    let (one, two) = (cluster.member(), cluster.member());
+    assert_eq!((one.slot, two.slot), (0, 1));
+    let (first, first_share) = cluster.grant(&one, "127.0.0.1:0");
+    let (second, second_share) = cluster.grant(&two, "127.0.0.1:0");
+    assert!(first.is_new && !second.is_new);
+    let address = first.name.to_inet().unwrap();
+    assert_eq!(second.name.to_inet(), Some(address));
+    cluster.connect(address, 6);
+    assert_eq!((take_all(&first_share).len(), take_all(&second_share).len()), (3, 3));
+    let again = cluster.primary.grant(one.id, wanted("127.0.0.1:0")).unwrap_err();
+    assert_eq!(again.code(), -libc::EADDRINUSE);
+}
+
+#[test]
+fn a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back() {
+    let mut cluster = Cluster::new(2, PATIENCE);
+    let (one, two) = (cluster.member(), cluster.member());
+    let (granted, first) = cluster.grant(&one, "127.0.0.1:0");
+    let (_, second) = cluster.grant(&two, "127.0.0.1:0");
+    let address = granted.name.to_inet().unwrap();
+    cluster.connect(address, 4);
+    assert_eq!((cluster.waiting(&one), cluster.waiting(&two)), (2, 2));
+    let mut taken = take_all(&second);
+    one.worker.pause(&first, true).unwrap();
+    cluster.until("what waited goes to the other", |_| {
+        taken.extend(take_all(&second));
+        taken.len() == 4
+    });
+    assert!(take_all(&first).is_empty());
+    cluster.connect(address, 1);
+    assert_eq!(take_all(&second).len(), 1, "it is passed by");
+    one.worker.pause(&first, false).unwrap();
+    cluster.settle();
+    cluster.connect(address, 2);
+    assert_eq!((take_all(&first).len(), take_all(&second).len()), (1, 1));
+}
+
+#[test]
+fn whoever_pauses_what_is_not_its_own_is_cut_off() {
+    let mut cluster = Cluster::new(2, PATIENCE);
+    let (one, two) = (cluster.member(), cluster.member());
+    let (_, share) = cluster.grant(&one, "127.0.0.1:0");
+    two.worker.pause(&share, true).unwrap();
+    cluster.settle();
+    let refused = cluster.primary.grant(two.id, wanted("127.0.0.1:0")).unwrap_err();
+    assert_eq!(refused.code(), -libc::ENOTCONN);
+    cluster.primary.enrolled_ended(two.id);
+    cluster.primary.grant(one.id, wanted("127.0.0.1:0")).unwrap_err();
+}
+
+#[test]
+fn a_listener_can_be_closed_and_asked_for_again_at_once() {
+    let mut cluster = Cluster::new(2, PATIENCE);
+    let one = cluster.member();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    let address = granted.name.to_inet().unwrap().to_string();
+    one.worker.close(&share);
+    // The close is still unread when the next listen is asked for.
+    for _ in 0..3 {
+        let (granted, share) = cluster.grant(&one, &address);
+        assert!(granted.is_new);
+        one.worker.close(&share);
+    }
+}
+
+#[test]
+fn an_address_goes_with_the_last_worker_that_retires() {
+    let mut cluster = Cluster::new(2, PATIENCE);
+    let (one, two) = (cluster.member(), cluster.member());
+    let (granted, first) = cluster.grant(&one, "127.0.0.1:0");
+    let (_, second) = cluster.grant(&two, "127.0.0.1:0");
+    let address = granted.name.to_inet().unwrap();
+    cluster.connect(address, 2);
+    cluster.primary.retire(one.id);
+    cluster.connect(address, 1);
+    assert_eq!((take_all(&first).len(), take_all(&second).len()), (1, 2), "what it had is still its own");
+    assert_eq!(first.accept(AcceptFlags::default()).unwrap_err().code(), -libc::ESHUTDOWN);
+    cluster.primary.retire(two.id);
+    cluster.settle();
+    assert!(TcpStream::connect(address).is_err());
+    assert_eq!(cluster.primary.grant(two.id, wanted("127.0.0.1:0")).unwrap_err().code(), -libc::ESHUTDOWN);
+}
+
+#[test]
+fn what_a_dead_worker_had_not_taken_goes_to_its_successor() {
+    let mut cluster = Cluster::new(4, PATIENCE);
+    let one = cluster.member();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    let address = granted.name.to_inet().unwrap();
+    cluster.connect(address, 3);
+    assert_eq!(cluster.waiting(&one), 3);
+    let slot = one.slot;
+    // Its descriptors close, as by a SIGKILL.
+    drop((share, one.worker));
+    cluster.settle();
+    cluster.primary.enrolled_ended(one.id);
+    cluster.connect(address, 1);
+    let two = cluster.member();
+    assert_eq!(two.slot, slot, "the slot is free again");
+    let (again, share) = cluster.grant(&two, "127.0.0.1:0");
+    assert!(!again.is_new);
+    let mut taken = Vec::new();
+    cluster.until("the successor gets all four", |_| {
+        taken.extend(take_all(&share));
+        taken.len() == 4
+    });
+    assert_eq!(cluster.primary.handles()[0].stats.reclaimed, 3);
+}
+
+#[test]
+fn without_a_successor_the_address_is_given_up_in_time_and_the_loss_is_counted() {
+    let mut cluster = Cluster::new(4, Duration::from_millis(50));
+    let one = cluster.member();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    let address = granted.name.to_inet().unwrap();
+    cluster.connect(address, 3);
+    drop((share, one.worker));
+    cluster.primary.enrolled_ended(one.id);
+    cluster.until("the address is given up", |primary| primary.handles().is_empty());
+    assert!(TcpStream::connect(address).is_err());
+    let two = cluster.member();
+    let (again, _share) = cluster.grant(&two, "127.0.0.1:0");
+    assert!(again.is_new);
+    assert_eq!(cluster.primary.handles()[0].lost, 3);
+}
+
+#[test]
+fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
+    let mut cluster = Cluster::new(2, PATIENCE);
+    let one = cluster.member();
+    let place = cluster.primary.enroll().unwrap();
+    // This one never takes its channel.
+    drop(place.channel);
+    cluster.settle();
+    assert_eq!(cluster.primary.grant(place.id, wanted("127.0.0.1:0")).unwrap_err().code(), -libc::ENOTCONN);
+    let relayed = cluster.primary.relay(place.id, wanted("127.0.0.1:0")).unwrap();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    assert!(!granted.is_new);
+    let address = granted.name.to_inet().unwrap();
+    cluster.connect(address, 2);
+    let (mine, theirs) = (take_all(&share), take_all(&relayed.listener));
+    assert_eq!((mine.len(), theirs.len()), (1, 1));
+    cluster.primary.put_back(relayed.granted.listener, theirs[0].as_raw_fd()).unwrap();
+    drop(theirs);
+    let mut taken = Vec::new();
+    cluster.until("somebody gets it again", |_| {
+        taken.extend(take_all(&share));
+        taken.extend(take_all(&relayed.listener));
+        taken.len() == 1
+    });
+    cluster.primary.close_share(place.id, relayed.granted.listener);
+    cluster.connect(address, 2);
+    assert_eq!(take_all(&share).len(), 2);
+}
+
+#[test]
+fn a_socket_that_does_not_listen_yet_is_listened_on() {
+    let mut cluster = Cluster::new(2, PATIENCE);
+    let one = cluster.member();
+    let bound = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Inet,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .unwrap();
+    nix::sys::socket::bind(bound.as_raw_fd(), &nix::sys::socket::SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let (granted, share) = cluster.grant(&one, &format!("fd:{}", bound.as_raw_fd()));
+    cluster.connect(granted.name.to_inet().unwrap(), 1);
+    assert_eq!(take_all(&share).len(), 1);
+    let wrong = cluster.primary.grant(one.id, wanted("fd:0")).unwrap_err();
+    assert!(wrong.code() < 0);
+}
