@@ -5,6 +5,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { connectionsAmong, descriptors } = require('./processes.cjs');
 
+const DEADLINE = 10_000;
 const directory = process.env.SCENARIO;
 const PIPE_BUF = 4096;
 let number = 0;
@@ -47,14 +48,22 @@ function listenForCommands() {
   });
 }
 
+// What the primary holds at its end and did not hold at its start. A connection that is about to close gets its time.
 function watchDescriptors(cluster) {
   const before = connectionsAmong(descriptors());
-  process.on('exit', () => {
+  const left = () => {
     const after = connectionsAmong(descriptors());
     for (const target of before) {
       if (after.includes(target)) after.splice(after.indexOf(target), 1);
     }
-    report('#exit', { workers: Object.keys(cluster.workers).length, descriptors: after });
+    return after;
+  };
+  const late = Date.now() + DEADLINE;
+  process.on('beforeExit', () => {
+    if (left().length > 0 && Date.now() < late) setTimeout(() => {}, 20);
+  });
+  process.on('exit', () => {
+    report('#exit', { workers: Object.keys(cluster.workers).length, descriptors: left() });
   });
 }
 

@@ -39,12 +39,14 @@ const childrenOf = (pid) => everyPid().filter((other) => status(other)?.parent =
 
 const commandOf = (pid) => read(`/proc/${pid}/cmdline`).split('\0').join(' ').trim();
 
-// What the descriptors of a process are: { '3': 'socket:[123]', ... }
+// What the descriptors of a process are: { '3': 'socket:[123]', '4': 'pidfd:77', ... }
 function descriptors(pid = 'self') {
   const found = {};
   for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
     try {
-      found[fd] = fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
+      const target = fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
+      const [, of] = /pidfd/.test(target) ? /^Pid:\s*(-?\d+)/m.exec(read(`/proc/${pid}/fdinfo/${fd}`)) ?? [] : [];
+      found[fd] = of === undefined ? target : `pidfd:${of}`;
     } catch {
       // The one that read the folder itself.
     }
@@ -52,10 +54,11 @@ function descriptors(pid = 'self') {
   return found;
 }
 
-// The descriptors that stand for a process or another end: these are what a cluster can leak by its work. Loops, timers and
-// wake-ups of Node or the engine are made once and stay.
-function connectionsAmong(found) {
-  return Object.values(found).filter((target) => /^(socket|pipe):|pidfd|\.sock\b/.test(target)).sort();
+// The descriptors that stand for another process or another end: these are what a cluster can leak by its work. Loops,
+// timers and wake-ups of Node or the engine, and what tells the engine of its own process, are made once and stay.
+function connectionsAmong(found, pid = process.pid) {
+  const others = Object.values(found).filter((target) => target !== `pidfd:${pid}`);
+  return others.filter((target) => /^(socket|pipe|pidfd):/.test(target)).sort();
 }
 
 // The TCP ports of 127.0.0.1, 0.0.0.0, ::1 and :: on which the process itself holds a listening socket.

@@ -1,6 +1,6 @@
 'use strict';
-// Prints one line a test, everything about those that failed, and last the counted line. A file that ends without having run
-// a test of its own, or that Node itself counts as failed, is a failure.
+// Prints one line a test, everything about those that failed, and last the counted line. A file that ends without
+// having run a test of its own, or that Node itself counts as failed, is a failure.
 
 const path = require('node:path');
 const { inspect } = require('node:util');

@@ -53,6 +53,7 @@ class Run {
     this.scenario = scenario;
     this.directory = makeDirectory(scenario);
     this.reports = [];
+    this.own = []; // What the scenario's script and drain() say.
     this.taken = new Set();
     this.ended = null;
     this.changed = new Set();
@@ -72,23 +73,24 @@ class Run {
       for (const line of lines) {
         const { file, ...one } = JSON.parse(line);
         if (file) one.values = JSON.parse(fs.readFileSync(path.join(this.directory, file), 'utf8'));
-        this.reports.push(one);
+        (one.name.startsWith('#') ? this.own : this.reports).push(one);
       }
       this.#change();
     });
   }
 
   #spawn() {
-    const { command = process.execPath, execArgv = [], entry = 'scenario.cjs', args = [], env = {} } = this.scenario;
+    const { command = process.execPath, execArgv = [], entry = 'scenario.cjs', args = [] } = this.scenario;
+    const { env = {}, stdio = [] } = this.scenario;
     const clean = { ...process.env };
     // The test runner's own, and whatever the caller of the tests had set for its Node.
     for (const name of ['NODE_OPTIONS', 'NODE_TEST_CONTEXT', 'NODE_CHANNEL_FD', 'NODE_UNIQUE_ID', 'NODE_V8_COVERAGE',
-      'NODE_CLUSTER_SCHED_POLICY']) delete clean[name];
+      'NODE_CLUSTER_SCHED_POLICY', 'CLUSTER_RS_ADDON']) delete clean[name];
     this.process = spawn(command, [...execArgv, ...(entry === null ? [] : [entry]), ...args], {
       cwd: this.directory,
       detached: true, // A group of its own, by which all that belongs to it is found.
       env: { ...clean, SCENARIO: this.directory, SUPPORT: __dirname, ...env },
-      stdio: ['ignore', 'pipe', 'pipe', ...(this.scenario.commands ? ['ipc'] : [])],
+      stdio: ['ignore', 'pipe', 'pipe', ...stdio, ...(this.scenario.commands ? ['ipc'] : [])],
     });
     this.pid = this.process.pid;
     this.stdout = '';
@@ -154,7 +156,7 @@ class Run {
   async drain() {
     const mark = `#drained ${Math.random()}`;
     fs.writeSync(this.fifo, `${JSON.stringify({ name: mark, values: [] })}\n`);
-    await this.wait(() => this.reports.some((one) => one.name === mark), 'the end of the reports');
+    await this.wait(() => this.own.some((one) => one.name === mark), 'the end of the reports');
   }
 
   tell(name, value) {
@@ -173,10 +175,11 @@ class Run {
   async finish() {
     const ended = await deadline(this.exit, 'the end of the primary');
     await until(() => this.processes().length === 0, 'the end of all processes').catch((error) => {
-      throw new Error(`${error.message}; left: ${this.processes().map((pid) => `${pid} ${commandOf(pid)}`).join('; ')}`);
+      const left = this.processes().map((pid) => `${pid} ${commandOf(pid)}`);
+      throw new Error(`${error.message}; left: ${left.join('; ')}`);
     });
     await this.drain();
-    for (const { workers, descriptors } of this.all('#exit').map(([values]) => values)) {
+    for (const { values: [{ workers, descriptors }] } of this.own.filter(({ name }) => name === '#exit')) {
       if (workers === 0 && descriptors.length > 0) {
         throw new Error(`descriptors stayed open in the primary: ${descriptors.join(', ')}`);
       }
@@ -185,9 +188,10 @@ class Run {
   }
 
   log() {
-    const reports = this.reports.filter(({ name }) => !name.startsWith('#'))
+    const reports = this.reports
       .map(({ name, pid, values }) => `  ${pid} ${name} ${JSON.stringify(values)}`.slice(0, 500)).join('\n');
-    return `\nexit: ${JSON.stringify(this.ended)}\nreports:\n${reports}\nstdout:\n${this.stdout}\nstderr:\n${this.stderr}`;
+    const ended = JSON.stringify(this.ended);
+    return `\nexit: ${ended}\nreports:\n${reports}\nstdout:\n${this.stdout}\nstderr:\n${this.stderr}`;
   }
 
   close() {
