@@ -8,7 +8,8 @@ const cluster = require(process.env.CLUSTER_MODULE);
 const w = {
   cluster,
   id: cluster.worker.id,
-  tell: (value) => process.send({ tell: value }),
+  // What is said after the end of the channel is lost.
+  tell: (value) => process.connected && process.send({ tell: value }, () => {}),
 };
 
 process.on('message', async (message) => {
