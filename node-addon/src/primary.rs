@@ -239,7 +239,7 @@ impl Engine {
             })
         };
         let address = |info: cluster_core::HandleInfo| AddressStats {
-            address: info.address,
+            address: bound(&info),
             mechanism: mechanism(info.mechanism).into(),
             policy: policy(info.policy).into(),
             accepted: info.stats.accepted as f64,
@@ -303,6 +303,15 @@ impl Answer {
 
     fn refused(error: &cluster_core::Error) -> Self {
         Self { errno: error.code(), listener: 0, is_new: false, sockname: None }
+    }
+}
+
+/// The address as it was asked for, with the port that it got; of a descriptor, what it is bound to.
+fn bound(info: &cluster_core::HandleInfo) -> String {
+    match (info.name.to_inet(), info.address.rsplit_once(':')) {
+        (Some(name), Some(("fd", _))) => name.to_string(),
+        (Some(name), Some((host, _))) => format!("{host}:{}", name.port()),
+        _ => info.address.clone(),
     }
 }
 

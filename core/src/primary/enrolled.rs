@@ -160,9 +160,7 @@ impl Primary {
         let handles: Vec<u32> =
             self.registry.get(id).map(|entry| entry.listeners.values().copied().collect()).unwrap_or_default();
         for handle in handles {
-            if self.handles.get(handle).is_some_and(|handle| handle.is_given_up()) {
-                self.handles.close(handle, &self.poller.poll);
-            }
+            self.close_if_given_up(handle);
         }
     }
 
@@ -186,12 +184,13 @@ impl Primary {
 
     /// Writes the end of a worker's process into the books.
     pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
+        let in_order = self.registry.get(id).is_some_and(Entry::was_asked_to_leave);
         self.channel_closed(id);
         // Those held in its stead, of which the end of the channel says nothing.
         let listeners: Vec<u32> =
             self.registry.get(id).map(|entry| entry.listeners.keys().copied().collect()).unwrap_or_default();
         for listener in listeners {
-            self.remove_listener(id, listener);
+            self.remove_listener(id, listener, in_order);
         }
         let entry = self.registry.remove(id)?;
         if let Some(pidfd) = entry.process.pidfd() {

@@ -110,24 +110,25 @@ impl Primary {
             return;
         };
         self.poller.poll.remove(&channel);
+        let in_order = entry.was_asked_to_leave();
         entry.state = WorkerState::Disconnected;
         let reference = entry.reference();
         let listeners: Vec<u32> = entry.listeners.keys().copied().collect();
         self.events.push(Event::Disconnect(reference));
         for listener in listeners {
-            self.remove_listener(id, listener);
+            self.remove_listener(id, listener, in_order);
         }
     }
 
     /// A worker closed a listener itself. The last to close an address gives it up, unless it was told to leave and
-    /// another is expected in its place.
+    /// we are to put another in its place.
     pub(super) fn close_listener(&mut self, worker: u32, listener: u32) {
         let Some(entry) = self.registry.get(worker) else {
             return;
         };
         let given_up = !entry.is_leaving() || self.stopping;
         let handle = entry.listeners.get(&listener).copied();
-        self.remove_listener(worker, listener);
+        self.remove_listener(worker, listener, true);
         if let Some(handle) = handle
             && given_up
             && self.handles.get(handle).is_some_and(|handle| handle.is_unattended())
@@ -136,8 +137,9 @@ impl Primary {
         }
     }
 
-    /// Takes a listener out of its handle. Its unread connections stay in their queue until somebody has room.
-    pub(super) fn remove_listener(&mut self, worker: u32, listener: u32) {
+    /// Takes a listener out of its handle. Its unread connections stay in their queue until somebody has room. The last
+    /// to leave in an orderly way gives the address up, if only the program knows whether another comes.
+    pub(super) fn remove_listener(&mut self, worker: u32, listener: u32, in_order: bool) {
         if let Some(handle) = self.handles.of_listener(listener) {
             let delivered = handle.leave(listener, &self.poller.poll);
             let (id, unattended) = (handle.id, handle.is_unattended());
@@ -145,13 +147,22 @@ impl Primary {
                 entry.delivered_before += delivered;
             }
             self.handles.mark(id);
-            if unattended {
+            if in_order && self.program_replaces {
+                self.close_if_given_up(id);
+            } else if unattended {
                 self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(id));
             }
         }
         self.handles.forget_listener(listener);
         if let Some(entry) = self.registry.get_mut(worker) {
             entry.listeners.remove(&listener);
+        }
+    }
+
+    /// Closes an address from which everybody has been told to leave.
+    pub(super) fn close_if_given_up(&mut self, handle: u32) {
+        if self.handles.get(handle).is_some_and(|handle| handle.is_given_up()) {
+            self.handles.close(handle, &self.poller.poll);
         }
     }
 

@@ -29,6 +29,7 @@ use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::poll::Interest;
 use crate::sys::process;
+use crate::sys::sockaddr::SockAddr;
 use crate::token::Token;
 use crate::wire;
 use handles::Handles;
@@ -67,10 +68,12 @@ pub struct WorkerInfo {
 }
 
 /// What is known of an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HandleInfo {
     /// The address as it was asked for.
     pub address: String,
+    /// The bound address.
+    pub name: SockAddr,
     /// How its connections reach the workers.
     pub mechanism: MechanismKind,
     /// Who gets the next one.
@@ -462,6 +465,7 @@ impl Primary {
     pub fn handles(&self) -> Vec<HandleInfo> {
         let info = |handle: &crate::handle::Handle| HandleInfo {
             address: handle.address.clone(),
+            name: handle.name,
             mechanism: handle.mechanism(),
             policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { self.settings.policy },
             stats: handle.stats,

@@ -77,13 +77,13 @@ function patch(cluster) {
   };
 
   Worker.prototype.disconnect = function disconnectWorker(...args) {
-    const result = Reflect.apply(disconnect, this, args);
     const seat = seats.get(this);
     if (seat) {
-      for (const share of seat.shares.values()) share.close();
+      // Nothing new goes to it from here on, before it knows.
       engine.retire(seat.id);
+      for (const share of seat.shares.values()) share.close();
     }
-    return result;
+    return Reflect.apply(disconnect, this, args);
   };
 
   Worker.prototype.send = sendSafely(Worker.prototype.send);
