@@ -39,8 +39,6 @@ install_with_scripts() { installed "$out/scripts" "$(tarball)"; }
 # in_folder FOLDER PROGRAM...: with a NODE_PATH or a preload of the caller, none of this would tell anything.
 in_folder() { (cd "$out/$1" && env -u NODE_PATH -u NODE_OPTIONS timeout --kill-after=10 120 "${@:2}"); }
 
-command_line() { in_folder plain node_modules/.bin/cluster-rs --help | grep -q cluster-rs; }
-
 released() {
     node node-addon/scripts/npm-dirs.mjs "$out/release" &&
         packed "$out/release/cluster-rs-linux-$(node -p process.arch)-gnu" &&
@@ -67,7 +65,7 @@ check hello-esm in_folder plain node hello.mjs
 check hello-import-register in_folder plain node --import cluster-rs/register hello.cjs node:cluster
 check hello-require-register in_folder plain node --require cluster-rs/register hello.cjs node:cluster
 check hello-register-in-node-options in_folder plain env NODE_OPTIONS='--require cluster-rs/register' node hello.cjs node:cluster
-check command-line command_line
+check command-line in_folder plain node command-line.cjs
 check release released
 check release-hello in_folder prebuilt node hello.cjs cluster-rs
 check unpack unpacked

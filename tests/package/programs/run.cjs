@@ -45,3 +45,5 @@ module.exports = async function run(cluster) {
   await primary(cluster);
   clearTimeout(deadline);
 };
+
+module.exports.ask = ask;
