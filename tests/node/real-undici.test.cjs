@@ -88,3 +88,63 @@ test('undici: with retries every request is answered although workers are killed
   assert.ok(answered >= 80);
   assert.equal(right, true);
 });
+
+// Stock Node closes kept connections at once, also those whose next request is on its way.
+test('undici: without retries no request on kept connections fails while all workers are replaced', ours, async () => {
+  const run = await play({
+    worker,
+    async primary({ cluster, report, happens, until }) {
+      const { Pool } = require('undici');
+      const start = async () => {
+        const one = cluster.fork();
+        const [{ port }] = await happens(one, 'listening');
+        return { one, port };
+      };
+      const running = [await start(), await start(), await start()];
+      const [{ port }] = running;
+      const pool = new Pool(`http://127.0.0.1:${port}`, { connections: 6 });
+      const seen = new Set();
+      const failures = [];
+      let answered = 0;
+      let going = true;
+      const client = async () => {
+        while (going) {
+          try {
+            const { body } = await pool.request({ path: '/', method: 'GET' });
+            seen.add((await body.json()).pid);
+            answered++;
+          } catch (error) {
+            failures.push(String(error));
+          }
+        }
+      };
+      const clients = Array.from({ length: 6 }, client);
+      const twenty = () => {
+        const before = answered;
+        return until(() => answered >= before + 20, 'twenty answers');
+      };
+      for (let i = 0; i < 6; i++) {
+        await twenty();
+        const { one } = running.shift();
+        running.push(await start());
+        const gone = happens(one, 'exit');
+        one.disconnect();
+        report('exit', ...await gone);
+      }
+      await twenty();
+      seen.clear();
+      await until(() => seen.size > 0, 'an answer by the last ones');
+      going = false;
+      await Promise.all(clients);
+      const last = running.map(({ one }) => one.process.pid);
+      report('result', answered, failures, [...seen].every((pid) => last.includes(pid)));
+      await pool.close();
+      cluster.disconnect();
+    },
+  });
+  const [[answered, failures, byTheLast]] = run.all('result');
+  assert.deepEqual(failures, []);
+  assert.ok(answered >= 140, `${answered} answered`);
+  assert.equal(byTheLast, true);
+  assert.deepEqual(run.all('exit'), Array(6).fill([0, null]));
+});
