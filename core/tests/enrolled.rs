@@ -124,7 +124,7 @@ fn whoever_pauses_what_is_not_its_own_is_cut_off() {
     cluster.settle();
     let refused = cluster.primary.grant(two.id, wanted("127.0.0.1:0")).unwrap_err();
     assert_eq!(refused.code(), -libc::ENOTCONN);
-    cluster.primary.enrolled_ended(two.id);
+    cluster.primary.enrolled_ended(two.id, false);
     cluster.primary.grant(one.id, wanted("127.0.0.1:0")).unwrap_err();
 }
 
@@ -173,7 +173,7 @@ fn what_a_dead_worker_had_not_taken_goes_to_its_successor() {
     // Its descriptors close, as by a SIGKILL.
     drop((share, one.worker));
     cluster.settle();
-    cluster.primary.enrolled_ended(one.id);
+    cluster.primary.enrolled_ended(one.id, false);
     cluster.connect(address, 1);
     let two = cluster.member();
     assert_eq!(two.slot, slot, "the slot is free again");
@@ -195,13 +195,25 @@ fn without_a_successor_the_address_is_given_up_in_time_and_the_loss_is_counted()
     let address = granted.name.to_inet().unwrap();
     cluster.connect(address, 3);
     drop((share, one.worker));
-    cluster.primary.enrolled_ended(one.id);
+    cluster.primary.enrolled_ended(one.id, false);
     cluster.until("the address is given up", |primary| primary.handles().is_empty());
     assert!(TcpStream::connect(address).is_err());
     let two = cluster.member();
     let (again, _share) = cluster.grant(&two, "127.0.0.1:0");
     assert!(again.is_new);
     assert_eq!(cluster.primary.handles()[0].lost, 3);
+}
+
+#[test]
+fn what_only_a_worker_served_goes_when_it_ends_in_order() {
+    let mut cluster = Cluster::new(4, PATIENCE);
+    let one = cluster.member();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    drop((share, one.worker));
+    cluster.settle();
+    assert_eq!(cluster.primary.handles().len(), 1, "it may have been a crash");
+    cluster.primary.enrolled_ended(one.id, true);
+    assert!(TcpStream::connect(granted.name.to_inet().unwrap()).is_err());
 }
 
 #[test]

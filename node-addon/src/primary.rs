@@ -183,10 +183,10 @@ impl Engine {
         let _ = self.shared.lock().enrolled_started(id, pid);
     }
 
-    /// The worker's process has ended, or could not be started.
+    /// The worker's process has ended, or could not be started. `in_order`: it did not fail.
     #[napi]
-    pub fn ended(&self, id: u32) {
-        self.shared.lock().enrolled_ended(id);
+    pub fn ended(&self, id: u32, in_order: bool) {
+        self.shared.lock().enrolled_ended(id, in_order);
     }
 
     /// The worker leaves in an orderly way and gets no more connections.

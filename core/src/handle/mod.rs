@@ -90,6 +90,8 @@ pub(crate) struct Handle {
     rotation: RoundRobin,
     unsent: VecDeque<Connection>,
     orphans: VecDeque<Mailbox>,
+    /// Whose listener was the last to leave.
+    last_left: Option<u32>,
     accepting: bool,
     paused_until: Option<Instant>,
     pause: Duration,
@@ -130,6 +132,7 @@ impl Handle {
             rotation: RoundRobin::default(),
             unsent: VecDeque::new(),
             orphans: VecDeque::new(),
+            last_left: None,
             accepting: false,
             paused_until: None,
             pause: PAUSE.0,
@@ -179,6 +182,7 @@ impl Handle {
             return 0;
         };
         let member = self.members.remove(index);
+        self.last_left = Some(member.worker);
         self.slots.remove(index);
         poll.remove(member.mailbox.sender());
         let delivered = member.delivered();
@@ -192,6 +196,11 @@ impl Handle {
     /// Nobody takes connections any more; some may still be leaving.
     pub(crate) fn is_given_up(&self) -> bool {
         self.members.iter().all(Member::is_stopping)
+    }
+
+    /// Nobody is left, and this worker was the last.
+    pub(crate) fn was_left_last_by(&self, worker: u32) -> bool {
+        self.is_unattended() && self.last_left == Some(worker)
     }
 
     /// Connections that were accepted and are in nobody's mailbox.

@@ -82,11 +82,15 @@ impl Primary {
         Ok(())
     }
 
-    /// The process of an enrolled worker has ended, or could not be started. What waited for it goes to others.
-    pub fn enrolled_ended(&mut self, id: u32) {
+    /// The process of an enrolled worker has ended, or could not be started. What waited for it goes to others. `in_order`:
+    /// it did not fail, and what only it served is given up.
+    pub fn enrolled_ended(&mut self, id: u32, in_order: bool) {
         if self.registry.get(id).is_some() {
             self.leave_books(id, ExitStatus::Unknown);
             self.poller.wake.wake();
+        }
+        if in_order {
+            self.handles.close_left_by(id, &self.poller.poll);
         }
     }
 

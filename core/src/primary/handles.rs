@@ -114,6 +114,15 @@ impl Handles {
         }
     }
 
+    /// Closes what nobody serves since a worker left.
+    pub(crate) fn close_left_by(&mut self, worker: u32, poll: &Poll) {
+        let left: Vec<u32> =
+            self.by_id.values().filter(|handle| handle.was_left_last_by(worker)).map(|handle| handle.id).collect();
+        for id in left {
+            self.close(id, poll);
+        }
+    }
+
     pub(crate) fn close_all(&mut self, poll: &Poll) {
         for id in self.by_id.keys().copied().collect::<Vec<u32>>() {
             self.close(id, poll);

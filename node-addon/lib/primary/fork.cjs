@@ -43,7 +43,7 @@ function forkEnrolled(cluster, engine, fork, given) {
     if (worker.process.pid !== undefined) engine.started(place.id, worker.process.pid);
     return { worker, place };
   } catch (error) {
-    engine.ended(place.id);
+    engine.ended(place.id, true);
     throw error;
   } finally {
     fs.closeSync(place.fd);

@@ -62,10 +62,11 @@ function patch(cluster) {
     const seat = { worker, id: place.id, slot: place.slot, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     seats.set(worker, seat);
-    worker.process.prependOnceListener('exit', () => {
+    worker.process.prependOnceListener('exit', (code) => {
       seats.delete(worker);
       for (const share of seat.shares.values()) share.end();
-      engine.ended(seat.id);
+      // A code that is no failure is no crash, for which an address would be kept for a successor.
+      engine.ended(seat.id, code === 0);
     });
     worker.process.prependOnceListener('disconnect', () => {
       for (const share of seat.shares.values()) share.end();

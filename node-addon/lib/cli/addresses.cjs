@@ -1,0 +1,44 @@
+'use strict';
+
+// Who listens where: one line for each address, as soon as all workers listen there.
+
+class Addresses {
+  #slots;
+  #output;
+  #patience;
+  /** Whether each address that was heard of has been told. */
+  #told = new Map();
+
+  /** After `patience` milliseconds those that do not listen on an address are not waited for. */
+  constructor(slots, output, patience) {
+    this.#patience = patience;
+    this.#slots = slots;
+    this.#output = output;
+  }
+
+  heard(address) {
+    if (!this.#told.has(address)) {
+      this.#told.set(address, false);
+      setTimeout(() => this.#tell((late) => late === address), this.#patience).unref();
+    }
+    this.changed();
+  }
+
+  /** Tells what has become complete. A slot whose last worker has ended is no longer waited for. */
+  changed() {
+    const expected = this.#slots.filter((slot) => slot.final === null);
+    this.#tell((address) => expected.every((slot) => slot.life?.addresses.has(address)));
+  }
+
+  #tell(ready) {
+    for (const [address, told] of this.#told) {
+      const pids = this.#slots.filter((slot) => slot.life?.addresses.has(address)).map((slot) => slot.life.pid);
+      if (told || pids.length === 0 || !ready(address)) continue;
+      this.#told.set(address, true);
+      this.#output.say(`listening on ${address} (primary: pid ${process.pid}; ` +
+        `${pids.length} worker${pids.length > 1 ? 's' : ''}: pid${pids.length > 1 ? 's' : ''} ${pids.join(' ')})`);
+    }
+  }
+}
+
+module.exports = { Addresses };

@@ -1,0 +1,25 @@
+'use strict';
+
+module.exports = ({ count, why }) => `usage: cluster-rs [options] script [-- arguments of the script]
+
+Runs a program that was written for one process as several on the same port.
+
+  -i, --instances N       how many workers: a number, max, or -1 for one fewer than max, at least one (max)
+                          max is ${count} here: ${why}
+      --policy NAME       who gets the next connection: rr, in turn, or none, whoever takes it first (rr)
+      --respawn WHEN      which workers are replaced: always, on-failure, never (always; a worker that
+                          exits with code 0 without ever having listened has finished and is not)
+      --stop-deadline T   how long a worker may take to finish when it is stopped or replaced (30)
+      --listen-timeout T  how long a worker may take to listen (10)
+      --stats[=T]         show what each worker does: a table on a terminal, otherwise a line every 10 s
+      --node-options STR  options for the workers' Node, as in NODE_OPTIONS: "--require ./x.cjs --inspect"
+  -h, --help              this
+  -v, --version           the version
+
+Times are in seconds, or with a unit: 1.5s, 500ms, 2m.
+
+signals: SIGTERM, SIGINT  finish what was begun, then end; a second one makes haste
+         SIGHUP           replace the workers one by one, without refusing a connection
+exit:    what the workers' exit was (128 + n: ended by signal n), 0 after a stop on request;
+         1 when it cannot go on, 2 for a wrong command line
+`;

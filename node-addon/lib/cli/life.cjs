@@ -1,0 +1,95 @@
+'use strict';
+
+// One worker from its start to its end. Emits 'listening' (its address), once 'disconnect', and once 'exit' (its ending).
+
+const { EventEmitter } = require('node:events');
+const { constants } = require('node:os');
+const { GO } = require('./hold-signals.cjs');
+const { nameOf, watchBinds } = require('./binds.cjs');
+
+/** { code, signal, error? } of an ended worker, in words. */
+function describe({ code, signal, error }) {
+  if (error !== undefined) return `could not be started: ${error.message}`;
+  return signal ? `was ended by ${signal}` : `exited with code ${code}`;
+}
+
+/** The exit code that stands for it, as a shell has it. */
+function exitCodeOf({ code, signal }) {
+  return signal ? 128 + constants.signals[signal] : code;
+}
+
+class Life extends EventEmitter {
+  startedAt = performance.now();
+  /** Names of the addresses on which it listens. */
+  addresses = new Set();
+  /** Why an address could not be had, the last one. */
+  bindError = null;
+  ending = null;
+  worker = null;
+
+  /** `fork` makes the cluster's worker. */
+  constructor(slot, fork) {
+    super();
+    this.slot = slot;
+    try {
+      this.worker = fork();
+    } catch (error) {
+      setImmediate(() => this.#end({ code: 1, signal: null, error }));
+      return;
+    }
+    watchBinds(this.worker, (error) => { this.bindError = error; });
+    this.worker.on('listening', (address) => {
+      this.addresses.add(nameOf(address));
+      this.emit('listening', nameOf(address));
+    });
+    this.worker.on('exit', (code, signal) => this.#end({ code, signal }));
+    this.worker.on('disconnect', () => this.emit('disconnect'));
+    this.worker.on('error', (error) => {
+      if (this.pid === undefined) this.#end({ code: 1, signal: null, error });
+    });
+  }
+
+  get pid() {
+    return this.worker?.process.pid;
+  }
+
+  get listens() {
+    return this.addresses.size > 0 && this.ending === null;
+  }
+
+  get connected() {
+    return this.worker !== null && this.worker.isConnected();
+  }
+
+  /** Milliseconds that it has lived. */
+  get age() {
+    return performance.now() - this.startedAt;
+  }
+
+  disconnect() {
+    if (this.connected) this.worker.disconnect();
+  }
+
+  /** Sends a signal that preload.cjs, in the worker, does not hold back. */
+  signal(name) {
+    if (this.ending !== null || this.worker === null) return;
+    if (this.connected) this.worker.process.send({ cmd: GO }, () => {});
+    this.worker.process.kill(name);
+  }
+
+  /** Resolves with the ending. */
+  exited() {
+    return new Promise((resolve) => {
+      if (this.ending !== null) resolve(this.ending);
+      else this.once('exit', resolve);
+    });
+  }
+
+  #end(ending) {
+    if (this.ending !== null) return;
+    this.ending = ending;
+    this.emit('exit', ending);
+  }
+}
+
+module.exports = { Life, describe, exitCodeOf };

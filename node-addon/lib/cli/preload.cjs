@@ -1,0 +1,15 @@
+'use strict';
+
+// Loaded in each worker before the script, of which the script shall notice nothing.
+
+const { isMainThread } = require('node:worker_threads');
+
+/** For the primary: Node's options that load this file. */
+exports.execArgv = ['--require', __filename];
+
+const at = process.execArgv.indexOf(__filename);
+if (at > 0 && isMainThread && process.connected) {
+  process.execArgv.splice(at - 1, 2);
+  require('./hold-signals.cjs').holdSignals();
+  require('./let-end.cjs').letEnd();
+}

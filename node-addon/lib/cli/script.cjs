@@ -1,0 +1,36 @@
+'use strict';
+
+// Whether Node can run the script at all, before any worker is started for it.
+
+const path = require('node:path');
+const { Failure } = require('./failure.cjs');
+
+const BRINGS_A_LOADER = /^(-r|--require|--import|--loader|--experimental-loader)(=|$)/;
+const STRIP = '--experimental-strip-types';
+
+/** Node options that TypeScript needs in addition; throws where this Node has no way to run it. */
+function typescript(script, nodeOptions, node = process) {
+  if (!/\.[mc]?ts$/.test(script)) return [];
+  const given = [...nodeOptions, ...(node.env.NODE_OPTIONS ?? '').split(' ')];
+  if (node.features.typescript || given.some((option) => BRINGS_A_LOADER.test(option))) return [];
+  if (!node.allowedNodeEnvironmentFlags.has(STRIP)) {
+    throw new Failure(`Node ${node.version} cannot run TypeScript (${path.basename(script)}): use Node 22.18 or later, ` +
+      'or a loader, such as --node-options "--import tsx"');
+  }
+  // Node 22.6 to 22.17 has it behind an option; whoever switched it off by name shall see Node's own error.
+  return given.some((option) => option.startsWith('--no-experimental-strip-types')) ? [] : [STRIP];
+}
+
+/** What `node <script>` would be given: the absolute path, found with the same rules. */
+function find(script) {
+  const file = path.resolve(script);
+  try {
+    // The trailing slash of `node .` and `node folder/` is kept: with it Node looks for a folder only.
+    require.resolve(/[/\\]$/.test(script) ? `${file}/` : file);
+  } catch {
+    throw new Failure(`no such file: ${file}`);
+  }
+  return file;
+}
+
+module.exports = { find, typescript };

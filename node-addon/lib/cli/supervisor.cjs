@@ -1,0 +1,185 @@
+'use strict';
+
+// Starts the workers, replaces those that end, and knows when all is over. docs/cli.md says in words what is decided here.
+
+const { describe, exitCodeOf } = require('./life.cjs');
+const { Slot } = require('./slots.cjs');
+const { Stop } = require('./stop.cjs');
+const { Addresses } = require('./addresses.cjs');
+
+/** The other workers wait so long for the first to listen: one that cannot start then says so once, not n times. */
+const FIRST_ALONE = 1000;
+/** So many lives in a row that end before anything ever listened are enough. */
+const FALSE_STARTS = 3;
+
+class Supervisor {
+  slots;
+  stopping = false;
+  /** Every process that was started and has not ended. */
+  pids = new Set();
+  #options;
+  #output;
+  #firstTimer = null;
+  #allStarted = false;
+  #everListened = false;
+  #failure = null;
+  #stops = new Set();
+  #finish;
+
+  /** `fork(slot)` makes a worker of the cluster and may throw. */
+  constructor({ fork, count, name, options, output }) {
+    this.#options = options;
+    this.#output = output;
+    this.name = name;
+    this.slots = Array.from({ length: count }, (_, index) => new Slot(index, fork));
+    this.addresses = new Addresses(this.slots, output, options.listenTimeout);
+    /** Resolves with the exit code when no worker is left and none will follow. */
+    this.finished = new Promise((resolve) => { this.#finish = resolve; });
+  }
+
+  start() {
+    this.#startFirst();
+  }
+
+  #startFirst() {
+    this.launch(this.slots[0]);
+    this.#firstTimer = setTimeout(() => this.#startRest(), FIRST_ALONE);
+  }
+
+  #startRest() {
+    clearTimeout(this.#firstTimer);
+    if (this.#allStarted || this.stopping) return;
+    this.#allStarted = true;
+    for (const slot of this.slots.slice(1)) if (slot.life === null && slot.next === null) this.launch(slot);
+  }
+
+  /** A worker for a slot that has none. */
+  launch(slot) {
+    slot.life = this.born(slot);
+  }
+
+  born(slot) {
+    const life = slot.born();
+    if (life.worker !== null) this.#output.attach(life.worker.process, slot.index, this.slots.length);
+    this.pids.add(life.pid);
+    const silence = setTimeout(() => this.#silent(), this.#options.listenTimeout);
+    life.on('listening', (address) => {
+      clearTimeout(silence);
+      this.#everListened = true;
+      this.addresses.heard(address);
+      this.#startRest();
+    });
+    life.once('exit', (ending) => {
+      clearTimeout(silence);
+      this.pids.delete(life.pid);
+      this.#ended(slot, life, ending);
+    });
+    return life;
+  }
+
+  #silent() {
+    const silent = this.slots.map((slot) => slot.life)
+      .filter((life) => life !== null && life.ending === null && life.addresses.size === 0 && !life.warned);
+    if (silent.length === 0 || this.stopping) return;
+    for (const life of silent) life.warned = true;
+    const plural = silent.length > 1;
+    const cause = silent.find((life) => life.bindError !== null)?.bindError.text ??
+      'cluster-rs shares what a program listens on; sockets opened with exclusive or reusePort it does not see';
+    this.#output.warn(`worker${plural ? 's' : ''} ${silent.map((life) => life.slot).join(' ')} of ${this.name} ` +
+      `run${plural ? '' : 's'} but ${plural ? 'do' : 'does'} not listen after ${this.#options.listenTimeout / 1000} s ` +
+      `(${cause})`);
+  }
+
+  #ended(slot, life, ending) {
+    // A worker that a reload is trying out, or has replaced, is the reload's.
+    if (slot.life !== life) return;
+    slot.life = null;
+    if (this.stopping) return;
+    if (slot.next === null) this.replace(slot, life, ending);
+    else this.#output.warn(`worker ${slot.index} (pid ${life.pid}) ${describe(ending)}; its successor is starting`);
+  }
+
+  /** What follows a worker that ended without being asked to. */
+  replace(slot, life, ending) {
+    const listened = life.addresses.size > 0;
+    const who = `worker ${slot.index}${life.pid === undefined ? '' : ` (pid ${life.pid})`}`;
+    if (this.#isLast(ending, listened)) {
+      if (listened || ending.code !== 0) this.#output.warn(`${who} ${describe(ending)}`);
+      this.#done(slot, ending);
+      return;
+    }
+    if (!listened && life.bindError !== null && !this.slots.some((other) => other.life?.listens)) {
+      this.#giveUp(life.bindError.text, 1);
+      return;
+    }
+    const delay = slot.delayAfter(life);
+    if (!this.#everListened && slot.falseStarts >= FALSE_STARTS) {
+      this.#giveUp(`${this.name} does not start: ${who} ${describe(ending)} before it listened, ` +
+        `as ${FALSE_STARTS - 1} before it`, exitCodeOf(ending));
+      return;
+    }
+    this.#output.warn(`${who} ${describe(ending)}${listened ? '' : ' before it listened'}; the next starts in ${delay} ms`);
+    if (!this.#allStarted) clearTimeout(this.#firstTimer);
+    slot.later(delay, () => {
+      slot.restarts += 1;
+      if (this.#allStarted) this.launch(slot);
+      else this.#startFirst();
+    });
+  }
+
+  #isLast({ code, signal }, listened) {
+    const success = code === 0 && !signal;
+    switch (this.#options.respawn) {
+      case 'never': return true;
+      case 'on-failure': return success;
+      // A program that ends well without ever having listened has done its work.
+      default: return success && !listened;
+    }
+  }
+
+  #done(slot, ending) {
+    slot.final = ending;
+    if (exitCodeOf(ending) !== 0) this.#failure ??= exitCodeOf(ending);
+    this.#startRest();
+    this.addresses.changed();
+    if (this.slots.some((other) => other.final === null)) return;
+    if (!this.#everListened && this.#failure === null) {
+      this.#output.warn(`${this.name} ended without having listened: cluster-rs is for programs that listen`);
+    }
+    this.#finish(this.#failure ?? 0);
+  }
+
+  async #giveUp(why, code) {
+    this.#output.warn(why);
+    await this.#stopAll(0);
+    this.#finish(code);
+  }
+
+  /** Ends every worker gracefully; then `finished` resolves. Called again, it makes haste. */
+  async stop() {
+    if (this.stopping) for (const stop of this.#stops) stop.hurry();
+    else this.#finish(await this.#stopAll(this.#options.stopDeadline));
+  }
+
+  async #stopAll(deadline) {
+    this.stopping = true;
+    clearTimeout(this.#firstTimer);
+    for (const slot of this.slots) {
+      slot.cancel();
+      for (const life of [slot.life, slot.next]) if (life !== null) this.retire(life, deadline);
+    }
+    // Those that a reload had begun to stop are among them.
+    const codes = await Promise.all([...this.#stops].map((stop) => stop.done));
+    return Math.min(...codes.filter((code) => code !== 0).concat(255)) % 255;
+  }
+
+  /** Ends one worker gracefully. Resolves with 0, or 128 + the signal that it took. */
+  retire(life, deadline = this.#options.stopDeadline) {
+    const stop = new Stop(life, deadline, (text) => this.#output.warn(text));
+    this.#stops.add(stop);
+    stop.done.then(() => this.#stops.delete(stop));
+    return stop.done;
+  }
+}
+
+module.exports = { Supervisor };

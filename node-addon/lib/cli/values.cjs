@@ -1,0 +1,52 @@
+'use strict';
+
+// What the options' values mean: how many workers, how long, which words.
+
+const { UsageError } = require('./failure.cjs');
+
+const MOST_INSTANCES = 1024;
+const MOST_MS = 2 ** 31 - 1;
+const UNITS = { '': 1000, 'ms': 1, 's': 1000, 'm': 60_000 };
+
+/** `3` gives { count: 3 }, `max` { fewer: 0 } and `-1` { fewer: 1 }: fewer than the usable CPUs. */
+function instances(option, value) {
+  if (value === 'max') return { fewer: 0 };
+  if (/^-[0-9]+$/.test(value) && Number(value) < 0) return { fewer: -Number(value) };
+  const count = /^[0-9]+$/.test(value) ? Number(value) : NaN;
+  if (count >= 1 && count <= MOST_INSTANCES) return { count };
+  throw new UsageError(`${option} takes a number from 1 to ${MOST_INSTANCES}, max, or -1 for one fewer than max, ` +
+    `not ${JSON.stringify(value)}`);
+}
+
+/** Milliseconds of `30`, `1.5s`, `500ms` or `2m`. */
+function duration(option, value, least = 0) {
+  const parts = /^([0-9]+(?:\.[0-9]+)?)(ms|s|m|)$/.exec(value);
+  const ms = parts === null ? NaN : Math.round(Number(parts[1]) * UNITS[parts[2]]);
+  if (ms >= least && ms <= MOST_MS) return ms;
+  throw new UsageError(`${option} takes a time such as 30, 1.5s, 500ms or 2m, not ${JSON.stringify(value)}`);
+}
+
+/** The words of a string, as Node splits NODE_OPTIONS: at spaces, except inside double quotes; a backslash escapes there. */
+function words(option, value) {
+  const found = [];
+  let word = null;
+  let quoted = false;
+  for (let i = 0; i < value.length; i++) {
+    let c = value[i];
+    if (c === '"') {
+      quoted = !quoted;
+      word ??= '';
+    } else if (c === ' ' && !quoted) {
+      if (word !== null) found.push(word);
+      word = null;
+    } else {
+      if (c === '\\' && quoted) c = value[++i] ?? '';
+      word = (word ?? '') + c;
+    }
+  }
+  if (quoted) throw new UsageError(`${option} has an opening quote without a closing one: ${value}`);
+  if (word !== null) found.push(word);
+  return found;
+}
+
+module.exports = { instances, duration, words, MOST_INSTANCES };

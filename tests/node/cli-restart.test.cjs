@@ -1,0 +1,132 @@
+'use strict';
+// What happens when a worker ends by itself.
+
+const test = require('node:test');
+const assert = require('node:assert/strict');
+const { connectionsAmong, descriptors, ours, request, until } = require('./support/index.cjs');
+const { cli } = require('./fixtures-cli/run.cjs');
+const { Backoff, HEALTHY } = require('../../node-addon/lib/cli/backoff.cjs');
+
+test('the delays double from 100 ms to 10 s, and start afresh after 10 s of life', ours, () => {
+  const backoff = new Backoff();
+  const next = (lived) => backoff.next(lived, 0);
+  assert.deepEqual(Array.from({ length: 9 }, () => next(0)), [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+  assert.equal(next(HEALTHY), 100);
+  assert.equal(next(HEALTHY - 1), 200);
+  assert.equal(new Backoff().next(0, 1), 125);
+  for (let i = 0; i < 2000; i++) assert.ok(backoff.next(0) <= 10_000);
+});
+
+/** Lets one request end the worker that gets it; resolves with its answer's error. */
+const provoke = (port, target) => request(port, { path: target }).then(() => null, (error) => error);
+
+test('a worker that crashes is replaced in its slot, and the others serve on', ours, async () => {
+  const run = await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
+    const port = await started.port();
+    const before = JSON.parse((await request(port)).body);
+    for (const target of ['/exit?value=3', '/kill?value=SIGSEGV', '/exit?value=0']) {
+      const count = started.said().length;
+      await provoke(port, target);
+      await until(() => started.said().length === count + 1, 'the line about it');
+      assert.equal((await request(port)).status, 200);
+    }
+    const found = new Map();
+    await until(async () => {
+      const { instance, pid } = JSON.parse((await request(port)).body);
+      found.set(instance, pid);
+      return found.size === 2 && started.processes().length === 3;
+    }, 'both slots');
+    assert.ok(before.instance in { 0: 1, 1: 1 });
+    started.kill();
+  });
+  assert.equal(run.code, 0);
+  const [exited, signalled, well] = run.said();
+  assert.match(exited, /^worker [01] \(pid [0-9]+\) exited with code 3; the next starts in [0-9]+ ms$/);
+  assert.match(signalled, /^worker [01] \(pid [0-9]+\) was ended by SIGSEGV; the next starts in [0-9]+ ms$/);
+  assert.match(well, /^worker [01] \(pid [0-9]+\) exited with code 0; the next starts in [0-9]+ ms$/);
+});
+
+test('the replacement of the only worker gets the same port', ours, async () => {
+  await cli({ args: ['-i', '1', 'server.js'], env: { PORT: '0' } }, async (started) => {
+    await started.port();
+    const first = Number((await started.wait(/pid ([0-9]+)\)\n/))[1]);
+    started.kill('SIGKILL', first);
+    await started.wait(/was ended by SIGKILL; the next starts/, { on: 'stderr' });
+    await until(() => started.processes().length === 2, 'the replacement');
+    started.kill();
+  });
+});
+
+test('a worker that nobody asked to go, but that was signalled alone, is replaced', ours, async () => {
+  await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
+    await started.port();
+    const [, pid] = await started.wait(/2 workers: pids ([0-9]+) /);
+    started.kill('SIGTERM', Number(pid));
+    await started.wait(new RegExp(`\\(pid ${pid}\\) was ended by SIGTERM; the next starts`), { on: 'stderr' });
+    started.kill();
+  });
+});
+
+test('restarts leave nothing behind in the primary', ours, async () => {
+  await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
+    const port = await started.port();
+    const settled = async (count) => {
+      const [, next] = [null, count];
+      await until(() => started.said().length === next && started.processes().length === 3, 'the replacement');
+      await request(port);
+      await request(port);
+    };
+    // The first one opens what stays open for good.
+    await provoke(port, '/exit?value=1');
+    await settled(1);
+    const before = connectionsAmong(descriptors(started.pid)).length;
+    for (let i = 2; i <= 4; i++) {
+      await provoke(port, '/exit?value=1');
+      await settled(i);
+    }
+    await until(() => connectionsAmong(descriptors(started.pid)).length <= before, 'as few descriptors as before');
+    started.kill();
+  });
+});
+
+test('--respawn on-failure: who exits with code 0 has finished', ours, async () => {
+  const run = await cli({ args: ['-i', '2', '--respawn', 'on-failure', 'server.js'] }, async (started) => {
+    const port = await started.port();
+    await provoke(port, '/exit?value=1');
+    await started.wait(/exited with code 1; the next starts/, { on: 'stderr' });
+    await until(() => started.processes().length === 3, 'the replacement');
+    await provoke(port, '/exit?value=0');
+    await started.wait(/exited with code 0\n/, { on: 'stderr' });
+    // The replacement may still be starting when the other one ends.
+    await until(() => request(port, { path: '/exit?value=0' }).then(() => false, () => started.ended !== null ||
+      started.stderr.match(/exited with code 0\n/g).length === 2), 'the end of both');
+  });
+  assert.equal(run.code, 0);
+});
+
+test('--respawn never: the first failure is the exit code', ours, async () => {
+  const run = await cli({ args: ['-i', '3', '--respawn', 'never', 'server.js'] }, async (started) => {
+    const port = await started.port();
+    for (const [target, line] of [['/exit?value=0', /code 0\n/], ['/exit?value=7', /code 7\n/], ['/kill?value=SIGKILL', /by SIGKILL\n/]]) {
+      await provoke(port, target);
+      await started.wait(line, { on: 'stderr' });
+    }
+  });
+  assert.equal(run.code, 7);
+  assert.equal(run.said().length, 3);
+});
+
+test('a cluster that has listened never gives up', ours, async () => {
+  const run = await cli({ args: ['-i', '1', 'app.js'], files: {
+    'app.js': "const fs = require('node:fs'); if (fs.existsSync('broken')) process.exit(5); require('./server.js');",
+  } }, async (started) => {
+    const port = await started.port();
+    started.write('broken', '');
+    await provoke(port, '/exit?value=5');
+    await started.wait(/exited with code 5/, { on: 'stderr', count: 5 });
+    require('node:fs').rmSync(`${started.directory}/broken`);
+    await until(() => request(port).then(() => true, () => false), 'service');
+    started.kill();
+  });
+  assert.equal(run.code, 0);
+});
