@@ -54,7 +54,7 @@ const until = async (condition, milliseconds) => {
 
 const operations = {
   setup({ serve, options, settings }) {
-    workerSetup = { RIG_SERVE: serve, RIG_OPTIONS: JSON.stringify(options) };
+    globalThis.workerSetup = workerSetup = { RIG_SERVE: serve, RIG_OPTIONS: JSON.stringify(options) };
     cluster.setupPrimary({ exec: path.join(__dirname, 'rig-worker.cjs'), args: [], ...settings });
   },
 

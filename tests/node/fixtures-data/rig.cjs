@@ -4,7 +4,9 @@
 // own, which forks workers that run a function of the test. Such functions travel as source text: they see `require`
 // and their arguments, nothing of the file around them.
 
-const { fork } = require('node:child_process');
+const { execFileSync, fork } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { connectionsAmong, deadline, descriptors, isAlive, MODULE, until } = require('../support/index.cjs');
 
@@ -132,6 +134,34 @@ class Rig {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     }).catch(() => {});
     await this.told((value) => value.blocked, id);
+  }
+
+  // The primary's JavaScript stands still until what this gives is called.
+  async blockPrimary() {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'cluster-rs-data-'));
+    const fifo = path.join(directory, 'release');
+    execFileSync('mkfifo', [fifo]);
+    const fd = fs.openSync(fifo, 'r+');
+    const blocked = this.inPrimary((cluster, file) => {
+      process.send({ event: 'blocking', id: 0 });
+      return new Promise((resolve) => {
+        setImmediate(() => {
+          const { closeSync, openSync, readSync } = require('node:fs');
+          const own = openSync(file, 'r');
+          readSync(own, Buffer.alloc(1));
+          closeSync(own);
+          resolve();
+        });
+      });
+    }, fifo);
+    await this.event('blocking');
+    return async () => {
+      fs.writeSync(fd, 'x');
+      await blocked.finally(() => {
+        fs.closeSync(fd);
+        fs.rmSync(directory, { recursive: true });
+      });
+    };
   }
 
   get address() {

@@ -1,0 +1,167 @@
+'use strict';
+
+// The primary: blocked, killed, asked to disconnect all, or speaking to workers that are gone.
+
+const test = require('node:test');
+const assert = require('node:assert/strict');
+const { ask, deadline, isAlive, ours, refusal, until } = require('./support/index.cjs');
+const { hold, release, tally } = require('./fixtures-data/clients.cjs');
+const { startRig } = require('./fixtures-data/rig.cjs');
+
+function answerId(w) {
+  require('node:net').createServer((socket) => socket.on('error', () => {}).end(`${w.id}`)).listen(0, '127.0.0.1');
+}
+
+test('the primary\'s JavaScript is blocked: connections are served meanwhile', ours, async (t) => {
+  const rig = await startRig(t, { serve: answerId });
+  await ask(rig.port);
+  const release = await rig.blockPrimary();
+  try {
+    const counts = await tally(60, 3, () => ask(rig.port));
+    assert.deepEqual([...counts.keys()].sort(), ['1', '2']);
+  } finally {
+    await release();
+  }
+  assert.equal((await rig.stats()).addresses[0].accepted, 61);
+});
+
+test('a worker is killed while the primary\'s JavaScript is blocked: the others answer what waited', ours, async (t) => {
+  const rig = await startRig(t, { workers: 3, serve: answerId });
+  await rig.blockForEver(2);
+  const release = await rig.blockPrimary();
+  try {
+    const answers = Array.from({ length: 12 }, () => ask(rig.port));
+    rig.kill(2);
+    for (const answer of await Promise.all(answers)) assert.match(answer, /^[13]$/);
+    assert.equal(rig.events.some((e) => e.event === 'exit'), false, 'the primary knows of nothing');
+  } finally {
+    await release();
+  }
+  await rig.event('exit', (e) => e.id === 2);
+});
+
+test('the primary is killed: all its workers go, also those with work, and the port is free', async (t) => {
+  const rig = await startRig(t, {
+    workers: 3,
+    serve(w) {
+      require('node:net').createServer((socket) => {
+        socket.on('error', () => {}).write(`${w.id}`);
+      }).listen(0, '127.0.0.1');
+      // Work that never ends must not keep the worker.
+      setInterval(() => {}, 10);
+    },
+  });
+  rig.expectPrimary = 'SIGKILL';
+  const held = await Promise.all(Array.from({ length: 6 }, () => hold({ port: rig.port })));
+  const ends = held.map((socket) => new Promise((resolve) => {
+    socket.removeAllListeners('error').on('error', () => {}).once('close', resolve);
+  }));
+  rig.primary.kill('SIGKILL');
+  await until(() => ![...rig.workerPids].some(isAlive), 'the end of all workers');
+  await deadline(Promise.all(ends), 'the end of all connections');
+  assert.equal(await refusal(rig.port), 'ECONNREFUSED');
+});
+
+test('the primary exits: its workers do, too', async (t) => {
+  const rig = await startRig(t, { serve: answerId });
+  rig.expectPrimary = 7;
+  const { port } = rig;
+  rig.inPrimary(() => { process.exit(7); }).catch(() => {});
+  await until(() => ![...rig.workerPids].some(isAlive), 'the end of all workers');
+  assert.equal(await refusal(port), 'ECONNREFUSED');
+});
+
+test('cluster.disconnect(callback) calls back when all are gone, not when the first one is', ours, async (t) => {
+  const rig = await startRig(t, {
+    workers: 3,
+    serve(w) {
+      require('node:net').createServer((socket) => {
+        socket.on('error', () => {}).resume().write(`${w.id}`);
+      }).listen(0, '127.0.0.1');
+    },
+  });
+  // One worker has a connection, which keeps it until the client closes it.
+  const socket = await hold({ port: rig.port });
+  const busy = Number(socket.greeting);
+  const done = rig.inPrimary((cluster) => new Promise((resolve) => {
+    cluster.disconnect(() => {
+      process.send({ event: 'called back', id: 0 });
+      resolve(Object.keys(cluster.workers).length);
+    });
+  }));
+  for (const id of [1, 2, 3].filter((one) => one !== busy)) await rig.event('exit', (e) => e.id === id);
+  assert.equal(rig.events.some((e) => e.event === 'called back'), false, 'one worker is still there');
+  await release([socket]);
+  assert.equal(await done, 0);
+  const order = rig.events.filter((e) => ['disconnect', 'called back'].includes(e.event)).map((e) => e.event);
+  assert.deepEqual(order, ['disconnect', 'disconnect', 'disconnect', 'called back']);
+  assert.equal(await refusal(rig.port), 'ECONNREFUSED');
+});
+
+test('cluster.disconnect(callback) without workers calls back, and does so each time', async (t) => {
+  const rig = await startRig(t, { workers: 0, serve: answerId });
+  for (let i = 0; i < 3; i++) {
+    await rig.inPrimary((cluster) => new Promise((resolve) => { cluster.disconnect(resolve); }));
+  }
+});
+
+test('cluster.disconnect(callback) counts a worker that is killed meanwhile as gone', async (t) => {
+  const rig = await startRig(t, {
+    serve(w) {
+      require('node:net').createServer((socket) => socket.on('error', () => {}).write(`${w.id}`)).listen(0, '127.0.0.1');
+    },
+  });
+  const held = [await hold({ port: rig.port }), await hold({ port: rig.port })];
+  const done = rig.inPrimary((cluster) => new Promise((resolve) => { cluster.disconnect(resolve); }));
+  rig.kill(1);
+  await release(held.filter((socket) => socket.greeting === '2'));
+  await done;
+  await release(held);
+});
+
+test('a send to a worker that is gone is no crash: false, and the callback has the error', ours, async (t) => {
+  const rig = await startRig(t, { serve: answerId });
+  await rig.inPrimary((cluster) => { globalThis.old = cluster.workers[1]; });
+  rig.kill(1);
+  await rig.event('exit', (e) => e.id === 1);
+  const results = await rig.inPrimary(async () => {
+    const plain = [globalThis.old.send({ hello: 1 }), globalThis.old.send('text')];
+    const error = await new Promise((resolve) => { plain.push(globalThis.old.send({ hello: 2 }, resolve)); });
+    const withOptions = await new Promise((resolve) => {
+      globalThis.old.send({ hello: 3 }, undefined, { keepOpen: true }, resolve);
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    return { plain, code: error.code, isError: error instanceof Error, second: withOptions.code };
+  });
+  assert.deepEqual(results, {
+    plain: [false, false, false], code: 'ERR_IPC_CHANNEL_CLOSED', isError: true, second: 'ERR_IPC_CHANNEL_CLOSED',
+  });
+  assert.equal(await ask(rig.port), '2');
+});
+
+test('a send to a worker that is just being killed is no crash either', ours, async (t) => {
+  const rig = await startRig(t, { workers: 3, serve: answerId });
+  await rig.inPrimary((cluster) => {
+    const text = 'x'.repeat(100_000);
+    const worker = cluster.workers[1];
+    process.kill(worker.process.pid, 'SIGKILL');
+    for (let i = 0; i < 20; i++) worker.send({ text });
+    return new Promise((resolve) => {
+      worker.once('exit', () => {
+        worker.send({ text });
+        resolve();
+      });
+    });
+  });
+  assert.deepEqual([...(await tally(20, 1, () => ask(rig.port))).keys()].sort(), ['2', '3']);
+});
+
+test('a worker can be talked to while connections pour in', async (t) => {
+  const rig = await startRig(t, { serve: answerId });
+  const load = tally(300, 10, () => ask(rig.port));
+  for (let i = 0; i < 40; i++) {
+    assert.equal(await rig.inWorker(1 + i % 2, (w, value) => value * 2, i), i * 2);
+  }
+  const counts = await load;
+  assert.equal(counts.get('1') + counts.get('2'), 300);
+});
