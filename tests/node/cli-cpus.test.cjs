@@ -74,7 +74,10 @@ test('a cgroup v1 quota', ours, () => {
 test('the first line says how many workers and why', ours, async () => {
   const { count, why } = usableCpus();
   for (const [given, expected, reason] of [
-    ['max', count, ` (${why})`], ['-1', Math.max(1, count - 1), ` (${why}; 1 fewer, at least one)`], ['-500', 1, ''], ['2', 2, ''],
+    ['max', count, ` (${why})`],
+    ['-1', Math.max(1, count - 1), ` (${why}; 1 fewer, at least one)`],
+    ['-500', 1, ''],
+    ['2', 2, ''],
   ]) {
     const run = await cli({ args: ['-i', given, 'server.js'] }, async (started) => {
       await started.port();
@@ -83,12 +86,15 @@ test('the first line says how many workers and why', ours, async () => {
     const [line] = run.said('stdout');
     assert.match(line, new RegExp(`^version \\S+, pid ${run.pid}: ${expected} workers? of server.js`));
     assert.ok(line.includes(reason), line);
-    assert.match(run.stdout, new RegExp(`listening on 127.0.0.1:[0-9]+ \\(primary: pid ${run.pid}; ${expected} worker`));
+    const listening = `listening on 127.0.0.1:[0-9]+ \\(primary: pid ${run.pid}; ${expected} worker`;
+    assert.match(run.stdout, new RegExp(listening));
     assert.equal(run.code, 0);
   }
 });
 
-test('the affinity of the process is what counts', { skip: ours.skip || (os.cpus().length < 2 && 'one CPU') }, async () => {
+const several = { skip: ours.skip || (os.cpus().length < 2 && 'one CPU') };
+
+test('the affinity of the process is what counts', several, async () => {
   const first = /^Cpus_allowed_list:\s*([0-9]+)/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1];
   const run = await cli({
     args: ['-i', 'max', 'server.js'], command: (line) => ['taskset', '-c', first, ...line],

@@ -26,8 +26,9 @@ test('the number of instances in each of its forms', ours, () => {
   assert.deepEqual(parse(['-i', 'max', 'x.js']).instances, { fewer: 0 });
   assert.deepEqual(parse(['-i', '-1', 'x.js']).instances, { fewer: 1 });
   assert.deepEqual(parse(['x.js']).instances, { fewer: 0 });
-  for (const bad of ['0', '-0', '1.5', '', 'all', '1e3', '0x2', ' 2', '1025', '99999999999999999999', '--1', '+1', 'NaN']) {
-    assert.throws(() => instances('-i', bad), { exitCode: 2, message: /^-i takes a number from 1 to 1024, max, or -1 / }, bad);
+  const line = /^-i takes a number from 1 to 1024, max, or -1 /;
+  for (const bad of ['0', '-0', '1.5', '', 'all', '1e3', '0x2', ' 2', '1025', '9'.repeat(20), '--1', '+1', 'NaN']) {
+    assert.throws(() => instances('-i', bad), { exitCode: 2, message: line }, bad);
   }
 });
 
@@ -46,7 +47,8 @@ test('node options are split as Node splits NODE_OPTIONS', ours, () => {
     ['--require', './a.cjs', '--title=a b', '--x=c"d\\', '']);
   assert.deepEqual(words('--node-options', ''), []);
   assert.throws(() => words('--node-options', '"a'), { exitCode: 2, message: /closing/ });
-  assert.deepEqual(parse(['--node-options', '-r a', 'x.js', '--node-options=-r b']).nodeOptions, ['-r', 'a', '-r', 'b']);
+  const { nodeOptions } = parse(['--node-options', '-r a', 'x.js', '--node-options=-r b']);
+  assert.deepEqual(nodeOptions, ['-r', 'a', '-r', 'b']);
 });
 
 test('options stand before or after the script, its own arguments behind --', ours, () => {

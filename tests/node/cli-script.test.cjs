@@ -38,10 +38,12 @@ test('nothing of ours is left in the environment, and children of a worker are n
     args: ['-i', '2', 'app.js'], files: {
       'app.js': `
         const { spawnSync } = require('node:child_process');
-        const names = Object.keys(process.env).filter((name) => /^(CLUSTER_RS|CL_|NODE_(UNIQUE|CHANNEL|OPTIONS))/.test(name));
-        const child = spawnSync(process.execPath, ['-p', 'require("node:cluster").isPrimary + process.env.NODE_APP_INSTANCE']);
-        const body = JSON.stringify({ pid: process.pid, names, child: String(child.stdout),
-          listeners: ['SIGTERM', 'SIGINT'].map((name) => { process.once(name, () => {}); return process.listenerCount(name); }) });
+        const foreign = /^(CLUSTER_RS|CL_|NODE_(UNIQUE|CHANNEL|OPTIONS))/;
+        const names = Object.keys(process.env).filter((name) => foreign.test(name));
+        const code = 'require("node:cluster").isPrimary + process.env.NODE_APP_INSTANCE';
+        const child = spawnSync(process.execPath, ['-p', code]);
+        const listeners = ['SIGTERM', 'SIGINT'].map((name) => process.once(name, () => {}).listenerCount(name));
+        const body = JSON.stringify({ pid: process.pid, names, child: String(child.stdout), listeners });
         require('node:http').createServer((q, response) => response.end(body)).listen(0, '127.0.0.1');`,
     },
   });
@@ -96,8 +98,8 @@ test('TypeScript where this Node can, a line that says what to do where it canno
 
 test('what TypeScript needs, by the abilities of a Node', ours, () => {
   const node = (typescript, flag, NODE_OPTIONS) => ({
-    version: 'v0', features: { typescript }, allowedNodeEnvironmentFlags: new Set(flag ? ['--experimental-strip-types'] : []),
-    env: { NODE_OPTIONS },
+    version: 'v0', features: { typescript }, env: { NODE_OPTIONS },
+    allowedNodeEnvironmentFlags: new Set(flag ? ['--experimental-strip-types'] : []),
   });
   const needed = ['--experimental-strip-types'];
   assert.deepEqual(typescript('a.js', [], node(undefined, false)), []);
@@ -116,7 +118,8 @@ test('--node-options are the workers\' alone, and come after nothing of ours', o
   const { found } = await answers({
     args: ['-i', '2', '--node-options', '--require ./before.js "--title=two words"', 'app.js'], files: {
       'before.js': "globalThis.before = require.main === undefined ? 'before main' : 'late';",
-      'app.js': `const body = JSON.stringify({ pid: process.pid, before, title: process.title, execArgv: process.execArgv });
+      'app.js': `const { pid, title, execArgv } = process;
+        const body = JSON.stringify({ pid, before, title, execArgv });
         require('node:http').createServer((request, response) => response.end(body)).listen(0, '127.0.0.1');`,
     },
   });

@@ -3,9 +3,8 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { spawnSync } = require('node:child_process');
 const { happens, ours, request } = require('./support/index.cjs');
-const { cli } = require('./fixtures-cli/run.cjs');
+const { cli, terminal } = require('./fixtures-cli/run.cjs');
 const { age, columns } = require('../../node-addon/lib/cli/stats.cjs');
 
 test('rows become aligned columns', ours, () => {
@@ -18,16 +17,15 @@ test('without a terminal it is a line at each interval, with what the engine has
   const run = await cli({ args: ['-i', '2', '--stats=200ms', 'server.js'] }, async (started) => {
     const port = await started.port();
     for (let i = 0; i < 10; i++) await request(port);
-    await started.wait(new RegExp(`stats: worker 0 pid [0-9]+ listening delivered 5 waiting 0, worker 1 pid [0-9]+ listening ` +
-      `delivered 5 waiting 0; 127\\.0\\.0\\.1:${port} passed rr accepted 10 reclaimed 0 lost 0\n`));
+    await started.wait(new RegExp(`stats: worker 0 pid [0-9]+ listening delivered 5 waiting 0, ` +
+      `worker 1 pid [0-9]+ listening delivered 5 waiting 0; ` +
+      `127\\.0\\.0\\.1:${port} passed rr accepted 10 reclaimed 0 lost 0\n`));
     await started.wait(/stats: /, { count: 3 });
     started.kill();
   });
   assert.equal(run.code, 0);
   assert.doesNotMatch(run.stdout, /\x1b/);
 });
-
-const hasScript = spawnSync('script', ['--version']).status === 0;
 
 /** What a terminal shows after this text; it knows what the table is drawn with. */
 function screen(text) {
@@ -45,10 +43,10 @@ function screen(text) {
 }
 
 test('on a terminal it is a table that is redrawn below the workers\' lines, and gone at the end',
-  { skip: ours.skip || (!hasScript && 'there is no script(1)') }, async () => {
+  terminal, async () => {
     const run = await cli({
       args: ['-i', '2', '--stats=200ms', 'server.js'], stdio: ['pipe', 'pipe', 'pipe'],
-      command: (line) => ['script', '-qec', `stty cols 100 rows 30; ${line.map((word) => `'${word}'`).join(' ')}`, '/dev/null'],
+      command: (line) => ['script', '-qec', `stty cols 100 rows 30; '${line.join("' '")}'`, '/dev/null'],
     }, async (started) => {
       const port = await started.port();
       for (let i = 0; i < 4; i++) await request(port);

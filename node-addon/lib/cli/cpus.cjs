@@ -44,9 +44,8 @@ function mounts(root) {
 }
 
 function quotaAt(root, v2, folder) {
-  const [quota, period] = v2 ?
-    read(root, path.join(folder, 'cpu.max')).trim().split(/\s+/) :
-    [read(root, path.join(folder, 'cpu.cfs_quota_us')).trim(), read(root, path.join(folder, 'cpu.cfs_period_us')).trim()];
+  const file = (name) => read(root, path.join(folder, name)).trim();
+  const [quota, period] = v2 ? file('cpu.max').split(/\s+/) : [file('cpu.cfs_quota_us'), file('cpu.cfs_period_us')];
   const cpus = Number(quota) / Number(period);
   return quota !== '' && cpus > 0 && Number.isFinite(cpus) ? cpus : Infinity;
 }

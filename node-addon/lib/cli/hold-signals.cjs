@@ -1,9 +1,9 @@
 'use strict';
 
-// In the worker. Ctrl-C in a terminal, systemd and others signal every process of a group: that would end the workers in
-// the middle of their requests while the primary is asking them to finish. So the default action of such a signal waits
-// here until the primary has spoken. A script that handles the signal itself gets it at once, and finds no listener
-// beside its own.
+// In the worker. Ctrl-C in a terminal, systemd and others signal every process of a group: that would end the workers
+// in the middle of their requests while the primary is asking them to finish. So the default action of such a signal
+// waits here until the primary has spoken. A script that handles the signal itself gets it at once, and finds no
+// listener beside its own.
 
 /** Somebody who signals this worker alone waits so long, in milliseconds. */
 const PATIENCE = 1000;

@@ -1,6 +1,7 @@
 'use strict';
 
-// One worker from its start to its end. Emits 'listening' (its address), once 'disconnect', and once 'exit' (its ending).
+// One worker from its start to its end. Emits 'listening' (its address), and once each 'disconnect' and 'exit' (its
+// ending).
 
 const { EventEmitter } = require('node:events');
 const { constants } = require('node:os');

@@ -3,7 +3,7 @@
 // A worker's output, line by line behind a prefix.
 
 const NEWLINE = 10;
-/** A longer line is passed on in pieces of this size, so that a worker that never ends its line cannot fill our memory. */
+/** A longer line is passed on in pieces of this size: a worker that never ends its line cannot fill our memory. */
 const LONGEST = 1024 * 1024;
 const COLOURS = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
 

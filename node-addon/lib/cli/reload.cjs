@@ -60,7 +60,8 @@ class Reload {
       slot.life = fresh;
       slot.restarts += 1;
       this.#supervisor.addresses.changed();
-      this.#output.say(`reload: worker ${slot.index} is now pid ${fresh.pid}` + (old === null ? '' : `, was ${old.pid}`));
+      const was = old === null ? '' : `, was ${old.pid}`;
+      this.#output.say(`reload: worker ${slot.index} is now pid ${fresh.pid}${was}`);
       if (old !== null) await this.#supervisor.retire(old);
       return null;
     }

@@ -14,8 +14,8 @@ function typescript(script, nodeOptions, node = process) {
   const given = [...nodeOptions, ...(node.env.NODE_OPTIONS ?? '').split(' ')];
   if (node.features.typescript || given.some((option) => BRINGS_A_LOADER.test(option))) return [];
   if (!node.allowedNodeEnvironmentFlags.has(STRIP)) {
-    throw new Failure(`Node ${node.version} cannot run TypeScript (${path.basename(script)}): use Node 22.18 or later, ` +
-      'or a loader, such as --node-options "--import tsx"');
+    throw new Failure(`Node ${node.version} cannot run TypeScript (${path.basename(script)}): ` +
+      'use Node 22.18 or later, or a loader, such as --node-options "--import tsx"');
   }
   // Node 22.6 to 22.17 has it behind an option; whoever switched it off by name shall see Node's own error.
   return given.some((option) => option.startsWith('--no-experimental-strip-types')) ? [] : [STRIP];

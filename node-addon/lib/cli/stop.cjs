@@ -33,7 +33,9 @@ class Stop {
       this.#finished();
     }
     // Without time to finish nobody is surprised.
-    this.#after(deadline, () => this.#late(deadline === 0 ? null : `did not finish within ${deadline / 1000} s`));
+    this.#after(deadline, () => {
+      this.#late(deadline === 0 ? null : `did not finish within ${deadline / 1000} s`);
+    });
     this.#after(deadline + LAST_GRACE, () => this.#kill());
   }
 
@@ -55,7 +57,9 @@ class Stop {
   }
 
   #late(what) {
-    if (!this.#drained && what !== null) this.#warn(`worker ${this.#life.slot} (pid ${this.#life.pid}) ${what}: SIGTERM`);
+    if (!this.#drained && what !== null) {
+      this.#warn(`worker ${this.#life.slot} (pid ${this.#life.pid}) ${what}: SIGTERM`);
+    }
     this.#term();
   }
 

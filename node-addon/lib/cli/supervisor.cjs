@@ -1,6 +1,7 @@
 'use strict';
 
-// Starts the workers, replaces those that end, and knows when all is over. docs/cli.md says in words what is decided here.
+// Starts the workers, replaces those that end, and knows when all is over. docs/cli.md says in words what is decided
+// here.
 
 const { describe, exitCodeOf } = require('./life.cjs');
 const { Slot } = require('./slots.cjs');
@@ -85,9 +86,9 @@ class Supervisor {
     const plural = silent.length > 1;
     const cause = silent.find((life) => life.bindError !== null)?.bindError.text ??
       'cluster-rs shares what a program listens on; sockets opened with exclusive or reusePort it does not see';
+    const seconds = this.#options.listenTimeout / 1000;
     this.#output.warn(`worker${plural ? 's' : ''} ${silent.map((life) => life.slot).join(' ')} of ${this.name} ` +
-      `run${plural ? '' : 's'} but ${plural ? 'do' : 'does'} not listen after ${this.#options.listenTimeout / 1000} s ` +
-      `(${cause})`);
+      `run${plural ? '' : 's'} but ${plural ? 'do' : 'does'} not listen after ${seconds} s (${cause})`);
   }
 
   #ended(slot, life, ending) {
@@ -118,7 +119,8 @@ class Supervisor {
         `as ${FALSE_STARTS - 1} before it`, exitCodeOf(ending));
       return;
     }
-    this.#output.warn(`${who} ${describe(ending)}${listened ? '' : ' before it listened'}; the next starts in ${delay} ms`);
+    const early = listened ? '' : ' before it listened';
+    this.#output.warn(`${who} ${describe(ending)}${early}; the next starts in ${delay} ms`);
     if (!this.#allStarted) clearTimeout(this.#firstTimer);
     slot.later(delay, () => {
       slot.restarts += 1;

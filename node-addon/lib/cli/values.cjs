@@ -26,7 +26,7 @@ function duration(option, value, least = 0) {
   throw new UsageError(`${option} takes a time such as 30, 1.5s, 500ms or 2m, not ${JSON.stringify(value)}`);
 }
 
-/** The words of a string, as Node splits NODE_OPTIONS: at spaces, except inside double quotes; a backslash escapes there. */
+/** The words of a string, split as Node splits NODE_OPTIONS: at spaces, except in double quotes, where \ escapes. */
 function words(option, value) {
   const found = [];
   let word = null;

@@ -1,12 +1,11 @@
 'use strict';
 // Runs the command line in a folder and a process group of its own.
 
-const { spawn } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { deadline, until } = require('../support/clients.cjs');
-const { commandOf, processesOf } = require('../support/processes.cjs');
+const { commandOf, deadline, ours, processesOf, request, until } = require('../support/index.cjs');
 
 const BIN = path.join(__dirname, '..', '..', '..', 'node-addon', 'bin', 'cluster-rs.cjs');
 const SERVER = fs.readFileSync(path.join(__dirname, 'server.js'), 'utf8');
@@ -96,7 +95,10 @@ class Run {
   }
 }
 
-/** Runs `body` beside `cluster-rs <args>`, waits for its end, and fails when a process is left. Gives the run, with `code`. */
+/**
+ * Runs `body` beside `cluster-rs <args>`, waits for its end, and fails when a process is left. Gives the run, and in
+ * it `code`.
+ */
 async function cli(options, body = async () => {}) {
   const run = new Run(options);
   try {
@@ -108,7 +110,8 @@ async function cli(options, body = async () => {}) {
     run.code = run.ended.code ?? run.ended.signal;
     return run;
   } catch (error) {
-    error.message += `\nexit ${JSON.stringify(run.ended)}\nstdout:\n${run.stdout.slice(-2500)}\nstderr:\n${run.stderr.slice(-2500)}`;
+    const printed = ['stdout', 'stderr'].map((name) => `${name}:\n${run[name].slice(-2500)}`).join('\n');
+    error.message += `\nexit ${JSON.stringify(run.ended)}\n${printed}`;
     throw error;
   } finally {
     for (const pid of run.processes()) {
@@ -122,4 +125,17 @@ async function cli(options, body = async () => {}) {
   }
 }
 
-module.exports = { BIN, cli };
+/** Starts a request that lasts until the file `release` is there; resolves, within a list, when a worker has it. */
+async function begin(started, port) {
+  const answer = request(port, { path: '/hold?value=release' }).catch((error) => error);
+  await started.wait(/holding for release/);
+  return [answer];
+}
+
+/** The command line inside a terminal of its own. */
+const onTerminal = (line) => ['script', '-qec', `'${line.join("' '")}'`, '/dev/null'];
+const hasScript = spawnSync('script', ['--version']).status === 0;
+/** The options of a test that needs a terminal. */
+const terminal = { skip: ours.skip || (!hasScript && 'there is no script(1)') };
+
+module.exports = { begin, cli, onTerminal, terminal };
