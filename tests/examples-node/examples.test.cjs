@@ -1,6 +1,6 @@
 'use strict';
-// What each example promises in its first comment, with the processes and clients that it speaks of. The folder is a copy of
-// examples/node into which the package was installed as those comments say: run.sh.
+// What each example promises in its first comment, with the processes and clients that it speaks of. The folder is a
+// copy of examples/node into which the package was installed as those comments say: run.sh.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Node package into a copy of examples/node, as the examples' first comments say, and runs each of them there.
-# NODE: the Node to run them with.
+# Installs the Node package into a copy of examples/node, as the examples' first comments say, and runs each of them
+# there. NODE: the Node to run them with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export NODE=${NODE:-node}
@@ -32,7 +32,9 @@ ls "$package"/*.node >/dev/null 2>&1 || "$NODE" "$package/scripts/build.mjs" || 
 
 # The last line is kept back, so that it is the last one whatever still writes.
 status=0
-"$NODE" --test --test-reporter=./tests/node/support/reporter.cjs $TEST_FILES 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed/d' || status=$?
-counted=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1) || fail "the tests ended before they were counted"
+last='^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
+"$NODE" --test --test-reporter=./tests/node/support/reporter.cjs $TEST_FILES 2>&1 | tee "$log" | sed -E "/$last/d" ||
+    status=$?
+counted=$(grep -E "$last" "$log" | tail -n 1) || fail "the tests ended before they were counted"
 echo "$counted"
 [ $status -eq 0 ] && [[ $counted =~ ^[1-9][0-9]*\ passed,\ 0\ failed ]]

@@ -1,6 +1,6 @@
 'use strict';
-// Listens as Fastify does by default: on every address of the name localhost, which may be two servers. GET /slow is answered
-// when the primary says so.
+// Listens as Fastify does by default: on every address of the name localhost, which may be two servers. GET /slow is
+// answered when the primary says so.
 
 const fastify = require('fastify');
 
