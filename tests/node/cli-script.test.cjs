@@ -139,6 +139,28 @@ test('standard input is empty, and not the terminal\'s', ours, async () => {
   assert.match(run.stdout, /^\[1\] read ""$/m);
 });
 
+test('a program that closes its server ends, as it does under plain node', ours, async () => {
+  for (const policy of ['rr', 'none']) {
+    const run = await cli({
+      args: ['-i', '2', '--policy', policy, '--respawn', 'on-failure', 'app.js'], files: {
+        'app.js': `
+          process.on('beforeExit', () => console.log('nothing left'));
+          const server = require('node:http').createServer((request, response) => {
+            response.end();
+            server.close();
+          }).listen(0, '127.0.0.1');`,
+      },
+    }, async (started) => {
+      const port = await started.port();
+      for (const count of [1, 2]) {
+        await request(port);
+        await started.wait(/\] nothing left/, { count });
+      }
+    });
+    assert.equal(run.code, 0);
+  }
+});
+
 test('both policies serve', ours, async () => {
   for (const policy of ['rr', 'none']) {
     const run = await cli({ args: ['-i', '2', `--policy=${policy}`, 'server.js'] }, async (started) => {
