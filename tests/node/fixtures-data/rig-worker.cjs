@@ -13,7 +13,8 @@ const w = {
 };
 
 process.on('message', async (message) => {
-  if (!message || message.rigAsk === undefined) return;
+  if (message?.rigLeave) cluster.worker.disconnect();
+  if (message?.rigAsk === undefined) return;
   let answer;
   try {
     answer = { rigAnswer: message.rigAsk, value: await compile(message.source)(w, ...message.args) };
