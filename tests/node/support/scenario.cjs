@@ -20,10 +20,10 @@ function sourceOf(method) {
   return /^(async\s+)?(primary|worker)\s*\(/.test(text) ? `({ ${text} }).${method.name}` : `(${text})`;
 }
 
-function mainScript({ primary, worker, data, commands }) {
+function mainScript({ primary, worker, data, commands, module: name = MODULE }) {
   return `'use strict';
 require(${JSON.stringify(path.join(__dirname, 'inside.cjs'))}).enter({
-  module: ${JSON.stringify(MODULE)},
+  module: ${JSON.stringify(name)},
   data: ${JSON.stringify(data) ?? 'undefined'},
   commands: ${Boolean(commands)},
   primary: ${sourceOf(primary)},
