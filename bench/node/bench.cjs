@@ -27,7 +27,7 @@ function range(values, digits) {
 }
 
 function verdict(row, reached) {
-  if (row.atLeast !== undefined) return `   at least ${row.atLeast}: ${reached ? 'enough' : 'TOO FEW, take more rounds'}`;
+  if (row.atLeast) return `   ${reached ? 'enough' : `TOO FEW: at least ${row.atLeast}, take more rounds`}`;
   if (row.goal === null || row.goal === undefined) return '';
   const goal = { more: '>=', less: '>=', largest: '<=', difference: '<=', total: '<=' }[row.how];
   const bound = row.goal === 'stock' ? "stock's" : row.goal;

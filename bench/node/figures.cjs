@@ -47,9 +47,10 @@ const rolling = (options) => (bench, contender) => serve(bench, contender, 2, { 
   (server) => server.tell('roll 100'),
   (server) => server.tell('rest'));
 
-async function idle(bench, contender) {
+const memory = (options) => async (bench, contender) => {
   const server = await Server.start(contender, 2);
   try {
+    if (options) await load(bench.program, server, options);
     await pause(1000);
     const sample = { rss: 0, pss: 0 };
     for (const pid of server.workers) {
@@ -65,7 +66,7 @@ async function idle(bench, contender) {
     await server.abandon();
     throw error;
   }
-}
+};
 
 // how: 'more' and 'less' compare within each round (more: ours / stock, less: stock / ours), 'difference' likewise;
 // 'largest' is judged by the worst round of ours, 'total' by the sum over all rounds, of ours or against stock's.
@@ -84,6 +85,10 @@ const rollingRows = [
   { ...total('workers disconnected', (sample) => sample.rolled), atLeast: 20 },
   total('requests', (sample) => sample.begun),
   total('failed requests', failed, 0),
+];
+const memoryRows = [
+  { label: 'RSS, kB', of: (sample) => sample.rss, how: 'difference', goal: 2048, digits: 0 },
+  { label: 'PSS, kB', of: (sample) => sample.pss, how: 'difference', goal: null, digits: 0 },
 ];
 const again = total('asked again on a new connection', (sample) => sample.again);
 
@@ -134,11 +139,15 @@ module.exports = {
     rows: [rate(0.98), cpu(null, 'CPU of all processes per request, us')],
   },
   idle: {
-    title: 'an idle worker, one of 2',
-    round: idle,
-    rows: [
-      { label: 'RSS, kB', of: (sample) => sample.rss, how: 'difference', goal: 2048, digits: 0 },
-      { label: 'PSS, kB', of: (sample) => sample.pss, how: 'difference', goal: null, digits: 0 },
-    ],
+    title: 'an idle worker, one of 2, before its first connection',
+    round: memory(),
+    rows: memoryRows,
+  },
+  // The program of a few lines is too small for Node to compile anything or to collect garbage before its first request.
+  // What that brings into memory once, in whatever code comes first, is in both contenders here.
+  served: {
+    title: 'an idle worker, one of 2, that has served 1,000 connections',
+    round: memory({ connections: 256, rate: 1000, warm: 0 }),
+    rows: memoryRows,
   },
 };

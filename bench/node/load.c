@@ -11,8 +11,8 @@
  *   pids=1,2            processes whose CPU time in the window is wanted
  * Prints the line {"window":true} when the window begins and, when the last request has its outcome, one line of
  * results. It asks for nothing new after the window, and it fails if the ledger does not add up. A request on a
- * connection that was used before and is closed without a byte of an answer is asked again once, on a new connection, as
- * HTTP lets clients do (RFC 9110, 9.2.2): a server may close an idle connection at any time. How often is in "again".
+ * connection that was used before and is closed without a byte of an answer is asked again once, on a new connection,
+ * as HTTP lets clients do (RFC 9110, 9.2.2): a server may close an idle connection at any time. "again" says how often.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
