@@ -17,26 +17,26 @@ test('the delays double from 100 ms to 10 s, and start afresh after 10 s of life
   for (let i = 0; i < 2000; i++) assert.ok(backoff.next(0) <= 10_000);
 });
 
+/** Resolves when both slots answer. */
+async function both(port) {
+  const slots = new Set();
+  await until(async () => slots.add(JSON.parse((await request(port)).body).instance).size === 2, 'both slots');
+}
+
 /** Lets one request end the worker that gets it; resolves with its answer's error. */
 const provoke = (port, target) => request(port, { path: target }).then(() => null, (error) => error);
 
 test('a worker that crashes is replaced in its slot, and the others serve on', ours, async () => {
   const run = await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
     const port = await started.port();
-    const before = JSON.parse((await request(port)).body);
     for (const target of ['/exit?value=3', '/kill?value=SIGSEGV', '/exit?value=0']) {
       const count = started.said().length;
       await provoke(port, target);
       await until(() => started.said().length === count + 1, 'the line about it');
       assert.equal((await request(port)).status, 200);
+      await both(port);
     }
-    const found = new Map();
-    await until(async () => {
-      const { instance, pid } = JSON.parse((await request(port)).body);
-      found.set(instance, pid);
-      return found.size === 2 && started.processes().length === 3;
-    }, 'both slots');
-    assert.ok(before.instance in { 0: 1, 1: 1 });
+    assert.equal(started.processes().length, 3);
     started.kill();
   });
   assert.equal(run.code, 0);
@@ -73,9 +73,8 @@ test('restarts leave nothing behind in the primary', ours, async () => {
   await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
     const port = await started.port();
     const settled = async (count) => {
-      await until(() => started.said().length === count && started.processes().length === 3, 'the replacement');
-      await request(port);
-      await request(port);
+      await until(() => started.said().length === count, 'the line about it');
+      await both(port);
     };
     // The first one opens what stays open for good.
     await provoke(port, '/exit?value=1');
@@ -95,8 +94,7 @@ test('--respawn on-failure: who exits with code 0 has finished', ours, async () 
     const port = await started.port();
     await provoke(port, '/exit?value=1');
     await started.wait(/exited with code 1; the next starts/, { on: 'stderr' });
-    const slots = new Set();
-    await until(async () => slots.add(JSON.parse((await request(port)).body).instance).size === 2, 'the replacement');
+    await both(port);
     for (const count of [1, 2]) {
       await provoke(port, '/exit?value=0');
       await started.wait(/exited with code 0\n/, { on: 'stderr', count });
