@@ -10,6 +10,7 @@ function deadline(promise, what, milliseconds = DEADLINE) {
   let timer;
   const late = new Promise((resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`${what}: not within ${milliseconds} ms`)), milliseconds);
+    timer.unref(); // Waiting for what nobody needs any more keeps no process alive.
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
