@@ -143,7 +143,7 @@ module.exports = {
     round: memory(),
     rows: memoryRows,
   },
-  // The program of a few lines is too small for Node to compile anything or to collect garbage before its first request.
+  // A program of a few lines is too small for Node to compile anything or to collect garbage before its first request.
   // What that brings into memory once, in whatever code comes first, is in both contenders here.
   served: {
     title: 'an idle worker, one of 2, that has served 1,000 connections',
