@@ -48,7 +48,7 @@ test('AsyncLocalStorage: what one connection enters no other one sees', async (t
   }
 });
 
-test('AsyncLocalStorage: the store in which the server was made is there, if anything, for every connection alike', async (t) => {
+test('AsyncLocalStorage: what the server was made in is there for every connection alike', async (t) => {
   const rig = await startRig(t, {
     serve() {
       const { AsyncLocalStorage } = require('node:async_hooks');

@@ -1,7 +1,7 @@
 'use strict';
 
-// A worker or a primary that has no descriptor left: the clients are served by others or later, and all is well again as soon
-// as there are descriptors.
+// A worker or a primary that has no descriptor left: the clients are served by others or later, and all is well again
+// as soon as there are descriptors.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
@@ -54,7 +54,7 @@ test('a worker without a free descriptor: the others answer, and it is back when
   await release(again);
 });
 
-test('a worker that runs out of descriptors under load takes what it can and is back as they are freed', { skip }, async (t) => {
+test('a worker runs out of descriptors: it takes what it can, and more when some are freed', { skip }, async (t) => {
   const rig = await startRig(t, { serve: keep });
   const restore = limitDescriptors(rig.pid(1), 8);
   const held = await Promise.all(Array.from({ length: 60 }, () => hold({ port: rig.port })));
@@ -105,7 +105,9 @@ test('the primary runs out of descriptors: who connects waits, and is served lat
   assert.deepEqual([...counts.keys()].sort(), ['1', '2']);
 });
 
-test('fork() without a free descriptor: an \'error\' of the worker, and the next one works', { skip: noPrlimit }, async (t) => {
+const withPrlimit = { skip: noPrlimit };
+
+test('fork() without a free descriptor: an \'error\' of the worker, and the next one works', withPrlimit, async (t) => {
   const rig = await startRig(t, { serve: keep });
   for (let i = 0; i < 2; i++) {
     const restore = limitDescriptors(rig.primary.pid, 0);

@@ -73,7 +73,9 @@ test('a worker that comes later gets its share, one that left gets none', async 
   await tally(20, 1, () => ask(rig.port));
   await rig.fork(1);
   const three = await tally(150, 1, () => ask(rig.port));
-  for (const id of ['1', '2', '3']) assert.ok(Math.abs(three.get(id) - 50) <= 10, `worker ${id} got ${three.get(id)} of 50`);
+  for (const id of ['1', '2', '3']) {
+    assert.ok(Math.abs(three.get(id) - 50) <= 10, `worker ${id} got ${three.get(id)} of 50`);
+  }
   await rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); });
   await rig.event('exit', (e) => e.id === 1);
   const two = await tally(100, 1, () => ask(rig.port));

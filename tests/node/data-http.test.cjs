@@ -45,7 +45,7 @@ test('http: bodies of every size there and back, on connections of their own', a
   })));
 });
 
-test('http: a connection that stays open stays with its worker, and pipelined requests are answered in order', async (t) => {
+test('http: a connection that stays open stays with its worker, and answers come in order', async (t) => {
   const rig = await startRig(t, { workers: 3, serve: serveBodies });
   const agents = [0, 1, 2].map(() => new http.Agent({ keepAlive: true, maxSockets: 1 }));
   const workers = [];

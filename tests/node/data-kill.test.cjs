@@ -12,7 +12,7 @@ function answerId(w) {
   require('node:net').createServer((socket) => socket.on('error', () => {}).end(`${w.id}`)).listen(0, '127.0.0.1');
 }
 
-test('connections that wait for a blocked worker are answered by the others, also after it is killed', ours, async (t) => {
+test('what waits for a blocked worker is answered by the others, also after it is killed', ours, async (t) => {
   const rig = await startRig(t, { workers: 3, serve: answerId });
   await rig.blockForEver(1);
   const before = await tally(30, 6, () => ask(rig.port));
@@ -67,7 +67,7 @@ async function outcome(port) {
   }
 }
 
-test('SIGKILL again and again under load: each client is answered or cut, none hangs and none is refused', ours, async (t) => {
+test('SIGKILL again and again under load: clients are answered or cut, none hangs or is refused', ours, async (t) => {
   const rig = await startRig(t, {
     workers: 3,
     serve(w) {
@@ -176,7 +176,7 @@ test('the last server of a port is closed in the worker: the port is refused, th
   for (const id of [1, 2]) assert.equal(await rig.inWorker(id, (w) => w.id), id);
 });
 
-test('the only worker crashes and a new one is forked in \'exit\': who connects meanwhile is served by it', ours, async (t) => {
+test('the only worker crashes, a new one is forked in \'exit\': it serves who connects meanwhile', ours, async (t) => {
   const rig = await startRig(t, { workers: 1, serve: answerId });
   await rig.inPrimary((cluster) => {
     cluster.on('exit', (worker) => worker.exitedAfterDisconnect || cluster.fork(globalThis.workerSetup));
@@ -192,7 +192,7 @@ test('the only worker crashes and a new one is forked in \'exit\': who connects 
   }
 });
 
-test('http: requests on connections of their own survive the death of a worker that had not taken them', ours, async (t) => {
+test('http: requests survive the death of a worker that had not taken their connections', ours, async (t) => {
   const rig = await startRig(t, {
     workers: 3,
     serve(w) {

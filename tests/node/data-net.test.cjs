@@ -65,7 +65,7 @@ test('bytes that the client sent before anybody accepted are all there', async (
   for (const [received, sent] of pairs) assert.equal(received, sent);
 });
 
-test('allowHalfOpen: the worker answers after the client has ended; without it the end is answered by an end', async (t) => {
+test('allowHalfOpen: the worker answers after the client\'s end; without it by an end of its own', async (t) => {
   for (const allowHalfOpen of [true, false]) {
     const rig = await startRig(t, {
       options: { allowHalfOpen },
@@ -85,7 +85,7 @@ test('allowHalfOpen: the worker answers after the client has ended; without it t
   }
 });
 
-test('pauseOnConnect: nothing is read before the program resumes, also not by data that is there already', async (t) => {
+test('pauseOnConnect: nothing is read before the program resumes, also not what is there already', async (t) => {
   const rig = await startRig(t, {
     serve(w) {
       const sockets = [];

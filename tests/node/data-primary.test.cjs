@@ -25,7 +25,7 @@ test('the primary\'s JavaScript is blocked: connections are served meanwhile', o
   assert.equal((await rig.stats()).addresses[0].accepted, 61);
 });
 
-test('a worker is killed while the primary\'s JavaScript is blocked: the others answer what waited', ours, async (t) => {
+test('a worker is killed while the primary is blocked: the others answer what waited', ours, async (t) => {
   const rig = await startRig(t, { workers: 3, serve: answerId });
   await rig.blockForEver(2);
   const release = await rig.blockPrimary();
@@ -108,7 +108,9 @@ test('cluster.disconnect(callback) without workers calls back, and does so each 
 test('cluster.disconnect(callback) counts a worker that is killed meanwhile as gone', async (t) => {
   const rig = await startRig(t, {
     serve(w) {
-      require('node:net').createServer((socket) => socket.on('error', () => {}).write(`${w.id}`)).listen(0, '127.0.0.1');
+      require('node:net').createServer((socket) => {
+        socket.on('error', () => {}).write(`${w.id}`);
+      }).listen(0, '127.0.0.1');
     },
   });
   const held = [await hold({ port: rig.port }), await hold({ port: rig.port })];

@@ -17,7 +17,8 @@ function serveHttp(w) {
   }).listen(0, '127.0.0.1');
 }
 
-// Replaces a worker ROUNDS times while `width` clients do `once(i)` again and again; gives what failed and who answered.
+// Replaces a worker ROUNDS times while `width` clients do `once(i)` again and again; gives what failed and who
+// answered.
 async function roll(rig, width, once, leave) {
   let going = true;
   let number = 0;
@@ -46,7 +47,9 @@ async function roll(rig, width, once, leave) {
 
 const byPrimary = (rig) => (id) => rig.inPrimary((cluster, one) => { cluster.workers[one].disconnect(); }, id);
 // The worker's answer to this request can come after it has left.
-const byWorker = (rig) => (id) => rig.inPrimary((cluster, one) => { cluster.workers[one].send({ rigLeave: true }); }, id);
+const byWorker = (rig) => (id) => rig.inPrimary((cluster, one) => {
+  cluster.workers[one].send({ rigLeave: true });
+}, id);
 
 function check(t, { number, failures, workers }) {
   t.diagnostic(`${number} requests, ${failures.length} failed, ${workers.size} workers`);

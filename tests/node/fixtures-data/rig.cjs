@@ -11,7 +11,9 @@ const path = require('node:path');
 const { connectionsAmong, deadline, descriptors, isAlive, MODULE, until } = require('../support/index.cjs');
 
 // What the settings and leftovers of the caller would change in a primary.
-const UNWANTED = ['NODE_OPTIONS', 'NODE_TEST_CONTEXT', 'NODE_CHANNEL_FD', 'NODE_UNIQUE_ID', 'NODE_CLUSTER_SCHED_POLICY'];
+const UNWANTED = [
+  'NODE_OPTIONS', 'NODE_TEST_CONTEXT', 'NODE_CHANNEL_FD', 'NODE_UNIQUE_ID', 'NODE_CLUSTER_SCHED_POLICY',
+];
 
 const countConnections = () => connectionsAmong(descriptors()).length;
 
@@ -42,6 +44,7 @@ class Rig {
     this.exited.then(({ code, signal }) => {
       for (const { reject } of this.pending.values()) reject(new Error(`the primary is gone: ${code} ${signal}`));
       this.pending.clear();
+      this.receive({ event: 'end of the primary' });
     });
     this.primary.on('message', (message) => this.receive(message));
     t.after(() => this.finish());
@@ -74,8 +77,11 @@ class Rig {
     const seen = this.events.find(fits);
     if (seen) return Promise.resolve(seen);
     let waiter;
-    const promise = new Promise((resolve) => {
-      waiter = (event) => fits(event) && resolve(event);
+    const promise = new Promise((resolve, reject) => {
+      waiter = (event) => {
+        if (event.event === 'end of the primary') reject(new Error(`the primary ended before ${name}`));
+        else if (fits(event)) resolve(event);
+      };
       this.waiters.add(waiter);
     });
     return deadline(promise, `event ${name}`, milliseconds).finally(() => this.waiters.delete(waiter));
