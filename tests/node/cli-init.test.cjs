@@ -3,9 +3,10 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { spawnSync } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const { childrenOf, ours, request, status, until } = require('./support/index.cjs');
 const { begin, cli } = require('./fixtures-cli/run.cjs');
+const { bury } = require('../../node-addon/lib/cli/orphans.cjs');
 
 const flags = ['-pf', '--mount-proc'];
 const unshares = [flags, ['-Ur', ...flags]].find((given) => spawnSync('unshare', [...given, 'true']).status === 0);
@@ -50,7 +51,7 @@ test('as process 1: orphans do not stay as zombies, and no worker\'s status is t
   const run = await cli({
     args: ['-i', '2', 'app.js'], command: inside, files: {
       'app.js': `
-        const { spawnSync } = require('node:child_process');
+        const { spawn, spawnSync } = require('node:child_process');
         // The shell ends at once, and what it started in the background becomes a child of process 1.
         for (let i = 0; i < 5; i++) spawnSync('sh', ['-c', 'sleep 0.01 & sleep 0.02 &']);
         require('./server.js');`,
@@ -68,4 +69,21 @@ test('as process 1: orphans do not stay as zombies, and no worker\'s status is t
     process.kill(first, 'SIGTERM');
   });
   assert.equal(run.code, 0);
+});
+
+test('only the dead are buried, only the children of that process, and nobody else\'s', ours, async () => {
+  // What takes the shell's place knows nothing of the shell's children, so that those which end stay as zombies.
+  const parent = spawn('sh', ['-c', 'true & true & sleep 600 & exec sleep 600'], { stdio: 'ignore', detached: true });
+  try {
+    const zombies = () => childrenOf(parent.pid).filter((pid) => status(pid)?.state === 'Z');
+    await until(() => zombies().length === 2, 'two zombies');
+    const [mine, other] = zombies();
+    const buried = [];
+    bury(parent.pid, (pid) => pid === mine, (pid) => buried.push(pid));
+    assert.deepEqual(buried, [other]);
+    bury(process.pid, () => false, (pid) => buried.push(pid));
+    assert.deepEqual(buried, [other]);
+  } finally {
+    process.kill(-parent.pid, 'SIGKILL');
+  }
 });

@@ -46,7 +46,7 @@ const CHATTER = `
   const fs = require('node:fs');
   const me = process.env.NODE_APP_INSTANCE;
   // In many small pieces and on both streams, so that lines would mix if anything could mix them.
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 900; i++) {
     for (const fd of [1, 2]) {
       const line = \`\${fd === 1 ? 'out' : 'err'} \${me} \${i} \${'x'.repeat(i * 7 % 500)} end\\n\`;
       const cut = i % line.length;
@@ -61,13 +61,19 @@ test('of three workers, on both streams, no line is torn or lost, though they ar
   for (const together of [false, true]) {
     const run = await cli({
       args: ['-i', '3', '--respawn', 'never', 'chatter.js'], files: { 'chatter.js': CHATTER },
-      command: together ? (line) => ['sh', '-c', 'exec "$@" 2>&1', 'sh', ...line] : undefined,
+      command: together ? (line) => ['bash', '-c', 'set -o pipefail; "$@" 2>&1 | cat', '-', ...line] : undefined,
+    }, ({ process: { stdout } }) => {
+      // A reader that is a little slow: then a write stops in the middle of a line, where another could get in.
+      stdout.on('data', () => {
+        stdout.pause();
+        setTimeout(() => stdout.resume(), 10);
+      });
     });
     assert.equal(run.code, 128 + 9);
     for (const slot of [0, 1, 2]) {
       for (const [name, stream] of [['out', run.stdout], ['err', together ? run.stdout : run.stderr]]) {
         const found = lines(stream, slot).filter((line) => line.startsWith(name));
-        const expected = Array.from({ length: 300 }, (_, i) => `${name} ${slot} ${i} ${'x'.repeat(i * 7 % 500)} end`);
+        const expected = Array.from({ length: 900 }, (_, i) => `${name} ${slot} ${i} ${'x'.repeat(i * 7 % 500)} end`);
         assert.deepEqual(found, expected);
       }
       assert.equal(lines(run.stdout, slot).at(-1), 'last words');

@@ -19,11 +19,13 @@ function zombiesOf(parent) {
 }
 
 /** `isOurs(pid)` says whether Node itself waits for that child; `reap(pid)` takes the exit status of another. */
-function buryOrphans(isOurs, reap) {
-  if (process.pid !== 1 || typeof reap !== 'function') return;
-  process.on('SIGCHLD', () => {
-    for (const pid of zombiesOf(process.pid)) if (!isOurs(pid)) reap(pid);
-  });
+function bury(parent, isOurs, reap) {
+  for (const pid of zombiesOf(parent)) if (!isOurs(pid)) reap(pid);
 }
 
-module.exports = { buryOrphans };
+/** From now on, if this is process 1. */
+function buryOrphans(isOurs, reap) {
+  if (process.pid === 1) process.on('SIGCHLD', () => bury(process.pid, isOurs, reap));
+}
+
+module.exports = { bury, buryOrphans };

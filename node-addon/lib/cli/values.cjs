@@ -49,4 +49,4 @@ function words(option, value) {
   return found;
 }
 
-module.exports = { instances, duration, words, MOST_INSTANCES };
+module.exports = { instances, duration, words };
