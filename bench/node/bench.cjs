@@ -1,7 +1,7 @@
 'use strict';
 // What cluster-rs changes against the cluster module of the same Node.
 //
-// run:  node bench/node/bench.cjs [rounds=9] [figure ...]
+// run:  make bench-node [ARGS="rounds figure ..."], or: node bench/node/bench.cjs [rounds] [figure ...]   (9 rounds)
 //
 // Every round measures both contenders, one after the other, in an order that is reversed every other round. Ratios and
 // differences are taken within a round; their median and range are printed. Everything stays on loopback. Environment:
@@ -81,11 +81,12 @@ async function measure(bench, figure, rounds) {
 }
 
 async function main(words) {
-  const rounds = Number(words.find((word) => word.startsWith('rounds='))?.slice(7) ?? 9);
-  const names = words.filter((word) => !word.startsWith('rounds='));
+  const given = /^[1-9]\d*$/.test(words[0]);
+  const rounds = given ? Number(words[0]) : 9;
+  const names = words.slice(given ? 1 : 0);
   const unknown = names.find((name) => !Object.hasOwn(figures, name));
-  if (unknown !== undefined || !Number.isInteger(rounds) || rounds < 1) {
-    throw new Error(`usage: bench.cjs [rounds=9] [${Object.keys(figures).join('|')} ...]`);
+  if (unknown !== undefined) {
+    throw new Error(`no figure '${unknown}'; usage: bench.cjs [rounds] [${Object.keys(figures).join('|')} ...]`);
   }
 
   const node = process.env.NODE || process.execPath;
