@@ -71,10 +71,10 @@ impl Listener {
         }
     }
 
-    /// Calls `turn` on the event loop whenever a connection may be there, again and again while it returns true. Does not
-    /// keep the loop alive.
+    /// Calls `turn` on the event loop while a connection may be there, once in each turn of the loop. Does not keep the
+    /// loop alive.
     #[napi]
-    pub fn watch(&mut self, env: Env, turn: Function<(), bool>, on_a_thread: bool) -> Result<()> {
+    pub fn watch(&mut self, env: Env, turn: Function<(), ()>, on_a_thread: bool) -> Result<()> {
         if let (Some(inner), None) = (&self.inner, &self.watch) {
             let watched: Watched = inner.clone();
             self.watch = Some(Watch::start(&env, watched, &turn, on_a_thread)?);

@@ -128,8 +128,14 @@ impl Shared {
             };
             let events = {
                 let mut primary = self.lock();
-                primary.dispatch(&ready);
-                primary.take_events()
+                // A defect in one turn must not end the accepting for good; the state is valid at every step.
+                let turn = std::panic::AssertUnwindSafe(|| primary.dispatch(&ready));
+                let defect = std::panic::catch_unwind(turn).is_err();
+                let mut events = primary.take_events();
+                if defect {
+                    events.push(Event::Warning { worker: None, text: "the engine has a defect; see above".into() });
+                }
+                events
             };
             for event in events {
                 if let Some(news) = News::of(event) {

@@ -20,8 +20,6 @@ use crate::watch::Watched;
 const UV_POLL: c_int = 8;
 /// `UV_READABLE`.
 const READABLE: c_int = 1;
-/// Connections taken in one turn of the loop, so that what the ones before have to say is read in between.
-const TURNS: u32 = 8;
 
 type Handle = c_void;
 
@@ -96,10 +94,10 @@ fn data_of(handle: *mut Handle) -> *mut *mut Attached {
 }
 
 impl Watch {
-    /// Calls `turn` whenever the descriptor is readable, again and again while it returns true, each time as a callback of its own:
-    /// ticks and microtasks run behind it, and what it throws is an uncaught exception that stops nobody else. `None`
-    /// where the program has no libuv that could be found.
-    pub(crate) fn start(env: &Env, watched: &Watched, turn: &Function<(), bool>) -> Option<napi::Result<Self>> {
+    /// Calls `turn` while the descriptor is readable, once in each turn of the loop, so that what came of the call before
+    /// is looked at in between. What `turn` throws is an uncaught exception that stops nobody else. `None` where the
+    /// program has no libuv that could be found.
+    pub(crate) fn start(env: &Env, watched: &Watched, turn: &Function<(), ()>) -> Option<napi::Result<Self>> {
         let uv = libuv()?;
         let layout = layout(uv)?;
         let mut event_loop = ptr::null_mut();
@@ -214,17 +212,15 @@ unsafe extern "C" fn on_readable(handle: *mut Handle, _status: c_int, _events: c
         if sys::napi_open_handle_scope(env, &mut scope) != sys::Status::napi_ok {
             return;
         }
-        for _ in 0..TURNS {
-            if (*attached).closing || !take_turn(env, (*attached).turn) {
-                break;
-            }
+        if !(*attached).closing {
+            take_turn(env, (*attached).turn);
         }
         sys::napi_close_handle_scope(env, scope);
     }
 }
 
-/// One call of `turn`; whether it wants another.
-unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) -> bool {
+/// One call of `turn`, as a callback of its own: ticks and microtasks run behind it.
+unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
     // SAFETY: the environment is alive and a handle scope is open; the pointers are to our own variables.
     unsafe {
         let mut function = ptr::null_mut();
@@ -234,19 +230,14 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) -> bool {
             // A new one each time: it is the async resource of the callback, in which contexts are kept.
             || sys::napi_create_object(env, &mut receiver) != sys::Status::napi_ok
         {
-            return false;
+            return;
         }
-        match sys::napi_make_callback(env, ptr::null_mut(), receiver, function, 0, ptr::null(), &mut result) {
-            sys::Status::napi_ok => {
-                let mut again = false;
-                sys::napi_get_value_bool(env, result, &mut again) == sys::Status::napi_ok && again
+        let called = sys::napi_make_callback(env, ptr::null_mut(), receiver, function, 0, ptr::null(), &mut result);
+        if called == sys::Status::napi_pending_exception {
+            let mut error = ptr::null_mut();
+            if sys::napi_get_and_clear_last_exception(env, &mut error) == sys::Status::napi_ok {
+                sys::napi_fatal_exception(env, error);
             }
-            sys::Status::napi_pending_exception => {
-                let mut error = ptr::null_mut();
-                sys::napi_get_and_clear_last_exception(env, &mut error) == sys::Status::napi_ok
-                    && sys::napi_fatal_exception(env, error) == sys::Status::napi_ok
-            }
-            _ => false,
         }
     }
 }

@@ -14,14 +14,14 @@ use crate::uv;
 /// What has the descriptor, and keeps it open.
 pub(crate) type Watched = Arc<dyn AsFd + Send + Sync>;
 
-/// Calls a function whenever a descriptor is readable, again and again while it returns true.
+/// Calls a function while a descriptor is readable, once in each turn of the event loop.
 pub(crate) enum Watch {
     Loop(uv::Watch),
     Thread(Arc<Post>),
 }
 
 impl Watch {
-    pub(crate) fn start(env: &Env, watched: Watched, turn: &Function<(), bool>, on_a_thread: bool) -> Result<Self> {
+    pub(crate) fn start(env: &Env, watched: Watched, turn: &Function<(), ()>, on_a_thread: bool) -> Result<Self> {
         let on_the_loop = if on_a_thread { None } else { uv::Watch::start(env, &watched, turn) };
         match on_the_loop {
             Some(watch) => watch.map(Watch::Loop),
@@ -57,10 +57,12 @@ enum Wish {
     Nothing,
     /// Word of what comes next.
     Word,
+    /// Word has been sent; the loop has not seen to it yet.
+    Sent,
     End,
 }
 
-type Call = ThreadsafeFunction<(), bool, (), Status, false, true>;
+type Call = ThreadsafeFunction<(), (), (), Status, false, true>;
 
 /// Between the loop and the thread.
 pub(crate) struct Post {
@@ -73,6 +75,15 @@ pub(crate) struct Post {
 impl Post {
     fn wish(&self) -> MutexGuard<'_, Wish> {
         self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The loop has seen to what it was told of.
+    fn seen_to(&self) {
+        let mut current = self.wish();
+        if *current == Wish::Sent {
+            *current = Wish::Word;
+            self.changed.notify_one();
+        }
     }
 
     fn set(&self, wish: Wish) {
@@ -88,7 +99,7 @@ impl Post {
     }
 }
 
-fn watch_from_a_thread(watched: Watched, turn: &Function<(), bool>) -> Result<Arc<Post>> {
+fn watch_from_a_thread(watched: Watched, turn: &Function<(), ()>) -> Result<Arc<Post>> {
     let (interrupt, interrupted) = UnixStream::pair()?;
     interrupt.set_nonblocking(true)?;
     interrupted.set_nonblocking(true)?;
@@ -107,7 +118,7 @@ fn watch_from_a_thread(watched: Watched, turn: &Function<(), bool>) -> Result<Ar
 fn wait(watched: &Watched, interrupted: &UnixStream, post: &Arc<Post>, call: &Arc<Call>) {
     loop {
         let mut wish = post.wish();
-        while *wish == Wish::Nothing {
+        while matches!(*wish, Wish::Nothing | Wish::Sent) {
             wish = post.changed.wait(wish).unwrap_or_else(PoisonError::into_inner);
         }
         if *wish == Wish::End {
@@ -120,30 +131,23 @@ fn wait(watched: &Watched, interrupted: &UnixStream, post: &Arc<Post>, call: &Ar
         let _ = std::io::Read::read(&mut &*interrupted, &mut [0; 64]);
         let mut wish = post.wish();
         if *wish == Wish::Word && polled[0].any() == Some(true) {
-            *wish = Wish::Nothing;
+            *wish = Wish::Sent;
             drop(wish);
             take_turn(post, call);
         }
     }
 }
 
-/// Has the function called on the loop, again and again, so that each connection has a tick of its own.
-fn take_turn(post: &Arc<Post>, call: &Arc<Call>) {
-    let (their_post, their_call) = (Arc::clone(post), Arc::clone(call));
-    let status =
-        call.call_with_return_value((), ThreadsafeFunctionCallMode::NonBlocking, move |outcome: Result<bool>, _| {
-            match outcome {
-                Ok(false) => their_post.set(Wish::Word),
-                // What it threw is an uncaught exception, which may have ended nothing.
-                Ok(true) => take_turn(&their_post, &their_call),
-                Err(error) => {
-                    take_turn(&their_post, &their_call);
-                    return Err(error);
-                }
-            }
-            Ok(())
+/// Has the function called on the loop, and then the descriptor looked at again.
+fn take_turn(post: &Arc<Post>, call: &Call) {
+    let theirs = Arc::clone(post);
+    let called =
+        call.call_with_return_value((), ThreadsafeFunctionCallMode::NonBlocking, move |outcome: Result<()>, _| {
+            theirs.seen_to();
+            // What it threw is an uncaught exception, which may have ended nothing.
+            outcome
         });
-    if status != Status::Ok {
+    if called != Status::Ok {
         // The loop is going away.
         post.set(Wish::End);
     }

@@ -113,9 +113,9 @@ impl Member {
         }
     }
 
-    /// Calls `turn` on the event loop whenever `receive` may have something, again and again while it returns true.
+    /// Calls `turn` on the event loop while `receive` may have something.
     #[napi]
-    pub fn watch(&mut self, env: Env, turn: Function<(), bool>, on_a_thread: bool) -> Result<()> {
+    pub fn watch(&mut self, env: Env, turn: Function<(), ()>, on_a_thread: bool) -> Result<()> {
         if self.watch.is_none() {
             let watched: Watched = Arc::new(self.worker.channel().map_err(refusal)?.try_clone_to_owned()?);
             self.watch = Some(Watch::start(&env, watched, &turn, on_a_thread)?);

@@ -24,6 +24,8 @@ use crate::wire::{Answer, FromWorker, Malformed, VERSION};
 const FRAMES_PER_TURN: usize = 64;
 /// Open listeners of one worker.
 const LISTENERS_MAX: usize = 256;
+/// The same where a program asks in a worker's stead, which may have its own ideas of how many.
+const LISTENERS_OF_A_PROGRAM: usize = 4096;
 /// The greatest index of a port 0.
 const INDEX_MAX: u32 = 65536;
 
@@ -160,6 +162,9 @@ impl Primary {
         let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
         if entry.was_asked_to_leave() || self.stopping {
             return Err(Error::shutdown());
+        }
+        if entry.listeners.len() >= LISTENERS_OF_A_PROGRAM {
+            return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_OF_A_PROGRAM} listeners")));
         }
         let slot = entry.slot;
         if index > INDEX_MAX {

@@ -44,12 +44,13 @@ function query(engine, seat, message) {
     return;
   }
   const shared = `${wanted.address}#${wanted.index}`;
-  if (answer.isNew || !data.get(shared)) data.set(shared, message.data);
+  if (answer.isNew) data.delete(shared);
+  if (message.data && !data.has(shared)) data.set(shared, message.data);
   reply(worker, {
     errno: null,
     key,
     ack: message.seq,
-    data: data.get(shared),
+    data: data.get(shared) ?? message.data,
     ...(answer.sockname && { sockname: answer.sockname }),
     ...(message.crs === 1 && { crs: answer.listener }),
   });

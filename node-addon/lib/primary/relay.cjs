@@ -8,7 +8,7 @@ const { errno: ERRNO } = require('node:os').constants;
 const { opener } = require('../connection.cjs');
 
 // Before a worker that refused is asked again, in milliseconds. Others may take the connection meanwhile.
-const AFTER_REFUSAL = 50;
+const PAUSE = 50;
 
 let asked = 0;
 
@@ -34,11 +34,24 @@ class Relay {
 
   #turn() {
     const { process: child } = this.#seat.worker;
-    if (this.#pending || this.#closing || !child.connected) return this.#rest();
+    if (this.#pending || this.#closing || !child.connected) {
+      this.#listener.ignore();
+      return;
+    }
     const fd = this.#listener.accept();
-    if (fd < 0) return fd === -ERRNO.EAGAIN ? false : this.#rest();
+    if (fd === -ERRNO.EAGAIN) return;
+    // The next one when the worker has answered.
+    this.#listener.ignore();
+    if (fd < 0) {
+      // Anything but a shortage means that nothing comes any more.
+      if (fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) this.#resumeLater();
+      return;
+    }
     const connection = this.#open(fd);
-    if (!connection) return true;
+    if (!connection) {
+      this.#resumeLater();
+      return;
+    }
     asked += 1;
     const seq = `cluster-rs:${asked}`;
     this.#pending = { seq, connection };
@@ -46,12 +59,6 @@ class Relay {
     child.send(message, connection, undefined, (error) => {
       if (error) this.acknowledged(seq, false);
     });
-    return this.#rest();
-  }
-
-  #rest() {
-    this.#listener.ignore();
-    return false;
   }
 
   /** The worker has said whether it took the connection. */
@@ -63,7 +70,11 @@ class Relay {
     connection.close();
     if (this.#closing) this.#leave();
     else if (accepted) this.#listener.resume();
-    else setTimeout(() => this.#closing || this.#listener.resume(), AFTER_REFUSAL).unref();
+    else this.#resumeLater();
+  }
+
+  #resumeLater() {
+    setTimeout(() => this.#closing || this.#listener.resume(), PAUSE).unref();
   }
 
   /** The worker wants no more. One that it was asked about it may still take. */

@@ -62,15 +62,11 @@ class Membership {
 
   #read() {
     const { message, errno } = this.#member.receive();
-    if (message) {
-      this.#cluster.worker.emit('message', message);
-      return true;
-    }
-    if (errno === -ERRNO.EAGAIN) return false;
+    if (message) this.#cluster.worker.emit('message', message);
+    if (message || errno === -ERRNO.EAGAIN) return;
     this.#member.unwatch();
     if (errno === -ERRNO.EPIPE && !this.#left) process.exit(0);
     this.leave();
-    return false;
   }
 
   send(message) {

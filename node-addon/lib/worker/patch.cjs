@@ -6,7 +6,6 @@
 const fs = require('node:fs');
 
 const { load } = require('../load.cjs');
-const { drain } = require('./drain.cjs');
 const { serve } = require('./share.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
@@ -36,6 +35,8 @@ function patch(cluster, place) {
   const servers = new Map();
 
   function drainAll() {
+    // Loaded only by a worker that leaves: what an idle one costs counts.
+    const { drain } = require('./drain.cjs');
     for (const server of servers.values()) drain(server);
   }
 

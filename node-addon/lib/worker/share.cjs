@@ -56,7 +56,6 @@ function serve(listener, handle, closed) {
     };
     resting = { timer: setTimeout(look, delay).unref(), look };
     listener.pause();
-    return false;
   }
 
   function wake() {
@@ -68,26 +67,31 @@ function serve(listener, handle, closed) {
   // One connection. The kernel's hand-over inside accept() is what makes it ours; the program's code comes right behind.
   function turn() {
     const server = ownerOf(handle);
-    if (resting) return false;
-    if (isFull(server)) return rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
+    if (resting) return;
+    if (isFull(server)) {
+      rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
+      return;
+    }
     const fd = listener.accept();
     if (fd < 0) {
-      if (fd === -ERRNO.EAGAIN) return false;
-      if (fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) return rest(hasDescriptor, ...DESCRIPTORS);
-      // Asked to leave, or the primary is gone: nothing comes any more.
-      listener.ignore();
-      return false;
+      refused(fd);
+      return;
     }
     const connection = open(fd);
-    if (connection) {
-      handle.onconnection(0, connection);
-      const { maxConnections } = server ?? {};
-      if (maxConnections !== undefined && maxConnections !== null) {
-        // One that goes makes room at once.
-        connection[ownerSymbol]?.once('close', () => resting?.look());
-      }
+    if (!connection) return;
+    handle.onconnection(0, connection);
+    const { maxConnections } = server ?? {};
+    if (maxConnections !== undefined && maxConnections !== null) {
+      // One that goes makes room at once.
+      connection[ownerSymbol]?.once('close', () => resting?.look());
     }
-    return true;
+  }
+
+  function refused(errno) {
+    if (errno === -ERRNO.EAGAIN) return;
+    if (errno === -ERRNO.EMFILE || errno === -ERRNO.ENFILE) rest(hasDescriptor, ...DESCRIPTORS);
+    // Asked to leave, or the primary is gone: nothing comes any more.
+    else listener.ignore();
   }
 
   const { close } = handle;
