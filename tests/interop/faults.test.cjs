@@ -4,12 +4,16 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const {
-  LANGUAGES, ask, block, connect, freeze, greeting, hold, holdBy, receive, spawnAll, tally, thaw, until, whoAnswers, withPrimary,
+  LANGUAGES, ask, block, connect, freeze, greeting, hold, holdBy, receive, spawnAll, tally, thaw, until, whoAnswers,
+  withPrimary,
 } = require('./support.cjs');
 
 const ADDRESS = '127.0.0.1:0';
 // More than all mailboxes of the workers here hold.
 const MANY = 80;
+
+// Who answers so many clients at the same time.
+const idsOf = (count, port) => Promise.all(Array.from({ length: count }, async () => (await whoAnswers(port)).id));
 
 async function inTurns(port, workers) {
   const ids = [];
@@ -20,7 +24,7 @@ async function inTurns(port, workers) {
 for (const [i, language] of LANGUAGES.entries()) {
   const under = i % 2 === 0 ? 'rust' : 'c';
 
-  test(`a killed worker in ${language} loses what it had taken; others answer what it had not (primary in ${under})`, async () => {
+  test(`a killed worker in ${language} loses what it had taken and no more (primary in ${under})`, async () => {
     await withPrimary({ language: under }, async (primary) => {
       const workers = await spawnAll(primary, ADDRESS);
       const victim = workers[i];
@@ -53,7 +57,7 @@ for (const [i, language] of LANGUAGES.entries()) {
       const workers = await spawnAll(primary, ADDRESS);
       const [stuck] = workers.splice(i, 1);
       await freeze(stuck.pid);
-      const ids = await Promise.all(Array.from({ length: MANY }, () => whoAnswers(stuck.port).then(({ id }) => id)));
+      const ids = await idsOf(MANY, stuck.port);
       assert.equal(ids.length, MANY);
       assert.ok(!ids.includes(stuck.id));
       await inTurns(stuck.port, workers);
@@ -67,11 +71,11 @@ for (const [i, language] of LANGUAGES.entries()) {
     await withPrimary({ language: under }, async (primary) => {
       const workers = await spawnAll(primary, ADDRESS);
       const { all, release } = await block(primary, workers[i]);
-      const ids = await Promise.all(Array.from({ length: MANY }, () => whoAnswers(workers[i].port).then(({ id }) => id)));
+      const ids = await idsOf(MANY, workers[i].port);
       assert.ok(!ids.includes(workers[i].id));
       release();
       assert.match(await all, /blocked\n$/);
-      await until(async () => (await whoAnswers(workers[i].port)).id === workers[i].id, 'an answer of the one that was busy');
+      await until(async () => (await whoAnswers(workers[i].port)).id === workers[i].id, 'an answer of the busy one');
       await inTurns(workers[i].port, workers);
     });
   });
@@ -94,8 +98,8 @@ test('a Node worker that has as many connections as it wants gives its turn to t
       held.socket.end();
       await held.all;
     }
-    // One that is merely slow is passed by after 60 ms. The quickest of the turns that were given away shows that this was not
-    // waited for, however slow the machine is now and then.
+    // One that is merely slow is passed by after 60 ms. The quickest of the turns that were given away shows that this
+    // was not waited for, however slow the machine is now and then.
     const given = Array.from({ length: 10 }, (_, round) => Math.max(...delays.slice(2 * round, 2 * round + 2)));
     assert.ok(Math.min(...given) < 40, `not at once: ${given}`);
   });
@@ -123,7 +127,7 @@ test('when the Node worker alone is left and full, clients wait until it has roo
 test('a Node worker whose handler throws loses that connection and is replaced by whoever is there', async () => {
   await withPrimary({}, async (primary) => {
     const script = "require('node:net').createServer(() => { throw new Error('broken'); }).listen(0, '127.0.0.1')";
-    const node = await primary.startNode(['-e', script]);
+    const node = await primary.startNode(script);
     node.ends = { code: 1, signal: 0 };
     const { port } = await primary.next('listening', node.id);
     const c = await primary.spawn('c', ADDRESS);

@@ -1,9 +1,9 @@
-/* The C side of the tests of several languages on one port: a primary that does what its standard input says, or a worker
- * that listens on the addresses given to it. program.rs is the same in Rust, worker.cjs the worker in Node.
+/* The C side of the tests of several languages on one port: a primary that does what its standard input says, or a
+ * worker that listens on the addresses given to it. program.rs is the same in Rust, worker.cjs the worker in Node.
  *
  *   program primary [rr | none]    commands, fields separated by tabs; support.cjs knows them
- *   program worker ADDRESS ...     greets each client with "<language> <id> <slot> <pid>", does what it asks, and sends each
- *                                  message of the primary back
+ *   program worker ADDRESS ...     greets each client with "<language> <id> <slot> <pid>", does what it asks, and sends
+ *                                  each message of the primary back
  */
 #define _POSIX_C_SOURCE 200809L
 #include <cluster.h>

@@ -29,7 +29,8 @@ ln -sfn "$lib/libcluster.so" "$out/lib/libcluster.so.0"
 compile() { # program options ...
     local program=$1
     shift
-    "${CC:-cc}" -std=c99 -Wall -Wextra -Wpedantic -Werror -O1 -g -Iinclude tests/interop/program.c -o "$out/$program" "$@"
+    "${CC:-cc}" -std=c99 -Wall -Wextra -Wpedantic -Werror -O1 -g -Iinclude -o "$out/$program" \
+        tests/interop/program.c "$@"
 }
 compile c "-L$out/lib" "-Wl,-rpath,$out/lib" -lcluster || fail "the program in C does not compile"
 compile header -DCL_HEADER_ONLY || fail "the program in C does not compile with the header alone"
@@ -57,6 +58,7 @@ trap 'rm -f "$log"' EXIT
 timeout --kill-after=10 "${LIMIT:-600}" "$NODE" --test --test-concurrency="${JOBS:-2}" \
     --test-reporter=./tests/node/support/reporter.cjs "${files[@]}" 2>&1 |
     tee "$log" | sed '/^[0-9]* passed, [0-9]* failed\(, [0-9]* skipped\)\{0,1\}$/d' || status=$?
-counted=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1) || fail "the tests ended before they were counted"
+counted=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1) ||
+    fail "the tests ended before they were counted"
 echo "$counted"
 [ $status -eq 0 ] && [[ $counted =~ ^[1-9][0-9]*\ passed,\ 0\ failed ]]

@@ -1,5 +1,5 @@
 'use strict';
-// Primaries and workers in every language: program.c (with the library, and from the header alone), program.rs, worker.cjs.
+// Primaries and workers in every language: program.c (with the library, or the header alone), program.rs, worker.cjs.
 
 const assert = require('node:assert/strict');
 const { execFileSync, spawn } = require('node:child_process');
@@ -182,8 +182,11 @@ class Primary {
     return worker;
   }
 
-  startNode(args) {
-    return this.start([process.execPath, '--require', REGISTER, ...args]);
+  // A worker in Node with a script of the test's own.
+  startNode(script, ...options) {
+    const file = path.join(this.directory, `script${this.workers.length}.cjs`);
+    fs.writeFileSync(file, `'use strict';\n${script}\n`);
+    return this.start([process.execPath, ...options, '--require', REGISTER, file]);
   }
 
   seen(name, id) {
@@ -253,7 +256,8 @@ class Primary {
 
   async #checkNothingLeft() {
     await until(() => this.processes().length === 0, 'the end of all processes').catch((error) => {
-      throw new Error(`${error.message}; left: ${this.processes().map((pid) => `${pid} ${commandOf(pid)}`).join('; ')}`);
+      const left = this.processes().map((pid) => `${pid} ${commandOf(pid)}`);
+      throw new Error(`${error.message}; left: ${left.join('; ')}`);
     });
   }
 
@@ -283,7 +287,7 @@ async function withPrimary({ language = 'c', policy = 'rr', env, ends } = {}, bo
     if (ends) await primary.finished(ends === true ? undefined : ends);
     else await primary.finish();
   } catch (error) {
-    error.message += primary.log();
+    error.stack += primary.log(); // What the reporter shows.
     throw error;
   } finally {
     primary.close();
@@ -323,6 +327,6 @@ function tally(ids) {
 }
 
 module.exports = {
-  ...support, LANGUAGES, REGISTER, SCRIPT, WORKERS, block, catches, environment, freeze, greeting, hold, holdBy, spawnAll, tally, thaw,
-  untilText, whoAnswers, withPrimary,
+  ...support, LANGUAGES, REGISTER, WORKERS, block, catches, environment, freeze, greeting, hold, holdBy, spawnAll,
+  tally, thaw, untilText, whoAnswers, withPrimary,
 };

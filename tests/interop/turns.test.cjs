@@ -4,8 +4,8 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const {
-  connect, connectionsAmong, deadline, descriptors, freeze, major, receive, request, spawnAll, tally, thaw, until, whoAnswers,
-  withPrimary,
+  connect, connectionsAmong, deadline, descriptors, freeze, major, receive, request, spawnAll, tally, thaw, until,
+  whoAnswers, withPrimary,
 } = require('./support.cjs');
 
 const ADDRESS = '127.0.0.1:0';
@@ -124,7 +124,7 @@ test('addresses of both families and of all interfaces are the same for every la
 test('an HTTP server in Node beside a worker in C: keep-alive stays with the worker', async () => {
   await withPrimary({}, async (primary) => {
     const script = "require('node:http').createServer((asked, answer) => answer.end(asked.url)).listen(0, '127.0.0.1')";
-    const worker = await primary.startNode(['-e', script]);
+    const worker = await primary.startNode(script);
     const { port } = await primary.next('listening', worker.id);
     const c = await primary.spawn('c', ADDRESS);
     assert.equal(c.port, port);
