@@ -91,7 +91,7 @@ test('connections that wait for a stopped worker when it is killed are served by
 
 test('connections that wait for a worker that sleeps are served by another, without a kill', ours, async () => {
   const run = await play({
-    async primary({ cluster, report, happens, ask, until }) {
+    async primary({ cluster, report, happens, ask, everybody }) {
       const workers = [cluster.fork(), cluster.fork()];
       const [[{ port }]] = await Promise.all(workers.map((worker) => happens(worker, 'listening')));
       const [stopped, other] = workers;
@@ -99,9 +99,7 @@ test('connections that wait for a worker that sleeps are served by another, with
       report('answers', await Promise.all(Array.from({ length: 8 }, () => ask(port))));
       // It comes back into the rotation when it wakes.
       stopped.process.kill('SIGCONT');
-      const seen = new Set();
-      await until(async () => seen.add(await ask(port)).size === 2, 'both to serve');
-      report('both', [...seen].sort());
+      report('both', await everybody(2, () => ask(port)));
       stopped.disconnect();
       other.disconnect();
     },

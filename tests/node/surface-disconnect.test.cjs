@@ -17,11 +17,13 @@ test('worker.disconnect() in the primary: the flag at once, servers closed, the 
       report('refused', await until(() => refusal(port), 'the port to be closed'));
       // What was accepted is served to its end before the worker goes.
       const rest = receive(open);
+      worker.on('disconnect', () => {
+        report('disconnected', worker.isConnected(), worker.exitedAfterDisconnect, worker.state);
+      });
+      const exit = happens(worker, 'exit');
       open.end('more');
       report('rest', await rest);
-      await happens(worker, 'disconnect');
-      report('disconnected', worker.isConnected(), worker.exitedAfterDisconnect, worker.state);
-      report('exit', ...await happens(worker, 'exit'), worker.exitedAfterDisconnect);
+      report('exit', ...await exit, worker.exitedAfterDisconnect);
     },
     worker({ cluster, report }) {
       const server = require('node:net').createServer({ allowHalfOpen: true }, (socket) => {

@@ -7,7 +7,8 @@ const { MODULE, ours, play } = require('./support/index.cjs');
 
 // Plays the scenario on Node's module and on the one under test, and gives what each reported.
 async function both(scenario) {
-  const [stock, tested] = [await play({ ...scenario, module: 'node:cluster' }), await play({ ...scenario, module: MODULE })];
+  const stock = await play({ ...scenario, module: 'node:cluster' });
+  const tested = await play({ ...scenario, module: MODULE });
   const outcomes = (run) => run.reports.map(({ name, values }) => [name, ...values]);
   return [outcomes(stock), outcomes(tested)];
 }
@@ -31,20 +32,22 @@ test('functions of the primary: the same errors, of the same classes, as Node\'s
         }
       };
       for (const bad of [5, 'x', null, {}]) attempt(`disconnect ${String(bad)}`, () => cluster.disconnect(bad));
-      const settings = [5, 'x', null, undefined, [], () => {}, { exec: 5 }, { exec: null }, { exec: {} }, { args: 'x' }, { args: 5 },
-        { args: [5, null] }, { args: [Symbol('x')] }, { execArgv: 'x' }, { execArgv: 5 }, { execArgv: null }, { execArgv: [5] },
-        { execArgv: [Symbol('x')] }, { cwd: 5 }, { cwd: {} }, { serialization: 'x' }, { serialization: 5 }, { silent: 'x' },
+      const settings = [
+        5, 'x', null, undefined, [], () => {},
+        { exec: 5 }, { exec: null }, { exec: {} }, { exec: 'a\0b' },
+        { args: 'x' }, { args: 5 }, { args: [5, null] }, { args: [Symbol('x')] }, { args: ['a\0b'] },
+        { execArgv: 'x' }, { execArgv: 5 }, { execArgv: null }, { execArgv: [5] }, { execArgv: [Symbol('x')] },
+        { cwd: 5 }, { cwd: {} }, { cwd: 'a\0b' }, { serialization: 'x' }, { serialization: 5 }, { silent: 'x' },
         { stdio: 5 }, { stdio: {} }, { stdio: [] }, { stdio: ['pipe'] }, { stdio: ['ipc', 'ipc'] }, { stdio: ['x', 'ipc'] },
         { stdio: [null, undefined, 0, 'ipc'] }, { stdio: [{}, 'ipc'] }, { stdio: 'ipc' }, { stdio: '' }, { stdio: null },
         { uid: 'x' }, { uid: 1.5 }, { gid: 'x' }, { gid: {} }, { windowsHide: 5 }, { windowsHide: true },
-        { exec: 'a\0b' }, { args: ['a\0b'] }, { cwd: 'a\0b' }];
-      const normal = { exec: process.argv[1], args: [], execArgv: [], cwd: undefined, serialization: undefined, silent: false,
-        stdio: undefined, uid: undefined, gid: undefined, windowsHide: undefined };
+      ];
+      const normal = { exec: process.argv[1], args: [], execArgv: [], silent: false };
       for (const [i, bad] of settings.entries()) {
         attempt(`setup ${i}`, () => cluster.setupPrimary(bad));
         attempt(`fork after ${i}`, () => cluster.fork());
         cluster.settings = {};
-        cluster.setupPrimary({ ...normal, stdio: undefined });
+        cluster.setupPrimary(normal);
       }
       const environments = [5, 'xy', null, [], ['a'], () => {}, true, Symbol('x'), { A: Symbol('x') }, { A: 'a\0b' },
         { 'A\0B': 'x' }, { A: {} }, { A: [] }, { A: null }, { NODE_OPTIONS: 5 }, { NODE_OPTIONS: null }];
@@ -96,10 +99,11 @@ test('listen in a worker: the same errors as Node\'s', async () => {
     },
     async worker({ cluster, report, plain }) {
       const net = require('node:net');
-      const bad = [[-1], [65536], [1.5], ['x y/'.repeat(60)], [{}], [{ port: -1 }], [{ port: 'x' }], [{ port: 65536 }], [{ fd: -1 }],
-        [{ path: 5 }], [{ host: '127.0.0.1' }], [null], [true], [{ port: 0, host: 5 }], [{ port: 0, signal: 5 }],
-        [{ port: 0, host: 'no.such.host.invalid' }], [{ port: 0, host: '999.1.1.1' }], [{ port: 0, backlog: 'x', host: '127.0.0.1' }],
-        [{ port: 0, backlog: -5, host: '127.0.0.1' }], [{ path: '' }], [0, {}], [{ port: null, host: '127.0.0.1' }]];
+      const bad = [
+        [-1], [65536], [1.5], [{}], [null], [true], [0, {}], [{ port: -1 }], [{ port: 'x' }], [{ port: 65536 }], [{ fd: -1 }],
+        [{ path: 5 }], [{ path: '' }], [{ host: '127.0.0.1' }], [{ port: null, host: '127.0.0.1' }], [{ port: 0, host: 5 }],
+        [{ port: 0, signal: 5 }], [{ port: 0, backlog: 'x', host: '127.0.0.1' }], [{ port: 0, backlog: -5, host: '127.0.0.1' }],
+      ];
       for (const [i, list] of bad.entries()) {
         const server = net.createServer();
         const outcome = await new Promise((resolve) => {
@@ -124,21 +128,22 @@ test('listen in a worker: the same errors as Node\'s', async () => {
       });
     },
   });
-  assert.ok(stock.length > 20, String(stock.length));
+  assert.ok(stock.length > 18, String(stock.length));
   assert.deepEqual(tested, stock);
 });
 
 // What a worker whose program went wrong, or wants harm, can write to the primary over Node's channel.
+const query = { act: 'queryServer', address: null, port: 0, addressType: 4, index: 0 };
 const hostile = [
   { act: 'queryServer' }, { act: 'queryServer', address: {}, port: 'x', addressType: 9, fd: 'y', index: [] },
-  { act: 'queryServer', address: null, port: -5, addressType: 4 }, { act: 'queryServer', address: 'x'.repeat(9000), port: 0, addressType: 4 },
-  { act: 'queryServer', address: null, port: 1e9, addressType: 4, index: 0 }, { act: 'queryServer', address: 5, port: -1, addressType: -1 },
-  { act: 'queryServer', address: null, port: 0, addressType: 4, fd: 1e9, index: 0 }, { act: 'queryServer', port: null, address: null },
-  { act: 'queryServer', address: '127.0.0.1', port: 0, addressType: 4, backlog: 'x', flags: {}, index: '__proto__' },
-  { act: 'queryServer', address: '127.0.0.1', port: 0, addressType: 4, backlog: 1e18, flags: -1, index: 1 },
+  { ...query, port: -5 }, { ...query, port: 1e9 }, { ...query, port: null }, { ...query, fd: 1e9 }, { ...query, fd: 'x' },
+  { ...query, address: 'x'.repeat(9000) }, { ...query, address: 5, port: -1, addressType: -1 }, { ...query, addressType: 'x' },
+  { ...query, address: '127.0.0.1', backlog: 'x', flags: {}, index: '__proto__' },
+  { ...query, address: '127.0.0.1', backlog: 1e18, flags: -1, index: 1 },
   { act: 'close' }, { act: 'close', key: '__proto__' }, { act: 'close', key: 5 }, { act: 'close', key: {} },
-  { act: 'listening' }, { act: 'online' }, { act: 'exitedAfterDisconnect' }, { act: '__proto__' }, { act: 'toString' }, { act: 7 }, {},
-  { ack: 1e9 }, { ack: 'x' }, { ack: {} }, { ack: null, accepted: 'x' }, { act: 'newconn' }, { act: 'disconnect' },
+  { act: 'listening' }, { act: 'online' }, { act: 'exitedAfterDisconnect' }, { act: '__proto__' }, { act: 'toString' },
+  { act: 7 }, {}, { ack: 1e9 }, { ack: 'x' }, { ack: {} }, { ack: null, accepted: 'x' }, { act: 'newconn' },
+  { act: 'disconnect' },
 ];
 
 test('a hostile worker cannot bring down the primary with messages of the cluster', ours, async () => {
@@ -221,7 +226,7 @@ test('garbage on every descriptor that a worker holds harms that worker at most'
   assert.deepEqual(run.all('exit'), [[0, null]]);
 });
 
-test('stats takes no argument, gives plain objects that are the caller\'s own, and is there without a fork', ours, async () => {
+test('stats is there without a fork and gives plain objects that are the caller\'s own', ours, async () => {
   const run = await play({
     primary({ cluster, report }) {
       const stats = cluster.stats('ignored');

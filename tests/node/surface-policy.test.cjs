@@ -157,20 +157,22 @@ test('SCHED_RR takes the workers in turn, one after the other', async () => {
       const [[{ port }]] = await Promise.all(workers.map((worker) => happens(worker, 'listening')));
       const turns = [];
       for (let i = 0; i < 12; i++) turns.push(await ask(port));
-      report('turns', turns);
+      report('turns', turns, cluster.stats?.().addresses[0].reclaimed);
       cluster.disconnect();
     },
     worker({ cluster }) {
       require('node:net').createServer((socket) => socket.end(`${cluster.worker.id}`)).listen(0, '127.0.0.1');
     },
   });
-  const turns = run.one('turns');
+  const [[turns, reclaimed]] = run.all('turns');
   const count = (id) => turns.filter((one) => one === id).length;
   assert.equal(turns.length, 12);
+  // Stock puts a worker to the end of the queue when its acknowledgement arrives, which need not be in turn; and ours
+  // gives to another what a worker did not take for a while, because the machine is busy.
+  const exact = !isStock && reclaimed === 0;
   for (const id of ['1', '2', '3']) {
-    // Stock puts a worker to the end of the queue when its acknowledgement arrives, which need not be in turn.
-    if (isStock) assert.ok(count(id) >= 2, turns.join());
+    if (!exact) assert.ok(count(id) >= 2, turns.join());
     else assert.equal(count(id), 4, turns.join());
   }
-  if (!isStock) for (let i = 3; i < 12; i++) assert.equal(turns[i], turns[i - 3], turns.join());
+  if (exact) for (let i = 3; i < 12; i++) assert.equal(turns[i], turns[i - 3], turns.join());
 });

@@ -1,5 +1,5 @@
 'use strict';
-// What kinds of servers need of the cluster beyond connections: tickets, limits, the handle that stands for the primary's.
+// What servers need of the cluster beyond connections: tickets, limits, the handle that stands for the primary's.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
@@ -34,7 +34,8 @@ test('TLS tickets of one worker are good at every other, whoever listened first'
         const [[{ port }]] = await Promise.all(workers.map((worker) => happens(worker, 'listening')));
         let session;
         for (let i = 0; i < 6; i++) {
-          const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false, session, maxVersion: version });
+          const where = { port, host: '127.0.0.1', rejectUnauthorized: false };
+          const socket = tls.connect({ ...where, session, maxVersion: version });
           socket.on('session', (ticket) => { session = ticket; });
           let text = '';
           let reused;
@@ -115,7 +116,7 @@ test('with dropMaxConnection it takes them and drops them itself', drops, async 
   assert.equal(run.one('drop'), true);
 });
 
-test('the server\'s handle in a worker is Node\'s stand-in: no descriptor, ref and unref, a name, one close', async () => {
+test('the server\'s handle in a worker is Node\'s stand-in: no descriptor, a name, one close', async () => {
   const run = await play({
     async primary({ cluster, happens }) {
       await happens(cluster.fork(), 'exit');

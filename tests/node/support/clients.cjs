@@ -65,6 +65,13 @@ async function ask(where, data = '') {
   return text;
 }
 
+// Asks until `count` different answers have come: whose turn it is, a busy machine may decide otherwise now and then.
+async function everybody(count, ask) {
+  const seen = new Set();
+  await until(async () => seen.add(await ask()).size >= count, `${count} different answers`);
+  return [...seen].sort();
+}
+
 // The code of the error with which connecting fails, or null where it succeeds.
 function refusal(where) {
   return connect(where).then((socket) => {
@@ -91,4 +98,6 @@ function request(where, options = {}) {
   }), `an answer from ${JSON.stringify(where)}`);
 }
 
-module.exports = { DEADLINE, ask, connect, deadline, happens, receive, refusal, request, until };
+module.exports = {
+  DEADLINE, ask, connect, deadline, everybody, happens, receive, refusal, request, until,
+};
