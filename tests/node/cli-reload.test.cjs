@@ -108,9 +108,9 @@ test('a new one that fails to come up keeps the old ones, all of them', ours, as
 test('a new one whose address is taken keeps the old one', ours, async () => {
   const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': VERSIONED(1) } }, async (started) => {
     await started.port();
-    started.write('app.js', "require('node:net').createServer().listen('/nonexistent/x.sock');");
+    started.write('app.js', "require('node:net').createServer().listen('/dev/null/x.sock');");
     started.kill('SIGHUP');
-    await started.wait(/code 1 before it listened \(cannot listen on \/nonexistent\/x\.sock: /, { on: 'stderr' });
+    await started.wait(/code 1 before it listened \(cannot listen on \/dev\/null\/x\.sock: /, { on: 'stderr' });
     started.kill();
   });
   assert.equal(run.code, 0);

@@ -98,7 +98,7 @@ test('other reasons for having no address are told as well', ours, async () => {
   for (const [where, line] of [
     [{ port: 0, host: '192.0.2.1' },
       /^cannot listen on 192\.0\.2\.1:0: this machine has no such address \(EADDRNOTAVAIL\)$/],
-    [{ path: '/nonexistent/x.sock' }, /^cannot listen on \/nonexistent\/x\.sock: /],
+    [{ path: '/dev/null/x.sock' }, /^cannot listen on \/dev\/null\/x\.sock: /],
   ]) {
     const run = await cli({ args: ['-i', '2', 'app.js'], files: app(where) });
     assert.equal(run.said().length, 1, run.stderr);
