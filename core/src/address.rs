@@ -34,6 +34,9 @@ pub(crate) enum Host {
 /// The longest text of an address (the kernel's own limit for a path, PATH_MAX).
 pub(crate) const ADDRESS_MAX: usize = 4096;
 
+/// sun_path has 108 bytes, of which the first is the NUL that makes a name abstract (unix(7)).
+pub(crate) const ABSTRACT_NAME_MAX: usize = 107;
+
 const FORMS: &str =
     "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three";
 
@@ -74,9 +77,8 @@ impl Address {
 fn parse_unix(text: &str, path: &str) -> Result<Address> {
     match path.strip_prefix('@') {
         Some("") => Err(Error::invalid(format!("\"{text}\" has no name; write unix:@name"))),
-        // sun_path has 108 bytes, of which the first is the NUL that makes the name abstract (unix(7)).
-        Some(name) if name.len() > 107 => Err(Error::invalid(format!(
-            "the abstract name in \"{text}\" has {} bytes; at most 107 are possible",
+        Some(name) if name.len() > ABSTRACT_NAME_MAX => Err(Error::invalid(format!(
+            "the abstract name in \"{text}\" has {} bytes; at most {ABSTRACT_NAME_MAX} are possible",
             name.len()
         ))),
         Some(name) => Ok(Address::UnixAbstract(name.to_owned())),

@@ -68,7 +68,7 @@ impl Cluster {
 }
 
 fn wanted(address: &str) -> Wanted<'_> {
-    Wanted { address, index: 1, backlog: 0, flags: Default::default() }
+    Wanted { address, index: 1, backlog: 0, flags: Default::default(), pad_abstract: false }
 }
 
 fn take_all(listener: &Listener) -> Vec<OwnedFd> {

@@ -3,9 +3,13 @@
 // A worker's query in the engine's words. What a worker sends is not believed.
 
 const net = require('node:net');
+const { errno: ERRNO } = require('node:os').constants;
 const path = require('node:path');
 
-const FLAGS = { ipv6Only: 4, readableAll: 16, writableAll: 32 };
+const FLAGS = { ipv6Only: 4, readableAll: 16, writableAll: 32, padAbstract: 1 << 16 };
+// Up to its version 1.46 libuv bound and connected to abstract names that were filled up with zeros.
+const [UV_MAJOR, UV_MINOR] = process.versions.uv.split('.').map(Number);
+const PADDED = UV_MAJOR === 1 && UV_MINOR < 47 ? FLAGS.padAbstract : 0;
 const UV_TCP_IPV6ONLY = 1;
 
 function isCount(value) {
@@ -16,27 +20,40 @@ function hostText(address) {
   return net.isIPv6(address) ? `[${address}]` : address;
 }
 
-// The shorter one, since a socket's path may have no more than 107 bytes. The engine's key is the absolute one.
+// A name without a file begins with a NUL; Node's worker has put its directory before it, as before any path.
 function pathText(address) {
-  if (address.startsWith('\0')) return `@${address.slice(1)}`;
-  return path.resolve(address);
+  const relative = path.relative(process.cwd(), address);
+  const abstract = [address, relative].find((text) => text.startsWith('\0'));
+  return abstract === undefined ? path.resolve(address) : `@${abstract.slice(1)}`;
 }
 
-/** { address, index, backlog, flags, path }; undefined for what no listening socket can be made of. */
+/** { address, index, backlog, flags, kind }; undefined for what no listening socket can be made of. */
 function addressOf({ address, port, fd, index, backlog, flags, readableAll, writableAll }) {
   // Node counts from 0; to the engine 0 is "the next".
   const common = { index: isCount(index) ? index + 1 : 1, backlog: isCount(backlog) ? Math.min(backlog, 0x7fffffff) : 0 };
-  if (isCount(fd)) return { ...common, address: `fd:${fd}`, flags: 0 };
+  if (isCount(fd)) return { ...common, address: `fd:${fd}`, flags: 0, kind: 'fd' };
   if (isCount(port)) {
     if (port > 65535) return undefined;
     const host = address === null || address === undefined ? '' : address;
     if (host !== '' && !net.isIP(host)) return undefined;
     const only = (isCount(flags) ? flags : 0) & UV_TCP_IPV6ONLY ? FLAGS.ipv6Only : 0;
-    return { ...common, address: `${hostText(host)}:${port}`, flags: only };
+    return { ...common, address: `${hostText(host)}:${port}`, flags: only, kind: 'tcp' };
   }
   if (typeof address !== 'string' || address === '') return undefined;
   const everybody = (readableAll ? FLAGS.readableAll : 0) | (writableAll ? FLAGS.writableAll : 0);
-  return { ...common, address: `unix:${pathText(address)}`, flags: everybody, path: true };
+  const text = pathText(address);
+  return { ...common, address: `unix:${text}`, flags: everybody | (text.startsWith('@') ? PADDED : 0), kind: 'path' };
 }
 
-module.exports = { addressOf };
+// What Node says where the engine's system call says something else.
+const NODES_OWN = {
+  fd: { [-ERRNO.EBADF]: -ERRNO.EINVAL, [-ERRNO.ENOTSOCK]: -ERRNO.EINVAL, [-ERRNO.EOPNOTSUPP]: -ERRNO.EINVAL },
+  path: { [-ERRNO.ENOENT]: -ERRNO.EACCES },
+};
+
+/** The engine's refusal of an address, as Node would have refused it. */
+function refusalOf(wanted, errno) {
+  return NODES_OWN[wanted?.kind]?.[errno] ?? errno;
+}
+
+module.exports = { addressOf, refusalOf };

@@ -11,13 +11,14 @@ const PRELOAD = `--require=${/[\s"\\]/.test(REGISTER) ? `"${REGISTER.replace(/["
 
 /** The environment for a worker: what the program gave for it, and what leads it to its place in the engine. */
 function forWorker(given, place, fd) {
-  const options = given?.NODE_OPTIONS ?? process.env.NODE_OPTIONS;
+  const options = given && 'NODE_OPTIONS' in given ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
   return {
     ...given,
     CL_WORKER_ID: `${place.id}`,
     CL_WORKER_SLOT: `${place.slot}`,
     CL_CHANNEL_FD: `${fd}`,
-    NODE_OPTIONS: options === undefined ? PRELOAD : `${options} ${PRELOAD}`,
+    // First, so that it is gone before the program's own preloads run.
+    NODE_OPTIONS: options === undefined ? PRELOAD : `${PRELOAD} ${options}`,
   };
 }
 
@@ -36,7 +37,7 @@ function remove() {
   delete process.env.CL_CHANNEL_FD;
   const options = process.env.NODE_OPTIONS;
   if (options === PRELOAD) delete process.env.NODE_OPTIONS;
-  else if (options?.endsWith(` ${PRELOAD}`)) process.env.NODE_OPTIONS = options.slice(0, -PRELOAD.length - 1);
+  else if (options?.startsWith(`${PRELOAD} `)) process.env.NODE_OPTIONS = options.slice(PRELOAD.length + 1);
 }
 
 module.exports = { forWorker, read, remove };

@@ -17,6 +17,9 @@ use napi_derive::napi;
 use crate::listener::{Listener, SockName};
 use crate::refusal;
 
+/// A flag of JavaScript's own beside those of `ListenFlags`.
+const PAD_ABSTRACT: u32 = 1 << 16;
+
 type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
 
 /// A place for a worker that Node is about to start.
@@ -283,7 +286,8 @@ impl Drop for Engine {
 }
 
 fn wanted(address: &str, index: u32, backlog: i32, flags: u32) -> cluster_core::Result<Wanted<'_>> {
-    Ok(Wanted { address, index, backlog, flags: ListenFlags::from_bits(flags)? })
+    let pad_abstract = flags & PAD_ABSTRACT != 0;
+    Ok(Wanted { address, index, backlog, flags: ListenFlags::from_bits(flags & !PAD_ABSTRACT)?, pad_abstract })
 }
 
 impl News {

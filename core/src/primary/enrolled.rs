@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use super::registry::{Entry, Recipe, WorkerState};
 use super::spawn::Seat;
 use super::{Event, Primary, no_such_worker};
-use crate::address::Address;
+use crate::address::{ABSTRACT_NAME_MAX, Address};
 use crate::bind::ListenFlags;
 use crate::error::{Context, Error, Result};
 use crate::mailbox::Connection;
@@ -38,6 +38,8 @@ pub struct Wanted<'a> {
     pub backlog: i32,
     /// See [`ListenFlags`].
     pub flags: ListenFlags,
+    /// Fill an abstract name up with NULs to its greatest length, as libuv did before 1.47.
+    pub pad_abstract: bool,
 }
 
 /// A share that was given to an enrolled worker.
@@ -174,7 +176,13 @@ impl Primary {
     }
 
     fn admit(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
-        let address = Address::parse(wanted.address)?;
+        let mut address = Address::parse(wanted.address)?;
+        if let Address::UnixAbstract(name) = &mut address
+            && wanted.pad_abstract
+        {
+            let missing = ABSTRACT_NAME_MAX.saturating_sub(name.len());
+            name.extend(std::iter::repeat_n('\0', missing));
+        }
         if let Address::Inherited(number) = address {
             // Node listens on what it inherits; on a socket that listens already this only sets the backlog. What it is
             // good for shows when it is opened.

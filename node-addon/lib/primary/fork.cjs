@@ -32,15 +32,31 @@ function forkUnder(cluster, stdio, fork) {
   }
 }
 
-/** Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. */
+function placeFor(engine) {
+  try {
+    return engine.enroll();
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. Without a
+ * place where no process could be started: the worker then says why, as in Node.
+ */
 function forkEnrolled(cluster, engine, fork, given) {
-  const place = engine.enroll();
+  const place = placeFor(engine);
+  if (!place) return { worker: fork(given) };
   try {
     // The policy and all other settings are those in force now.
     const stdio = withChannel(cluster.settings, place.fd);
     const number = Array.isArray(stdio) ? stdio.length - 1 : place.fd;
     const worker = forkUnder(cluster, stdio, () => fork(environment.forWorker(given, place, number)));
-    if (worker.process.pid !== undefined) engine.started(place.id, worker.process.pid);
+    if (worker.process.pid === undefined) {
+      engine.ended(place.id, true);
+      return { worker };
+    }
+    engine.started(place.id, worker.process.pid);
     return { worker, place };
   } catch (error) {
     engine.ended(place.id, true);

@@ -7,6 +7,7 @@ const net = require('node:net');
 const { load } = require('../load.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
 const { forkEnrolled } = require('./fork.cjs');
+const { guard } = require('./guard.cjs');
 const { answerQueries } = require('./queries.cjs');
 
 // Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
@@ -59,6 +60,7 @@ function patch(cluster) {
 
   cluster.fork = function forkWorker(env) {
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
+    if (!place) return worker;
     const seat = { worker, id: place.id, slot: place.slot, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     seats.set(worker, seat);
@@ -73,6 +75,7 @@ function patch(cluster) {
       // One that ended is seen by the engine itself, which keeps its addresses for a successor.
       if (worker.exitedAfterDisconnect) engine.retire(seat.id);
     });
+    guard(worker, warn);
     if (policy === cluster.SCHED_RR) answerQueries(engine, seat);
     return worker;
   };

@@ -5,7 +5,7 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
-const { addressOf } = require('../address.cjs');
+const { addressOf, refusalOf } = require('../address.cjs');
 const { Relay } = require('./relay.cjs');
 
 const ANSWERED = 'cluster-rs';
@@ -38,9 +38,8 @@ function query(engine, seat, message) {
   const wanted = addressOf(message);
   let answer = { errno: -ERRNO.EINVAL };
   if (wanted) answer = message.crs === 1 ? grant(engine, seat, wanted) : relay(engine, seat, key, wanted);
-  const refusal = wanted?.path && answer.errno === -ERRNO.ENOENT ? -ERRNO.EACCES : answer.errno;
   if (answer.errno) {
-    reply(worker, { errno: refusal, key, ack: message.seq, data: null });
+    reply(worker, { errno: refusalOf(wanted, answer.errno), key, ack: message.seq, data: null });
     return;
   }
   const shared = `${wanted.address}#${wanted.index}`;

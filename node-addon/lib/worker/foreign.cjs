@@ -5,7 +5,7 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
-const { addressOf } = require('../address.cjs');
+const { addressOf, refusalOf } = require('../address.cjs');
 const { drain } = require('./drain.cjs');
 const { serve } = require('./share.cjs');
 
@@ -43,7 +43,8 @@ class Membership {
   #member;
   #adopt;
   #cluster;
-  #servers = new Map();
+  #shares = new Set();
+  #hold;
   #left = false;
 
   constructor(cluster, adopt) {
@@ -56,6 +57,8 @@ class Membership {
     if (!this.#member) {
       this.#member = this.#adopt();
       this.#member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
+      // A worker stays until it is let go, as Node's does.
+      if (this.#member) this.#hold = setInterval(nothing, LONGEST);
     }
     return this.#member;
   }
@@ -74,7 +77,8 @@ class Membership {
       const error = new TypeError('The "message" argument must be a string or a Buffer: this primary is not Node\'s');
       throw Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
     }
-    this.join()?.send(Buffer.from(message));
+    const bytes = typeof message === 'string' ? Buffer.from(message) : message;
+    this.join()?.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     return true;
   }
 
@@ -84,6 +88,7 @@ class Membership {
     else this.leave();
   }
 
+  /** Takes what still waits, up to the stop that the primary has put behind it, and then closes all servers. */
   leave() {
     if (this.#left) return;
     this.#left = true;
@@ -94,19 +99,22 @@ class Membership {
       open -= 1;
       if (open > 0) return;
       this.#member?.unwatch();
+      clearInterval(this.#hold);
       worker.state = 'disconnected';
       worker.emit('disconnect');
     };
-    for (const [handle, server] of this.#servers) {
+    for (const share of this.#shares) {
       open += 1;
-      drain(server);
-      if (server.listening) server.close(closed);
-      else {
-        handle.close();
-        closed();
-      }
+      share.close = () => {
+        drain(share.server);
+        if (share.server.listening) share.server.close(closed);
+        else {
+          share.handle.close();
+          closed();
+        }
+      };
+      if (share.stopped) share.close();
     }
-    this.#servers.clear();
     process.nextTick(closed);
   }
 
@@ -120,11 +128,22 @@ class Membership {
     const member = this.join();
     if (!member || this.#left) return callback(-ERRNO.EPIPE, null);
     if (!wanted) return callback(-ERRNO.EINVAL, null);
-    const share = member.listen(wanted.address, 0, wanted.backlog, wanted.flags);
-    if (typeof share === 'number') return callback(share < -LAST_ERRNO ? -ERRNO.EPROTO : share, null);
+    const share = member.listen(wanted.address, 0, wanted.backlog, wanted.flags & 0xffff);
+    if (typeof share === 'number') {
+      return callback(share < -LAST_ERRNO ? -ERRNO.EPROTO : refusalOf(wanted, share), null);
+    }
     const handle = standIn(share.sockname);
-    serve(share, handle, () => this.#servers.delete(handle));
-    this.#servers.set(handle, server);
+    const known = { server, handle, stopped: false, close: nothing };
+    this.#shares.add(known);
+    serve(
+      share,
+      handle,
+      () => this.#shares.delete(known),
+      () => {
+        known.stopped = true;
+        known.close();
+      },
+    );
     server.once('listening', () => {
       this.#cluster.worker.state = 'listening';
     });

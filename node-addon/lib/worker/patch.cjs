@@ -32,12 +32,15 @@ function patch(cluster, place) {
   const member = join(place);
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return;
-  const servers = new Map();
+  const shares = new Map();
 
   function drainAll() {
     // Loaded only by a worker that leaves: what an idle one costs counts.
     const { drain } = require('./drain.cjs');
-    for (const server of servers.values()) drain(server);
+    for (const { server, takeAll } of shares.values()) {
+      takeAll();
+      drain(server);
+    }
   }
 
   // Node calls back for an answer while it emits the message that brought it, and closes all servers when one says so.
@@ -65,8 +68,8 @@ function patch(cluster, place) {
         return Reflect.apply(callback, this, [share, null, ...rest]);
       }
       if (share) {
-        serve(share, handle, () => servers.delete(handle));
-        servers.set(handle, server);
+        const takeAll = serve(share, handle, () => shares.delete(handle));
+        shares.set(handle, { server, takeAll });
       }
       return Reflect.apply(callback, this, [errno, handle, ...rest]);
     }]);

@@ -37,8 +37,12 @@ function hasDescriptor() {
   }
 }
 
-/** Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. */
-function serve(listener, handle, closed) {
+/**
+ * Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. `closed` is called
+ * when the handle is closed, `stopped` when the last connection has been taken: none comes any more. What it returns takes,
+ * when called, all that wait now.
+ */
+function serve(listener, handle, closed, stopped = () => {}) {
   const open = opener(listener.isTcp);
   let resting = null;
 
@@ -77,6 +81,10 @@ function serve(listener, handle, closed) {
       refused(fd);
       return;
     }
+    deliver(fd, server);
+  }
+
+  function deliver(fd, server) {
     const connection = open(fd);
     if (!connection) return;
     handle.onconnection(0, connection);
@@ -90,8 +98,26 @@ function serve(listener, handle, closed) {
   function refused(errno) {
     if (errno === -ERRNO.EAGAIN) return;
     if (errno === -ERRNO.EMFILE || errno === -ERRNO.ENFILE) rest(hasDescriptor, ...DESCRIPTORS);
-    // Asked to leave, or the primary is gone: nothing comes any more.
-    else listener.ignore();
+    else {
+      // Asked to leave, or the primary is gone: nothing comes any more.
+      listener.ignore();
+      stopped();
+    }
+  }
+
+  // The server is about to be closed, and maybe nobody else is there: all that wait are taken at once.
+  function takeAll() {
+    const server = ownerOf(handle);
+    for (let fd = 0; fd >= 0 && !resting && !isFull(server); ) {
+      fd = listener.accept();
+      try {
+        if (fd >= 0) deliver(fd, server);
+      } catch (error) {
+        process.nextTick(() => {
+          throw error;
+        });
+      }
+    }
   }
 
   const { close } = handle;
@@ -104,6 +130,7 @@ function serve(listener, handle, closed) {
   };
 
   listener.watch(turn, process.env.CLUSTER_RS_WAIT === 'thread');
+  return takeAll;
 }
 
 module.exports = { serve };

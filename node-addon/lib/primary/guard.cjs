@@ -1,0 +1,78 @@
+'use strict';
+
+// What a worker sends on Node's channel and Node's own primary would fall over: it takes every message for one of its own
+// workers'. Such a worker is ended, or its message is passed over; nobody else notices.
+
+const PASSED_OVER = 'cluster-rs';
+const HANDLES = ['net.Native', 'net.Server', 'net.Socket', 'dgram.Native', 'dgram.Socket'];
+
+function isInteger(value, least, most) {
+  return Number.isInteger(value) && value >= least && value <= most;
+}
+
+function isAbsent(value) {
+  return value === undefined || value === null;
+}
+
+// The fields of a datagram query, which goes to Node's own code.
+function isDatagramQuery({ address, port, fd, flags, index }) {
+  return (
+    (isAbsent(address) || typeof address === 'string') &&
+    (isAbsent(port) || isInteger(port, -1, 65535)) &&
+    (isAbsent(fd) || isInteger(fd, -1, 0x7fffffff)) &&
+    (isAbsent(flags) || isInteger(flags, 0, 0x7fffffff)) &&
+    isInteger(index, 0, Number.MAX_SAFE_INTEGER)
+  );
+}
+
+// What is wrong with an internal message, in words; undefined when Node's code can have it.
+function offence(child, message) {
+  if (message === null || typeof message !== 'object') return 'an internal message that is no object';
+  const { cmd, act, type } = message;
+  if (cmd === 'NODE_HANDLE') return HANDLES.includes(type) ? undefined : 'a handle of a type that Node does not know';
+  if (cmd === 'NODE_HANDLE_ACK' || cmd === 'NODE_HANDLE_NACK') {
+    return child._pendingMessage ? undefined : 'the acknowledgement of a handle that it was not sent';
+  }
+  if (cmd !== 'NODE_CLUSTER') return undefined;
+  // Node looks an act up in an object, and finds what every object has.
+  if (!isAbsent(act) && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
+  const datagram = message.addressType === 'udp4' || message.addressType === 'udp6';
+  if (act === 'queryServer' && datagram && !isDatagramQuery(message)) return 'a query for a socket that cannot be';
+  return undefined;
+}
+
+/** From now on nothing that this worker sends ends the primary. `warn` is told in a sentence. */
+function guard(worker, warn) {
+  const { process: child } = worker;
+
+  function punish(what) {
+    warn(`worker ${worker.id}: it sent ${what} and was ended`);
+    child.kill('SIGKILL');
+  }
+
+  child.prependListener('internalMessage', (message) => {
+    const what = offence(child, message);
+    if (what === undefined) return;
+    punish(what);
+    if (message !== null && typeof message === 'object') {
+      message.cmd = PASSED_OVER;
+      message.act = PASSED_OVER;
+    }
+  });
+
+  // Bytes that are no message at all. What listeners throw does not come through here: they are called in a later tick.
+  const symbol = Object.getOwnPropertySymbols(child).find(({ description }) => description === 'kChannelHandle');
+  const channel = symbol && child[symbol];
+  const onread = channel?.onread;
+  if (typeof onread !== 'function') return;
+  channel.onread = function readGuarded(...args) {
+    try {
+      return Reflect.apply(onread, this, args);
+    } catch (error) {
+      punish(`what is no message (${error.message.split('\n')[0]})`);
+      return undefined;
+    }
+  };
+}
+
+module.exports = { guard };
