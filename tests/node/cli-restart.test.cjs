@@ -3,6 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const { existsSync, rmSync } = require('node:fs');
 const { connectionsAmong, descriptors, ours, request, until } = require('./support/index.cjs');
 const { cli } = require('./fixtures-cli/run.cjs');
 const { Backoff, HEALTHY } = require('../../node-addon/lib/cli/backoff.cjs');
@@ -118,15 +119,24 @@ test('--respawn never: the first failure is the exit code', ours, async () => {
 });
 
 test('a cluster that has listened never gives up', ours, async () => {
-  const run = await cli({ args: ['-i', '1', 'app.js'], files: {
-    'app.js': "const fs = require('node:fs'); if (fs.existsSync('broken')) process.exit(5); require('./server.js');",
-  } }, async (started) => {
-    const port = await started.port();
-    started.write('broken', '');
-    await provoke(port, '/exit?value=5');
+  const run = await cli({
+    args: ['-i', '1', 'app.js'], files: {
+      'app.js': `
+        const fs = require('node:fs');
+        if (fs.existsSync('broken')) process.exit(5);
+        require('node:http').createServer((request, response) => {
+          fs.writeFileSync('broken', '');
+          process.exit(5);
+        }).listen('app.sock');`,
+    },
+  }, async (started) => {
+    await started.wait(/listening on \S+app\.sock /);
+    const socket = `${started.directory}/app.sock`;
+    await provoke(socket, '/');
     await started.wait(/exited with code 5/, { on: 'stderr', count: 5 });
-    require('node:fs').rmSync(`${started.directory}/broken`);
-    await until(() => request(port).then(() => true, () => false), 'service');
+    rmSync(`${started.directory}/broken`);
+    // It serves again: that is to say, it can be ended by a request again.
+    await until(() => provoke(socket, '/').then(() => existsSync(`${started.directory}/broken`)), 'service');
     started.kill();
   });
   assert.equal(run.code, 0);
