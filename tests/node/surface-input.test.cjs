@@ -38,8 +38,9 @@ test('functions of the primary: the same errors, of the same classes, as Node\'s
         { args: 'x' }, { args: 5 }, { args: [5, null] }, { args: [Symbol('x')] }, { args: ['a\0b'] },
         { execArgv: 'x' }, { execArgv: 5 }, { execArgv: null }, { execArgv: [5] }, { execArgv: [Symbol('x')] },
         { cwd: 5 }, { cwd: {} }, { cwd: 'a\0b' }, { serialization: 'x' }, { serialization: 5 }, { silent: 'x' },
-        { stdio: 5 }, { stdio: {} }, { stdio: [] }, { stdio: ['pipe'] }, { stdio: ['ipc', 'ipc'] }, { stdio: ['x', 'ipc'] },
-        { stdio: [null, undefined, 0, 'ipc'] }, { stdio: [{}, 'ipc'] }, { stdio: 'ipc' }, { stdio: '' }, { stdio: null },
+        { stdio: 5 }, { stdio: {} }, { stdio: [] }, { stdio: ['pipe'] }, { stdio: ['ipc', 'ipc'] },
+        { stdio: ['x', 'ipc'] }, { stdio: [null, undefined, 0, 'ipc'] }, { stdio: [{}, 'ipc'] },
+        { stdio: 'ipc' }, { stdio: '' }, { stdio: null },
         { uid: 'x' }, { uid: 1.5 }, { gid: 'x' }, { gid: {} }, { windowsHide: 5 }, { windowsHide: true },
       ];
       const normal = { exec: process.argv[1], args: [], execArgv: [], silent: false };
@@ -100,9 +101,10 @@ test('listen in a worker: the same errors as Node\'s', async () => {
     async worker({ cluster, report, plain }) {
       const net = require('node:net');
       const bad = [
-        [-1], [65536], [1.5], [{}], [null], [true], [0, {}], [{ port: -1 }], [{ port: 'x' }], [{ port: 65536 }], [{ fd: -1 }],
-        [{ path: 5 }], [{ path: '' }], [{ host: '127.0.0.1' }], [{ port: null, host: '127.0.0.1' }], [{ port: 0, host: 5 }],
-        [{ port: 0, signal: 5 }], [{ port: 0, backlog: 'x', host: '127.0.0.1' }], [{ port: 0, backlog: -5, host: '127.0.0.1' }],
+        [-1], [65536], [1.5], [{}], [null], [true], [0, {}], [{ port: -1 }], [{ port: 'x' }], [{ port: 65536 }],
+        [{ fd: -1 }], [{ path: 5 }], [{ path: '' }], [{ host: '127.0.0.1' }], [{ port: null, host: '127.0.0.1' }],
+        [{ port: 0, host: 5 }], [{ port: 0, signal: 5 }], [{ port: 0, backlog: 'x', host: '127.0.0.1' }],
+        [{ port: 0, backlog: -5, host: '127.0.0.1' }],
       ];
       for (const [i, list] of bad.entries()) {
         const server = net.createServer();
@@ -136,8 +138,9 @@ test('listen in a worker: the same errors as Node\'s', async () => {
 const query = { act: 'queryServer', address: null, port: 0, addressType: 4, index: 0 };
 const hostile = [
   { act: 'queryServer' }, { act: 'queryServer', address: {}, port: 'x', addressType: 9, fd: 'y', index: [] },
-  { ...query, port: -5 }, { ...query, port: 1e9 }, { ...query, port: null }, { ...query, fd: 1e9 }, { ...query, fd: 'x' },
-  { ...query, address: 'x'.repeat(9000) }, { ...query, address: 5, port: -1, addressType: -1 }, { ...query, addressType: 'x' },
+  { ...query, port: -5 }, { ...query, port: 1e9 }, { ...query, port: null }, { ...query, fd: 1e9 },
+  { ...query, fd: 'x' }, { ...query, address: 'x'.repeat(9000) }, { ...query, address: 5, port: -1, addressType: -1 },
+  { ...query, addressType: 'x' },
   { ...query, address: '127.0.0.1', backlog: 'x', flags: {}, index: '__proto__' },
   { ...query, address: '127.0.0.1', backlog: 1e18, flags: -1, index: 1 },
   { act: 'close' }, { act: 'close', key: '__proto__' }, { act: 'close', key: 5 }, { act: 'close', key: {} },
