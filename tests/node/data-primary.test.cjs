@@ -114,12 +114,34 @@ test('cluster.disconnect(callback) counts a worker that is killed meanwhile as g
     },
   });
   const held = [await hold({ port: rig.port }), await hold({ port: rig.port })];
-  const done = rig.inPrimary((cluster) => new Promise((resolve) => { cluster.disconnect(resolve); }));
+  await rig.inPrimary((cluster) => {
+    globalThis.done = new Promise((resolve) => { cluster.disconnect(resolve); });
+  });
   rig.kill(1);
   await release(held.filter((socket) => socket.greeting === '2'));
-  await done;
+  await rig.inPrimary(() => globalThis.done);
   await release(held);
 });
+
+for (const what of ['worker.disconnect()', 'cluster.disconnect()']) {
+  test(`${what} when a worker has just been killed is no crash`, ours, async (t) => {
+    const rig = await startRig(t, { workers: 3, serve: answerId });
+    await rig.inPrimary((cluster, all) => {
+      const { pid } = cluster.workers[1].process;
+      process.kill(pid, 'SIGKILL');
+      // It has ended, and the primary has not been told yet.
+      const { readFileSync } = require('node:fs');
+      while (!/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+      }
+      if (all) cluster.disconnect();
+      else cluster.workers[1].disconnect();
+    }, what === 'cluster.disconnect()');
+    await rig.event('exit', (e) => e.id === 1);
+    if (what === 'worker.disconnect()') assert.match(await ask(rig.port), /^[23]$/);
+    else for (const id of [2, 3]) await rig.event('exit', (e) => e.id === id);
+  });
+}
 
 test('a send to a worker that is gone is no crash: false, and the callback has the error', ours, async (t) => {
   const rig = await startRig(t, { serve: answerId });

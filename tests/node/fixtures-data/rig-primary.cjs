@@ -80,6 +80,8 @@ const operations = {
     const workers = Object.values(cluster.workers);
     for (const worker of workers) {
       worker.process.kill('SIGCONT');
+      // One that was killed a moment ago is an error in Node's own module.
+      if (process.env.CLUSTER_MODULE === 'node:cluster') worker.on('error', () => {});
       if (worker.isConnected()) worker.disconnect();
     }
     const gone = () => workers.every((worker) => worker.isDead());
