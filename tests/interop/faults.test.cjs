@@ -139,3 +139,46 @@ test('a Node worker whose handler throws loses that connection and is replaced b
     assert.equal(answers.filter((text) => text && greeting(text).id === c.id).length, 19);
   });
 });
+
+for (const language of ['c', 'rust']) {
+  test(`a primary in ${language} replaces workers of every language by their like, in their slots`, async () => {
+    await withPrimary({ language, respawn: true }, async (primary) => {
+      const workers = await spawnAll(primary, ADDRESS);
+      const { port } = workers[0];
+      for (const worker of workers) await primary.kill(worker);
+      const answers = new Map();
+      await until(async () => {
+        const answered = await whoAnswers(port);
+        answers.set(answered.slot, answered);
+        return answers.size === workers.length;
+      }, 'an answer from each slot');
+      for (const [slot, { language: spoken, id, pid }] of answers) {
+        assert.equal(spoken, LANGUAGES[slot]);
+        assert.ok(id > workers.length);
+        assert.notEqual(pid, workers[slot].pid);
+      }
+    });
+  });
+}
+
+test('one shared socket (policy none): killed and let go workers lose nothing that they had not accepted', async () => {
+  await withPrimary({ policy: 'none' }, async (primary) => {
+    const workers = await spawnAll(primary, ADDRESS);
+    const { port } = workers[0];
+    const last = await primary.spawn('node', ADDRESS);
+    for (const [i, worker] of workers.entries()) {
+      const others = [...workers.slice(i + 1), last];
+      for (const { pid } of [worker, ...others]) await freeze(pid);
+      const answers = idsOf(20, port);
+      await primary.kill(worker);
+      for (const { pid } of others) thaw(pid);
+      for (const id of await answers) assert.ok(id > worker.id);
+    }
+    const successors = await spawnAll(primary, ADDRESS);
+    for (const { id } of successors) {
+      assert.equal((await primary.tell('disconnect', id)).code, 0);
+      assert.deepEqual(await primary.next('exit', id).then(({ code, signal }) => [code, signal]), [0, 0]);
+    }
+    assert.deepEqual([...new Set(await idsOf(10, port))], [last.id]);
+  });
+});

@@ -1,9 +1,9 @@
 /* The C side of the tests of several languages on one port: a primary that does what its standard input says, or a
  * worker that listens on the addresses given to it. program.rs is the same in Rust, worker.cjs the worker in Node.
  *
- *   program primary [rr | none]    commands, fields separated by tabs; support.cjs knows them
- *   program worker ADDRESS ...     greets each client with "<language> <id> <slot> <pid>", does what it asks, and sends
- *                                  each message of the primary back
+ *   program primary [rr | none] [respawn]   takes commands, fields separated by tabs, that support.cjs knows
+ *   program worker ADDRESS ...              greets each client with "<language> <id> <slot> <pid>", does what it asks,
+ *                                           and sends each message of the primary back
  */
 #define _POSIX_C_SOURCE 200809L
 #include <cluster.h>
@@ -210,12 +210,13 @@ static int obey(void) {
     return 1;
 }
 
-static int primary(const char *policy) {
+static int primary(const char *policy, int respawn) {
     cl_settings_t settings;
     struct pollfd fds[2];
     memset(&settings, 0, sizeof settings);
     settings.size = sizeof settings;
     settings.policy = strcmp(policy, "none") == 0 ? CL_SCHED_NONE : CL_SCHED_RR;
+    settings.respawn = respawn ? CL_RESPAWN_ALWAYS : CL_RESPAWN_NEVER;
     settings.flags = CL_HANDLE_SIGNALS;
     settings.stop_deadline_ms = STOP_DEADLINE_MS;
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -236,7 +237,7 @@ static int primary(const char *policy) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1 && strcmp(argv[1], "worker") == 0) return worker(argv + 2, argc - 2);
-    if (argc > 1 && strcmp(argv[1], "primary") == 0) return primary(argc > 2 ? argv[2] : "rr");
-    fprintf(stderr, "usage: program primary [rr | none] | worker ADDRESS ...\n");
+    if (argc > 1 && strcmp(argv[1], "primary") == 0) return primary(argc > 2 ? argv[2] : "rr", argc > 3);
+    fprintf(stderr, "usage: program primary [rr | none] [respawn] | worker ADDRESS ...\n");
     return 2;
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use cluster_core::process::with_primary;
-use cluster_core::{Event, ExitStatus, Listener, MESSAGE_MAX, Policy, SpawnOptions, Worker, process};
+use cluster_core::{Event, ExitStatus, Listener, MESSAGE_MAX, Policy, Respawn, SpawnOptions, Worker, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -17,8 +17,8 @@ fn main() {
     let (role, rest) = arguments.split_first().map_or(("", &[][..]), |(role, rest)| (role.as_str(), rest));
     let outcome = match role {
         "worker" => worker(rest),
-        "primary" => primary(rest.first().map_or("rr", String::as_str)),
-        _ => Err("usage: program primary [rr | none] | worker ADDRESS ...".into()),
+        "primary" => primary(rest.first().map_or("rr", String::as_str), rest.len() > 1),
+        _ => Err("usage: program primary [rr | none] [respawn] | worker ADDRESS ...".into()),
     };
     if let Err(error) = outcome {
         eprintln!("rust: {error}");
@@ -70,10 +70,11 @@ fn serve(mut stream: TcpStream, worker: &Worker) -> std::io::Result<()> {
     Ok(())
 }
 
-fn primary(policy: &str) -> Outcome {
+fn primary(policy: &str, respawn: bool) -> Outcome {
     let poller = with_primary(|primary| {
         let mut settings = primary.settings().clone();
         settings.policy = if policy == "none" { Policy::None } else { Policy::RoundRobin };
+        settings.respawn = if respawn { Respawn::Always } else { Respawn::Never };
         settings.handle_signals = true;
         settings.stop_deadline = STOP_DEADLINE;
         primary.configure(settings)?;

@@ -84,7 +84,7 @@ async function block(primary, { id, port }) {
 }
 
 class Primary {
-  constructor(language, policy, env) {
+  constructor(language, settings, env) {
     this.directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'cluster-interop-')));
     this.mark = `INTEROP=${this.directory}`;
     this.events = [];
@@ -92,7 +92,7 @@ class Primary {
     this.waiting = new Set();
     this.workers = [];
     this.output = '';
-    this.process = spawn(PRIMARIES[language], ['primary', policy], {
+    this.process = spawn(PRIMARIES[language], ['primary', ...settings], {
       cwd: this.directory,
       detached: true, // A group of its own, by which all that belongs to it is found.
       env: environment({ INTEROP: this.directory, LD_LIBRARY_PATH: process.env.INTEROP_LIBRARY, ...env }),
@@ -251,6 +251,7 @@ class Primary {
       const [{ code, signal } = {}] = this.seen('exit', id);
       assert.deepEqual({ code, signal }, ends, `the end of worker ${id}, ${language}`);
     }
+    assert.equal(this.seen('exit').length, this.seen('fork').length);
     assert.deepEqual(this.seen('warning'), []);
   }
 
@@ -279,8 +280,8 @@ class Primary {
 }
 
 // Runs the body with a primary, ends it, and looks that nothing of it is left.
-async function withPrimary({ language = 'c', policy = 'rr', env, ends } = {}, body) {
-  const primary = new Primary(language, policy, env);
+async function withPrimary({ language = 'c', policy = 'rr', respawn, env, ends } = {}, body) {
+  const primary = new Primary(language, [policy, ...(respawn ? ['respawn'] : [])], env);
   try {
     await primary.begin();
     await body(primary);

@@ -3,6 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const {
   connect, connectionsAmong, deadline, descriptors, freeze, major, receive, request, spawnAll, tally, thaw, until,
   whoAnswers, withPrimary,
@@ -44,6 +45,18 @@ for (const language of ['c', 'header', 'rust']) {
     });
   });
 }
+
+test('a Node worker whose loop cannot wait for descriptors itself waits on a thread: the same turns', async () => {
+  await withPrimary({ env: { CLUSTER_RS_WAIT: 'thread' } }, async (primary) => {
+    const workers = await spawnAll(primary, ADDRESS);
+    const tasks = `/proc/${workers[3].pid}/task`;
+    const names = fs.readdirSync(tasks).map((thread) => fs.readFileSync(`${tasks}/${thread}/comm`, 'utf8'));
+    assert.ok(names.includes('cluster-rs wait\n'), String(names));
+    assert.deepEqual([...tally(await askMany(workers[0].port, 100)).values()], workers.map(() => 25));
+    await primary.send(workers[3].id, 'a message');
+    assert.equal(String(await primary.message(workers[3].id)), 'a message');
+  });
+});
 
 // Two looks that agree.
 async function settled(look) {
