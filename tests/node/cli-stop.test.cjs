@@ -105,13 +105,32 @@ test('a stop deadline of 0 asks nobody to finish, and says nothing about it', ou
   assert.equal(run.stderr, '');
 });
 
+/** Sends the signal until it was taken for one of its own. */
+function insist(started, signal, line) {
+  return until(() => line.test(started.stdout) || (started.ended === null && started.kill(signal)), `${line}`);
+}
+
+test('a signal that comes twice at once is one', ours, async () => {
+  const run = await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
+    const [answer] = await begin(started, await started.port());
+    // As from timeout(1), which signals its child, and then the group.
+    started.kill('SIGTERM');
+    started.kill('SIGINT', -started.pid);
+    await started.wait(/SIG(TERM|INT): stopping 2 workers/);
+    started.write('release', '');
+    assert.match((await answer).body, /^held by/);
+  });
+  assert.equal(run.code, 0);
+  assert.equal(run.stderr, '');
+});
+
 test('a second signal makes haste, a third does not wait at all', ours, async () => {
   let answer;
   const twice = await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
     [answer] = await begin(started, await started.port());
     started.kill('SIGINT');
     await started.wait(/SIGINT: stopping 2 workers/);
-    started.kill('SIGTERM');
+    await insist(started, 'SIGTERM', /SIGTERM again/);
   });
   await answer;
   assert.match(twice.stdout, /^cluster-rs: SIGTERM again: making haste$/m);
@@ -125,8 +144,7 @@ test('a second signal makes haste, a third does not wait at all', ours, async ()
     for (const [signal, line] of [
       ['SIGTERM', /stopping 2/], ['SIGINT', /SIGINT again/], ['SIGTERM', /SIGTERM again/],
     ]) {
-      started.kill(signal);
-      await started.wait(line);
+      await insist(started, signal, line);
     }
   });
   assert.equal(thrice.code, 128 + 9);

@@ -17,6 +17,8 @@ const POLICIES = {
 };
 
 const SIGNALS = ['SIGTERM', 'SIGINT'];
+/** One Ctrl-C may come as two signals, from the terminal and from npx; what follows later was meant. */
+const SAME_SIGNAL = 500;
 /** The log's reader may be stuck while everything else has ended as asked. */
 const LOG_PATIENCE = 2000;
 
@@ -58,7 +60,11 @@ function setUp(cluster, options, script) {
 function listenToSignals({ supervisor, reload, output }) {
   SIGNALS.forEach((signal) => process.removeListener(signal, nothingToStop));
   const terminalClosed = watchTerminal();
+  let last = -Infinity;
   const stop = (signal) => {
+    const now = performance.now();
+    if (now - last < SAME_SIGNAL) return;
+    last = now;
     const live = supervisor.slots.filter((slot) => slot.life !== null).length;
     output.say(supervisor.stopping ? `${signal} again: making haste` :
       `${signal}: stopping ${live} worker${live === 1 ? '' : 's'}`);
