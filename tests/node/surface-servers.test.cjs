@@ -148,6 +148,21 @@ test('the server\'s handle in a worker is Node\'s stand-in: no descriptor, a nam
   assert.deepEqual(run.all('afterwards'), [[null, false], [null, false]]);
 });
 
+test('a worker that the primary does not wait for lets it end, and ends with it', async () => {
+  const run = await play({
+    primary({ cluster, report }) {
+      const worker = cluster.fork();
+      worker.on('online', () => {
+        worker.process.unref();
+        worker.process.channel.unref();
+      });
+      process.on('exit', () => report('ended', Object.keys(cluster.workers)));
+    },
+    worker: () => setInterval(() => {}, 1000),
+  });
+  assert.deepEqual(run.all('ended'), [[['1']]]);
+});
+
 test('SIGTERM for a primary without a handler ends it and its workers at once', async () => {
   const run = await play({
     exit: 'SIGTERM',
