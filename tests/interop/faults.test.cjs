@@ -40,8 +40,7 @@ for (const [i, language] of LANGUAGES.entries()) {
       for (const { pid } of others) thaw(pid);
 
       const ids = (await Promise.all(answers)).map((text) => greeting(text).id);
-      assert.ok(!ids.includes(victim.id));
-      assert.equal(tally(ids).size, others.length);
+      for (const id of ids) assert.ok(others.some((worker) => worker.id === id), `answered by ${id}`);
       // Neither is served a second time.
       assert.match(await all, /^(\w+ \d+ \d+ \d+\nblocked\n|ECONNRESET)$/);
 
@@ -133,7 +132,7 @@ test('a Node worker whose handler throws loses that connection and is replaced b
     const c = await primary.spawn('c', ADDRESS);
     const answers = await Promise.all(Array.from({ length: 20 }, () => ask(port).catch(() => '')));
     await primary.next('exit', node.id);
-    assert.match(primary.output, /Error: broken/);
+    await primary.said(/Error: broken/);
     // The one it had in its hand is lost, and no other.
     assert.equal(answers.filter((text) => text === '').length, 1);
     assert.equal(answers.filter((text) => text && greeting(text).id === c.id).length, 19);

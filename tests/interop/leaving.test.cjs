@@ -115,7 +115,7 @@ test('cluster.worker.disconnect() in a Node worker: its servers close, it goes, 
     await primary.send(node.id, 'go');
     const end = await primary.next('exit', node.id);
     assert.deepEqual([end.code, end.signal], [0, 0]);
-    assert.match(primary.output, /^\["close","disconnect",true,false\]$/m);
+    await primary.said(/^\["close","disconnect",true,false\]$/m);
     for (let n = 0; n < 5; n += 1) assert.equal((await whoAnswers(port)).id, c.id);
   });
 });

@@ -198,6 +198,11 @@ class Primary {
     return this.wait(() => this.seen(name, id)[number], `event '${name}' of worker ${id}`);
   }
 
+  // Waits for what somebody writes to the standard error, which all processes of it share.
+  said(pattern) {
+    return until(() => pattern.test(this.output), `the output ${pattern}`);
+  }
+
   async message(id, number = 0) {
     return Buffer.from((await this.next('message', id, number)).data, 'hex');
   }
