@@ -7,11 +7,11 @@ const path = require('node:path');
 const REGISTER = path.join(__dirname, '..', 'register.cjs');
 
 // In NODE_OPTIONS only what stands in double quotes may hold spaces, and there a backslash escapes.
-const PRELOAD = `--require=${/[\s"\\]/.test(REGISTER) ? `"${REGISTER.replace(/["\\]/g, '\\$&')}"` : REGISTER}`;
+const PRELOAD = `--require="${REGISTER.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 
 /** The environment for a worker: what the program gave for it, and what leads it to its place in the engine. */
 function forWorker(given, place, fd) {
-  const options = given && 'NODE_OPTIONS' in given ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
+  const options = 'NODE_OPTIONS' in Object(given) ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
   return {
     ...given,
     CL_WORKER_ID: `${place.id}`,

@@ -40,7 +40,8 @@ function damage(file) {
 // A try gives { addon }, or what is the matter in words, with the error itself where there was one.
 function open(file) {
   try {
-    const reason = damage(file);
+    // A worker loads what its primary has loaded just before.
+    const reason = process.env.CL_CHANNEL_FD === undefined || process.env.CLUSTER_RS_ADDON ? damage(file) : undefined;
     if (reason) return { found: true, reason };
     const holder = { exports: {} };
     process.dlopen(holder, file);

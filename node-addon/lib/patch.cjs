@@ -2,13 +2,15 @@
 
 // Patches node:cluster in place, once in a process, whoever asks first and however many copies of this package there are.
 
+const path = require('node:path');
+
 const environment = require('./environment.cjs');
 const { load } = require('./load.cjs');
 
 const PATCHED = Symbol.for('cluster-rs.patched');
 
 // What starts a package's script is no server itself; the script's process takes the place that it was given.
-const RUNNERS = /(^|[/\\])(npm|npx|yarn|yarnpkg|pnpm|pnpx|corepack)(-cli)?(\.[cm]?js)?$/;
+const RUNNERS = ['npm', 'npx', 'npm-cli', 'npx-cli', 'yarn', 'yarnpkg', 'pnpm', 'pnpx', 'corepack'];
 
 /** This process as a worker of a primary that is not Node's; undefined if it is none. */
 function foreignMember(place) {
@@ -32,6 +34,10 @@ function loadAsWorker(id) {
   }
 }
 
+function isRunner(script = '') {
+  return RUNNERS.includes(path.basename(script, path.extname(script)));
+}
+
 function passOn(place) {
   try {
     load().Member.passOn(place.fd);
@@ -43,7 +49,7 @@ function passOn(place) {
 
 function patched() {
   const place = environment.read();
-  if (place && RUNNERS.test(process.argv[1] ?? '') && passOn(place)) return require('node:cluster');
+  if (place && isRunner(process.argv[1]) && passOn(place)) return require('node:cluster');
 
   const Member = foreignMember(place);
   const cluster = Member ? loadAsWorker(place.id) : require('node:cluster');
@@ -54,8 +60,8 @@ function patched() {
   else require('./primary/patch.cjs').patch(cluster);
   environment.remove();
   Object.defineProperty(cluster, PATCHED, { value: true });
-  // What ESM programs import from node:cluster is a copy of its properties.
-  require('node:module').syncBuiltinESMExports();
+  // What ESM programs import from node:cluster is a copy of its properties; in a worker none of the public ones is changed.
+  if (cluster.isPrimary) require('node:module').syncBuiltinESMExports();
   return cluster;
 }
 

@@ -14,6 +14,16 @@ fn refusal(error: cluster_core::Error) -> napi::Error {
     napi::Error::from_reason(format!("{error} (errno {})", -error.code()))
 }
 
+/// What `accept` says when no connection waits.
+#[napi]
+pub const EAGAIN: i32 = libc::EAGAIN;
+/// What it says when this process has no descriptor left.
+#[napi]
+pub const EMFILE: i32 = libc::EMFILE;
+/// What it says when the system has none left.
+#[napi]
+pub const ENFILE: i32 = libc::ENFILE;
+
 /// The version of the engine.
 #[napi]
 pub fn version() -> &'static str {

@@ -21,8 +21,15 @@ function isDatagramQuery({ address, port, fd, flags, index }) {
     (isAbsent(port) || isInteger(port, -1, 65535)) &&
     (isAbsent(fd) || isInteger(fd, -1, 0x7fffffff)) &&
     (isAbsent(flags) || isInteger(flags, 0, 0x7fffffff)) &&
-    isInteger(index, 0, Number.MAX_SAFE_INTEGER)
+    isInteger(index, 0, Number.MAX_SAFE_INTEGER) &&
+    // Node leaves a socket without any of these unbound, and cannot send what it made.
+    (Boolean(address) || port > 0 || fd >= 0)
   );
+}
+
+// Node makes a key of them.
+function isQuery({ address, port, addressType, fd, index }) {
+  return [address, port, addressType, fd, index].every((value) => value === null || !/object|function|symbol/.test(typeof value));
 }
 
 // What is wrong with an internal message, in words; undefined when Node's code can have it.
@@ -31,12 +38,13 @@ function offence(child, message) {
   const { cmd, act, type } = message;
   if (cmd === 'NODE_HANDLE') return HANDLES.includes(type) ? undefined : 'a handle of a type that Node does not know';
   if (cmd === 'NODE_HANDLE_ACK' || cmd === 'NODE_HANDLE_NACK') {
-    return child._pendingMessage ? undefined : 'the acknowledgement of a handle that it was not sent';
+    return Array.isArray(child._handleQueue) ? undefined : 'the acknowledgement of a handle that it was not sent';
   }
   if (cmd !== 'NODE_CLUSTER') return undefined;
   // Node looks an act up in an object, and finds what every object has.
   if (!isAbsent(act) && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
   const datagram = message.addressType === 'udp4' || message.addressType === 'udp6';
+  if (act === 'queryServer' && !isQuery(message)) return 'a query with what is no text and no number';
   if (act === 'queryServer' && datagram && !isDatagramQuery(message)) return 'a query for a socket that cannot be';
   return undefined;
 }

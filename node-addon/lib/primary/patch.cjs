@@ -75,8 +75,9 @@ function patch(cluster) {
       // One that ended is seen by the engine itself, which keeps its addresses for a successor.
       if (worker.exitedAfterDisconnect) engine.retire(seat.id);
     });
-    guard(worker, warn);
     if (policy === cluster.SCHED_RR) answerQueries(engine, seat);
+    // Last, so that it sees each message first.
+    guard(worker, warn);
     return worker;
   };
 

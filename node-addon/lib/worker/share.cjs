@@ -4,9 +4,8 @@
 // a tick of its own, and leaves them to others while the server cannot have more.
 
 const fs = require('node:fs');
-const { errno: ERRNO } = require('node:os').constants;
-
 const { opener } = require('../connection.cjs');
+const { load } = require('../load.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
 const LOOK_AGAIN = 100;
@@ -43,7 +42,8 @@ function hasDescriptor() {
  * when called, all that wait now.
  */
 function serve(listener, handle, closed, stopped = () => {}) {
-  const open = opener(listener.isTcp);
+  const { EAGAIN, EMFILE, ENFILE } = load();
+  let open;
   let resting = null;
 
   // Nothing is taken until `ready`, and what waits goes to other workers now.
@@ -85,6 +85,7 @@ function serve(listener, handle, closed, stopped = () => {}) {
   }
 
   function deliver(fd, server) {
+    open ??= opener(listener.isTcp);
     const connection = open(fd);
     if (!connection) return;
     handle.onconnection(0, connection);
@@ -96,8 +97,8 @@ function serve(listener, handle, closed, stopped = () => {}) {
   }
 
   function refused(errno) {
-    if (errno === -ERRNO.EAGAIN) return;
-    if (errno === -ERRNO.EMFILE || errno === -ERRNO.ENFILE) rest(hasDescriptor, ...DESCRIPTORS);
+    if (errno === -EAGAIN) return;
+    if (errno === -EMFILE || errno === -ENFILE) rest(hasDescriptor, ...DESCRIPTORS);
     else {
       // Asked to leave, or the primary is gone: nothing comes any more.
       listener.ignore();
