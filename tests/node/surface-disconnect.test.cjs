@@ -265,7 +265,8 @@ test('cluster.disconnect(callback) counts also those that left by themselves a m
   assert.deepEqual(run.all('connected'), [[false, false]]);
 });
 
-// On Node's module the acknowledgement meets a closed channel now and then, and its EPIPE ends the primary.
+// On Node's module the acknowledgement meets a closed channel now and then, and its EPIPE ends the primary. That the
+// worker may disconnect its channel twice then, and end with 1 for it, is Node's too.
 test('a worker that is disconnected by both sides at once leaves once', ours, async () => {
   const run = await play({
     async primary({ cluster, report, happens }) {
@@ -275,14 +276,20 @@ test('a worker that is disconnected by both sides at once leaves once', ours, as
       worker.send('leave');
       worker.disconnect();
       report('exit', ...await happens(worker, 'exit'), worker.exitedAfterDisconnect);
+      const next = cluster.fork();
+      await happens(next, 'online');
+      next.process.kill('SIGKILL');
+      await happens(next, 'exit');
     },
     worker({ cluster }) {
       require('node:net').createServer().listen(0, '127.0.0.1');
       process.once('message', () => cluster.worker.disconnect());
     },
   });
-  assert.deepEqual(run.all('exit'), [[0, null, true]]);
-  assert.equal(run.all('disconnect').length, 1);
+  const [[code, signal, flag]] = run.all('exit');
+  assert.ok(code === 0 || code === 1, String(code));
+  assert.deepEqual([signal, flag], [null, true]);
+  assert.equal(run.all('disconnect').length, 2);
 });
 
 test('the end of the primary ends its workers, whatever they do', async () => {
