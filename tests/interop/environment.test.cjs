@@ -8,7 +8,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const {
-  REGISTER, ask, childrenOf, deadline, environment, greeting, receive, until, whoAnswers, withPrimary,
+  REGISTER, ask, childrenOf, deadline, environment, greeting, inTurns, receive, until, withPrimary,
 } = require('./support.cjs');
 
 const ADDRESS = '127.0.0.1:0';
@@ -61,7 +61,7 @@ test('modules too, and with the preload in NODE_OPTIONS', async () => {
       const { port } = await primary.next('listening', node.id);
       assert.equal(String(await primary.message(node.id)), 'true');
       const c = await primary.spawn('c', ADDRESS);
-      assert.deepEqual([await whoAnswers(port), await whoAnswers(port)].map((one) => one.id).sort(), [node.id, c.id]);
+      await inTurns(port, [node.id, c.id], 4);
     });
   }
 });
@@ -178,9 +178,7 @@ test('a program that its shell starts is the worker; of two, the one that listen
     assert.deepEqual(childrenOf(pid), [answered.pid]);
     const c = await primary.spawn('c', ADDRESS);
     assert.equal(c.port, port);
-    const ids = [];
-    for (let i = 0; i < 20; i += 1) ids.push((await whoAnswers(port)).id);
-    assert.equal(ids.filter((one) => one === id).length, 10);
+    await inTurns(port, [id, c.id], 20);
     await until(async () => (await primary.info(id)).state === 3, 'a worker that listens');
   });
 });

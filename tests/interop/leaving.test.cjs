@@ -32,7 +32,7 @@ for (const language of languages) {
         const infos = await Promise.all(workers.map(({ id }) => primary.info(id)));
         return infos.map((info) => info.waiting);
       };
-      await until(async () => Math.max(...await passed()) === 1, 'connections that wait');
+      await until(async () => Math.max(...await passed()) > 0, 'connections that wait');
 
       const running = primary.tell('run');
       await until(() => catches(primary.pid, 'SIGTERM'), 'the handler for SIGTERM');
@@ -80,7 +80,7 @@ test('the last one, a Node worker that is stopped while connections wait in its 
     const sockets = await Promise.all(Array.from({ length: 12 }, () => connect(node.port)));
     const answers = sockets.map((socket) => receive(socket));
     for (const socket of sockets) socket.end();
-    await until(async () => (await primary.info(node.id)).waiting === 12, 'a mailbox with all of them');
+    await until(async () => (await primary.info(node.id)).waiting >= 12, 'a mailbox with all of them');
     const stopped = primary.tell('stop', 15_000);
     assert.equal((await stopped).code, 0);
     await until(async () => (await primary.info(node.id)).state === LEAVING, 'the word that it is to leave');

@@ -5,7 +5,7 @@ const test = require('node:test');
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const net = require('node:net');
-const { WORKERS, connect, happens, tally, until, whoAnswers, withPrimary } = require('./support.cjs');
+const { WORKERS, connect, happens, inTurns, until, whoAnswers, withPrimary } = require('./support.cjs');
 
 const ADDRESS = '127.0.0.1:0';
 
@@ -51,7 +51,8 @@ test('a file that is in the way, a folder that is missing, an address that is no
 
 test('server.address() is the shared one, and a server that listens again gets turns again', async () => {
   await withPrimary({}, async (primary) => {
-    const { port } = await primary.spawn('c', ADDRESS);
+    const c = await primary.spawn('c', ADDRESS);
+    const { port } = c;
     const node = await primary.startNode(`
       const { worker } = require('node:cluster');
       const net = require('node:net');
@@ -65,18 +66,13 @@ test('server.address() is the shared one, and a server that listens again gets t
       server.listen(0, '127.0.0.1');`);
     const address = { address: '127.0.0.1', family: 'IPv4', port };
     assert.deepEqual(JSON.parse(await primary.message(node.id, 0)), address);
-    const share = async () => {
-      const ids = [];
-      for (let i = 0; i < 20; i += 1) ids.push((await whoAnswers(port)).id);
-      return tally(ids).get(node.id) ?? 0;
-    };
-    assert.equal(await share(), 10);
+    await inTurns(port, [c.id, node.id], 20);
     await primary.send(node.id, 'close');
     assert.equal(String(await primary.message(node.id, 1)), 'close');
-    assert.equal(await share(), 0);
+    for (let i = 0; i < 5; i += 1) assert.equal((await whoAnswers(port)).id, c.id);
     await primary.send(node.id, 'listen');
     assert.deepEqual(JSON.parse(await primary.message(node.id, 2)), address);
-    assert.equal(await share(), 10);
+    await inTurns(port, [c.id, node.id], 20);
   });
 });
 
@@ -114,7 +110,7 @@ test('a socket file is made for all, taken away at the end, and may be opened to
     await primary.next('listening', node.id);
     const c = await primary.spawn('c', `unix:${file}`);
     assert.equal(fs.statSync(file).mode & 0o666, 0o666);
-    assert.deepEqual([(await whoAnswers(file)).id, (await whoAnswers(file)).id].sort(), [node.id, c.id]);
+    await inTurns(file, [node.id, c.id], 4);
     await primary.tell('stop', 15_000);
     await until(() => primary.seen('exit').length === 2, 'the end of the workers');
     assert.equal(fs.existsSync(file), false);

@@ -11,7 +11,7 @@ const assert = require('node:assert/strict');
 const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const {
-  LANGUAGES, WORKERS, holdBy, isAlive, play, tally, until, untilText, whoAnswers,
+  LANGUAGES, WORKERS, holdBy, inTurns, isAlive, play, until, untilText, whoAnswers,
 } = require('./support.cjs');
 
 function findNpm() {
@@ -79,12 +79,8 @@ const behindRunner = (language) => ({ exec: 'DIRECTORY/npm-cli.js', args: [worke
 const packageOf = (scripts) => JSON.stringify({ name: 'served', private: true, scripts });
 const npmStart = (script) => ({ exec: npm, args: ['run', '--silent', script] });
 
-async function askMany(port, count) {
-  const answers = [];
-  for (let i = 0; i < count; i += 1) answers.push(await whoAnswers(port));
-  return answers;
-}
-
+// The first is worker 1, and so on.
+const idsOf = (starts) => starts.map((_, i) => i + 1);
 const portOf = (run) => run.all('listening')[0][3].port;
 
 test('npm start: the script is the worker, beside workers of Node, C and Rust in exact turns', withNpm, async () => {
@@ -102,9 +98,7 @@ test('npm start: the script is the worker, beside workers of Node, C and Rust in
     for (const [, , , address] of listening) {
       assert.deepEqual(address, { addressType: 4, address: '127.0.0.1', port }); // fd: undefined is no JSON.
     }
-    const answers = await askMany(port, 100);
-    assert.deepEqual([...tally(answers.map(({ id }) => id)).values()], starts.map(() => 20));
-    for (const { id, slot, language, pid } of answers) {
+    for (const { id, slot, language, pid } of await inTurns(port, idsOf(starts), 100)) {
       assert.equal(language, ['node', 'c', 'header', 'rust', 'node'][id - 1]);
       assert.equal(slot, id - 1);
       // The worker's own process is the runner's.
@@ -115,9 +109,9 @@ test('npm start: the script is the worker, beside workers of Node, C and Rust in
   assert.deepEqual(run.all('exit').sort(), starts.map((_, i) => [i + 1, 0, null]));
   assert.equal(run.one('gone'), 0);
   const { workers, addresses } = run.one('stats');
-  assert.deepEqual(workers.map(({ delivered }) => delivered), starts.map(() => 20));
+  for (const { delivered } of workers) assert.ok(delivered >= 20);
   assert.equal(addresses.length, 1);
-  assert.equal(addresses[0].accepted, 100);
+  assert.ok(addresses[0].accepted >= 100);
 });
 
 for (const name of ['yarn.js', 'pnpm.cjs', 'npx-cli.js', 'corepack.js']) {
@@ -126,8 +120,7 @@ for (const name of ['yarn.js', 'pnpm.cjs', 'npx-cli.js', 'corepack.js']) {
     const starts = [{ exec: `DIRECTORY/${name}`, args: [inNode] }, { exec: 'DIRECTORY/server.cjs', args: [] }];
     const run = await play({ primary, files, env, data: { starts }, commands: true }, async (running) => {
       await running.next('ready');
-      const ids = (await askMany(portOf(running), 20)).map(({ id }) => id);
-      assert.deepEqual([...tally(ids).values()], [10, 10]);
+      await inTurns(portOf(running), [1, 2], 20);
       running.tell('end');
     });
     assert.deepEqual(run.all('exit').sort(), [[1, 0, null], [2, 0, null]]);
@@ -151,7 +144,7 @@ for (const language of LANGUAGES) {
       for (const { id } of await Promise.all(answers)) assert.equal(id, 2);
       await held.all;
       await running.next('exit');
-      for (const { id } of await askMany(port, 4)) assert.equal(id, 2);
+      await inTurns(port, [2], 4);
       running.tell('end');
     });
     assert.deepEqual(run.all('exit'), [[1, 1, null], [2, 0, null]]);
@@ -167,7 +160,7 @@ test('a killed runner takes its script along, and others answer', async () => {
   await play({ primary, files, env, data: { starts }, commands: true }, async (running) => {
     await running.next('ready');
     const port = portOf(running);
-    const pids = new Map((await askMany(port, starts.length)).map(({ id, pid }) => [id, pid]));
+    const pids = new Map((await inTurns(port, idsOf(starts), starts.length)).map(({ id, pid }) => [id, pid]));
     for (const [id, , runner] of running.all('listening').slice(0, LANGUAGES.length)) {
       process.kill(runner, 'SIGKILL');
       await until(() => !isAlive(pids.get(id)), `the end of the script of worker ${id}`);
@@ -183,7 +176,7 @@ test('the death of a Node primary takes workers behind runners along', async () 
   const starts = LANGUAGES.map((language) => behindRunner(language));
   await play({ primary, files, env, data: { starts }, commands: true, exit: 'SIGKILL' }, async (running) => {
     await running.next('ready');
-    const pids = (await askMany(portOf(running), starts.length)).map(({ pid }) => pid);
+    const pids = (await inTurns(portOf(running), idsOf(starts), starts.length)).map(({ pid }) => pid);
     assert.equal(new Set(pids).size, starts.length);
     running.kill('SIGKILL');
     await until(() => !pids.some(isAlive), 'the end of all scripts');
@@ -201,8 +194,7 @@ test('while the JavaScript of a Node primary is held up, workers of all language
     execFileSync('mkfifo', [`${running.directory}/pipe`]);
     running.tell('block');
     await running.next('blocking');
-    const ids = (await askMany(portOf(running), 50)).map(({ id }) => id);
-    assert.deepEqual([...tally(ids).values()], starts.map(() => 10));
+    await inTurns(portOf(running), idsOf(starts), 50);
     fs.writeFileSync(`${running.directory}/pipe`, '');
     running.tell('end');
   });

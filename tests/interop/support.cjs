@@ -43,6 +43,34 @@ function greeting(text) {
 
 const whoAnswers = async (place) => greeting(await ask(place));
 
+// Asks as often: each of the names must answer, in an order that repeats itself. A process that the machine lets stand
+// still for 60 ms is passed by, and rightly; of some tries one has to be undisturbed.
+async function takeTurns(ask, names, count) {
+  let answers;
+  const isExact = () => {
+    const round = answers.slice(0, names.length);
+    if (`${[...round].sort()}` !== `${[...names].sort()}`) return false;
+    return answers.every((name, i) => name === round[i % names.length]);
+  };
+  for (let tries = 0; tries < 5; tries += 1) {
+    answers = [];
+    for (let i = 0; i < count; i += 1) answers.push(await ask());
+    if (isExact()) return;
+  }
+  assert.fail(`not in turns: ${answers}`);
+}
+
+// The workers with these ids take turns; gives the answers of one round.
+async function inTurns(place, ids, count) {
+  const seen = new Map();
+  await takeTurns(async () => {
+    const answered = await whoAnswers(place);
+    seen.set(answered.id, answered);
+    return answered.id;
+  }, ids, count);
+  return ids.map((id) => seen.get(id));
+}
+
 // What a socket says from now on, as soon as it matches; or all, when it ends before.
 function untilText(socket, pattern, what) {
   return deadline(new Promise((resolve) => {
@@ -325,14 +353,7 @@ function catches(pid, signal) {
   return (BigInt(`0x${caught}`) >> BigInt(os.constants.signals[signal] - 1) & 1n) === 1n;
 }
 
-// How often each worker answered, by id.
-function tally(ids) {
-  const counted = new Map();
-  for (const id of ids) counted.set(id, (counted.get(id) ?? 0) + 1);
-  return counted;
-}
-
 module.exports = {
-  ...support, LANGUAGES, REGISTER, WORKERS, block, catches, environment, freeze, greeting, hold, holdBy, spawnAll,
-  tally, thaw, untilText, whoAnswers, withPrimary,
+  ...support, LANGUAGES, REGISTER, WORKERS, block, catches, environment, freeze, greeting, hold, holdBy, inTurns,
+  spawnAll, takeTurns, thaw, untilText, whoAnswers, withPrimary,
 };
