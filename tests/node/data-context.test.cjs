@@ -21,10 +21,15 @@ test('AsyncLocalStorage: what one connection enters no other one sees', async (t
         storage.enterWith(own);
         let text = '';
         const seen = [];
-        const look = () => seen.push(storage.getStore());
-        process.nextTick(look);
-        Promise.resolve().then(look);
-        setTimeout(look, 5);
+        const look = (done) => {
+          seen.push(storage.getStore());
+          done();
+        };
+        const looked = Promise.all([
+          new Promise((done) => process.nextTick(look, done)),
+          new Promise((done) => Promise.resolve(done).then(look)),
+          new Promise((done) => setTimeout(look, 5, done)),
+        ]);
         // Events of the connection itself belong to it as it was made, before the handler entered anything.
         const foreign = [];
         socket.on('data', (data) => {
@@ -34,7 +39,7 @@ test('AsyncLocalStorage: what one connection enters no other one sees', async (t
         socket.on('end', () => setImmediate(() => {
           foreign.push(storage.getStore());
           const others = foreign.filter((store) => store !== undefined && store !== own);
-          setTimeout(() => socket.end(JSON.stringify({ text, inherited: inherited ?? null, own, seen, others })), 10);
+          looked.then(() => socket.end(JSON.stringify({ text, inherited: inherited ?? null, own, seen, others })));
         }));
       }).listen(0, '127.0.0.1');
     },

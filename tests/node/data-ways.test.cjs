@@ -1,7 +1,7 @@
 'use strict';
 
 // The ways that a connection can take into a worker: woken by the event loop, woken by a thread where the loop's own
-// functions cannot be had, and over Node's channel where the addon cannot be loaded. A program does not see which it was.
+// functions cannot be had, and over Node's channel where the addon cannot be loaded. Programs do not see which it was.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
@@ -33,7 +33,8 @@ for (const [name, environments] of Object.entries(ways)) {
   test(`${name}: large bodies there and back`, ours, async (t) => {
     const rig = await startOn(t, environments, {
       serve() {
-        require('node:net').createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, '127.0.0.1');
+        const { createServer } = require('node:net');
+        createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, '127.0.0.1');
       },
     });
     await Promise.all(Array.from({ length: 12 }, async (_, i) => {
@@ -114,7 +115,8 @@ for (const [name, environments] of Object.entries(ways)) {
   test(`${name}: a worker that is blocked and killed holds nobody up`, ours, async (t) => {
     const rig = await startOn(t, [...environments, byLoop], {
       serve(w) {
-        require('node:net').createServer((socket) => socket.on('error', () => {}).end(`${w.id}`)).listen(0, '127.0.0.1');
+        const { createServer } = require('node:net');
+        createServer((socket) => socket.on('error', () => {}).end(`${w.id}`)).listen(0, '127.0.0.1');
       },
     });
     const last = environments.length;
