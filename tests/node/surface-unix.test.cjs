@@ -141,7 +141,8 @@ test('a socket file that a crash left is not taken for granted: EADDRINUSE, and 
       await happens(worker, 'exit');
     },
     worker() {
-      require('node:net').createServer().on('error', (error) => process.send(error.code)).listen('left.sock');
+      const server = require('node:net').createServer().on('error', (error) => process.send(error.code));
+      server.listen('left.sock', () => process.send('listening'));
     },
   });
   assert.deepEqual(run.all('code'), [['EADDRINUSE', true]]);
