@@ -14,7 +14,7 @@ function answerId(w) {
   require('node:net').createServer((socket) => socket.on('error', () => {}).end(`${w.id}`)).listen(0, '127.0.0.1');
 }
 
-const startNeighbours = (t) => startRig(t, { serve: answerId, settings: { silent: true } });
+const startNeighbours = (t, settings) => startRig(t, { serve: answerId, settings: { silent: true, ...settings } });
 
 // Starts a hostile worker that runs `attack(w, options)` and tells when it has done so; then looks at the others.
 async function suffer(rig, attack, options = {}) {
@@ -191,6 +191,47 @@ test('Node\'s channel: bytes that are no messages', ours, async (t) => {
     write('this is no JSON\\n{"cmd":\\n');
     w.tell('sent');
   }`));
+});
+
+test('Node\'s channel, advanced serialization: values that JSON does not have', ours, async (t) => {
+  await suffer(await startNeighbours(t, { serialization: 'advanced' }), () => {
+    const loop = {};
+    loop.self = loop;
+    const odd = [
+      10n, new Map([[1, loop]]), new Set(), new Date(NaN), /x/, loop, new Uint8Array(9), NaN, -0, Infinity,
+      new Error('odd'),
+      Object.assign(Object.create(null), { toString: null }),
+    ];
+    const fields = [
+      'address', 'port', 'addressType', 'fd', 'index', 'flags', 'backlog', 'seq', 'data', 'crs', 'key', 'ack',
+    ];
+    const kinds = [['queryServer', 4], ['queryServer', 'udp4'], ['listening', 4], ['close', 4]];
+    for (const value of odd) {
+      process.send(value);
+      process.send({ cmd: 'NODE_CLUSTER', act: value, ack: value });
+      for (const field of fields) {
+        for (const [act, addressType] of kinds) {
+          const fit = { cmd: 'NODE_CLUSTER', act, crs: 1, address: '127.0.0.1', port: 0, addressType };
+          process.send({ ...fit, [field]: value });
+        }
+      }
+    }
+    process.send({ tell: 'sent' });
+  });
+});
+
+test('Node\'s channel, advanced serialization: bytes that are no messages', ours, async (t) => {
+  const rig = await startNeighbours(t, { serialization: 'advanced' });
+  const packets = [
+    [0, 0, 0, 4, 1, 2, 3, 4], [0, 0, 0, 0], [255, 255, 255, 255, 1], [0, 0, 0, 2, 255, 15, 0, 0, 0, 1, 9],
+  ];
+  for (const bytes of packets) {
+    await suffer(rig, onChannel('NODE_CHANNEL_FD', `(fd, write) => {
+      write(Buffer.from(${JSON.stringify(bytes)}));
+      w.tell('sent');
+      setTimeout(() => process.exit(), 1000);
+    }`));
+  }
 });
 
 test('a worker without the addon that never acknowledges a connection keeps at most one', ours, async (t) => {

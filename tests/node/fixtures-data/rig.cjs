@@ -44,7 +44,7 @@ class Rig {
     this.exited.then(({ code, signal }) => {
       for (const { reject } of this.pending.values()) reject(new Error(`the primary is gone: ${code} ${signal}`));
       this.pending.clear();
-      this.receive({ event: 'end of the primary' });
+      this.receive({ event: 'end of the primary', code, signal });
     });
     this.primary.on('message', (message) => this.receive(message));
     t.after(() => this.finish());
@@ -79,9 +79,11 @@ class Rig {
     let waiter;
     const promise = new Promise((resolve, reject) => {
       waiter = (event) => {
-        if (event.event === 'end of the primary') reject(new Error(`the primary ended before ${name}`));
+        const { event: what, code, signal } = event;
+        if (what === 'end of the primary') reject(new Error(`the primary ended (${code ?? signal}) before ${name}`));
         else if (fits(event)) resolve(event);
       };
+      this.events.filter((past) => past.event === 'end of the primary').forEach(waiter);
       this.waiters.add(waiter);
     });
     return deadline(promise, `event ${name}`, milliseconds).finally(() => this.waiters.delete(waiter));
