@@ -3,6 +3,7 @@
 // What a worker sends on Node's channel and Node's own primary would fall over: it takes every message for one of its own
 // workers'. Such a worker is ended, or its message is passed over; nobody else notices.
 
+const OLD = Number(process.versions.node.split('.')[0]) < 22;
 const PASSED_OVER = 'cluster-rs';
 const HANDLES = ['net.Native', 'net.Server', 'net.Socket', 'dgram.Native', 'dgram.Socket'];
 
@@ -49,9 +50,32 @@ function offence(child, message) {
   return undefined;
 }
 
+// Until version 22 Node's own primary takes it for granted that a worker does not ask twice for what it has.
+function repeats({ act, ack, key, errno, address, port, addressType, fd, index }, has) {
+  if (act === 'close') has.delete(key);
+  else if (ack !== undefined && errno) has.delete(key);
+  if (act !== 'queryServer') return false;
+  const asked = `${address}:${port}:${addressType}:${fd}:${index}`;
+  if (has.has(asked)) return true;
+  has.add(asked);
+  return false;
+}
+
+// Sees the answers too: what was refused may be asked for again.
+function watchRepeats(child) {
+  const has = new Set();
+  const { send } = child;
+  child.send = function sendWatched(message, ...rest) {
+    if (message?.cmd === 'NODE_CLUSTER') repeats(message, has);
+    return Reflect.apply(send, this, [message, ...rest]);
+  };
+  return has;
+}
+
 /** From now on nothing that this worker sends ends the primary. `warn` is told in a sentence. */
 function guard(worker, warn) {
   const { process: child } = worker;
+  const has = OLD ? watchRepeats(child) : undefined;
 
   function punish(what) {
     warn(`worker ${worker.id}: it sent ${what} and was ended`);
@@ -59,7 +83,10 @@ function guard(worker, warn) {
   }
 
   child.prependListener('internalMessage', (message) => {
-    const what = offence(child, message);
+    let what = offence(child, message);
+    if (what === undefined && has && message.cmd === 'NODE_CLUSTER' && repeats({ ...message, ack: undefined }, has)) {
+      what = 'a query for what it has already';
+    }
     if (what === undefined) return;
     punish(what);
     if (message !== null && typeof message === 'object') {

@@ -10,6 +10,8 @@ const { drain } = require('./drain.cjs');
 const { serve } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
+// Bytes of a message; see docs/protocol.md.
+const LONGEST_MESSAGE = 65536;
 // Codes of the engine below those of the system.
 const LAST_ERRNO = 4095;
 
@@ -78,6 +80,10 @@ class Membership {
       throw Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
     }
     const bytes = typeof message === 'string' ? Buffer.from(message) : message;
+    if (bytes.byteLength > LONGEST_MESSAGE) {
+      const error = new Error(`The message has ${bytes.byteLength} bytes; at most ${LONGEST_MESSAGE} fit`);
+      throw Object.assign(error, { code: 'EMSGSIZE', errno: -ERRNO.EMSGSIZE, syscall: 'send' });
+    }
     this.join()?.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     return true;
   }
