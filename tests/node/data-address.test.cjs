@@ -152,7 +152,7 @@ test('unix sockets: large bodies both ways, server.address() and the file itself
 test('unix sockets: a relative path longer than the kernel allows as an absolute one', async (t) => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), `cluster-rs-${'d'.repeat(90)}-`));
   t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
-  const rig = await startRig(t, {
+  await startRig(t, {
     cwd: directory,
     serve(w) {
       require('node:net').createServer((socket) => socket.end(`${w.id}`)).listen('short');
@@ -172,7 +172,7 @@ test('listen({ fd }) of a socket that the primary was given', async (t) => {
   await new Promise((resolve) => outside.once('listening', resolve));
   t.after(() => outside.close());
   const { port } = outside.address();
-  const rig = await startRig(t, {
+  await startRig(t, {
     stdio: [outside._handle.fd],
     options: { fd: 4 },
     serve(w, options) {

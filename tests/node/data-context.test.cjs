@@ -11,7 +11,7 @@ const crowd = (rig, size) => Promise.all(Array.from({ length: size }, (_, i) => 
 
 test('AsyncLocalStorage: what one connection enters no other one sees', async (t) => {
   const rig = await startRig(t, {
-    serve(w) {
+    serve() {
       const { AsyncLocalStorage } = require('node:async_hooks');
       const storage = new AsyncLocalStorage();
       let number = 0;

@@ -64,7 +64,7 @@ test('http: a connection that stays open stays with its worker, and answers come
 
 test('http: Expect, chunked bodies and an upgrade', async (t) => {
   const rig = await startRig(t, {
-    serve(w) {
+    serve() {
       const server = require('node:http').createServer((req, res) => req.pipe(res));
       server.on('checkContinue', (req, res) => {
         res.writeContinue();

@@ -90,6 +90,26 @@ test('a worker that was not preloaded at all is served beside full ones, and goe
   assert.deepEqual(run.all('exit'), [[0, null]]);
 });
 
+// What the engine sees first, that its channel to the worker is closed or that the worker listens, is a matter of luck.
+test('workers without the addon, one after the other, all work and go on working', ours, async () => {
+  const run = await play({
+    data: WITHOUT,
+    async primary({ cluster, report, happens, ask, data }) {
+      for (let round = 0; round < 20; round++) {
+        const worker = cluster.fork(data);
+        const [{ port }] = await happens(worker, 'listening');
+        report('answers', await ask(port).catch(({ code }) => code), await ask(port).catch(({ code }) => code));
+        worker.process.kill('SIGKILL');
+        await happens(worker, 'exit');
+      }
+    },
+    worker() {
+      require('node:net').createServer((socket) => socket.on('error', () => {}).end('x')).listen(0, '127.0.0.1');
+    },
+  });
+  assert.deepEqual(run.all('answers'), new Array(20).fill(['x', 'x']));
+});
+
 test('unix sockets, close and listen again, and two servers in a worker without the addon', ours, async () => {
   const run = await play({
     data: WITHOUT,
