@@ -221,18 +221,18 @@ fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
     let mut cluster = Cluster::new(2, PATIENCE);
     let one = cluster.member();
     let place = cluster.primary.enroll().unwrap();
-    // This one never takes its channel.
+    let relayed = cluster.primary.relay(place.id, wanted("127.0.0.1:0")).unwrap();
+    // This one never takes its channel; what is held in its stead does not end with it.
     drop(place.channel);
     cluster.settle();
     assert_eq!(cluster.primary.grant(place.id, wanted("127.0.0.1:0")).unwrap_err().code(), -libc::ENOTCONN);
-    let relayed = cluster.primary.relay(place.id, wanted("127.0.0.1:0")).unwrap();
     let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
     assert!(!granted.is_new);
     let address = granted.name.to_inet().unwrap();
     cluster.connect(address, 2);
     let (mine, theirs) = (take_all(&share), take_all(&relayed.listener));
     assert_eq!((mine.len(), theirs.len()), (1, 1));
-    cluster.primary.put_back(relayed.granted.listener, theirs[0].as_raw_fd()).unwrap();
+    cluster.primary.put_back(relayed.granted.handle, theirs[0].as_raw_fd()).unwrap();
     drop(theirs);
     let mut taken = Vec::new();
     cluster.until("somebody gets it again", |_| {
@@ -240,7 +240,13 @@ fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
         taken.extend(take_all(&relayed.listener));
         taken.len() == 1
     });
-    cluster.primary.close_share(place.id, relayed.granted.listener);
+    // One that comes back when the worker has ended goes to the others too.
+    cluster.connect(address, 2);
+    let late = take_all(&relayed.listener);
+    assert_eq!((take_all(&share).len(), late.len()), (1, 1));
+    cluster.primary.enrolled_ended(place.id, false);
+    cluster.primary.put_back(relayed.granted.handle, late[0].as_raw_fd()).unwrap();
+    cluster.until("the other one gets it", |_| take_all(&share).len() == 1);
     cluster.connect(address, 2);
     assert_eq!(take_all(&share).len(), 2);
 }

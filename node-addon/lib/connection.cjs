@@ -34,4 +34,13 @@ function opener(tcp) {
   };
 }
 
-module.exports = { opener };
+/** Calls `turn` whenever the listener may have a connection, each time in an async scope of its own. */
+function watch(listener, turn) {
+  const scoped = () => {
+    const { AsyncResource } = require('node:async_hooks');
+    new AsyncResource('CLUSTER_RS').runInAsyncScope(turn);
+  };
+  listener.watch(turn, scoped, process.env.CLUSTER_RS_WAIT === 'thread');
+}
+
+module.exports = { opener, watch };

@@ -72,12 +72,18 @@ impl Listener {
     }
 
     /// Calls `turn` on the event loop while a connection may be there, once in each turn of the loop. Does not keep the
-    /// loop alive.
+    /// loop alive. Where a thread has to wait, or is asked for, `scoped` is called instead.
     #[napi]
-    pub fn watch(&mut self, env: Env, turn: Function<(), ()>, on_a_thread: bool) -> Result<()> {
+    pub fn watch(
+        &mut self,
+        env: Env,
+        turn: Function<(), ()>,
+        scoped: Function<(), ()>,
+        on_a_thread: bool,
+    ) -> Result<()> {
         if let (Some(inner), None) = (&self.inner, &self.watch) {
             let watched: Watched = inner.clone();
-            self.watch = Some(Watch::start(&env, watched, &turn, on_a_thread)?);
+            self.watch = Some(Watch::start(&env, watched, &turn, &scoped, on_a_thread)?);
         }
         Ok(())
     }

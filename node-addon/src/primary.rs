@@ -58,6 +58,8 @@ pub struct News {
 pub struct Answer {
     /// 0, or a negative errno value.
     pub errno: i32,
+    /// Names the address, also when the listener is closed.
+    pub handle: u32,
     /// Names the listener.
     pub listener: u32,
     /// The address was opened for this one.
@@ -223,8 +225,8 @@ impl Engine {
 
     /// Gives back a connection that was taken in a worker's stead. The descriptor stays the caller's.
     #[napi]
-    pub fn put_back(&self, listener: u32, fd: i32) -> bool {
-        self.shared.lock().put_back(listener, fd).is_ok()
+    pub fn put_back(&self, handle: u32, fd: i32) -> bool {
+        self.shared.lock().put_back(handle, fd).is_ok()
     }
 
     /// A share is no longer used.
@@ -308,11 +310,11 @@ impl News {
 impl Answer {
     fn granted(granted: &Granted) -> Self {
         let sockname = SockName::of(granted.name);
-        Self { errno: 0, listener: granted.listener, is_new: granted.is_new, sockname }
+        Self { errno: 0, handle: granted.handle, listener: granted.listener, is_new: granted.is_new, sockname }
     }
 
     fn refused(error: &cluster_core::Error) -> Self {
-        Self { errno: error.code(), listener: 0, is_new: false, sockname: None }
+        Self { errno: error.code(), handle: 0, listener: 0, is_new: false, sockname: None }
     }
 }
 

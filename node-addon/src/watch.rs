@@ -21,11 +21,18 @@ pub(crate) enum Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(env: &Env, watched: Watched, turn: &Function<(), ()>, on_a_thread: bool) -> Result<Self> {
+    /// `scoped`: called in place of `turn` where a thread has to wait.
+    pub(crate) fn start(
+        env: &Env,
+        watched: Watched,
+        turn: &Function<(), ()>,
+        scoped: &Function<(), ()>,
+        on_a_thread: bool,
+    ) -> Result<Self> {
         let on_the_loop = if on_a_thread { None } else { uv::Watch::start(env, &watched, turn) };
         match on_the_loop {
             Some(watch) => watch.map(Watch::Loop),
-            None => watch_from_a_thread(watched, turn).map(Watch::Thread),
+            None => watch_from_a_thread(watched, scoped).map(Watch::Thread),
         }
     }
 

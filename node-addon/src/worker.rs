@@ -118,7 +118,7 @@ impl Member {
     pub fn watch(&mut self, env: Env, turn: Function<(), ()>, on_a_thread: bool) -> Result<()> {
         if self.watch.is_none() {
             let watched: Watched = Arc::new(self.worker.channel().map_err(refusal)?.try_clone_to_owned()?);
-            self.watch = Some(Watch::start(&env, watched, &turn, on_a_thread)?);
+            self.watch = Some(Watch::start(&env, watched, &turn, &turn, on_a_thread)?);
         }
         Ok(())
     }

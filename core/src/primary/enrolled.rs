@@ -45,6 +45,8 @@ pub struct Wanted<'a> {
 /// A share that was given to an enrolled worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Granted {
+    /// Names the address; also when the listener is closed.
+    pub handle: u32,
     /// Names the listener; the worker finds its mailbox by it (`Worker::take_grant`).
     pub listener: u32,
     /// The address was opened for this share.
@@ -127,20 +129,20 @@ impl Primary {
             None => Err(Error::shutdown()),
         };
         let listener = made.inspect_err(|_| self.close_listener(id, granted.listener))?;
-        if let Some(handle) = self.handles.of_listener(granted.listener) {
-            let handle = handle.id;
-            self.handles.mark(handle);
+        if let Some(entry) = self.registry.get_mut(id) {
+            entry.relayed.insert(granted.listener);
         }
+        self.handles.mark(granted.handle);
         self.poller.wake.wake();
         Ok(Relayed { granted, listener })
     }
 
-    /// Gives back a connection that was taken for a worker which did not want it after all; another gets it. The
-    /// descriptor is duplicated; the caller closes its own.
-    pub fn put_back(&mut self, listener: u32, connection: RawFd) -> Result<()> {
-        let Some(handle) = self.handles.of_listener(listener) else {
-            return Ok(());
-        };
+    /// Gives back a connection that was taken for a worker which did not want it after all; another gets it, also when
+    /// the worker is gone meanwhile. The descriptor is duplicated; the caller closes its own. ENOENT when the address was
+    /// given up.
+    pub fn put_back(&mut self, handle: u32, connection: RawFd) -> Result<()> {
+        let gone = || Error::new(-libc::ENOENT, "the address of the connection was given up");
+        let handle = self.handles.get_mut(handle).ok_or_else(gone)?;
         let socket = socket::duplicate_number(connection).context("giving a connection back")?;
         let peer = sockaddr::peer_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY);
         handle.put_back(Connection { socket, peer });
@@ -190,8 +192,9 @@ impl Primary {
             socket::with_number(number, |fd| socket::listen(fd, backlog).ok());
         }
         let (listener, is_new) = self.join_address(id, wanted.flags, wanted.backlog, wanted.index, &address)?;
-        let name = self.handles.of_listener(listener).map_or(SockAddr::EMPTY, |handle| handle.name);
-        Ok(Granted { listener, is_new, name })
+        let (handle, name) =
+            self.handles.of_listener(listener).map_or((0, SockAddr::EMPTY), |handle| (handle.id, handle.name));
+        Ok(Granted { handle, listener, is_new, name })
     }
 
     /// Writes the end of a worker's process into the books.

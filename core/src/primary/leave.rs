@@ -113,7 +113,7 @@ impl Primary {
         let in_order = entry.was_asked_to_leave();
         entry.state = WorkerState::Disconnected;
         let reference = entry.reference();
-        let listeners: Vec<u32> = entry.listeners.keys().copied().collect();
+        let listeners: Vec<u32> = entry.listeners.keys().filter(|id| !entry.relayed.contains(id)).copied().collect();
         self.events.push(Event::Disconnect(reference));
         for listener in listeners {
             self.remove_listener(id, listener, in_order);
@@ -156,6 +156,7 @@ impl Primary {
         self.handles.forget_listener(listener);
         if let Some(entry) = self.registry.get_mut(worker) {
             entry.listeners.remove(&listener);
+            entry.relayed.remove(&listener);
         }
     }
 

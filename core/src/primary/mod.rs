@@ -264,6 +264,7 @@ impl Primary {
             state: WorkerState::Starting,
             started: Instant::now(),
             listeners: Default::default(),
+            relayed: Default::default(),
             delivered_before: 0,
             load: 0,
             escalation: None,

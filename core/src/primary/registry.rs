@@ -1,6 +1,6 @@
 //! The workers a primary has, and the slots they sit in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ pub(crate) struct Entry {
     pub(crate) started: Instant,
     /// Listener id and handle id of each open listener.
     pub(crate) listeners: BTreeMap<u32, u32>,
+    /// Those of them that the primary's program holds in its stead; the end of the channel says nothing of them.
+    pub(crate) relayed: BTreeSet<u32>,
     /// Connections taken by listeners that are closed.
     pub(crate) delivered_before: u64,
     pub(crate) load: u32,

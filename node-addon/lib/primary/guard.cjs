@@ -61,21 +61,25 @@ function repeats({ act, ack, key, errno, address, port, addressType, fd, index }
   return false;
 }
 
-// Sees the answers too: what was refused may be asked for again.
-function watchRepeats(child) {
-  const has = new Set();
+function nothing() {}
+
+// What Node's primary itself says to a worker that has just gone is no error of the program's; without a callback it would
+// be one. Of the answers it sees what was refused, and may be asked for again.
+function sendQuietly(child, has) {
   const { send } = child;
-  child.send = function sendWatched(message, ...rest) {
-    if (message?.cmd === 'NODE_CLUSTER') repeats(message, has);
-    return Reflect.apply(send, this, [message, ...rest]);
+  child.send = function sendGuarded(message, ...rest) {
+    if (message?.cmd !== 'NODE_CLUSTER') return Reflect.apply(send, this, [message, ...rest]);
+    if (has) repeats(message, has);
+    const callback = rest.find((argument) => typeof argument === 'function') ?? nothing;
+    return Reflect.apply(send, this, [message, rest[0], undefined, callback]);
   };
-  return has;
 }
 
 /** From now on nothing that this worker sends ends the primary. `warn` is told in a sentence. */
 function guard(worker, warn) {
   const { process: child } = worker;
-  const has = OLD ? watchRepeats(child) : undefined;
+  const has = OLD ? new Set() : undefined;
+  sendQuietly(child, has);
 
   function punish(what) {
     warn(`worker ${worker.id}: it sent ${what} and was ended`);

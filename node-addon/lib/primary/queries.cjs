@@ -28,7 +28,7 @@ function grant(engine, seat, { address, index, backlog, flags }) {
 // A share that is held here, for a worker that knows only Node's way.
 function relay(engine, seat, key, { address, index, backlog, flags }) {
   const [answer, listener] = engine.relay(seat.id, address, index, backlog, flags);
-  if (listener) seat.shares.set(key, new Relay(engine, seat, key, answer.listener, listener));
+  if (listener) seat.shares.set(key, new Relay(engine, seat, key, answer, listener));
   return answer;
 }
 

@@ -5,7 +5,7 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
-const { opener } = require('../connection.cjs');
+const { opener, watch } = require('../connection.cjs');
 
 // Before a worker that refused is asked again, in milliseconds. Others may take the connection meanwhile.
 const PAUSE = 50;
@@ -16,20 +16,22 @@ class Relay {
   #engine;
   #seat;
   #key;
+  #handle;
   #name;
   #listener;
   #open;
   #pending = null;
   #closing = false;
 
-  constructor(engine, seat, key, name, listener) {
+  constructor(engine, seat, key, { handle, listener: name }, listener) {
     this.#engine = engine;
     this.#seat = seat;
     this.#key = key;
+    this.#handle = handle;
     this.#name = name;
     this.#listener = listener;
     this.#open = opener(listener.isTcp);
-    listener.watch(() => this.#turn(), process.env.CLUSTER_RS_WAIT === 'thread');
+    watch(listener, () => this.#turn());
   }
 
   #turn() {
@@ -66,7 +68,7 @@ class Relay {
     if (this.#pending?.seq !== seq) return;
     const { connection } = this.#pending;
     this.#pending = null;
-    if (!accepted) this.#engine.putBack(this.#name, connection.fd);
+    if (!accepted) this.#engine.putBack(this.#handle, connection.fd);
     connection.close();
     if (this.#closing) this.#leave();
     else if (accepted) this.#listener.resume();

@@ -4,7 +4,8 @@
 // a tick of its own, and leaves them to others while the server cannot have more.
 
 const fs = require('node:fs');
-const { opener } = require('../connection.cjs');
+
+const { opener, watch } = require('../connection.cjs');
 const { load } = require('../load.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
@@ -130,7 +131,7 @@ function serve(listener, handle, closed, stopped = () => {}) {
     return Reflect.apply(close, this, args);
   };
 
-  listener.watch(turn, process.env.CLUSTER_RS_WAIT === 'thread');
+  watch(listener, turn);
   return takeAll;
 }
 
