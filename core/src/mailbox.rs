@@ -63,6 +63,19 @@ impl Mailbox {
         })
     }
 
+    /// How many connections may wait.
+    pub(crate) fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// Changes how many connections may wait. What waits already stays.
+    pub(crate) fn set_window(&mut self, window: u32) {
+        if socket::set_send_buffer(self.sender.as_fd(), window as usize * parcel_cost() / 2).is_ok() {
+            self.window = window;
+            self.room = 0;
+        }
+    }
+
     /// The end whose copy the worker gets.
     pub(crate) fn receiver(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()

@@ -33,6 +33,8 @@ pub struct Settings {
     pub handle_signals: bool,
     /// Connections that may wait in one mailbox.
     pub window: u32,
+    /// What that may grow to while the worker keeps up; less than `window` means that it does not grow.
+    pub window_most: u32,
     /// The first delay before a worker is replaced, and the longest.
     pub restart_delay: (Duration, Duration),
     /// How long an address whose last worker died stays open for a successor.
@@ -51,6 +53,7 @@ impl Default for Settings {
             stop_deadline: Duration::from_secs(30),
             handle_signals: false,
             window: 12,
+            window_most: 0,
             restart_delay: (Duration::from_millis(100), Duration::from_secs(10)),
             keep_unattended: Duration::from_secs(30),
         }
@@ -61,6 +64,12 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<()> {
         if self.window == 0 || self.window > WINDOW_MAX {
             return Err(Error::invalid(format!("the window is {}; it must be from 1 to {WINDOW_MAX}", self.window)));
+        }
+        if self.window_most > WINDOW_MAX {
+            return Err(Error::invalid(format!(
+                "the window may grow to {}; it must be at most {WINDOW_MAX}",
+                self.window_most
+            )));
         }
         if self.restart_delay.0 > self.restart_delay.1 {
             return Err(Error::invalid("the first restart delay is longer than the longest"));

@@ -116,6 +116,37 @@ fn a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back() {
 }
 
 #[test]
+fn only_a_worker_that_keeps_up_may_have_more_waiting() {
+    let mut settings = Settings::default();
+    (settings.window, settings.window_most) = (2, 8);
+    let mut cluster = Cluster { primary: Primary::new(settings).unwrap(), clients: Vec::new() };
+    let one = cluster.member();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    let address = granted.name.to_inet().unwrap();
+    cluster.connect(address, 60);
+    assert_eq!(cluster.waiting(&one), 2);
+    // On a busy machine it may not look as quick as it is; the window then grows with a later one.
+    let mut most = 0;
+    let mut taken = Vec::new();
+    cluster.until("it grows", |primary| {
+        most = most.max(primary.worker_info(one.id).unwrap().waiting);
+        taken.extend(take_all(&share));
+        most > 4 || taken.len() == 60
+    });
+    assert!(most > 4, "at most {most} were waiting");
+    taken.extend(take_all(&share));
+    // It does not move for some looks of the watch.
+    cluster.connect(address, 20);
+    let deadline = Instant::now() + Duration::from_millis(100);
+    while Instant::now() < deadline {
+        cluster.primary.turn(Some(Duration::from_millis(5))).unwrap();
+    }
+    take_all(&share);
+    cluster.settle();
+    assert!(cluster.waiting(&one) <= 3, "{} wait", cluster.waiting(&one));
+}
+
+#[test]
 fn whoever_pauses_what_is_not_its_own_is_cut_off() {
     let mut cluster = Cluster::new(2, PATIENCE);
     let (one, two) = (cluster.member(), cluster.member());

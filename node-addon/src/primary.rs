@@ -160,13 +160,15 @@ pub struct Engine {
 
 #[napi]
 impl Engine {
-    /// Starts the engine. `window`: how many connections may wait for one worker. `keep_unattended`: for how many
+    /// Starts the engine. `window`: how many connections may wait for one worker; `window_most`: for one that keeps up.
+    /// `keep_unattended`: for how many
     /// milliseconds an address stays open for a successor when its last worker died. `tell` is called with what the
     /// program may want to know.
     #[napi(constructor)]
-    pub fn new(window: u32, keep_unattended: u32, tell: Function<News, ()>) -> Result<Self> {
+    pub fn new(window: u32, window_most: u32, keep_unattended: u32, tell: Function<News, ()>) -> Result<Self> {
         let mut settings = Settings::default();
         settings.window = window;
+        settings.window_most = window_most;
         settings.keep_unattended = Duration::from_millis(keep_unattended.into());
         let primary = Primary::new(settings).map_err(refusal)?;
         let poller = primary.poller();

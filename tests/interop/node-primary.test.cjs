@@ -72,7 +72,7 @@ async function primary({ cluster, report, told, happens, data, directory }) {
   cluster.disconnect(() => report('gone', Object.keys(cluster.workers).length));
 }
 
-const QUIET = { npm_config_update_notifier: 'false', npm_config_logs_max: '0', npm_config_cache: '/nonexistent' };
+const QUIET = { npm_config_update_notifier: 'false', npm_config_logs_max: '0', npm_config_cache: '/dev/null/none' };
 const env = { ...QUIET, LD_LIBRARY_PATH: process.env.INTEROP_LIBRARY };
 
 const behindRunner = (language) => ({ exec: 'DIRECTORY/npm-cli.js', args: [workerIn(language)] });

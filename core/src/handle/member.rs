@@ -1,5 +1,7 @@
 //! One listener of one worker, seen from the handle: its mailbox, and whether it gets connections.
 
+use std::time::{Duration, Instant};
+
 use nix::errno::Errno;
 
 use crate::channel::pending;
@@ -14,6 +16,10 @@ const STUCK: u32 = 3 * IN_TIME;
 /// What a look in time is worth, and one that came late: the machine is then too busy to run even the primary.
 const IN_TIME: u32 = 4;
 const LATE: u32 = 1;
+
+/// A worker that makes room in a full mailbox within the first of these keeps up, and its window may grow; one that needs
+/// the second has fallen behind, and what waits behind it could be served by a neighbour.
+const PACE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(5));
 
 /// No count of connections.
 const NOTHING: u64 = u64::MAX;
@@ -53,10 +59,15 @@ pub(crate) struct Member {
     seen: u64,
     evidence: u32,
     armed: bool,
+    /// The least window and the most; see `PACE`.
+    windows: (u32, u32),
+    full_since: Option<Instant>,
 }
 
 impl Member {
-    pub(crate) fn new(listener: u32, worker: u32, slot: u32, mailbox: Mailbox) -> Self {
+    /// `window_most`: what the mailbox's window may grow to.
+    pub(crate) fn new(listener: u32, worker: u32, slot: u32, mailbox: Mailbox, window_most: u32) -> Self {
+        let windows = (mailbox.window(), window_most);
         Self {
             listener,
             worker,
@@ -69,6 +80,8 @@ impl Member {
             seen: NOTHING,
             evidence: 0,
             armed: false,
+            windows,
+            full_since: None,
         }
     }
 
@@ -173,13 +186,14 @@ impl Member {
     }
 
     /// Asks for an event when there is room again. True when there is room already.
-    pub(crate) fn tell_when_room(&mut self, poll: &Poll) -> bool {
+    pub(crate) fn tell_when_room(&mut self, poll: &Poll, now: Instant) -> bool {
         if self.is_open() {
             return true;
         }
         if self.flow == Flow::Open && !self.stopping {
             // Room that appears before this call makes the event at once.
             self.arm(true, poll);
+            self.full_since.get_or_insert(now);
         }
         false
     }
@@ -191,6 +205,20 @@ impl Member {
         // one, an edge, when something is taken.
         if self.flow == Flow::Open && self.mailbox.room() > 0 {
             self.arm(false, poll);
+            if let Some(since) = self.full_since.take() {
+                self.follow_pace(since.elapsed());
+            }
+        }
+    }
+
+    /// Many small hand-overs cost more than a few larger ones, but only a worker that keeps up may have more waiting.
+    fn follow_pace(&mut self, took: Duration) {
+        let (least, most) = self.windows;
+        let window = self.mailbox.window();
+        if took <= PACE.0 && window < most {
+            self.mailbox.set_window(window + 1);
+        } else if took >= PACE.1 && window > least {
+            self.mailbox.set_window(least);
         }
     }
 
@@ -220,6 +248,9 @@ impl Member {
             false => 0,
         };
         self.seen = taken;
+        if self.evidence > 0 {
+            self.follow_pace(PACE.1);
+        }
         if self.flow == Flow::Open && self.evidence >= STUCK {
             self.flow = Flow::Stuck { taken, drained: false };
             self.arm(true, poll);

@@ -279,7 +279,7 @@ impl Handle {
         if !open {
             for member in &mut self.members {
                 // A worker may have taken something since it was found full.
-                open |= member.tell_when_room(poll);
+                open |= member.tell_when_room(poll, now);
             }
         }
         self.accept_while(open && self.paused_until.is_none(), poll);

@@ -15,6 +15,7 @@ use crate::channel::Pending;
 use crate::error::{Context, Error, Result};
 use crate::handle::Member;
 use crate::mailbox::Mailbox;
+use crate::settings::Settings;
 use crate::sys::poll::Interest;
 use crate::sys::{Sys, cmsg};
 use crate::token::Token;
@@ -170,7 +171,7 @@ impl Primary {
         if index > INDEX_MAX {
             return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
-        let (policy, window) = (self.settings.policy, self.settings.window);
+        let Settings { policy, window, window_most, .. } = self.settings;
         let poll = &self.poller.poll;
         let (id, is_new) = self.handles.open(address, index, backlog, flags, policy, poll)?;
         if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
@@ -181,7 +182,7 @@ impl Primary {
         }
         let listener = self.handles.new_listener(id);
         let joined = Mailbox::new(window).and_then(|mailbox| match self.handles.get_mut(id) {
-            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox), poll),
+            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox, window_most), poll),
             None => Err(Errno::ENOENT),
         });
         if let Err(errno) = joined {

@@ -11,7 +11,9 @@ const { guard } = require('./guard.cjs');
 const { answerQueries } = require('./queries.cjs');
 
 // Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
+// More only for a worker that takes them within milliseconds, which saves the primary most of its wake-ups.
 const WINDOW = 2;
+const WINDOW_MOST = 8;
 // For how long an address stays open for a successor when its last worker died, in milliseconds.
 const KEEP_UNATTENDED = 5000;
 
@@ -41,7 +43,7 @@ function patch(cluster) {
 
   function theEngine() {
     if (!engine) {
-      engine = new native.Engine(WINDOW, KEEP_UNATTENDED, (news) => {
+      engine = new native.Engine(WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
         if (news.warning !== undefined) warn(news.warning);
         for (const seat of seats.values()) if (seat.id === news.listening?.id) tellListening(cluster, seat, news.listening);
       });
