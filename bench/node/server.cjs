@@ -58,6 +58,8 @@ function primary() {
   const roll = (pause) => {
     if (!timer) return;
     fork().once('listening', () => {
+      // At the end of a round everything may have been told to end meanwhile.
+      if (!timer || quitting) return;
       const worker = oldest();
       worker.leaving = true;
       worker.disconnect();
