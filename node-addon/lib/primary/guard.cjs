@@ -3,7 +3,6 @@
 // What a worker sends on Node's channel and Node's own primary would fall over: it takes every message for one of its own
 // workers'. Such a worker is ended, or its message is passed over; nobody else notices.
 
-const OLD = Number(process.versions.node.split('.')[0]) < 22;
 const PASSED_OVER = 'cluster-rs';
 const HANDLES = ['net.Native', 'net.Server', 'net.Socket', 'dgram.Native', 'dgram.Socket'];
 
@@ -50,26 +49,47 @@ function offence(child, message) {
   return undefined;
 }
 
-// Until version 22 Node's own primary takes it for granted that a worker does not ask twice for what it has.
-function repeats({ act, ack, key, errno, address, port, addressType, fd, index }, has) {
-  if (act === 'close') has.delete(key);
-  else if (ack !== undefined && errno) has.delete(key);
-  if (act !== 'queryServer') return false;
-  const asked = `${address}:${port}:${addressType}:${fd}:${index}`;
-  if (has.has(asked)) return true;
-  has.add(asked);
-  return false;
-}
-
 function nothing() {}
 
+// Node's own primary takes it for granted that a worker does not ask twice for what it has: until version 22 it falls over,
+// and later it forgets the socket that it had opened first.
+class Asked {
+  #open = new Set();
+  #unanswered = new Map();
+  #byKey = new Map();
+
+  /** A query of the worker's; false if it has that already. */
+  query({ address, port, addressType, fd, index, seq }) {
+    const asked = `${address}:${port}:${addressType}:${fd}:${index}`;
+    if (this.#open.has(asked)) return false;
+    this.#open.add(asked);
+    this.#unanswered.set(seq, asked);
+    return true;
+  }
+
+  /** The primary's answer: what was refused may be asked for again. */
+  answer({ ack, errno, key }) {
+    const asked = this.#unanswered.get(ack);
+    if (asked === undefined) return;
+    this.#unanswered.delete(ack);
+    if (errno) this.#open.delete(asked);
+    else this.#byKey.set(key, asked);
+  }
+
+  /** The worker has closed what it had under a key. */
+  close(key) {
+    this.#open.delete(this.#byKey.get(key));
+    this.#byKey.delete(key);
+  }
+}
+
 // What Node's primary itself says to a worker that has just gone is no error of the program's; without a callback it would
-// be one. Of the answers it sees what was refused, and may be asked for again.
-function sendQuietly(child, has) {
+// be one.
+function sendQuietly(child, asked) {
   const { send } = child;
   child.send = function sendGuarded(message, ...rest) {
     if (message?.cmd !== 'NODE_CLUSTER') return Reflect.apply(send, this, [message, ...rest]);
-    if (has) repeats(message, has);
+    if (message.ack !== undefined) asked.answer(message);
     const callback = rest.find((argument) => typeof argument === 'function') ?? nothing;
     return Reflect.apply(send, this, [message, rest[0], undefined, callback]);
   };
@@ -78,8 +98,8 @@ function sendQuietly(child, has) {
 /** From now on nothing that this worker sends ends the primary. `warn` is told in a sentence. */
 function guard(worker, warn) {
   const { process: child } = worker;
-  const has = OLD ? new Set() : undefined;
-  sendQuietly(child, has);
+  const asked = new Asked();
+  sendQuietly(child, asked);
 
   function punish(what) {
     warn(`worker ${worker.id}: it sent ${what} and was ended`);
@@ -88,8 +108,9 @@ function guard(worker, warn) {
 
   child.prependListener('internalMessage', (message) => {
     let what = offence(child, message);
-    if (what === undefined && has && message.cmd === 'NODE_CLUSTER' && repeats({ ...message, ack: undefined }, has)) {
-      what = 'a query for what it has already';
+    if (what === undefined && message.cmd === 'NODE_CLUSTER') {
+      if (message.act === 'close') asked.close(message.key);
+      else if (message.act === 'queryServer' && !asked.query(message)) what = 'a query for what it has already';
     }
     if (what === undefined) return;
     punish(what);
