@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 use cluster_core::{AcceptFlags, Granted, Listener, Primary, Settings, Wanted, Worker};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -253,6 +255,7 @@ fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
     let one = cluster.member();
     let place = cluster.primary.enroll().unwrap();
     let relayed = cluster.primary.relay(place.id, wanted("127.0.0.1:0")).unwrap();
+    let relay = Listener::relaying(relayed.mailbox, relayed.granted.name);
     // This one never takes its channel; what is held in its stead does not end with it.
     drop(place.channel);
     cluster.settle();
@@ -261,19 +264,22 @@ fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
     assert!(!granted.is_new);
     let address = granted.name.to_inet().unwrap();
     cluster.connect(address, 2);
-    let (mine, theirs) = (take_all(&share), take_all(&relayed.listener));
+    let (mine, theirs) = (take_all(&share), take_all(&relay));
     assert_eq!((mine.len(), theirs.len()), (1, 1));
+    // As an event loop leaves it; whoever gets it next finds it as it came.
+    fcntl(&theirs[0], FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     cluster.primary.put_back(relayed.granted.handle, theirs[0].as_raw_fd()).unwrap();
     drop(theirs);
     let mut taken = Vec::new();
     cluster.until("somebody gets it again", |_| {
         taken.extend(take_all(&share));
-        taken.extend(take_all(&relayed.listener));
+        taken.extend(take_all(&relay));
         taken.len() == 1
     });
+    assert_eq!(fcntl(&taken[0], FcntlArg::F_GETFL).unwrap() & libc::O_NONBLOCK, 0);
     // One that comes back when the worker has ended goes to the others too.
     cluster.connect(address, 2);
-    let late = take_all(&relayed.listener);
+    let late = take_all(&relay);
     assert_eq!((take_all(&share).len(), late.len()), (1, 1));
     cluster.primary.enrolled_ended(place.id, false);
     cluster.primary.put_back(relayed.granted.handle, late[0].as_raw_fd()).unwrap();

@@ -220,7 +220,10 @@ impl Engine {
     pub fn relay(&self, id: u32, address: String, index: u32, backlog: i32, flags: u32) -> (Answer, Option<Listener>) {
         let outcome = wanted(&address, index, backlog, flags).and_then(|wanted| self.shared.lock().relay(id, wanted));
         match outcome {
-            Ok(relayed) => (Answer::granted(&relayed.granted), Some(Listener::new(relayed.listener, None))),
+            Ok(relayed) => {
+                let listener = cluster_core::Listener::relaying(relayed.mailbox, relayed.granted.name);
+                (Answer::granted(&relayed.granted), Some(Listener::new(listener, None)))
+            }
             Err(error) => (Answer::refused(&error), None),
         }
     }

@@ -3,9 +3,9 @@
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-use super::registry::{Entry, Recipe, WorkerState};
+use super::registry::Recipe;
 use super::spawn::Seat;
-use super::{Event, Primary, no_such_worker};
+use super::{Primary, no_such_worker};
 use crate::address::{ABSTRACT_NAME_MAX, Address};
 use crate::bind::ListenFlags;
 use crate::error::{Context, Error, Result};
@@ -15,7 +15,6 @@ use crate::sys::process::{Child, ExitStatus};
 use crate::sys::sockaddr::{self, SockAddr};
 use crate::sys::socket;
 use crate::token::Token;
-use crate::worker::Listener;
 
 /// A place for a worker whose process does not exist yet.
 pub struct Enrolled {
@@ -59,8 +58,8 @@ pub struct Granted {
 pub struct Relayed {
     /// What was granted.
     pub granted: Granted,
-    /// Takes the connections.
-    pub listener: Listener,
+    /// What its connections wait in; see `Listener::relaying`.
+    pub mailbox: OwnedFd,
 }
 
 impl Primary {
@@ -123,18 +122,17 @@ impl Primary {
         let mailbox = self.handles.of_listener(granted.listener).and_then(|handle| {
             handle.member(granted.listener).map(|member| socket::duplicate(member.mailbox.receiver()))
         });
-        let made = match mailbox {
-            Some(Ok(mailbox)) => Ok(Listener::relaying(mailbox, granted.name)),
-            Some(Err(errno)) => Err(Error::os("duplicating a mailbox", errno)),
+        let mailbox = match mailbox {
+            Some(copied) => copied.context("duplicating a mailbox"),
             None => Err(Error::shutdown()),
-        };
-        let listener = made.inspect_err(|_| self.close_listener(id, granted.listener))?;
+        }
+        .inspect_err(|_| self.close_listener(id, granted.listener))?;
         if let Some(entry) = self.registry.get_mut(id) {
             entry.relayed.insert(granted.listener);
         }
         self.handles.mark(granted.handle);
         self.poller.wake.wake();
-        Ok(Relayed { granted, listener })
+        Ok(Relayed { granted, mailbox })
     }
 
     /// Gives back a connection that was taken for a worker which did not want it after all; another gets it, also when
@@ -144,6 +142,8 @@ impl Primary {
         let gone = || Error::new(-libc::ENOENT, "the address of the connection was given up");
         let handle = self.handles.get_mut(handle).ok_or_else(gone)?;
         let socket = socket::duplicate_number(connection).context("giving a connection back")?;
+        // As every connection arrives in a mailbox, whatever its taker did with it.
+        socket::make_blocking(socket.as_fd()).context("giving a connection back")?;
         let peer = sockaddr::peer_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY);
         handle.put_back(Connection { socket, peer });
         let handle = handle.id;
@@ -195,32 +195,5 @@ impl Primary {
         let (handle, name) =
             self.handles.of_listener(listener).map_or((0, SockAddr::EMPTY), |handle| (handle.id, handle.name));
         Ok(Granted { handle, listener, is_new, name })
-    }
-
-    /// Writes the end of a worker's process into the books.
-    pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
-        let in_order = self.registry.get(id).is_some_and(Entry::was_asked_to_leave);
-        self.channel_closed(id);
-        // Those held in its stead, of which the end of the channel says nothing.
-        let listeners: Vec<u32> =
-            self.registry.get(id).map(|entry| entry.listeners.keys().copied().collect()).unwrap_or_default();
-        for listener in listeners {
-            self.remove_listener(id, listener, in_order);
-        }
-        let entry = self.registry.remove(id)?;
-        if let Some(pidfd) = entry.process.pidfd() {
-            self.poller.poll.remove(pidfd);
-        }
-        self.poller.poll.remove(entry.grants.as_fd());
-        self.events.push(Event::Exit { worker: entry.reference(), status });
-        Some(entry)
-    }
-}
-
-impl Entry {
-    /// It was told to leave; the end of its channel alone does not count, since one that never took it is served all
-    /// the same.
-    pub(super) fn was_asked_to_leave(&self) -> bool {
-        self.state == WorkerState::Disconnecting || (self.state == WorkerState::Disconnected && self.greeted)
     }
 }

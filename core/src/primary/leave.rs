@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::registry::{Escalation, WorkerState};
+use super::registry::{Entry, Escalation, WorkerState};
 use super::timers::Timer;
 use super::{Event, Primary, no_such_worker};
 use crate::error::Result;
@@ -200,5 +200,24 @@ impl Primary {
         } else if replace {
             self.plan_respawn(entry.slot, entry.started.elapsed());
         }
+    }
+
+    /// Writes the end of a worker's process into the books.
+    pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
+        let in_order = self.registry.get(id).is_some_and(Entry::was_asked_to_leave);
+        self.channel_closed(id);
+        // Those held in its stead, of which the end of the channel says nothing.
+        let listeners: Vec<u32> =
+            self.registry.get(id).map(|entry| entry.listeners.keys().copied().collect()).unwrap_or_default();
+        for listener in listeners {
+            self.remove_listener(id, listener, in_order);
+        }
+        let entry = self.registry.remove(id)?;
+        if let Some(pidfd) = entry.process.pidfd() {
+            self.poller.poll.remove(pidfd);
+        }
+        self.poller.poll.remove(&entry.grants);
+        self.events.push(Event::Exit { worker: entry.reference(), status });
+        Some(entry)
     }
 }

@@ -64,6 +64,12 @@ impl Entry {
         WorkerRef { id: self.id, slot: self.slot, pid: self.process.pid() }
     }
 
+    /// It was told to leave; the end of its channel alone does not count, since one that never took it is served all
+    /// the same.
+    pub(crate) fn was_asked_to_leave(&self) -> bool {
+        self.state == WorkerState::Disconnecting || (self.state == WorkerState::Disconnected && self.greeted)
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.state >= WorkerState::Disconnecting
     }

@@ -190,6 +190,12 @@ pub(crate) fn make_nonblocking(fd: BorrowedFd) -> Sys<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(|_| ())
 }
 
+/// Takes O_NONBLOCK off a connection.
+pub(crate) fn make_blocking(fd: BorrowedFd) -> Sys<()> {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, 0) }).map(|_| ())
+}
+
 pub(crate) fn set_close_on_exec(fd: BorrowedFd) -> Sys<()> {
     // SAFETY: fcntl with integers only.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| ())

@@ -115,8 +115,8 @@ impl Listener {
         Ok(Self::new(source, Some(share), granted.name, flags))
     }
 
-    /// A share that this process, a primary, holds in a worker's stead.
-    pub(crate) fn relaying(mailbox: OwnedFd, name: SockAddr) -> Self {
+    /// A share that this process, a primary, holds in a worker's stead (`Primary::relay`). Accepting from it does not wait.
+    pub fn relaying(mailbox: OwnedFd, name: SockAddr) -> Self {
         Self::new(Source::Mailbox(mailbox), None, name, ListenFlags::NONBLOCK)
     }
 
