@@ -55,7 +55,7 @@ pub use primary::{
     WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{listen, serve, stop, worker};
-pub use restart::Respawn;
+pub use restart::{Backoff, HEALTHY, Respawn};
 pub use settings::{Mechanism, Settings, WINDOW_MAX};
 pub use sys::process::ExitStatus;
 pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};

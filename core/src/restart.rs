@@ -18,18 +18,18 @@ pub enum Respawn {
 }
 
 /// A worker that lived this long starts the count afresh.
-pub(crate) const HEALTHY: Duration = Duration::from_secs(10);
+pub const HEALTHY: Duration = Duration::from_secs(10);
 
 /// The delays between one slot's restarts: they double with each worker that did not live long.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     short_lives: u32,
 }
 
 impl Backoff {
     /// The delay before the next start. `jitter` in 0..=1 spreads the slots, so that workers that fail together do not
     /// come back together; it lengthens the delay by up to a quarter, within `most`.
-    pub(crate) fn next(&mut self, lived: Duration, least: Duration, most: Duration, jitter: f64) -> Duration {
+    pub fn next(&mut self, lived: Duration, least: Duration, most: Duration, jitter: f64) -> Duration {
         if lived >= HEALTHY {
             self.short_lives = 0;
         }

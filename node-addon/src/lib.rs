@@ -7,6 +7,9 @@ mod uv;
 mod watch;
 mod worker;
 
+use std::time::Duration;
+
+use cluster_core::Settings;
 use napi_derive::napi;
 
 /// An engine's error as JavaScript gets it, with the sentence.
@@ -23,6 +26,35 @@ pub const EMFILE: i32 = libc::EMFILE;
 /// What it says when the system has none left.
 #[napi]
 pub const ENFILE: i32 = libc::ENFILE;
+
+/// A worker that lived this long, in milliseconds, is no longer one that fails at its start.
+#[napi]
+pub const HEALTHY: u32 = cluster_core::HEALTHY.as_millis() as u32;
+
+/// The delays between the restarts of one slot, by the engine's rule.
+#[napi]
+#[derive(Default)]
+pub struct Backoff {
+    inner: cluster_core::Backoff,
+}
+
+#[napi]
+impl Backoff {
+    /// No restart so far.
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The delay before the next start, in milliseconds. `lived`: how long the last worker lived, in milliseconds.
+    /// `jitter` in 0..1 lengthens the delay by up to a quarter, so that workers that fail together come back apart.
+    #[napi]
+    pub fn next(&mut self, lived: f64, jitter: f64) -> f64 {
+        let (least, most) = Settings::default().restart_delay;
+        let lived = Duration::try_from_secs_f64(lived / 1000.0).unwrap_or_default();
+        self.inner.next(lived, least, most, jitter).as_secs_f64() * 1000.0
+    }
+}
 
 /// The version of the engine.
 #[napi]

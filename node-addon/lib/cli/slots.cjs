@@ -2,7 +2,7 @@
 
 // The workers' places, 0 to n-1. A place outlives its workers: its replacement gets the same number.
 
-const { Backoff, HEALTHY } = require('./backoff.cjs');
+const { Backoff, HEALTHY } = require('../load.cjs').load();
 const { Life } = require('./life.cjs');
 
 class Slot {
@@ -32,7 +32,7 @@ class Slot {
   /** Counts how this life went, and gives the delay before the next in milliseconds. */
   delayAfter(life) {
     this.falseStarts = life.addresses.size > 0 || life.age >= HEALTHY ? 0 : this.falseStarts + 1;
-    return Math.round(this.#backoff.next(life.age));
+    return Math.round(this.#backoff.next(life.age, Math.random()));
   }
 
   later(delay, start) {
