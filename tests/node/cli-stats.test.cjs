@@ -46,7 +46,7 @@ test('on a terminal it is a table that is redrawn below the workers\' lines, and
   terminal, async () => {
     const run = await cli({
       args: ['-i', '2', '--stats=200ms', 'server.js'], stdio: ['pipe', 'pipe', 'pipe'],
-      command: (line) => ['script', '-qec', `stty cols 100 rows 30; '${line.join("' '")}'`, '/dev/null'],
+      command: (line) => ['script', '-qec', `stty cols 100 rows 30; exec '${line.join("' '")}'`, '/dev/null'],
     }, async (started) => {
       const port = await started.port();
       for (let i = 0; i < 4; i++) await request(port);

@@ -132,8 +132,11 @@ async function begin(started, port) {
   return [answer];
 }
 
-/** The command line inside a terminal of its own. */
-const onTerminal = (line) => ['script', '-qec', `'${line.join("' '")}'`, '/dev/null'];
+/**
+ * The command line inside a terminal of its own. script(1) runs it in the user's shell, and dash, which got the
+ * terminal's Ctrl-C as well, would exit with 130 however well the command ended: hence `exec`.
+ */
+const onTerminal = (line) => ['script', '-qec', `exec '${line.join("' '")}'`, '/dev/null'];
 const hasScript = spawnSync('script', ['--version']).status === 0;
 /** The options of a test that needs a terminal. */
 const terminal = { skip: ours.skip || (!hasScript && 'there is no script(1)') };
