@@ -69,7 +69,9 @@
 #define CL_SCHED_SOURCE_HASH 4
 
 /**
- * Mechanism: the best that is to be had.
+ * Mechanism: the best that is to be had: kernel for TCP under CL_SCHED_RR where the process has CAP_BPF (Linux 5.14), else
+ * passed. The environment variable CL_MECHANISM of the primary (auto, passed or kernel) counts where the program leaves it
+ * at this.
  */
 #define CL_MECHANISM_AUTO 0
 
@@ -79,7 +81,9 @@
 #define CL_MECHANISM_PASSED 1
 
 /**
- * Mechanism: the kernel gives each slot its connections. Not in this version: -EOPNOTSUPP.
+ * Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
+ * called with it, which makes ready what four addresses need and fails with -EPERM otherwise; afterwards the process may give
+ * the capability up. Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
  */
 #define CL_MECHANISM_KERNEL 2
 
@@ -180,6 +184,12 @@
 #define CL_EVENT_WARNING 7
 
 /**
+ * Event: something for the log, no cause for worry, such as why the mechanism kernel is not used: data and length hold one
+ * sentence; worker_id is 0.
+ */
+#define CL_EVENT_NOTICE 8
+
+/**
  * State of a worker: started, has not spoken yet.
  */
 #define CL_WORKER_STARTING 1
@@ -242,7 +252,7 @@ typedef struct cl_event_t {
      */
     int type;
     /**
-     * The worker's id; 0 in a warning that is about none.
+     * The worker's id; 0 in a warning that is about none, and in a notice.
      */
     int worker_id;
     /**
@@ -266,7 +276,7 @@ typedef struct cl_event_t {
      */
     int port;
     /**
-     * CL_EVENT_MESSAGE, CL_EVENT_WARNING: the bytes; otherwise NULL.
+     * CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: the bytes; otherwise NULL.
      */
     const void *data;
     /**
@@ -544,8 +554,9 @@ CL_API int cl_worker_slot(void);
  * what is started and opened afterwards. Needless where the defaults are right.
  *
  * @param settings  see cl_settings_t; NULL: change nothing. Not kept.
- * @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy or mechanism that this version lacks; -E2BIG: a
- *         field of a later version is set; -EPERM: in a worker. Nothing is changed then.
+ * @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy that this version lacks; -E2BIG: a field of a
+ *         later version is set; -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL,
+ *         -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it. Nothing is changed then.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */

@@ -12,11 +12,15 @@ pub const CL_SCHED_LEAST_LOADED: c_int = 3;
 /// Policy: the same client address meets the same slot. Not in this version: -EOPNOTSUPP.
 pub const CL_SCHED_SOURCE_HASH: c_int = 4;
 
-/// Mechanism: the best that is to be had.
+/// Mechanism: the best that is to be had: kernel for TCP under CL_SCHED_RR where the process has CAP_BPF (Linux 5.14), else
+/// passed. The environment variable CL_MECHANISM of the primary (auto, passed or kernel) counts where the program leaves it
+/// at this.
 pub const CL_MECHANISM_AUTO: c_int = 0;
 /// Mechanism: the primary accepts and passes each connection on.
 pub const CL_MECHANISM_PASSED: c_int = 1;
-/// Mechanism: the kernel gives each slot its connections. Not in this version: -EOPNOTSUPP.
+/// Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
+/// called with it, which makes ready what four addresses need and fails with -EPERM otherwise; afterwards the process may give
+/// the capability up. Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
 pub const CL_MECHANISM_KERNEL: c_int = 2;
 /// Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
 pub const CL_MECHANISM_SHARED: c_int = 3;
@@ -61,6 +65,9 @@ pub const CL_EVENT_DISCONNECT: c_int = 5;
 pub const CL_EVENT_EXIT: c_int = 6;
 /// Event: something that somebody should know: data and length hold one sentence; worker_id is 0 if it is about none.
 pub const CL_EVENT_WARNING: c_int = 7;
+/// Event: something for the log, no cause for worry, such as why the mechanism kernel is not used: data and length hold one
+/// sentence; worker_id is 0.
+pub const CL_EVENT_NOTICE: c_int = 8;
 
 /// State of a worker: started, has not spoken yet.
 pub const CL_WORKER_STARTING: c_int = 1;

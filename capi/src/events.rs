@@ -94,6 +94,11 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
                 ExitStatus::Unknown => (-1, 0),
             };
         }
+        Event::Notice { text } => {
+            told.r#type = CL_EVENT_NOTICE;
+            told.data = text.as_ptr().cast();
+            told.length = text.len();
+        }
         Event::Warning { worker, text } => {
             told.r#type = CL_EVENT_WARNING;
             if let Some(worker) = worker {

@@ -40,9 +40,7 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
     settings.mechanism = match given.mechanism {
         CL_MECHANISM_AUTO => settings.mechanism,
         CL_MECHANISM_PASSED => Mechanism::Passed,
-        CL_MECHANISM_KERNEL => {
-            return Err(not_in_this_version("the mechanism CL_MECHANISM_KERNEL"));
-        }
+        CL_MECHANISM_KERNEL => Mechanism::Kernel,
         other => return Err(unknown("mechanism to choose", other)),
     };
     settings.respawn = match given.respawn {
@@ -77,8 +75,9 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 /// what is started and opened afterwards. Needless where the defaults are right.
 ///
 /// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
-/// @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy or mechanism that this version lacks; -E2BIG: a
-///         field of a later version is set; -EPERM: in a worker. Nothing is changed then.
+/// @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy that this version lacks; -E2BIG: a field of a
+///         later version is set; -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL,
+///         -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it. Nothing is changed then.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///

@@ -76,7 +76,7 @@ pub struct cl_event_t {
     pub size: usize,
     /// CL_EVENT_*
     pub r#type: c_int,
-    /// The worker's id; 0 in a warning that is about none.
+    /// The worker's id; 0 in a warning that is about none, and in a notice.
     pub worker_id: c_int,
     /// Its process.
     pub pid: c_int,
@@ -88,7 +88,7 @@ pub struct cl_event_t {
     pub address: *const c_char,
     /// CL_EVENT_LISTENING: the port, -1 for a unix socket.
     pub port: c_int,
-    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING: the bytes; otherwise NULL.
+    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: the bytes; otherwise NULL.
     pub data: *const c_void,
     /// How many they are.
     pub length: usize,

@@ -1,7 +1,7 @@
 //! Opening a listening or datagram socket for an address, the same in a primary and in a process of its own.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -72,7 +72,7 @@ pub(crate) struct Bound {
 
 /// Opens an address whose host is numeric (see `resolve`).
 pub(crate) fn open(address: &Address, backlog: i32, flags: ListenFlags) -> Result<Bound> {
-    let backlog = if backlog <= 0 { DEFAULT_BACKLOG } else { backlog };
+    let backlog = self::backlog(backlog);
     let everybody = flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
     if everybody && !matches!(address, Address::UnixPath(_)) {
         return Err(Error::invalid(format!(
@@ -176,6 +176,24 @@ fn bind_inet(
     }
     let name = during("getsockname", sockaddr::local_name(fd))?;
     Ok(Bound { socket, name, datagram, file: None })
+}
+
+/// What a caller's backlog means.
+pub(crate) fn backlog(wanted: i32) -> i32 {
+    if wanted <= 0 { DEFAULT_BACKLOG } else { wanted }
+}
+
+/// Another listening socket on the address of one that has SO_REUSEPORT set. Its `name` is the bound address.
+pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, backlog: i32) -> Sys<OwnedFd> {
+    let socket = socket::open(name.family(), false)?;
+    if name.family() == libc::AF_INET6 {
+        socket::set_ipv6_only(socket.as_fd(), socket::is_ipv6_only(first)?)?;
+    }
+    socket::set_reuse_address(socket.as_fd())?;
+    socket::set_reuse_port(socket.as_fd())?;
+    socket::bind(socket.as_fd(), name)?;
+    socket::listen(socket.as_fd(), self::backlog(backlog))?;
+    Ok(socket)
 }
 
 /// A listening socket that this process's program has open.

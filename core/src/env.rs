@@ -1,11 +1,17 @@
 //! The environment variables, named once.
 
+use crate::error::{Error, Result};
+use crate::settings::Mechanism;
+
 /// The worker's id.
 pub(crate) const WORKER_ID: &str = "CL_WORKER_ID";
 /// The worker's slot.
 pub(crate) const WORKER_SLOT: &str = "CL_WORKER_SLOT";
 /// The number of the channel's descriptor.
 pub(crate) const CHANNEL_FD: &str = "CL_CHANNEL_FD";
+
+/// The mechanism that a primary uses where its program leaves it open.
+const MECHANISM: &str = "CL_MECHANISM";
 
 const ALL: [&str; 3] = [WORKER_ID, WORKER_SLOT, CHANNEL_FD];
 
@@ -25,4 +31,15 @@ pub(crate) fn take() -> Option<(u32, u32, i32)> {
         value.filter(|_| !secure)
     });
     Some((id?.parse().ok()?, slot?.parse().ok()?, fd?.parse().ok()?))
+}
+
+/// What the environment wants; `Auto` where it says nothing.
+pub(crate) fn mechanism() -> Result<Mechanism> {
+    match std::env::var_os(MECHANISM) {
+        None => Ok(Mechanism::Auto),
+        Some(value) => value.to_str().and_then(Mechanism::from_name).ok_or_else(|| {
+            let value = value.to_string_lossy();
+            Error::invalid(format!("{MECHANISM} is \"{value}\"; it must be auto, passed or kernel"))
+        }),
+    }
 }

@@ -162,6 +162,20 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Nobody reads from it any more: is there a connection in it? Parcels before the first one are thrown away.
+    pub(crate) fn is_left_with_some(&mut self) -> bool {
+        loop {
+            let mut header = [0; wire::CONNECTION_HEADER.len()];
+            match cmsg::receive(self.receiver.as_fd(), &mut header, 0, libc::MSG_PEEK) {
+                Ok(received) if received.length == header.len() && header != wire::CONNECTION_HEADER => {
+                    let _ = cmsg::receive(self.receiver.as_fd(), &mut header, 0, 0);
+                    self.taken_back += 1;
+                }
+                _ => return self.waiting() > 0,
+            }
+        }
+    }
+
     /// Takes the oldest connection that the worker has not received. EMFILE before anything is lost.
     pub(crate) fn take_back(&mut self) -> Sys<TakenBack> {
         let outcome = self.take_oldest();
@@ -239,6 +253,20 @@ mod tests {
             cmsg::receive(mailbox.receiver(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).unwrap();
             assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (window - 1, 1, 1));
         }
+    }
+
+    #[test]
+    fn a_mailbox_that_is_left_holds_connections_or_nothing() {
+        let mut mailbox = Mailbox::new(6).unwrap();
+        assert!(!mailbox.is_left_with_some());
+        mailbox.send_nop().unwrap();
+        mailbox.send_stop().unwrap();
+        assert!(!mailbox.is_left_with_some());
+        mailbox.send_nop().unwrap();
+        mailbox.send(&connection()).unwrap();
+        assert!(mailbox.is_left_with_some());
+        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
+        assert!(!mailbox.is_left_with_some());
     }
 
     #[test]

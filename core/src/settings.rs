@@ -15,6 +15,20 @@ pub enum Mechanism {
     Auto,
     /// The primary accepts and passes connections on.
     Passed,
+    /// The kernel gives each slot its connections; an error where it is not to be had.
+    Kernel,
+}
+
+impl Mechanism {
+    /// By the name that environment and documents use.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Mechanism::Auto),
+            "passed" => Some(Mechanism::Passed),
+            "kernel" => Some(Mechanism::Kernel),
+            _ => None,
+        }
+    }
 }
 
 /// A cluster's settings; `Default` gives what a zeroed C struct means.
@@ -35,6 +49,8 @@ pub struct Settings {
     pub window: u32,
     /// What that may grow to while the worker keeps up; less than `window` means that it does not grow.
     pub window_most: u32,
+    /// For how long a worker's queue in the kernel may stand still until others are served in its stead.
+    pub patience: Duration,
     /// The first delay before a worker is replaced, and the longest.
     pub restart_delay: (Duration, Duration),
     /// How long an address whose last worker died stays open for a successor.
@@ -54,6 +70,7 @@ impl Default for Settings {
             handle_signals: false,
             window: 12,
             window_most: 0,
+            patience: Duration::from_millis(20),
             restart_delay: (Duration::from_millis(100), Duration::from_secs(10)),
             keep_unattended: Duration::from_secs(30),
         }

@@ -97,6 +97,24 @@ static inline int pump_readable(int fd, int ms) {
  * afterwards is the number of descriptors the case must end with. */
 static inline int leave_at_once(void) { return 0; }
 
+/* What a case is about exists with one mechanism only. To be called first. */
+static inline void use_mechanism(const char *name) { SYS(setenv("CL_MECHANISM", name, 1)); }
+
+/* This process may use bpf(2), which the mechanism kernel needs. */
+static inline int may_use_bpf(void) {
+    static const struct { unsigned type, key, value, entries; } array = {2, 4, 8, 1};
+    long map = syscall(SYS_bpf, 0, &array, sizeof array);
+    if (map >= 0) close((int)map);
+    return map >= 0;
+}
+
+/* The mechanism that an address of TCP gets under CL_SCHED_RR. */
+static inline int expected_mechanism(void) {
+    const char *forced = getenv("CL_MECHANISM");
+    if (forced != NULL && strcmp(forced, "passed") == 0) return CL_MECHANISM_PASSED;
+    return may_use_bpf() ? CL_MECHANISM_KERNEL : CL_MECHANISM_PASSED;
+}
+
 static inline void primary_ready(int (*main_of_workers)(void)) {
     OK(cl_on_event(remember_event, NULL));
     OK(cl_poll_fd());

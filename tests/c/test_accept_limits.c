@@ -112,6 +112,7 @@ static long long cpu_ms(void) {
 }
 
 static void primary_is_full(void) {
+    use_mechanism("passed");
     primary_ready(serve_any_port);
     int one = fork_worker(), two = fork_worker();
     int port = await_listening(one, 1), status = 0;

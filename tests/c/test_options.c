@@ -102,7 +102,7 @@ static void settings(void) {
     CHECK_EQ(setup(known, 0, 0, 0, 0, 1U << 31), -EINVAL);
     CHECK_EQ(setup(known, CL_SCHED_LEAST_LOADED, 0, 0, 0, 0), -EOPNOTSUPP);
     CHECK_EQ(setup(known, CL_SCHED_SOURCE_HASH, 0, 0, 0, 0), -EOPNOTSUPP);
-    CHECK_EQ(setup(known, CL_SCHED_RR, CL_MECHANISM_KERNEL, 0, 0, 0), -EOPNOTSUPP);
+    CHECK_EQ(setup(known, CL_SCHED_RR, CL_MECHANISM_KERNEL, 0, 0, 0), may_use_bpf() ? 0 : -EPERM);
     CHECK_EQ(setup(known, CL_SCHED_RR, CL_MECHANISM_PASSED, CL_RESPAWN_NEVER, 1000, CL_HANDLE_SIGNALS), 0);
 }
 

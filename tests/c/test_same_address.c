@@ -111,6 +111,7 @@ static void occupied_spawned(void) {
 /* A worker without privileges is not the one that binds; where the primary may not either, both are told why. */
 static void privileged(void) {
     if (under_valgrind()) check_skip("valgrind's own files are closed to the other user");
+    use_mechanism("auto");
     primary_ready(try_when_told);
     if (geteuid() == 0 && (setegid(65534) != 0 || seteuid(65534) != 0)) check_skip("cannot give up root for a moment");
     int limit = 1024;

@@ -5,16 +5,22 @@
 //! the mailboxes of open members with room, in the policy's order. With no sink nothing is taken from any source, so
 //! that connections wait in the kernel and cost the primary nothing.
 
+mod kernel;
 mod member;
 mod passed;
+mod queue;
+mod selector;
 mod shared;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-pub(crate) use member::{Member, Watched};
+pub(crate) use kernel::Kernel;
+pub(crate) use member::{LOOKS, Look, Member, Watched};
 pub(crate) use passed::Passed;
+pub(crate) use queue::Queue;
+pub(crate) use selector::Selector;
 pub(crate) use shared::Shared;
 
 use crate::channel::pending;
@@ -49,7 +55,7 @@ pub(crate) enum Accepted {
 /// The part of a handle in which the mechanisms differ.
 pub(crate) trait Mechanism: Send {
     fn kind(&self) -> MechanismKind;
-    /// The socket that goes to a worker beside its mailbox.
+    /// The socket that goes to every worker beside its mailbox.
     fn granted_socket(&self) -> Option<BorrowedFd<'_>>;
     /// The socket that the primary accepts from.
     fn accepted_socket(&self) -> Option<BorrowedFd<'_>>;
@@ -57,6 +63,19 @@ pub(crate) trait Mechanism: Send {
     fn announced(&mut self) {}
     /// One connection from the kernel, without waiting.
     fn accept(&mut self) -> Accepted;
+
+    /// A queue of its own for a slot, where the mechanism has such.
+    fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
+        Ok(None)
+    }
+    /// The slot has no member any more. What waits in its queue goes to others.
+    fn vacate(&mut self, _slot: u32, _queue: Queue) {}
+    /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
+    fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
+    /// Connections begun with a slot's own queue.
+    fn assigned(&self, _slot: u32) -> u64 {
+        0
+    }
 }
 
 /// Connections moved in one turn of one handle, so that many handles share the primary.
@@ -143,9 +162,13 @@ impl Handle {
         self.mechanism.kind()
     }
 
-    /// The socket that a grant carries beside the mailbox.
-    pub(crate) fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.mechanism.granted_socket()
+    /// How connections get to a member, and the socket that its grant carries beside the mailbox.
+    pub(crate) fn granted<'a>(&'a self, member: &'a Member) -> (MechanismKind, Option<BorrowedFd<'a>>) {
+        match (self.mechanism.kind(), member.queue()) {
+            (kind, Some(queue)) => (kind, Some(queue.socket())),
+            (MechanismKind::Kernel, None) => (MechanismKind::Passed, None),
+            (kind, None) => (kind, self.mechanism.granted_socket()),
+        }
     }
 
     /// Begins to watch the listening socket (for nothing, until somebody can take a connection).
@@ -168,29 +191,48 @@ impl Handle {
         self.members.is_empty()
     }
 
-    pub(crate) fn join(&mut self, member: Member, poll: &Poll) -> Sys<()> {
+    /// Takes a listener in. An error of the second kind is only why it has no queue of its own.
+    pub(crate) fn join(&mut self, mut member: Member, poll: &Poll) -> Sys<Sys<()>> {
         poll.add(member.mailbox.sender(), Token::Mailbox(member.listener).pack(), Interest::None)?;
+        let seated = self.mechanism.seat(member.slot).map(|queue| {
+            if let Some(queue) = queue {
+                member.seat(queue, self.mechanism.assigned(member.slot));
+            }
+        });
         let index = self.slots.partition_point(|slot| *slot <= member.slot);
         self.slots.insert(index, member.slot);
         self.members.insert(index, member);
-        Ok(())
+        self.give_turns();
+        Ok(seated)
     }
 
-    /// Takes a listener out. What waits in its mailbox goes to the others. Returns how many connections it had taken.
+    /// Takes a listener out. What waits for it goes to the others. Returns how many connections it had taken.
     pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
         let Some(index) = self.members.iter().position(|member| member.listener == listener) else {
             return 0;
         };
-        let member = self.members.remove(index);
+        let mut member = self.members.remove(index);
         self.last_left = Some(member.worker);
         self.slots.remove(index);
+        self.give_turns();
         poll.remove(member.mailbox.sender());
-        let delivered = member.delivered();
+        let delivered = member.delivered(self.mechanism.assigned(member.slot));
+        if let Some(mut queue) = member.take_queue() {
+            queue.forget(poll);
+            self.mechanism.vacate(member.slot, queue);
+        }
         // An empty one is closed here; its listener takes nothing any more, so nothing can be missed.
-        if member.mailbox.waiting() > 0 {
+        if member.mailbox.is_left_with_some() {
             self.orphans.push_back(member.mailbox);
         }
         delivered
+    }
+
+    /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
+    fn give_turns(&mut self) {
+        let having = self.members.iter().filter(|member| member.has_turn());
+        let mut turns = having.map(|member| member.queue().map(|_| member.slot));
+        self.mechanism.set_turns(&mut turns);
     }
 
     /// Nobody takes connections any more; some may still be leaving.
@@ -219,12 +261,18 @@ impl Handle {
         if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
             member.pause(paused, poll);
         }
+        self.give_turns();
     }
 
     /// No more connections for this listener; it learns so behind the last one.
     pub(crate) fn stop_member(&mut self, listener: u32) -> Sys<()> {
-        match self.members.iter_mut().find(|member| member.listener == listener) {
-            Some(member) => member.stop(),
+        match self.members.iter_mut().position(|member| member.listener == listener) {
+            Some(index) => {
+                self.members[index].leave_rotation();
+                // The kernel gives it nothing more before it learns of it.
+                self.give_turns();
+                self.members[index].stop()
+            }
             None => Ok(()),
         }
     }
@@ -238,6 +286,14 @@ impl Handle {
     pub(crate) fn mailbox_changed(&mut self, listener: u32, poll: &Poll) {
         if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
             member.moved(poll);
+        }
+        self.give_turns();
+    }
+
+    /// A member's queue in the kernel has a connection.
+    pub(crate) fn queue_announced(&mut self, listener: u32) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
+            member.queue_announced();
         }
     }
 
@@ -292,12 +348,13 @@ impl Handle {
 
     /// One look at every queue. A member whose queue does not fall is stuck and loses its turn; one that moves again
     /// gets it back.
-    pub(crate) fn watch(&mut self, poll: &Poll, in_time: bool) -> Watched {
-        let mut watched = Watched { again: false, changed: false };
+    pub(crate) fn watch(&mut self, look: &Look) -> Watched {
+        let mut watched = Watched::default();
         for member in &mut self.members {
-            let look = member.look(poll, in_time);
-            watched.again |= look.again;
-            watched.changed |= look.changed;
+            watched = watched.and(member.look(look, self.mechanism.assigned(member.slot)));
+        }
+        if watched.changed {
+            self.give_turns();
         }
         watched
     }
@@ -309,29 +366,38 @@ impl Handle {
 
     /// Connections that wait for the members of a worker.
     pub(crate) fn waiting_for(&self, worker: u32) -> u32 {
-        self.members.iter().filter(|member| member.worker == worker).map(|member| member.mailbox.waiting()).sum()
+        self.members.iter().filter(|member| member.worker == worker).map(Member::waiting).sum()
     }
 
     /// Connections that the members of a worker have been given.
     pub(crate) fn delivered_to(&self, worker: u32) -> u64 {
-        self.members.iter().filter(|member| member.worker == worker).map(Member::passed).sum()
+        let members = self.members.iter().filter(|member| member.worker == worker);
+        members.map(|member| member.given(self.mechanism.assigned(member.slot))).sum()
     }
 
     /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
-    pub(crate) fn close(self, poll: &Poll) {
+    pub(crate) fn close(mut self, poll: &Poll) {
         if let Some(socket) = self.mechanism.accepted_socket() {
             poll.remove(socket);
         }
-        for member in &self.members {
+        for member in &mut self.members {
             poll.remove(member.mailbox.sender());
+            member.forget_queue(poll);
         }
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
+    /// Who is to get the next connection that the primary has. Those that the kernel gives none come first.
     fn next_open(&mut self) -> Option<usize> {
         let members = &mut self.members;
+        if self.mechanism.kind() == MechanismKind::Kernel {
+            let bare = self.rotation.next(&self.slots, |index| members[index].queue().is_none() && members[index].is_open());
+            if bare.is_some() {
+                return bare;
+            }
+        }
         self.rotation.next(&self.slots, |index| members[index].is_open())
     }
 
@@ -358,12 +424,12 @@ impl Handle {
         }
         for member in self.members.iter_mut().filter(|member| member.is_source()) {
             match member.take_back() {
-                Ok(Some(connection)) => {
+                Accepted::Connection(connection) => {
                     self.stats.reclaimed += 1;
                     return Accepted::Connection(connection);
                 }
-                Ok(None) => {}
-                Err(_) => return Accepted::Short,
+                Accepted::Nothing => {}
+                Accepted::Short => return Accepted::Short,
             }
         }
         let accepted = self.mechanism.accept();
@@ -401,6 +467,9 @@ impl Handle {
             if poll.modify(socket, Token::Listening(self.id).pack(), interest).is_ok() {
                 self.accepting = wanted;
             }
+        }
+        for member in &mut self.members {
+            member.watch_queue(poll, wanted);
         }
     }
 }

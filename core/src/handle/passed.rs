@@ -27,6 +27,10 @@ impl Passed {
         Self { socket, announced: false, in_a_row: 0 }
     }
 
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     fn is_surely_empty(&mut self) -> bool {
         let ask = !std::mem::take(&mut self.announced) && self.in_a_row < ASK_FIRST;
         ask && wait_readable(&[self.socket.as_fd()], Some(Duration::ZERO)) == Ok(Waited::TimedOut)
@@ -78,25 +82,30 @@ impl Mechanism for Passed {
             self.in_a_row = 0;
             return Accepted::Nothing;
         }
-        for _ in 0..FAILURES_PER_TURN {
-            match socket::accept(self.socket.as_fd(), libc::SOCK_CLOEXEC) {
-                Ok((socket, peer)) => {
-                    self.in_a_row = self.in_a_row.saturating_add(1);
-                    return Accepted::Connection(Connection { socket, peer });
-                }
-                Err(errno) => match classify(errno) {
-                    AcceptError::Empty => {
-                        self.in_a_row = 0;
-                        return Accepted::Nothing;
-                    }
-                    AcceptError::Next => {}
-                    AcceptError::Short => return Accepted::Short,
-                },
-            }
+        let accepted = accept_one(self.socket.as_fd());
+        match accepted {
+            Accepted::Connection(_) => self.in_a_row = self.in_a_row.saturating_add(1),
+            Accepted::Nothing => self.in_a_row = 0,
+            Accepted::Short => {}
         }
-        // As many failures as this are an injected fault or an attack; a pause keeps the primary from spinning.
-        Accepted::Short
+        accepted
     }
+}
+
+/// One connection that did not fail before it was accepted.
+pub(super) fn accept_one(listening: BorrowedFd) -> Accepted {
+    for _ in 0..FAILURES_PER_TURN {
+        match socket::accept(listening, libc::SOCK_CLOEXEC) {
+            Ok((socket, peer)) => return Accepted::Connection(Connection { socket, peer }),
+            Err(errno) => match classify(errno) {
+                AcceptError::Empty => return Accepted::Nothing,
+                AcceptError::Next => {}
+                AcceptError::Short => return Accepted::Short,
+            },
+        }
+    }
+    // As many failures as this are an injected fault or an attack; a pause keeps the primary from spinning.
+    Accepted::Short
 }
 
 #[cfg(test)]

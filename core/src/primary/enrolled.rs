@@ -188,8 +188,7 @@ impl Primary {
         if let Address::Inherited(number) = address {
             // Node listens on what it inherits; on a socket that listens already this only sets the backlog. What it is
             // good for shows when it is opened.
-            let backlog = if wanted.backlog > 0 { wanted.backlog } else { crate::bind::DEFAULT_BACKLOG };
-            socket::with_number(number, |fd| socket::listen(fd, backlog).ok());
+            socket::with_number(number, |fd| socket::listen(fd, crate::bind::backlog(wanted.backlog)).ok());
         }
         let (listener, is_new) = self.join_address(id, wanted.flags, wanted.backlog, wanted.index, &address)?;
         let (handle, name) =

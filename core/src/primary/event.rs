@@ -49,6 +49,11 @@ pub enum Event {
         /// How.
         status: ExitStatus,
     },
+    /// Something for the log, no cause for worry; one sentence.
+    Notice {
+        /// The sentence.
+        text: String,
+    },
     /// Something that somebody should know; one sentence.
     Warning {
         /// The worker it is about, if it is about one.

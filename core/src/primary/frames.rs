@@ -172,8 +172,9 @@ impl Primary {
             return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
         let Settings { policy, window, window_most, .. } = self.settings;
+        let mechanism = self.mechanism_in_force();
         let poll = &self.poller.poll;
-        let (id, is_new) = self.handles.open(address, index, backlog, flags, policy, poll)?;
+        let (id, is_new) = self.handles.open(address, index, backlog, flags, (policy, mechanism), poll)?;
         if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
             return Err(Error::new(
                 -libc::EADDRINUSE,
@@ -185,6 +186,17 @@ impl Primary {
             Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox, window_most), poll),
             None => Err(Errno::ENOENT),
         });
+        if is_new && let Some(text) = self.handles.ladder.take_notice() {
+            self.events.push(Event::Notice { text });
+        }
+        if let Ok(Err(errno)) = &joined {
+            let text = format!(
+                "{}: slot {slot} has no socket of its own, because that failed ({}); its connections are passed on",
+                key(address, index),
+                errno.desc()
+            );
+            self.events.push(Event::Notice { text });
+        }
         if let Err(errno) = joined {
             self.handles.forget_listener(listener);
             if is_new {
@@ -226,7 +238,7 @@ impl Primary {
         let Some(member) = handle.member(listener) else {
             return Ok(());
         };
-        let mechanism = handle.mechanism();
+        let (mechanism, socket) = handle.granted(member);
         let grant = Answer::Grant {
             number,
             listener,
@@ -236,7 +248,7 @@ impl Primary {
         }
         .encode();
         let mut fds = vec![member.mailbox.receiver()];
-        fds.extend(handle.granted_socket());
+        fds.extend(socket);
         let id = handle.id;
         let (address, port) = match handle.name.to_inet() {
             Some(inet) => (inet.ip().to_string(), Some(inet.port())),

@@ -1,13 +1,15 @@
 //! The handles a primary has, by id and by key, and which handle a listener belongs to.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::ladder::Ladder;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
-use crate::handle::{Handle, Mechanism, Passed, Shared};
+use crate::handle::{Handle, Look, Mechanism, Passed, Shared, Watched};
 use crate::policy::Policy;
+use crate::settings;
 use crate::sys::poll::Poll;
 
 #[derive(Default)]
@@ -21,6 +23,7 @@ pub(crate) struct Handles {
     last_listener: u32,
     /// Handles that have something to pump.
     dirty: Vec<u32>,
+    pub(crate) ladder: Ladder,
 }
 
 /// What makes two listens the same: the address as it was asked for, and an index only where the port is 0
@@ -37,7 +40,7 @@ impl Handles {
         index: u32,
         backlog: i32,
         flags: ListenFlags,
-        policy: Policy,
+        (policy, mechanism): (Policy, settings::Mechanism),
         poll: &Poll,
     ) -> Result<(u32, bool)> {
         let key = key(address, index);
@@ -48,7 +51,13 @@ impl Handles {
         let mechanism: Box<dyn Mechanism> = if bound.datagram || policy == Policy::None {
             Box::new(Shared::new(bound.socket))
         } else {
-            Box::new(Passed::new(bound.socket))
+            let passed = Passed::new(bound.socket);
+            let kernel_can = matches!(address, Address::Inet { .. }) && policy == Policy::RoundRobin;
+            match mechanism {
+                settings::Mechanism::Passed => Box::new(passed),
+                _ if !kernel_can => Box::new(passed),
+                wanted => self.ladder.climb(passed, &key, bound.name, backlog, wanted)?,
+            }
         };
         self.last_handle += 1;
         let id = self.last_handle;
@@ -145,17 +154,17 @@ impl Handles {
         !self.dirty.is_empty()
     }
 
-    /// One look of the watch at every handle, in time or late; true while another is needed.
-    pub(crate) fn watch(&mut self, poll: &Poll, in_time: bool) -> bool {
-        let mut again = false;
+    /// One look of the watch at every handle; when another is needed.
+    pub(crate) fn watch(&mut self, look: &Look) -> Option<Duration> {
+        let mut all = Watched::default();
         for (id, handle) in &mut self.by_id {
-            let watched = handle.watch(poll, in_time);
-            again |= watched.again;
+            let watched = handle.watch(look);
             if watched.changed && !self.dirty.contains(id) {
                 self.dirty.push(*id);
             }
+            all = all.and(watched);
         }
-        again
+        all.again
     }
 
     /// Moves connections in one handle.

@@ -5,6 +5,7 @@ mod enrolled;
 mod event;
 mod frames;
 mod handles;
+mod ladder;
 mod leave;
 mod poller;
 mod registry;
@@ -22,10 +23,11 @@ pub use poller::{Poller, Ready, StopRequest};
 pub use registry::WorkerState;
 pub use spawn::SpawnOptions;
 
+use crate::env;
 use crate::error::{Context, Error, Result};
-use crate::handle::{HandleStats, MechanismKind, Pumped};
+use crate::handle::{HandleStats, LOOKS, Look, MechanismKind, Pumped};
 use crate::policy::Policy;
-use crate::settings::Settings;
+use crate::settings::{Mechanism, Settings};
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::poll::Interest;
 use crate::sys::process;
@@ -37,8 +39,6 @@ use registry::{Entry, Recipe, Registry};
 use spawn::{Plan, Seat};
 use timers::{Timer, Timers};
 
-/// How often queues are looked at while anything waits in one.
-const WATCH: Duration = Duration::from_millis(20);
 /// How often a worker without a pidfd is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon a socket that was short of something is tried again.
@@ -91,6 +91,8 @@ pub struct Primary {
     poller: Arc<Poller>,
     stop: Arc<StopRequest>,
     settings: Settings,
+    /// What the environment wants where the settings leave the mechanism open.
+    mechanism: Mechanism,
     /// Respawn when the settings leave it open.
     respawn_by_default: bool,
     /// This process's own, for the workers; `None` where there are no pidfds.
@@ -100,7 +102,8 @@ pub struct Primary {
     timers: Timers,
     /// What the alarm is set to.
     alarm_at: Option<Instant>,
-    watching: bool,
+    /// When anything waits: the time between the last look of the watch and the next.
+    watching: Option<Duration>,
     /// Workers are enrolled; whether one is replaced, only the program knows.
     program_replaces: bool,
     /// Everybody is leaving, and nobody is replaced.
@@ -116,6 +119,7 @@ impl Primary {
     /// A primary without workers.
     pub fn new(settings: Settings) -> Result<Self> {
         settings.check()?;
+        let mechanism = env::mechanism()?;
         let poller = Arc::new(Poller::new()?);
         let stop = StopRequest::new(Arc::clone(&poller.wake));
         Ok(Self {
@@ -123,13 +127,14 @@ impl Primary {
             stop: Arc::new(stop),
             poller,
             settings,
+            mechanism,
             respawn_by_default: false,
             own_pidfd: process::pidfd(process::own_pid()).ok(),
             registry: Registry::default(),
             handles: Handles::default(),
             timers: Timers::default(),
             alarm_at: None,
-            watching: false,
+            watching: None,
             program_replaces: false,
             stopping: false,
             due_forks: Vec::new(),
@@ -154,11 +159,25 @@ impl Primary {
         &self.settings
     }
 
-    /// Changes the settings, for what is started and opened from now on.
+    /// Changes the settings, for what is started and opened from now on. If they want the mechanism `kernel`, what it needs a
+    /// privilege for is made here for the first addresses, so that the program may give its privileges up afterwards.
     pub fn configure(&mut self, settings: Settings) -> Result<()> {
         settings.check()?;
+        if settings.mechanism == Mechanism::Kernel {
+            self.handles.ladder.prepare()?;
+        } else {
+            self.handles.ladder.rest();
+        }
         self.settings = settings;
         Ok(())
+    }
+
+    /// The program's choice, or else the environment's.
+    fn mechanism_in_force(&self) -> Mechanism {
+        match self.settings.mechanism {
+            Mechanism::Auto => self.mechanism,
+            chosen => chosen,
+        }
     }
 
     /// What `Respawn::Default` means: replace every worker (as `serve` does) or none.
@@ -310,6 +329,13 @@ impl Primary {
                         self.handles.mark(id);
                     }
                 }
+                Token::Queue(listener) => {
+                    if let Some(handle) = self.handles.of_listener(listener) {
+                        handle.queue_announced(listener);
+                        let id = handle.id;
+                        self.handles.mark(id);
+                    }
+                }
                 Token::Mailbox(listener) => {
                     if let Some(handle) = self.handles.of_listener(listener) {
                         handle.mailbox_changed(listener, &self.poller.poll);
@@ -341,9 +367,8 @@ impl Primary {
                 Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
                 Some(Pumped::Done) | None => {}
             }
-            if !self.watching && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
-                self.watching = true;
-                self.timers.add(now + WATCH, Timer::Watch);
+            if self.watching.is_none() && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
+                self.watch_in(LOOKS.1, now);
             }
         }
         self.marked = marked;
@@ -353,10 +378,16 @@ impl Primary {
         while let Some((at, timer)) = self.timers.due(now) {
             match timer {
                 Timer::Watch => {
-                    let in_time = now.saturating_duration_since(at) < WATCH / 2;
-                    self.watching = self.handles.watch(&self.poller.poll, in_time);
-                    if self.watching {
-                        self.timers.add(now + WATCH, Timer::Watch);
+                    let interval = self.watching.take().unwrap_or(LOOKS.1);
+                    let look = Look {
+                        poll: &self.poller.poll,
+                        interval,
+                        in_time: now.saturating_duration_since(at) < LOOKS.1 / 2,
+                        patience: self.settings.patience,
+                        sign_of_life: &|_| None,
+                    };
+                    if let Some(again) = self.handles.watch(&look) {
+                        self.watch_in(again, now);
                     }
                 }
                 Timer::Pump(handle) => self.handles.mark(handle),
@@ -372,6 +403,11 @@ impl Primary {
                 Timer::Unattended(handle) => self.leave_unattended(handle),
             }
         }
+    }
+
+    fn watch_in(&mut self, interval: Duration, now: Instant) {
+        self.watching = Some(interval);
+        self.timers.add(now + interval, Timer::Watch);
     }
 
     /// Sets the one alarm to the earliest timer. An alarm that comes too early is harmless and saves a system call.
@@ -440,6 +476,7 @@ impl Primary {
     /// Gives up every address without a worker, and makes a stopped primary usable again.
     pub fn finish(&mut self) {
         self.handles.close_unattended(&self.poller.poll);
+        self.handles.ladder.rest();
         self.stopping = false;
         self.stop.take();
         self.due_forks.clear();

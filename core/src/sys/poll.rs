@@ -19,6 +19,8 @@ pub(crate) enum Interest {
     None,
     /// Readable, level-triggered.
     Readable,
+    /// Readable, told once.
+    ReadableOnce,
     /// Writable, as an edge: when room appears.
     RoomAppears,
     /// Readable or writable, level-triggered.
@@ -30,6 +32,7 @@ impl Interest {
         match self {
             Interest::None => EpollFlags::EPOLLET,
             Interest::Readable => EpollFlags::EPOLLIN,
+            Interest::ReadableOnce => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
             Interest::RoomAppears => EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
             Interest::ReadableOrWritable => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }

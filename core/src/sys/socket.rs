@@ -94,6 +94,22 @@ pub(crate) fn unread_by_peer(socket: BorrowedFd) -> Sys<usize> {
     Ok(bytes.max(0) as usize)
 }
 
+/// Connections that wait to be accepted from a TCP socket; `None` when it does not listen (any more).
+pub(crate) fn listening_backlog(socket: BorrowedFd) -> Sys<Option<u32>> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = std::mem::size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, all of plain integers.
+    let outcome = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length)
+    };
+    check(outcome)?;
+    // SAFETY: zeroed, and integers are valid whatever the kernel wrote.
+    let info = unsafe { info.assume_init() };
+    // TCP_LISTEN of include/net/tcp_states.h; for such a socket the kernel counts its accept queue there (tcp_get_info).
+    const LISTEN: u8 = 10;
+    Ok((info.tcpi_state == LISTEN).then_some(info.tcpi_unacked))
+}
+
 /// Bytes of the next packet that waits here, 0 when there is none (or an empty one).
 #[cfg(test)]
 pub(crate) fn waiting_here(socket: BorrowedFd) -> Sys<usize> {
@@ -118,6 +134,16 @@ pub(crate) fn set_reuse_port(socket: BorrowedFd) -> Sys<()> {
 
 pub(crate) fn set_ipv6_only(socket: BorrowedFd, only: bool) -> Sys<()> {
     setsockopt(&socket, sockopt::Ipv6V6Only, &only)
+}
+
+pub(crate) fn is_ipv6_only(socket: BorrowedFd) -> Sys<bool> {
+    nix::sys::socket::getsockopt(&socket, sockopt::Ipv6V6Only)
+}
+
+/// Makes a TCP socket listen no more, in every process that has it. It stays bound, so that listen(2) makes it listen again.
+pub(crate) fn stop_listening(socket: BorrowedFd) {
+    // ENOTCONN: it does not.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
 /// Wakes everybody who waits for packets on this socket; they read end of file once it is empty.

@@ -12,7 +12,7 @@ use super::primary_gone;
 use crate::bind::{Bound, ListenFlags};
 use crate::error::{Context, Error, Result};
 use crate::handle::MechanismKind;
-use crate::sys::poll::{Interest, Poll, Wake, wait_readable};
+use crate::sys::poll::{Interest, Poll, Waited, Wake, wait_readable};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
 use crate::sys::{cmsg, socket};
@@ -32,10 +32,31 @@ enum Source {
     Own { socket: OwnedFd, file: Option<SocketFile>, close: Wake },
     /// The mailbox alone.
     Mailbox(OwnedFd),
-    /// A socket to accept from, and the mailbox; polled through one descriptor.
-    Both { both: Poll, socket: OwnedFd, mailbox: OwnedFd },
+    /// A socket to accept from, and the mailbox.
+    Both(Both),
     /// A datagram socket; the mailbox only says when to stop.
     Datagram { socket: OwnedFd, mailbox: Option<OwnedFd> },
+}
+
+/// A socket to accept from, and the mailbox; polled through one descriptor.
+struct Both {
+    poll: Poll,
+    socket: OwnedFd,
+    /// The socket is of this worker's slot alone, not shared with others.
+    own: bool,
+    mailbox: OwnedFd,
+    accepts: AtomicU32,
+}
+
+/// After how many accepts from a socket that is never empty the mailbox is looked into.
+const ACCEPTS_PER_LOOK: u32 = 16;
+
+impl Both {
+    /// The mailbox's turn has come, and it is not empty.
+    fn is_turn_of_mailbox(&self) -> bool {
+        let turn = self.accepts.fetch_add(1, Ordering::Relaxed) % ACCEPTS_PER_LOOK == 0;
+        turn && wait_readable(&[self.mailbox.as_fd()], Some(Duration::ZERO)).is_ok_and(|waited| waited != Waited::TimedOut)
+    }
 }
 
 const MAILBOX: u64 = 0;
@@ -99,14 +120,15 @@ impl Listener {
             Source::Mailbox(mailbox)
         } else {
             let socket = granted.fds.1.ok_or_else(incomplete)?;
-            let both = Poll::new().context("epoll_create1")?;
-            both.add(&mailbox, MAILBOX, Interest::Readable).context("epoll_ctl")?;
-            both.add_exclusive(&socket, SOCKET).context("epoll_ctl")?;
-            Source::Both { both, socket, mailbox }
+            let poll = Poll::new().context("epoll_create1")?;
+            poll.add(&mailbox, MAILBOX, Interest::Readable).context("epoll_ctl")?;
+            poll.add_exclusive(&socket, SOCKET).context("epoll_ctl")?;
+            let own = granted.mechanism == MechanismKind::Kernel as u32;
+            Source::Both(Both { poll, socket, own, mailbox, accepts: AtomicU32::new(0) })
         };
         // Only what will be forgotten again, when the listener is dropped, may be woken.
         if let Source::Mailbox(mailbox)
-        | Source::Both { mailbox, .. }
+        | Source::Both(Both { mailbox, .. })
         | Source::Datagram { mailbox: Some(mailbox), .. } = &source
         {
             primary_gone::wake_at_death(mailbox.as_fd());
@@ -147,7 +169,7 @@ impl Listener {
     pub fn accept(&self, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
         match &self.source {
             Source::Mailbox(mailbox) => self.accept_passed(mailbox.as_fd(), flags),
-            Source::Both { both, socket, mailbox } => self.accept_both(both, socket.as_fd(), mailbox.as_fd(), flags),
+            Source::Both(both) => self.accept_both(both, flags),
             Source::Own { socket, close, .. } => self.accept_own(socket.as_fd(), close.as_fd(), flags),
             Source::Datagram { .. } => {
                 Err(Error::new(-libc::EOPNOTSUPP, "a datagram socket has no connections to accept; receive from it"))
@@ -182,20 +204,25 @@ impl Listener {
         left > 0
     }
 
-    fn accept_both(
-        &self,
-        both: &Poll,
-        socket: BorrowedFd,
-        mailbox: BorrowedFd,
-        flags: AcceptFlags,
-    ) -> Result<(OwnedFd, SockAddr)> {
+    fn accept_both(&self, both: &Both, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+        let (mailbox, socket) = (both.mailbox.as_fd(), both.socket.as_fd());
         loop {
-            self.check_open()?;
-            let ready = both.wait((!self.waits).then_some(Duration::ZERO)).context("epoll_wait")?;
-            let (mut from_mailbox, mut from_socket) = (false, false);
-            for token in ready.tokens() {
-                from_mailbox |= token == MAILBOX;
-                from_socket |= token == SOCKET;
+            self.check_not_closed()?;
+            if self.stopped.load(Ordering::SeqCst) {
+                return self.accept_last(both, flags);
+            }
+            // As with the mailbox alone, a look that finds nothing costs more than to ask first.
+            let (mut from_mailbox, mut from_socket) = (both.is_turn_of_mailbox(), true);
+            if self.expects_nothing() {
+                (from_mailbox, from_socket) = (false, false);
+                let ready = both.poll.wait((!self.waits).then_some(Duration::ZERO)).context("epoll_wait")?;
+                for token in ready.tokens() {
+                    from_mailbox |= token == MAILBOX;
+                    from_socket |= token == SOCKET;
+                }
+                if !from_mailbox && !from_socket && !self.waits {
+                    return Err(nothing_there());
+                }
             }
             // The mailbox first, so that a busy socket does not hide the stop.
             let taken = if from_mailbox { self.take(mailbox, flags) } else { Ok(None) };
@@ -203,15 +230,30 @@ impl Listener {
                 Ok(Some(taken)) => return Ok(taken),
                 // Even behind a stop: this thread may be the only one that was woken for what waits in the socket.
                 outcome if from_socket => {
-                    if let Some(taken) = accept_from(socket, flags)? {
+                    if let Some(taken) = self.accept_mine(socket, flags)? {
                         return Ok(taken);
                     }
+                    self.empty_handed.store(LOOKS_AFTER, Ordering::Relaxed);
                     outcome?;
                 }
-                Ok(None) if !from_mailbox && !self.waits => return Err(nothing_there()),
                 outcome => drop(outcome?),
             }
         }
+    }
+
+    /// Behind the stop: what waits in a queue of this worker's own is still its own.
+    fn accept_last(&self, both: &Both, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+        let last = if both.own { self.accept_mine(both.socket.as_fd(), flags)? } else { None };
+        last.ok_or_else(Error::shutdown)
+    }
+
+    /// A socket that does not listen any more was taken away by the primary: because it was closed here, or because this
+    /// worker does not count as one any more.
+    fn accept_mine(&self, socket: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
+        accept_from(socket, flags).or_else(|error| match error.is(libc::EINVAL) {
+            true => self.check_not_closed().and(Err(Error::shutdown())),
+            false => Err(error),
+        })
     }
 
     fn accept_own(&self, socket: BorrowedFd, close: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
@@ -270,10 +312,15 @@ impl Listener {
         }
     }
 
-    fn check_open(&self) -> Result<()> {
+    fn check_not_closed(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(-libc::EBADF, "the listener was closed"));
         }
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<()> {
+        self.check_not_closed()?;
         if self.stopped.load(Ordering::SeqCst) {
             return Err(Error::shutdown());
         }
@@ -296,7 +343,7 @@ impl Listener {
     pub(super) fn finish(&self) -> Option<(u32, &str, u32)> {
         self.closed.store(true, Ordering::SeqCst);
         match &self.source {
-            Source::Mailbox(mailbox) | Source::Both { mailbox, .. } => socket::finish_receiving(mailbox.as_fd()),
+            Source::Mailbox(mailbox) | Source::Both(Both { mailbox, .. }) => socket::finish_receiving(mailbox.as_fd()),
             Source::Own { file, close, .. } => {
                 close.wake();
                 if let Some(file) = file {
@@ -315,7 +362,7 @@ impl AsFd for Listener {
         match &self.source {
             Source::Own { socket, .. } | Source::Datagram { socket, .. } => socket.as_fd(),
             Source::Mailbox(mailbox) => mailbox.as_fd(),
-            Source::Both { both, .. } => both.as_fd(),
+            Source::Both(both) => both.poll.as_fd(),
         }
     }
 }
@@ -330,7 +377,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         match &self.source {
             Source::Mailbox(mailbox)
-            | Source::Both { mailbox, .. }
+            | Source::Both(Both { mailbox, .. })
             | Source::Datagram { mailbox: Some(mailbox), .. } => primary_gone::forget(mailbox.as_raw_fd()),
             Source::Own { .. } | Source::Datagram { mailbox: None, .. } => {}
         }

@@ -1,0 +1,117 @@
+//! The mechanism `kernel`: each slot has a listening socket of its own on the address, and a program in the kernel gives
+//! each new connection to one of them.
+//!
+//! The first socket stays the primary's: the entrance. It takes what comes while no slot has a turn, and the turns of members
+//! that have no socket of their own; the primary passes these on as in the mechanism `passed`. Every slot's socket is open
+//! here too, so that its queue outlives its worker (rule R1): when that ends, the kernel moves the queue to the others.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::selector::{Choice, ENTRANCE, SLOTS, Selector};
+use super::{Accepted, Mechanism, MechanismKind, Passed, Queue};
+use crate::bind;
+use crate::sys::bpf::lock_filter;
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{Sys, socket};
+
+pub(crate) struct Kernel {
+    entrance: Passed,
+    name: SockAddr,
+    backlog: i32,
+    selector: Selector,
+    /// The sockets of slots without a member. They do not listen.
+    vacant: BTreeMap<u32, OwnedFd>,
+    turns: Vec<u16>,
+}
+
+impl Kernel {
+    /// What an address needs of the kernel, made ahead: it takes a privilege that the program may give up later.
+    pub(crate) fn prepare() -> Sys<Selector> {
+        Selector::load(Choice::InTurn)
+    }
+
+    /// From a socket that listens alone on its address, as `passed` has it. Given back where the kernel refuses.
+    pub(crate) fn new(
+        entrance: Passed,
+        name: SockAddr,
+        backlog: i32,
+        selector: Selector,
+    ) -> Result<Self, (Passed, Errno)> {
+        // Only now, so that an address that is taken is found taken.
+        match socket::set_reuse_port(entrance.socket()) {
+            Ok(()) => Ok(Self {
+                entrance,
+                name,
+                backlog,
+                selector,
+                vacant: BTreeMap::new(),
+                turns: Vec::new(),
+            }),
+            Err(errno) => Err((entrance, errno)),
+        }
+    }
+}
+
+impl Mechanism for Kernel {
+    fn kind(&self) -> MechanismKind {
+        MechanismKind::Kernel
+    }
+
+    fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.entrance.accepted_socket()
+    }
+
+    fn announced(&mut self) {
+        self.entrance.announced();
+    }
+
+    fn accept(&mut self) -> Accepted {
+        self.entrance.accept()
+    }
+
+    fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
+        if slot >= SLOTS {
+            return Ok(None);
+        }
+        let socket = match self.vacant.remove(&slot) {
+            // To be bound anew may be forbidden by now.
+            Some(socket) => socket::listen(socket.as_fd(), bind::backlog(self.backlog)).map(|()| socket)?,
+            None => bind::beside(self.entrance.socket(), &self.name, self.backlog)?,
+        };
+        if !self.selector.is_attached() {
+            self.selector.attach(socket.as_fd())?;
+            self.selector.put(ENTRANCE, self.entrance.socket())?;
+            lock_filter(self.entrance.socket())?;
+        }
+        lock_filter(socket.as_fd())?;
+        self.selector.put(slot as u16, socket.as_fd())?;
+        Ok(Some(Queue::new(socket)))
+    }
+
+    fn vacate(&mut self, slot: u32, queue: Queue) {
+        let socket = queue.into_socket();
+        // Whoever else has the socket open: it stops to listen, and what waited in it moves to those who have a turn, or to
+        // the entrance.
+        socket::stop_listening(socket.as_fd());
+        self.vacant.insert(slot, socket);
+    }
+
+    fn set_turns(&mut self, turns: &mut dyn Iterator<Item = Option<u32>>) {
+        let turns: Vec<u16> = turns.map(|slot| slot.map_or(ENTRANCE, |slot| slot as u16)).collect();
+        if turns != self.turns {
+            self.selector.set_turns(&turns);
+            self.turns = turns;
+        }
+    }
+
+    fn assigned(&self, slot: u32) -> u64 {
+        self.selector.assigned(slot)
+    }
+}

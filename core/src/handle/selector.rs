@@ -1,0 +1,339 @@
+//! The program in the kernel that chooses the slot of each new connection, and the memory it shares with the primary.
+//!
+//! It runs when a packet that belongs to no connection arrives at an address (`BPF_PROG_TYPE_SK_REUSEPORT`), and chooses one
+//! of the address's listening sockets. Three things make it exact. Only a SYN takes a turn, so that a stray packet moves
+//! nothing. What a SYN chose is remembered until its ACK: under SYN cookies the kernel keeps nothing of a SYN and asks again
+//! at the ACK. And it chooses by a table of turns in which only slots stand that are to be served; the primary writes a new
+//! one beside the old and then points to it. Whatever has no turn goes to the primary's own socket, the entrance, and never
+//! to a stranger who has joined the group.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use crate::sys::Sys;
+use crate::sys::bpf::{
+    Assembler, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector, load_selector, put_socket,
+    socket_array,
+};
+
+/// The most slots.
+pub(crate) const SLOTS: u32 = 1024;
+/// The turn of nobody's slot: the entrance takes the connection. Its place in the array is behind the slots'.
+pub(crate) const ENTRANCE: u16 = SLOTS as u16;
+/// The most turns in a table.
+pub(crate) const TURNS: usize = 4096;
+
+/// Half-finished handshakes that are remembered. More at a time collide, and an ACK whose SYN was forgotten goes to the
+/// entrance.
+const PENDING: usize = 2048;
+
+// The shared memory. What the program writes and what the primary writes are kept on cache lines apart.
+const TURN: usize = 0;
+const CURRENT: usize = 64;
+const ASSIGNED_AT: usize = 128;
+const PENDING_AT: usize = ASSIGNED_AT + SLOTS as usize * 8;
+const TABLES_AT: usize = PENDING_AT + PENDING * 4;
+const TABLE_LENGTH: usize = 64 + TURNS * 2;
+const TURNS_AT: usize = 64;
+const LENGTH: usize = TABLES_AT + 2 * TABLE_LENGTH;
+
+// struct sk_reuseport_md of include/uapi/linux/bpf.h.
+const CONTEXT_DATA: i16 = 0;
+const CONTEXT_DATA_END: i16 = 8;
+const CONTEXT_HASH: i16 = 32;
+const CONTEXT_MIGRATING: i16 = 48;
+
+// The TCP header (RFC 9293): where its flags are.
+const TCP_FLAGS_AT: i16 = 13;
+const FIN_SYN_RST_ACK: i32 = 0x17;
+const SYN: i32 = 0x02;
+const ACK: i32 = 0x10;
+
+const SK_SELECT_REUSEPORT: i32 = 82;
+const DROP: i32 = 0;
+const PASS: i32 = 1;
+
+/// How a slot is chosen from the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Each turn in order.
+    InTurn,
+    /// By both ends of the packet's way: for datagrams, of which those of one peer belong together.
+    ByPeer,
+}
+
+/// The program, loaded, with its maps.
+pub(crate) struct Selector {
+    state: SharedValue,
+    sockets: OwnedFd,
+    /// Until it is attached; the group keeps it then.
+    program: Option<OwnedFd>,
+}
+
+impl Selector {
+    /// Needs CAP_BPF; EPERM without it.
+    pub(crate) fn load(choice: Choice) -> Sys<Self> {
+        let (state, map) = SharedValue::new(LENGTH)?;
+        let sockets = socket_array(SLOTS + 1)?;
+        let program = load_selector(assemble(choice, map.as_fd(), sockets.as_fd()))?;
+        Ok(Self { state, sockets, program: Some(program) })
+    }
+
+    /// Lets the program choose for the group of a listening socket. Does nothing once it does.
+    pub(crate) fn attach(&mut self, member: BorrowedFd) -> Sys<()> {
+        if let Some(program) = &self.program {
+            attach_selector(member, program.as_fd())?;
+            self.program = None;
+        }
+        Ok(())
+    }
+
+    /// The program chooses.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.program.is_none()
+    }
+
+    /// A slot's socket, which must listen in the group. EBUSY for one that has a place already.
+    pub(crate) fn put(&self, slot: u16, socket: BorrowedFd) -> Sys<()> {
+        put_socket(self.sockets.as_fd(), slot.into(), socket)
+    }
+
+    /// The table from now on. A connection that is being given out at this moment may still follow the old one.
+    pub(crate) fn set_turns(&self, turns: &[u16]) {
+        let next = (self.state.word(CURRENT).load(Ordering::Relaxed) & 1) ^ 1;
+        let table = TABLES_AT + next as usize * TABLE_LENGTH;
+        let turns = &turns[..turns.len().min(TURNS)];
+        for (index, slot) in turns.iter().enumerate() {
+            self.state.half(table + TURNS_AT + index * 2).store(*slot, Ordering::Relaxed);
+        }
+        self.state.word(table).store(turns.len() as u32, Ordering::Relaxed);
+        self.state.word(CURRENT).store(next, Ordering::Release);
+    }
+
+    /// Connections that were begun with a slot.
+    pub(crate) fn assigned(&self, slot: u32) -> u64 {
+        let at = ASSIGNED_AT + slot.min(SLOTS - 1) as usize * 8;
+        self.state.double(at).load(Ordering::Relaxed)
+    }
+}
+
+/// The program, line by line. R6: the context. R7: the shared memory. R8: the packet's hash. R9: the slot.
+fn assemble(choice: Choice, state: BorrowedFd, sockets: BorrowedFd) -> Assembler {
+    let mut a = Assembler::default();
+    let (entrance, pass) = (a.label(), a.label());
+
+    a.copy(R6, R1);
+    a.map_value(R7, state);
+    a.load(Word, R8, R6, CONTEXT_HASH);
+    match choice {
+        Choice::InTurn => by_turn(&mut a, sockets, entrance, pass),
+        Choice::ByPeer => {
+            a.copy(R1, R8);
+            look_up(&mut a, entrance);
+            select(&mut a, sockets, R9);
+            a.jump_if(R0, NotEqual, 0, entrance);
+            count(&mut a, pass);
+            a.jump(pass);
+        }
+    }
+
+    // Nobody has a turn, or his socket is gone.
+    a.place(entrance);
+    a.number(Set, R9, ENTRANCE.into());
+    select(&mut a, sockets, R9);
+    a.jump_if(R0, Equal, 0, pass);
+    a.exit(DROP);
+
+    a.place(pass);
+    a.exit(PASS);
+    a
+}
+
+fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: crate::sys::bpf::Label, pass: crate::sys::bpf::Label) {
+    let (syn, chosen, turn) = (a.label(), a.label(), a.label());
+
+    // A connection that migrates from a listening socket that is being closed may come without a packet.
+    a.load(Double, R1, R6, CONTEXT_MIGRATING);
+    a.jump_if(R1, NotEqual, 0, turn);
+
+    // if (data + 14 > data_end) goto entrance: too short to have flags
+    a.load(Double, R2, R6, CONTEXT_DATA);
+    a.load(Double, R3, R6, CONTEXT_DATA_END);
+    a.copy(R1, R2);
+    a.number(Add, R1, i32::from(TCP_FLAGS_AT) + 1);
+    a.jump_if_register(R1, Greater, R3, entrance);
+    a.load(Byte, R1, R2, TCP_FLAGS_AT);
+    a.number(And, R1, FIN_SYN_RST_ACK);
+    a.jump_if(R1, Equal, SYN, syn);
+    a.jump_if(R1, NotEqual, ACK, entrance);
+
+    // An ACK: the third packet of a handshake under SYN cookies, if its SYN is remembered; a stray one else.
+    pending_of(a, R8);
+    a.load(Word, R3, R2, 0);
+    a.copy(R4, R3);
+    a.number(ShiftRight, R4, 16);
+    a.jump_if_register(R4, NotEqual, R5, entrance);
+    a.number(And, R3, 0xffff);
+    a.jump_if(R3, Equal, 0, entrance);
+    a.copy(R9, R3);
+    a.number(Add, R9, -1);
+    a.number(Set, R1, 0);
+    a.store(Word, R2, 0, R1);
+    select(a, sockets, R9);
+    a.jump_if(R0, Equal, 0, pass);
+    a.jump(entrance);
+
+    // A connection that migrates: it takes a turn, and no ACK of it is to come.
+    a.place(turn);
+    take_turn(a);
+    look_up(a, entrance);
+    a.jump(chosen);
+
+    // A SYN takes a turn and is remembered.
+    a.place(syn);
+    take_turn(a);
+    look_up(a, entrance);
+    pending_of(a, R8);
+    a.number(ShiftLeft, R5, 16);
+    a.register(Add, R5, R9);
+    a.number(Add, R5, 1);
+    a.store(Word, R2, 0, R5);
+
+    a.place(chosen);
+    select(a, sockets, R9);
+    a.jump_if(R0, NotEqual, 0, entrance);
+    count(a, pass);
+    a.jump(pass);
+}
+
+/// R1 = the number of this turn
+fn take_turn(a: &mut Assembler) {
+    a.number(Set, R1, 1);
+    a.fetch_and_add(R7, TURN as i16, R1);
+}
+
+/// R9 = the slot that has turn R1 modulo the table's length, in the table that counts now. Uses R1 to R4.
+fn look_up(a: &mut Assembler, nobody: crate::sys::bpf::Label) {
+    a.load(Word, R2, R7, CURRENT as i16);
+    a.number(And, R2, 1);
+    a.number(Multiply, R2, TABLE_LENGTH as i32);
+    a.register(Add, R2, R7);
+    a.number(Add, R2, TABLES_AT as i32);
+    a.load(Word, R3, R2, 0);
+    a.jump_if(R3, Equal, 0, nobody);
+    a.register_32(Modulo, R1, R3);
+    // Never, but the kernel wants to see that it stays inside.
+    a.jump_if(R1, GreaterOrEqual, TURNS as i32, nobody);
+    a.number(ShiftLeft, R1, 1);
+    a.register(Add, R2, R1);
+    a.load(Half, R9, R2, TURNS_AT as i16);
+}
+
+/// R2 = where the handshake with a hash is remembered; R5 = the half of the hash that tells it from others there.
+fn pending_of(a: &mut Assembler, hash: Register) {
+    a.copy(R5, hash);
+    a.number(ShiftRight, R5, 16);
+    a.copy(R2, hash);
+    a.number(And, R2, PENDING as i32 - 1);
+    a.number(ShiftLeft, R2, 2);
+    a.register(Add, R2, R7);
+    a.number(Add, R2, PENDING_AT as i32);
+}
+
+/// R0 = 0 if the socket at a place of the array takes the connection. Uses R1 to R5.
+fn select(a: &mut Assembler, sockets: BorrowedFd, place: Register) {
+    a.push_register(4, place);
+    a.copy(R1, R6);
+    a.map(R2, sockets);
+    a.stack_address(R3, 4);
+    a.number(Set, R4, 0);
+    a.call(SK_SELECT_REUSEPORT);
+}
+
+/// One more for slot R9, unless that is the entrance.
+fn count(a: &mut Assembler, done: crate::sys::bpf::Label) {
+    a.jump_if(R9, GreaterOrEqual, SLOTS as i32, done);
+    a.copy(R2, R9);
+    a.number(ShiftLeft, R2, 3);
+    a.register(Add, R2, R7);
+    a.number(Set, R1, 1);
+    a.add_atomically(R2, ASSIGNED_AT as i16, R1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{sockaddr, socket};
+    use std::net::{SocketAddr, TcpStream};
+
+    /// `None`, and so a test that passes without having looked, only where the machine does not let us.
+    fn selector(choice: Choice) -> Option<Selector> {
+        match Selector::load(choice) {
+            Err(nix::errno::Errno::EPERM) => {
+                eprintln!("skipped: this process may not use bpf(2)");
+                None
+            }
+            loaded => Some(loaded.unwrap()),
+        }
+    }
+
+    fn listening(at: SocketAddr, exclusive: bool) -> OwnedFd {
+        let socket = socket::open(libc::AF_INET, false).unwrap();
+        if !exclusive {
+            socket::set_reuse_port(socket.as_fd()).unwrap();
+        }
+        socket::bind(socket.as_fd(), &at.into()).unwrap();
+        socket::listen(socket.as_fd(), 511).unwrap();
+        socket
+    }
+
+    #[test]
+    fn each_slot_in_turn_and_what_has_no_turn_to_the_entrance() {
+        let Some(mut selector) = selector(Choice::InTurn) else { return };
+        let entrance = listening("127.0.0.1:0".parse().unwrap(), true);
+        let at = sockaddr::local_name(entrance.as_fd()).unwrap().to_inet().unwrap();
+        socket::set_reuse_port(entrance.as_fd()).unwrap();
+        let slots: Vec<OwnedFd> = (0..3).map(|_| listening(at, false)).collect();
+        selector.attach(slots[0].as_fd()).unwrap();
+        selector.put(ENTRANCE, entrance.as_fd()).unwrap();
+        for (index, slot) in slots.iter().enumerate() {
+            selector.put(index as u16, slot.as_fd()).unwrap();
+        }
+        let mut clients = Vec::new();
+        let mut connect = |count: usize| {
+            for _ in 0..count {
+                clients.push(TcpStream::connect(at).unwrap());
+            }
+        };
+        let taken = |socket: &OwnedFd| {
+            let mut count = 0;
+            while socket::accept(socket.as_fd(), 0).is_ok() {
+                count += 1;
+            }
+            count
+        };
+        let all = || (taken(&entrance), slots.iter().map(taken).collect::<Vec<_>>());
+        connect(2);
+        assert_eq!(all(), (2, vec![0, 0, 0]), "an empty table");
+        selector.set_turns(&[0, 1, 2]);
+        connect(30);
+        assert_eq!(all(), (0, vec![10, 10, 10]));
+        let assigned: Vec<u64> = (0..3).map(|slot| selector.assigned(slot)).collect();
+        assert_eq!(assigned, [10, 10, 10]);
+        selector.set_turns(&[0, ENTRANCE]);
+        connect(20);
+        assert_eq!(all(), (10, vec![10, 0, 0]));
+        // A slot without a socket.
+        selector.set_turns(&[7]);
+        connect(3);
+        assert_eq!(all(), (3, vec![0, 0, 0]));
+        // What waits at a socket that is closed moves on.
+        selector.set_turns(&[2]);
+        connect(5);
+        selector.set_turns(&[0, 1]);
+        let mut slots = slots;
+        drop(slots.pop());
+        let moved: Vec<usize> = slots.iter().map(taken).collect();
+        assert_eq!(moved.iter().sum::<usize>(), 5);
+    }
+}

@@ -1,0 +1,122 @@
+//! Which mechanism an address gets: `kernel` where it is to be had, else `passed`. Tried once, so that a machine that refuses
+//! is not asked for each address.
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::handle::{Kernel, Mechanism, Passed, Selector};
+use crate::settings;
+use crate::sys::Sys;
+use crate::sys::sockaddr::SockAddr;
+
+/// How many addresses are prepared for when the settings are made: the program may give up its privileges then.
+const READY: usize = 4;
+
+#[derive(Default)]
+pub(crate) struct Ladder {
+    ready: Vec<Selector>,
+    /// Why the kernel refused.
+    refused: Option<Errno>,
+    /// A sentence for the program about that, once.
+    notice: Option<String>,
+    told: bool,
+}
+
+impl Ladder {
+    /// Makes ready what takes a privilege. The error says why there is no mechanism `kernel`.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        while self.ready.len() < READY {
+            let selector = self.made().map_err(refusal)?;
+            self.ready.push(selector);
+        }
+        Ok(())
+    }
+
+    /// Gives back what was made ready.
+    pub(crate) fn rest(&mut self) {
+        self.ready.clear();
+    }
+
+    /// The best mechanism for an address that `passed` listens on.
+    pub(crate) fn climb(
+        &mut self,
+        passed: Passed,
+        address: &str,
+        name: SockAddr,
+        backlog: i32,
+        wanted: settings::Mechanism,
+    ) -> Result<Box<dyn Mechanism>> {
+        let (passed, errno) = match self.selector() {
+            // The asker may ask again when there is room, and then the address gets the mechanism that it should.
+            Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
+            Err(errno) => (passed, errno),
+            Ok(selector) => match Kernel::new(passed, name, backlog, selector) {
+                Ok(kernel) => return Ok(Box::new(kernel)),
+                Err(refused) => refused,
+            },
+        };
+        if wanted == settings::Mechanism::Kernel {
+            return Err(refusal(errno));
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            let reason = reason(errno);
+            self.notice = Some(format!("connections to {address} are passed on by the primary, because {reason}"));
+        }
+        Ok(Box::new(passed))
+    }
+
+    pub(crate) fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
+    fn selector(&mut self) -> Sys<Selector> {
+        match self.ready.pop() {
+            None => self.made(),
+            Some(selector) => {
+                // The place is filled again, if the privilege is still there; if not, what is ready is for addresses to come.
+                if let Ok(another) = Kernel::prepare() {
+                    self.ready.push(another);
+                }
+                Ok(selector)
+            }
+        }
+    }
+
+    fn made(&mut self) -> Sys<Selector> {
+        match self.refused {
+            Some(errno) => Err(errno),
+            None => Kernel::prepare().inspect_err(|errno| {
+                if !is_shortage(*errno) {
+                    self.refused = Some(*errno);
+                }
+            }),
+        }
+    }
+}
+
+/// Not about this machine or this process's privileges, but about this moment.
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR)
+}
+
+fn refusal(errno: Errno) -> Error {
+    let sentence = format!(
+        "the mechanism \"kernel\" is not to be had, because {}; leave the mechanism at auto to do without",
+        reason(errno)
+    );
+    Error::new(-(errno as i32), sentence)
+}
+
+fn reason(errno: Errno) -> String {
+    match errno {
+        Errno::EPERM | Errno::EACCES => format!(
+            "the mechanism \"kernel\" needs the capability CAP_BPF (or CAP_SYS_ADMIN), which this process does not have \
+             ({})",
+            errno.desc()
+        ),
+        Errno::ENOSYS | Errno::EINVAL => {
+            format!("this kernel lacks what the mechanism \"kernel\" needs; Linux 5.14 has it ({})", errno.desc())
+        }
+        other => format!("bpf(2) failed: {}", other.desc()),
+    }
+}

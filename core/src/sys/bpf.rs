@@ -1,0 +1,437 @@
+#![allow(unsafe_code)]
+// bpf(2) has no wrapper in libc, and a map's memory is shared with the kernel.
+//! eBPF: an assembler of the few instructions that we need, by name, and bpf(2) to make maps and load what was assembled.
+//!
+//! Sources: Documentation/bpf/standardization/instruction-set.rst of the kernel, bpf(2), include/uapi/linux/bpf.h.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+
+use nix::errno::Errno;
+
+use super::{Sys, check};
+
+/// A register. A call reads R1 to R5 and leaves its result in R0; R6 to R9 keep their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Register {
+    R0 = 0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R8,
+    R9,
+    /// The end of the stack, which grows down; read only.
+    Stack,
+}
+
+/// How many bytes an instruction reads or writes.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Width {
+    Word = 0x00,
+    Half = 0x08,
+    Byte = 0x10,
+    Double = 0x18,
+}
+
+/// When a jump is taken; numbers are unsigned.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum When {
+    Equal = 0x10,
+    Greater = 0x20,
+    GreaterOrEqual = 0x30,
+    NotEqual = 0x50,
+}
+
+/// What is done with a register and a number.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Operation {
+    Add = 0x00,
+    Multiply = 0x20,
+    And = 0x50,
+    ShiftLeft = 0x60,
+    ShiftRight = 0x70,
+    Modulo = 0x90,
+    ExclusiveOr = 0xa0,
+    Set = 0xb0,
+}
+
+/// A place to jump to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Label(usize);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+struct Instruction {
+    code: u8,
+    /// The destination in the low four bits, the source in the others.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+const CLASS_LOAD: u8 = 0x00;
+const CLASS_LOAD_MEMORY: u8 = 0x61;
+const CLASS_STORE_MEMORY: u8 = 0x63;
+const CLASS_STORE_NUMBER: u8 = 0x62;
+const CLASS_ATOMIC: u8 = 0xc3;
+const CLASS_ARITHMETIC_32: u8 = 0x04;
+const CLASS_ARITHMETIC_64: u8 = 0x07;
+const CLASS_JUMP: u8 = 0x05;
+const SOURCE_REGISTER: u8 = 0x08;
+const WIDE_IMMEDIATE: u8 = 0x18;
+const MAP_FD: u8 = 1;
+const MAP_VALUE: u8 = 2;
+const CALL: u8 = 0x80;
+const EXIT: u8 = 0x90;
+const FETCH: i32 = 0x01;
+
+/// A program in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    code: Vec<Instruction>,
+    labels: Vec<Option<usize>>,
+    /// Jumps whose place is not known yet: where, and to what.
+    jumps: Vec<(usize, Label)>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u8, destination: Register, source: u8, offset: i16, immediate: i32) {
+        let registers = destination as u8 | source << 4;
+        self.code.push(Instruction { code, registers, offset, immediate });
+    }
+
+    /// to = from
+    pub(crate) fn copy(&mut self, to: Register, from: Register) {
+        self.push(CLASS_ARITHMETIC_64 | Operation::Set as u8 | SOURCE_REGISTER, to, from as u8, 0, 0);
+    }
+
+    /// register = register (operation) number, in 64 bits
+    pub(crate) fn number(&mut self, operation: Operation, register: Register, number: i32) {
+        self.push(CLASS_ARITHMETIC_64 | operation as u8, register, 0, 0, number);
+    }
+
+    /// register = register (operation) number, in 32 bits; the upper half becomes 0
+    pub(crate) fn number_32(&mut self, operation: Operation, register: Register, number: i32) {
+        self.push(CLASS_ARITHMETIC_32 | operation as u8, register, 0, 0, number);
+    }
+
+    /// register = register (operation) other, in 64 bits
+    pub(crate) fn register(&mut self, operation: Operation, register: Register, other: Register) {
+        self.push(CLASS_ARITHMETIC_64 | operation as u8 | SOURCE_REGISTER, register, other as u8, 0, 0);
+    }
+
+    /// register = register (operation) other, in 32 bits; the upper half becomes 0
+    pub(crate) fn register_32(&mut self, operation: Operation, register: Register, other: Register) {
+        self.push(CLASS_ARITHMETIC_32 | operation as u8 | SOURCE_REGISTER, register, other as u8, 0, 0);
+    }
+
+    /// to = memory[base + offset]
+    pub(crate) fn load(&mut self, width: Width, to: Register, base: Register, offset: i16) {
+        self.push(CLASS_LOAD_MEMORY | width as u8, to, base as u8, offset, 0);
+    }
+
+    /// memory[base + offset] = from
+    pub(crate) fn store(&mut self, width: Width, base: Register, offset: i16, from: Register) {
+        self.push(CLASS_STORE_MEMORY | width as u8, base, from as u8, offset, 0);
+    }
+
+    /// The stack's memory[-below] = number, four bytes
+    pub(crate) fn push_word(&mut self, below: i16, number: i32) {
+        self.push(CLASS_STORE_NUMBER, Register::Stack, 0, -below, number);
+    }
+
+    /// The stack's memory[-below] = from, four bytes
+    pub(crate) fn push_register(&mut self, below: i16, from: Register) {
+        self.push(CLASS_STORE_MEMORY, Register::Stack, from as u8, -below, 0);
+    }
+
+    /// to = the stack's memory[-below], four bytes
+    pub(crate) fn pop_word(&mut self, to: Register, below: i16) {
+        self.push(CLASS_LOAD_MEMORY, to, Register::Stack as u8, -below, 0);
+    }
+
+    /// to = the address of the stack's memory[-below]
+    pub(crate) fn stack_address(&mut self, to: Register, below: i16) {
+        self.copy(to, Register::Stack);
+        self.number(Operation::Add, to, -i32::from(below));
+    }
+
+    /// Atomic: register = the old value of the four bytes at memory[base + offset], to which it is added
+    pub(crate) fn fetch_and_add(&mut self, base: Register, offset: i16, register: Register) {
+        self.push(CLASS_ATOMIC | Width::Word as u8, base, register as u8, offset, FETCH);
+    }
+
+    /// Atomic: register is added to the eight bytes at memory[base + offset]
+    pub(crate) fn add_atomically(&mut self, base: Register, offset: i16, register: Register) {
+        self.push(CLASS_ATOMIC | Width::Double as u8, base, register as u8, offset, 0);
+    }
+
+    /// to = a map, as calls take it
+    pub(crate) fn map(&mut self, to: Register, map: BorrowedFd) {
+        self.wide(to, MAP_FD, map.as_raw_fd());
+    }
+
+    /// to = the address of the first value of an array map
+    pub(crate) fn map_value(&mut self, to: Register, map: BorrowedFd) {
+        self.wide(to, MAP_VALUE, map.as_raw_fd());
+    }
+
+    fn wide(&mut self, to: Register, kind: u8, low: i32) {
+        self.push(CLASS_LOAD | WIDE_IMMEDIATE, to, kind, 0, low);
+        self.push(0, Register::R0, 0, 0, 0);
+    }
+
+    /// A new label, to be placed once.
+    pub(crate) fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() - 1)
+    }
+
+    /// The label is here.
+    pub(crate) fn place(&mut self, label: Label) {
+        self.labels[label.0] = Some(self.code.len());
+    }
+
+    pub(crate) fn jump(&mut self, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.push(CLASS_JUMP, Register::R0, 0, 0, 0);
+    }
+
+    pub(crate) fn jump_if(&mut self, register: Register, when: When, number: i32, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.push(CLASS_JUMP | when as u8, register, 0, 0, number);
+    }
+
+    pub(crate) fn jump_if_register(&mut self, register: Register, when: When, other: Register, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.push(CLASS_JUMP | when as u8 | SOURCE_REGISTER, register, other as u8, 0, 0);
+    }
+
+    /// R0 = helper(R1, ..., R5)
+    pub(crate) fn call(&mut self, helper: i32) {
+        self.push(CLASS_JUMP | CALL, Register::R0, 0, 0, helper);
+    }
+
+    /// Ends with a result.
+    pub(crate) fn exit(&mut self, result: i32) {
+        self.number(Operation::Set, Register::R0, result);
+        self.push(CLASS_JUMP | EXIT, Register::R0, 0, 0, 0);
+    }
+
+    fn finish(mut self) -> Sys<Vec<Instruction>> {
+        for (at, label) in &self.jumps {
+            let to = self.labels.get(label.0).copied().flatten().ok_or(Errno::EINVAL)?;
+            self.code[*at].offset = (to as isize - *at as isize - 1) as i16;
+        }
+        Ok(self.code)
+    }
+}
+
+const MAP_CREATE: libc::c_int = 0;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+const PROG_LOAD: libc::c_int = 5;
+const MAP_TYPE_ARRAY: u32 = 2;
+const MAP_TYPE_REUSEPORT_SOCKARRAY: u32 = 20;
+const F_MMAPABLE: u32 = 1 << 10;
+const PROG_TYPE_SK_REUSEPORT: u32 = 21;
+const ATTACH_SELECT_OR_MIGRATE: u32 = 40;
+/// MPL, MIT and the like: the program calls nothing that is for GPL programs only.
+const LICENSE: &std::ffi::CStr = c"MIT";
+
+/// The attributes of a command; the kernel takes what is missing at the end for zeros.
+#[repr(C)]
+#[derive(Default)]
+struct MapAttributes {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+}
+
+#[repr(C)]
+struct ElementAttributes {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgramAttributes {
+    prog_type: u32,
+    instructions_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+const NAME: [u8; 16] = *b"libcluster\0\0\0\0\0\0";
+
+fn bpf<T>(command: libc::c_int, attributes: &mut T) -> Sys<libc::c_int> {
+    let size = std::mem::size_of::<T>();
+    // SAFETY: the attributes are a valid struct of that size, and all that they point to outlives the call.
+    let outcome = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size) };
+    check(outcome as libc::c_int)
+}
+
+fn owned(fd: libc::c_int) -> OwnedFd {
+    // SAFETY: bpf(2) has just made this descriptor, close-on-exec, for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// An array of sockets of one reuseport group.
+pub(crate) fn socket_array(entries: u32) -> Sys<OwnedFd> {
+    let mut attributes = MapAttributes {
+        map_type: MAP_TYPE_REUSEPORT_SOCKARRAY,
+        key_size: 4,
+        value_size: 8,
+        max_entries: entries,
+        map_name: NAME,
+        ..Default::default()
+    };
+    bpf(MAP_CREATE, &mut attributes).map(owned)
+}
+
+/// Puts a listening socket into an array, in the place of what is there.
+pub(crate) fn put_socket(array: BorrowedFd, index: u32, socket: BorrowedFd) -> Sys<()> {
+    let value = socket.as_raw_fd() as u64;
+    let mut attributes = ElementAttributes {
+        map_fd: array.as_raw_fd() as u32,
+        padding: 0,
+        key: std::ptr::from_ref(&index) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    bpf(MAP_UPDATE_ELEM, &mut attributes).map(|_| ())
+}
+
+/// Loads a program that selects among the sockets of a reuseport group, also for what migrates from one that closes
+/// (Linux 5.14).
+pub(crate) fn load_selector(assembler: Assembler) -> Sys<OwnedFd> {
+    let code = assembler.finish()?;
+    let mut attributes = ProgramAttributes {
+        prog_type: PROG_TYPE_SK_REUSEPORT,
+        instructions_count: code.len() as u32,
+        instructions: code.as_ptr() as u64,
+        license: LICENSE.as_ptr() as u64,
+        prog_name: NAME,
+        expected_attach_type: ATTACH_SELECT_OR_MIGRATE,
+        ..Default::default()
+    };
+    // A signal interrupts the verifier, which then says EAGAIN.
+    const ATTEMPTS: u32 = 16;
+    for _ in 1..ATTEMPTS {
+        match bpf(PROG_LOAD, &mut attributes) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            outcome => return outcome.map(owned),
+        }
+    }
+    bpf(PROG_LOAD, &mut attributes).map(owned)
+}
+
+/// Lets a program select for the whole group that a socket belongs to.
+pub(crate) fn attach_selector(socket: BorrowedFd, program: BorrowedFd) -> Sys<()> {
+    set_int(socket, libc::SO_ATTACH_REUSEPORT_EBPF, program.as_raw_fd())
+}
+
+/// Nobody who holds the socket can give its group another classic or extended program (SO_LOCK_FILTER, socket(7)).
+pub(crate) fn lock_filter(socket: BorrowedFd) -> Sys<()> {
+    set_int(socket, libc::SO_LOCK_FILTER, 1)
+}
+
+fn set_int(socket: BorrowedFd, option: libc::c_int, value: libc::c_int) -> Sys<()> {
+    let length = std::mem::size_of_val(&value) as libc::socklen_t;
+    let pointer = std::ptr::from_ref(&value).cast();
+    // SAFETY: the option takes an int, and the length says so.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, pointer, length) }).map(|_| ())
+}
+
+/// An array map of one value, mapped here: memory that a program in the kernel and this process share.
+pub(crate) struct SharedValue {
+    memory: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory is only reached through atomics.
+unsafe impl Send for SharedValue {}
+// SAFETY: as above.
+unsafe impl Sync for SharedValue {}
+
+impl SharedValue {
+    /// A value of `length` bytes, all 0 (Linux 5.5 for the mapping), and the map, for the program. A program that was loaded
+    /// with it keeps it.
+    pub(crate) fn new(length: usize) -> Sys<(Self, OwnedFd)> {
+        let mut attributes = MapAttributes {
+            map_type: MAP_TYPE_ARRAY,
+            key_size: 4,
+            value_size: length as u32,
+            max_entries: 1,
+            map_flags: F_MMAPABLE,
+            map_name: NAME,
+            ..Default::default()
+        };
+        let map = bpf(MAP_CREATE, &mut attributes).map(owned)?;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, anywhere, of a descriptor of ours; the kernel rounds the length up to pages.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if address == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let memory = NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
+        let value = Self { memory, length };
+        // A worker made by fork has no business with it.
+        // SAFETY: the range is the mapping that was just made.
+        check(unsafe { libc::madvise(address, length, libc::MADV_DONTFORK) })?;
+        Ok((value, map))
+    }
+
+    fn at<T>(&self, offset: usize) -> &T {
+        let size = std::mem::size_of::<T>();
+        // A place outside would be a defect of ours; the first is as good as any to be wrong in.
+        let offset = if offset.is_multiple_of(size) && offset + size <= self.length { offset } else { 0 };
+        // SAFETY: aligned and inside of the mapping, which lives as long as `self`; only asked for with atomics.
+        unsafe { self.memory.add(offset).cast::<T>().as_ref() }
+    }
+
+    pub(crate) fn half(&self, offset: usize) -> &AtomicU16 {
+        self.at(offset)
+    }
+
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
+        self.at(offset)
+    }
+
+    pub(crate) fn double(&self, offset: usize) -> &AtomicU64 {
+        self.at(offset)
+    }
+}
+
+impl Drop for SharedValue {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody refers to it any more.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.length) };
+    }
+}
