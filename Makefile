@@ -16,7 +16,7 @@ BUILD := $(OUT)/c
 export PATH := $(OUT)/node/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench bench-node clean
+.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench bench-quick bench-node clean
 
 help:
 	@echo 'make demo       4 workers serve one port, one is killed in the middle: shows what was lost (HOLD=1: leaves it running)'
@@ -30,7 +30,8 @@ help:
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make asan       the tests under the address and undefined-behaviour sanitizers'
 	@echo 'make valgrind   the C tests under valgrind'
-	@echo 'make bench      what it costs, as ratios to doing without (ARGS="rounds connections")'
+	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance.md; 40 minutes'
+	@echo 'make bench-quick        the same in 3 minutes, for a look (ARGS="--only passed,kernel cost")'
 	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
 	@echo 'make clean      removes everything that was built'
 
@@ -60,10 +61,24 @@ $(BUILD)/%: examples/c/%.c include/cluster.h $(OUT)/release/libcluster.so
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude $< -o $@ -L$(OUT)/release -Wl,-rpath,$(OUT)/release -Wl,--as-needed -lcluster -pthread
 
-bench: build
-	@mkdir -p $(BUILD)
-	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude bench/bench.c -o $(BUILD)/bench -L$(OUT)/release -Wl,-rpath,$(OUT)/release -lcluster -pthread
-	@$(BUILD)/bench $(ARGS)
+# Contenders whose program cannot be had are left out, with a line that says so.
+define build_bench
+@scripts/setup.sh bench
+$(build_library)
+@scripts/setup.sh bench-contenders || echo 'bench: goes on without them'
+@if node -e 0 2>/dev/null; then CARGO="$(CARGO)" CARGO_TARGET_DIR=$(OUT) node node-addon/scripts/build.mjs; fi
+$(CARGO) build --release -p cluster-bench
+endef
+BENCH = CC=$(CC) $(OUT)/release/cluster-bench --root . --library $(OUT)/release --out $(OUT)/bench
+
+# Only a whole run is recorded unasked; ARGS="--record cost" records one figure.
+bench:
+	$(build_bench)
+	@$(BENCH) $(or $(ARGS),--record)
+
+bench-quick:
+	$(build_bench)
+	@$(BENCH) --quick $(ARGS)
 
 bench-node:
 	$(build_addon)

@@ -41,6 +41,16 @@ header_alone() {
     return $status
 }
 
+bench_programs() {
+    local program status=0
+    for program in raw cluster uv; do
+        # Who has no libuv can leave that one to others.
+        if [ $program = uv ] && ! echo '#include <uv.h>' | "${CC:-cc}" -E -xc - >/dev/null 2>&1; then continue; fi
+        "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only bench/contenders/$program.c || status=1
+    done
+    return $status
+}
+
 # What is linked into the library or runs while it is built must be under a licence that asks for no more than a notice.
 # Tools of the tests (cbindgen is MPL-2.0) are not part of it.
 licences() {
@@ -135,6 +145,7 @@ check rust-docs rust_docs
 check header-fresh cargo test -q -p cluster-capi --test header
 check header-alone header_alone
 check exported-symbols exported_symbols
+check bench-programs bench_programs
 check licences licences
 check shell-scripts shell_scripts
 check machine-paths machine_paths

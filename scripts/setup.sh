@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench.
+# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench|bench-contenders.
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install, and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,8 +18,9 @@ check) tools="cargo cargo-fmt cargo-clippy cc c++ nm node npm" ;;
 test) tools="cargo cc c++ nm readelf pkg-config cmake node npm" ;;
 valgrind) tools="cargo cc c++ valgrind" ;;
 asan) tools="cargo cc c++" ;;
+bench-contenders) tools="libuv nginx node npm" ;;
 *)
-    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench" >&2
+    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench|bench-contenders" >&2
     exit 2
     ;;
 esac
@@ -30,6 +31,9 @@ present() {
     cargo-fmt | cargo-clippy) cargo "${1#cargo-}" --version >/dev/null 2>&1 ;;
     node) node -e "process.exit(process.versions.node.split('.')[0] >= $oldest_node ? 0 : 1)" >/dev/null 2>&1 ;;
     npm) npm --version >/dev/null 2>&1 ;;
+    libuv) echo '#include <uv.h>' | "${CC:-cc}" -E -xc - >/dev/null 2>&1 ;;
+    # An ordinary user's path does not lead there.
+    nginx) PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
@@ -39,6 +43,8 @@ package_of() {
     cc) echo "gcc libc6-dev" ;;
     c++) echo g++ ;;
     nm | readelf) echo binutils ;;
+    libuv) echo libuv1-dev ;;
+    nginx) echo nginx-light ;;
     # Debian's npm brings a Node that is new enough to fetch another, and which trusts what the system trusts.
     node | npm) echo "npm ca-certificates" ;;
     *) echo "$1" ;;
@@ -117,6 +123,12 @@ echo "setup: installing $packages"
 export DEBIAN_FRONTEND=noninteractive
 apt() { apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -qq "$@" >>"$log" 2>&1 </dev/null; }
 log=$(mktemp)
+# Debian starts a server that it installs; nginx is wanted as a program only.
+if [[ $packages == *nginx* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
 # An index that cannot be brought up to date may still do; whether it did shows in the next step.
 apt update || true
 # shellcheck disable=SC2086 # A list of words.

@@ -1,0 +1,70 @@
+/*
+ * libcluster as a C program uses it: workers that block in cl_accept and close. Further options: policy and mechanism, the
+ * numbers of CL_SCHED_* and CL_MECHANISM_*.
+ */
+#define _GNU_SOURCE
+#include "board.h"
+#include <cluster.h>
+#include <sys/epoll.h>
+
+static int policy;
+
+/* Several addresses need an event loop, which the listeners are made for: each is a descriptor that can be polled. */
+static int loop_over(const int *listeners, int slot) {
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 0; i < addresses; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = listeners[i]};
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, listeners[i], &event)) fail("epoll_ctl");
+    }
+    for (;;) {
+        struct epoll_event events[64];
+        int count = epoll_wait(epoll, events, 64, -1), connection = 0;
+        for (int i = 0; i < count; i++) {
+            while ((connection = cl_accept(events[i].data.fd, NULL, NULL)) >= 0) serve(connection, slot);
+            if (connection == -ESHUTDOWN || connection == -EPIPE) return 0;
+        }
+    }
+}
+
+static int worker(void *unused) {
+    static int listeners[ADDRESSES];
+    int slot = cl_worker_slot();
+    (void)unused;
+    for (int i = 0; i < addresses; i++) {
+        struct sockaddr_in name;
+        socklen_t length = sizeof name;
+        cl_listen_options_t options = {.size = sizeof options, .address = "127.0.0.1:0", .backlog = BACKLOG,
+                                       .flags = event_loop ? CL_LISTEN_NONBLOCK : 0};
+        listeners[i] = cl_listen_with(&options);
+        if (listeners[i] < 0) fail_as(UNAVAILABLE, "cl_listen", cl_last_error());
+        if (cl_getsockname(listeners[i], (struct sockaddr *)&name, &length)) fail_as(1, "cl_getsockname", cl_last_error());
+        board->ports[i] = ntohs(name.sin_port);
+    }
+    listening();
+    if (event_loop) return loop_over(listeners, slot);
+    if (policy == CL_SCHED_LEAST_LOADED) {
+        for (int fd; (fd = cl_accept(listeners[0], NULL, NULL)) >= 0; cl_set_load(0)) {
+            cl_set_load(1);
+            serve(fd, slot);
+        }
+        return 0;
+    }
+    for (int fd; (fd = cl_accept(listeners[0], NULL, NULL)) >= 0;) serve(fd, slot);
+    return 0;
+}
+
+static void event(const cl_event_t *event, void *unused) {
+    (void)unused;
+    if (event->type == CL_EVENT_LISTENING) board->mechanism = (uint32_t)event->mechanism;
+}
+
+int main(int argc, char **argv) {
+    begin(argc, argv);
+    policy = option(argc, argv, "policy", CL_SCHED_RR);
+    cl_settings_t settings = {.size = sizeof settings, .policy = policy, .stop_deadline_ms = 2000,
+                              .mechanism = option(argc, argv, "mechanism", CL_MECHANISM_AUTO)};
+    int code = cl_setup_primary(&settings);
+    if (code < 0) fail_as(code == -EOPNOTSUPP ? UNAVAILABLE : 1, "cl_setup_primary", cl_last_error());
+    if (cl_on_event(event, NULL) < 0 || cl_serve(workers, worker, NULL) < 0) fail_as(1, "cl_serve", cl_last_error());
+    return 0;
+}

@@ -1,0 +1,83 @@
+'use strict';
+// The servers in Node: node:cluster, or cluster-rs in its place.
+//
+// usage: server.cjs MODULE POLICY KIND WORKERS ANSWER
+//   POLICY rr or none      KIND net (a connection is ended at once) or http      ANSWER 1: net sends a byte before that
+//
+// The primary prints "ready PORT MECHANISM" when all workers listen, answers "counts" on its standard input with what each
+// worker has served, and ends its workers and itself when that is closed. POLICY and the mechanism that is asked for reach the
+// module by its own means (NODE_CLUSTER_SCHED_POLICY, CL_MECHANISM); MECHANISM is what it uses, or "stock".
+
+const [module_, , kind, workerCount, answer] = process.argv.slice(2);
+const cluster = require(module_);
+
+// 1 % of the requests of some figures: the event loop is held up, by work or by something that waits in the kernel.
+const block = {
+  '/burn': (milliseconds) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+  },
+  '/wait': (milliseconds) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds),
+};
+
+function serve() {
+  let served = 0;
+  process.on('message', (message) => {
+    if (message === 'counts') process.send({ served });
+  });
+  if (kind === 'net') {
+    const byte = answer === '1' ? 'x' : undefined;
+    require('node:net').createServer((socket) => {
+      served++;
+      socket.on('error', () => {});
+      socket.end(byte);
+    }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+    return;
+  }
+  require('node:http').createServer((request, response) => {
+    served++;
+    block[request.url]?.(30);
+    response.end('ok');
+  }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+}
+
+function counts(workers) {
+  return Promise.all(workers.map((worker) => new Promise((resolve) => {
+    if (!worker.isConnected()) {
+      resolve(0);
+      return;
+    }
+    worker.once('message', ({ served }) => resolve(served));
+    worker.send('counts');
+  })));
+}
+
+// Which of its ways the engine uses is the same for every address here.
+function mechanism() {
+  const address = cluster.stats?.().addresses[0];
+  return address ? address.mechanism ?? 'passed' : 'stock';
+}
+
+function lead() {
+  const workers = [];
+  let listening = 0;
+  cluster.on('listening', (worker, address) => {
+    if (++listening === Number(workerCount)) process.stdout.write(`ready ${address.port} ${mechanism()}\n`);
+  });
+  for (let i = 0; i < Number(workerCount); i++) workers.push(cluster.fork());
+  let input = '';
+  process.stdin.setEncoding('utf8').on('data', async (chunk) => {
+    const lines = (input + chunk).split('\n');
+    input = lines.pop();
+    for (const line of lines) {
+      if (line === 'counts') process.stdout.write(`counts ${(await counts(workers)).join(' ')}\n`);
+    }
+  });
+  process.stdin.on('end', () => {
+    for (const worker of workers) worker.process.kill('SIGKILL');
+    process.exit(0);
+  });
+}
+
+if (cluster.isPrimary) lead();
+else serve();

@@ -1,0 +1,126 @@
+//! The load of the figures that need no event loop: a ring of open connections, a queue that waits, one probe at a time.
+//!
+//! Every connection is closed by a reset once the server has closed it, so that no TIME_WAIT uses up the ports.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc::linger;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, recv, send, setsockopt, socket, sockopt,
+};
+
+use crate::error::{Result, fail, failed};
+
+/// How long a server may leave a connection without an answer before the measurement is given up.
+const PATIENCE_MS: u16 = 20_000;
+
+/// What is asked of a server.
+pub struct Target {
+    pub ports: Vec<u16>,
+    /// What is sent first; an empty one means that the server closes by itself.
+    pub request: &'static [u8],
+}
+
+pub const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// A connection under way; on loopback it usually is made when this returns.
+pub fn open(port: u16) -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    setsockopt(&fd, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
+    match connect(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn wait_for(fd: &OwnedFd, what: PollFlags) -> Result<()> {
+    let mut polled = [PollFd::new(fd.as_fd(), what)];
+    match poll(&mut polled, PATIENCE_MS) {
+        Ok(0) => fail(format!("a connection without an answer for {} s", PATIENCE_MS / 1000)),
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(failed("poll")(errno)),
+    }
+}
+
+impl Target {
+    /// A connection to one of the server's addresses, and its request.
+    fn begin(&self, which: usize) -> Result<OwnedFd> {
+        let fd = open(self.ports[which % self.ports.len()]).map_err(failed("connect"))?;
+        if !self.request.is_empty() {
+            while let Err(errno) = send(fd.as_raw_fd(), self.request, MsgFlags::MSG_NOSIGNAL) {
+                if errno != Errno::EAGAIN {
+                    return Err(failed("send")(errno));
+                }
+                wait_for(&fd, PollFlags::POLLOUT)?;
+            }
+        }
+        Ok(fd)
+    }
+
+    /// Waits until the server has closed, so that every connection counted was served.
+    fn end(&self, fd: &OwnedFd) -> Result<()> {
+        let mut bytes = [0; 1024];
+        loop {
+            match recv(fd.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => wait_for(fd, PollFlags::POLLIN)?,
+                Err(errno) => return Err(failed("a connection that was not served")(errno)),
+            }
+        }
+    }
+
+    /// Makes connections with so many open at a time. `between` is called before each and may disturb the server.
+    pub fn ring(&self, connections: usize, outstanding: usize, mut between: impl FnMut(usize)) -> Result<()> {
+        let mut open: Vec<OwnedFd> = Vec::with_capacity(outstanding);
+        for i in 0..connections {
+            between(i);
+            if i < outstanding {
+                open.push(self.begin(i)?);
+            } else {
+                let place = &mut open[i % outstanding];
+                self.end(place)?;
+                *place = self.begin(i)?;
+            }
+        }
+        for i in 0..open.len() {
+            self.end(&open[(connections + i) % open.len()])?;
+        }
+        Ok(())
+    }
+
+    /// Connections that nobody has served yet.
+    pub fn queue(&self, connections: usize) -> Result<Vec<OwnedFd>> {
+        (0..connections).map(|i| self.begin(i)).collect()
+    }
+
+    /// Waits until all of them are served. They stay open until they are dropped.
+    pub fn await_all(&self, queue: &[OwnedFd]) -> Result<()> {
+        queue.iter().try_for_each(|fd| self.end(fd))
+    }
+
+    /// Microseconds from the call of connect to the server's first packet, one connection after the other.
+    pub fn probe(&self, probes: usize, gap: Duration) -> Result<Vec<f64>> {
+        let mut taken = Vec::with_capacity(probes);
+        for i in 0..probes {
+            let begin = Instant::now();
+            let fd = self.begin(i)?;
+            let mut byte = [0];
+            while let Err(errno) = recv(fd.as_raw_fd(), &mut byte, MsgFlags::empty()) {
+                if errno != Errno::EAGAIN {
+                    return Err(failed("a connection that was not served")(errno));
+                }
+                wait_for(&fd, PollFlags::POLLIN)?;
+            }
+            taken.push(begin.elapsed().as_secs_f64() * 1e6);
+            self.end(&fd)?;
+            drop(fd);
+            std::thread::sleep(gap);
+        }
+        Ok(taken)
+    }
+}

@@ -1,0 +1,77 @@
+//! One worker of four stands still for a second while connections keep coming: who has to wait?
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{Figure, How, Measure, Round, measure};
+use crate::contender::Shape;
+use crate::crowd::{Crowd, Pace, Tally, sends};
+use crate::error::{Result, fail};
+use crate::server::Server;
+
+pub static FIGURE: Figure = Figure {
+    name: "stall",
+    title: "4,000 connections a second, one of 4 workers stopped or busy for 1 s",
+    baseline: "reuseport",
+    contenders: &["reuseport", "passed", "kernel"],
+    more: &["shared", "none", "libuv", "node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel"],
+    rounds: |plan| plan.trials,
+    measures,
+    round,
+};
+
+const RATE: f64 = 4000.0;
+const LONG_MS: f64 = 100.0;
+/// From when on the worker stands still.
+const ONSET: Duration = Duration::from_millis(200);
+
+fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
+    vec![
+        measure("stopped", "connections over 100 ms, a worker stopped", "", 0, How::Largest),
+        measure("stopped-longest", "the longest of them all", "ms", 1, How::Largest),
+        measure("busy", "connections over 100 ms, a worker busy", "", 0, How::Largest),
+        measure("busy-longest", "the longest of them all", "ms", 1, How::Largest),
+    ]
+}
+
+fn round(round: &mut Round) -> Result<()> {
+    // A worker in Node has a way of its own to be busy, measured by the figure `block`.
+    let kinds: &[&str] = if round.contender.is_node() { &["stopped"] } else { &["stopped", "busy"] };
+    for kind in kinds {
+        let mut server = Server::start(round.shop, round.contender, Shape::workers(4).answering())?;
+        let counts = server.counts()?;
+        let worker = server.pids[1];
+        let still = Duration::from_secs_f64(round.plan.stopped_seconds);
+        let crowd = Crowd {
+            port: server.ports[0],
+            pace: Pace::PerSecond(RATE),
+            request: &|_| b"",
+            whole: &|answer| answer == b"x",
+            length: Duration::from_secs_f64(round.plan.stall_seconds),
+            patience: Duration::from_secs(5),
+        };
+        let tally = if *kind == "stopped" {
+            crowd.run(&mut [sends(ONSET, worker, Signal::SIGSTOP), sends(ONSET + still, worker, Signal::SIGCONT)])?
+        } else {
+            let board = &server.board;
+            let wish = |_: &Tally| {
+                board.keep_busy(still.as_millis() as u32);
+                Ok(())
+            };
+            crowd.run(&mut [(ONSET, Box::new(wish))])?
+        };
+        if tally.lost() > 0 {
+            return fail(format!("{} of {} connections were lost", tally.lost(), tally.opened));
+        }
+        server.check_served(&counts, tally.opened)?;
+        if server.board.is_wish_open() {
+            return fail("no worker was ever busy");
+        }
+        let longest = tally.latencies.iter().copied().fold(0.0, f64::max);
+        round.note(kind, tally.latencies.iter().filter(|taken| **taken > LONG_MS).count() as f64);
+        round.note(&format!("{kind}-longest"), longest);
+        server.stop()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What libcluster costs beside the alternatives, from one interleaved run: see bench/README.md.
+
+mod board;
+mod chart;
+mod charts;
+mod client;
+mod contender;
+mod crowd;
+mod error;
+mod figures;
+mod goals;
+mod machine;
+mod namespace;
+mod options;
+mod plan;
+mod process;
+mod report;
+mod results;
+mod run;
+mod server;
+mod workshop;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help") {
+        println!("{}", options::USAGE);
+        return ExitCode::SUCCESS;
+    }
+    let options = match options::Options::parse(&words) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("cluster-bench: {error}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run::run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cluster-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What the kernel says of the processes of a server.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::error::{Result, fail, failed};
+
+/// The children of a process, whichever of its threads started them; oldest first.
+pub fn children(pid: Pid) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|word| word.parse().ok()).map(Pid::from_raw));
+    }
+    found.sort_by_key(|pid: &Pid| pid.as_raw());
+    found
+}
+
+/// CPU time of a process, all its threads, in microseconds.
+pub fn cpu(pid: Pid) -> Result<f64> {
+    let mut nanoseconds = 0;
+    let path = format!("/proc/{pid}/task");
+    for task in fs::read_dir(&path).map_err(failed(&path))?.flatten() {
+        // A thread that has ended between the two calls had nothing to do with what is measured.
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        nanoseconds += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(nanoseconds as f64 / 1e3)
+}
+
+/// Memory that only this process uses, in kilobytes.
+pub fn private_memory(pid: Pid) -> Result<f64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).map_err(failed(&path))?;
+    let value = |line: &str| line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok(text.lines().filter(|line| line.starts_with("Private_")).map(value).sum())
+}
+
+pub fn descriptors(pid: Pid) -> Result<f64> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).map_err(failed(&path))?.count() as f64)
+}
+
+/// The kernel's own memory in slabs, of the whole machine, in kilobytes.
+pub fn slab() -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("Slab:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
+/// Sends a signal to a process of ours; that it may be gone already is for others to notice.
+pub fn signal(pid: Pid, signal: Signal) {
+    let _ = kill(pid, signal);
+}
+
+/// Stops processes and waits until they do not run, which the kernel promises only for the calling process itself.
+pub fn stop(pids: &[Pid]) -> Result<()> {
+    for pid in pids {
+        signal(*pid, Signal::SIGSTOP);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for pid in pids {
+        while !matches!(state(*pid), Some('T' | 'Z') | None) {
+            if Instant::now() > deadline {
+                return fail(format!("process {pid} does not stop"));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    Ok(())
+}
+
+/// Lets them run again: workers first, so that a primary that hands over finds them awake.
+pub fn go_on(pids: &[Pid]) {
+    for pid in pids.iter().rev() {
+        signal(*pid, Signal::SIGCONT);
+    }
+}
+
+/// The letter of proc(5): R, S, T, Z, ...
+pub fn state(pid: Pid) -> Option<char> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Waits until none of them runs any more; says whether that came to pass.
+pub fn are_gone(pids: &[Pid], limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while pids.iter().any(|pid| !matches!(state(*pid), None | Some('Z'))) {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}

@@ -1,0 +1,105 @@
+//! Where the project is, and the programs that contenders need.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result, fail, failed};
+
+pub struct Workshop {
+    /// The root of the project.
+    pub root: PathBuf,
+    /// Where libcluster.so is.
+    pub library: PathBuf,
+    /// Where programs and configuration files go.
+    pub out: PathBuf,
+    /// What was tried to build, and why it could not be.
+    built: RefCell<BTreeMap<&'static str, Result<PathBuf>>>,
+}
+
+impl Workshop {
+    pub fn new(root: PathBuf, library: PathBuf, out: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&out).map_err(failed("the folder for what is built"))?;
+        Ok(Self { root, library, out, built: RefCell::default() })
+    }
+
+    /// Compiles bench/contenders/NAME.c, once in a run.
+    pub fn program(&self, name: &'static str) -> Result<PathBuf> {
+        let known = self.built.borrow().get(name).cloned();
+        known.unwrap_or_else(|| {
+            let outcome = self.compile(name);
+            self.built.borrow_mut().insert(name, outcome.clone());
+            outcome
+        })
+    }
+
+    fn compile(&self, name: &str) -> Result<PathBuf> {
+        let program = self.out.join(name);
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+        let mut command = Command::new(&compiler);
+        command.args(["-O2", "-g", "-Wall", "-Wextra", "-Werror"]);
+        command.arg("-I").arg(self.root.join("include"));
+        command.arg(self.root.join("bench/contenders").join(name).with_extension("c")).arg("-o").arg(&program);
+        match name {
+            "cluster" => {
+                command.arg("-L").arg(&self.library).arg(format!("-Wl,-rpath,{}", self.library.display()));
+                command.arg("-lcluster");
+            }
+            "uv" => {
+                if !has_header(&compiler, "uv.h") {
+                    return Err(Error::Unavailable("libuv's header is not installed (package libuv1-dev)".into()));
+                }
+                command.arg("-luv");
+            }
+            _ => {}
+        }
+        let output = command.output().map_err(failed(&compiler))?;
+        if !output.status.success() {
+            return fail(format!("{name}.c does not compile:\n{}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(program)
+    }
+
+    /// The Node to measure: NODE, or the one on the path.
+    pub fn node(&self) -> Result<String> {
+        let node = std::env::var("NODE").unwrap_or_else(|_| "node".into());
+        match version_of(Command::new(&node).arg("--version")) {
+            Some(_) => Ok(node),
+            None => Err(Error::Unavailable("no Node is installed".into())),
+        }
+    }
+
+    pub fn node_addon(&self) -> Result<PathBuf> {
+        let folder = self.root.join("node-addon");
+        let built = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        if built.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "node")) {
+            return Ok(folder);
+        }
+        Err(Error::Unavailable("the addon is not built (make addon)".into()))
+    }
+
+    pub fn nginx(&self) -> Result<PathBuf> {
+        // Where an ordinary user's path does not lead.
+        for folder in ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"] {
+            let file = Path::new(folder).join("nginx");
+            if file.exists() {
+                return Ok(file);
+            }
+        }
+        Err(Error::Unavailable("nginx is not installed (package nginx-light)".into()))
+    }
+}
+
+fn has_header(compiler: &str, header: &str) -> bool {
+    let mut command = Command::new(compiler);
+    command.args(["-E", "-xc", "-include", header, "/dev/null"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// The first line that a program prints when it is asked for its version; nginx uses its standard error.
+pub fn version_of(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).lines().next().map(str::to_owned)
+}
