@@ -229,6 +229,8 @@ struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
     int users;     /* threads inside a call about it; it is closed when the closer is the only one */
     int receiving; /* threads between a receive from the mailbox and having acted on it */
+    int own;       /* the socket is this worker's alone, not shared with others */
+    int accepts;   /* calls of cl_accept */
     int stopped;   /* STOP was received */
     int kind, fd, mailbox, socket;
     int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
@@ -899,6 +901,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
+    listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
     listener->kind = passed ? CL__PASSED : cl__number(grant + 20) == 2 ? CL__DATAGRAM : CL__SHARED;
     listener->fd = passed ? fds[0] : fds[1];
     if (!passed && (listener->kind == CL__SHARED || options->flags & CL_LISTEN_NONBLOCK))
@@ -958,7 +961,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = -1;
-    listener->stopped = 0;
+    listener->stopped = listener->own = listener->accepts = 0;
     listener->index = index;
     listener->flags = options->flags;
     listener->granted = 0;
@@ -1112,6 +1115,8 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
 CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
     int result, woken = 0;
+    /* A socket that is this worker's alone is tried first, and the mailbox looked into now and then. */
+    int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
     (void)fd;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
@@ -1123,12 +1128,23 @@ CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *p
         result = -EAGAIN;
         /* The mailbox comes first, except for the connection that this thread alone was woken for: if it left on a STOP
          * instead, nobody else would know that a connection waits. */
-        if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken &&
+        if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
         if (result == -EAGAIN && listener->kind != CL__PASSED)
             result = cl__accept_socket(listener->socket, peer, length, flags);
+        if (listener->own && (result == -ESHUTDOWN || result == -EINVAL)) {
+            /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
+             * away, because this worker does not count as one any more. */
+            if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
+            if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
+        }
         if (result != -EAGAIN) return result;
+        if (!look) {
+            look = 1;
+            result = 0;
+            continue;
+        }
         result = cl__wait_for_connection(listener, &woken);
     } while (result == 0);
     return result;

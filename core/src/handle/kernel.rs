@@ -42,14 +42,7 @@ impl Kernel {
     ) -> Result<Self, (Passed, Errno)> {
         // Only now, so that an address that is taken is found taken.
         match socket::set_reuse_port(entrance.socket()) {
-            Ok(()) => Ok(Self {
-                entrance,
-                name,
-                backlog,
-                selector,
-                vacant: BTreeMap::new(),
-                turns: Vec::new(),
-            }),
+            Ok(()) => Ok(Self { entrance, name, backlog, selector, vacant: BTreeMap::new(), turns: Vec::new() }),
             Err(errno) => Err((entrance, errno)),
         }
     }
@@ -92,7 +85,7 @@ impl Mechanism for Kernel {
         }
         lock_filter(socket.as_fd())?;
         self.selector.put(slot as u16, socket.as_fd())?;
-        Ok(Some(Queue::new(socket)))
+        Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
     }
 
     fn vacate(&mut self, slot: u32, queue: Queue) {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Accepted, Queue};
+use super::Accepted;
+use super::queue::{Queue, Seen};
+use super::watch::{LOOKS, Look, Watched};
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
 use crate::sys::Sys;
@@ -15,14 +17,6 @@ use crate::token::Token;
 /// For how long a mailbox stands still until its member is stuck. Longer than an interval of the watch, because on a busy
 /// machine a healthy worker may well not run for one.
 const STUCK: Duration = Duration::from_millis(60);
-/// What a look that came late is worth of one in time: the machine is then too busy to run even the primary.
-const LATE: u32 = 4;
-
-/// The intervals between two looks, the shortest and the longest.
-pub(crate) const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
-/// Connections that a member may be given between two looks; more are a reason to look sooner.
-const BETWEEN_LOOKS: u64 = 8;
-
 /// A worker that makes room in a full mailbox within the first of these keeps up, and its window may grow; one that needs
 /// the second has fallen behind, and what waits behind it could be served by a neighbour.
 const PACE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(5));
@@ -42,64 +36,6 @@ enum Flow {
     Broken { drained: bool },
 }
 
-/// One look of the watch at everybody.
-pub(crate) struct Look<'a> {
-    pub(crate) poll: &'a Poll,
-    /// Since the look before, as it was planned.
-    pub(crate) interval: Duration,
-    /// It is not much later than that.
-    pub(crate) in_time: bool,
-    /// For how long a queue in the kernel may stand still.
-    pub(crate) patience: Duration,
-    /// A number that changes while a worker is alive; `None` for one that gives no sign.
-    pub(crate) sign_of_life: &'a dyn Fn(u32) -> Option<u64>,
-}
-
-impl Look<'_> {
-    /// How much it proves that nothing has moved since the look before.
-    fn evidence(&self) -> Duration {
-        if self.in_time { self.interval } else { self.interval / LATE }
-    }
-}
-
-/// What a look of the watch found.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Watched {
-    /// Another look is needed, after this.
-    pub(crate) again: Option<Duration>,
-    /// Somebody got stuck or came back, so there may be something to pump.
-    pub(crate) changed: bool,
-}
-
-impl Watched {
-    /// Both together.
-    pub(crate) fn and(self, other: Watched) -> Watched {
-        let again = match (self.again, other.again) {
-            (Some(one), Some(two)) => Some(one.min(two)),
-            (one, two) => one.or(two),
-        };
-        Watched { again, changed: self.changed || other.changed }
-    }
-}
-
-/// A member's queue in the kernel and what is known of it.
-struct Own {
-    queue: Queue,
-    /// Connections that were begun with the slot before it was this member's.
-    assigned_before: u64,
-    /// Those until the last look.
-    assigned: u64,
-    /// What the primary accepted in the member's stead.
-    rescued: u64,
-    /// Connections come; else the poll tells when the next does.
-    busy: bool,
-    /// Nothing is left to be rescued, as far as is known.
-    drained: bool,
-    /// What showed progress at the last look while something waited, and for how long it has not changed.
-    sign: Option<u64>,
-    standing: Duration,
-}
-
 pub(crate) struct Member {
     pub(crate) listener: u32,
     pub(crate) worker: u32,
@@ -117,7 +53,7 @@ pub(crate) struct Member {
     /// The least window and the most; see `PACE`.
     windows: (u32, u32),
     full_since: Option<Instant>,
-    own: Option<Own>,
+    queue: Option<Queue>,
 }
 
 impl Member {
@@ -138,39 +74,26 @@ impl Member {
             armed: false,
             windows,
             full_since: None,
-            own: None,
+            queue: None,
         }
     }
 
-    /// Gives it a queue in the kernel, with which so many connections were begun before.
-    pub(crate) fn seat(&mut self, queue: Queue, assigned: u64) {
-        self.own = Some(Own {
-            queue,
-            assigned_before: assigned,
-            assigned,
-            rescued: 0,
-            busy: false,
-            drained: false,
-            sign: None,
-            standing: Duration::ZERO,
-        });
+    /// Gives it a queue in the kernel.
+    pub(crate) fn seat(&mut self, queue: Queue) {
+        self.queue = Some(queue);
     }
 
     /// Its queue in the kernel.
     pub(crate) fn queue(&self) -> Option<&Queue> {
-        self.own.as_ref().map(|own| &own.queue)
+        self.queue.as_ref()
     }
 
     /// Takes its queue away.
-    pub(crate) fn take_queue(&mut self) -> Option<Queue> {
-        self.own.take().map(|own| own.queue)
-    }
-
-    /// Must come before it is dropped.
-    pub(crate) fn forget_queue(&mut self, poll: &Poll) {
-        if let Some(own) = &mut self.own {
-            own.queue.forget(poll);
+    pub(crate) fn take_queue(&mut self, poll: &Poll) -> Option<Queue> {
+        if let Some(queue) = &mut self.queue {
+            queue.forget(poll);
         }
+        self.queue.take()
     }
 
     /// In the rotation.
@@ -185,16 +108,13 @@ impl Member {
 
     /// Connections given to it and not taken back. `assigned`: those begun with its slot.
     pub(crate) fn given(&self, assigned: u64) -> u64 {
-        let own = self.own.as_ref().map_or(0, |own| {
-            assigned.saturating_sub(own.assigned_before).saturating_sub(own.rescued)
-        });
-        self.passed + own
+        self.passed + self.queue.as_ref().map_or(0, |queue| queue.given(assigned))
     }
 
     /// Of those, what its worker has not taken.
     pub(crate) fn waiting(&self) -> u32 {
-        let own = self.own.as_ref().and_then(|own| own.queue.waiting()).unwrap_or(0);
-        self.mailbox.waiting().saturating_add(own)
+        let queue = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
+        self.mailbox.waiting().saturating_add(queue)
     }
 
     /// Of those, what its worker has taken.
@@ -208,35 +128,32 @@ impl Member {
             self.flow,
             Flow::Stuck { drained: false, .. } | Flow::Paused { drained: false } | Flow::Broken { drained: false }
         );
-        mailbox || (!self.has_turn() && self.own.as_ref().is_some_and(|own| !own.drained))
+        mailbox || (!self.has_turn() && self.queue.as_ref().is_some_and(|queue| !queue.is_drained()))
     }
 
     /// What the poll is to tell of its queue. `wanted`: somebody else could serve what waits in it.
     pub(crate) fn watch_queue(&mut self, poll: &Poll, wanted: bool) {
         let (has_turn, token) = (self.has_turn(), Token::Queue(self.listener));
-        if let Some(own) = &mut self.own {
-            let interest = match (has_turn, own.busy) {
+        if let Some(queue) = &mut self.queue {
+            let interest = match (has_turn, queue.is_busy()) {
                 (true, false) => Interest::ReadableOnce,
                 (false, _) if wanted => Interest::Readable,
                 _ => Interest::None,
             };
-            own.queue.watch(poll, token, interest);
+            queue.watch(poll, token, interest);
         }
     }
 
     /// The poll has told of its queue.
     pub(crate) fn queue_announced(&mut self) {
-        if let Some(own) = &mut self.own {
-            own.queue.told();
+        if let Some(queue) = &mut self.queue {
+            queue.told();
         }
-        self.expect_some();
     }
 
-    /// Something may wait in its queue.
     fn expect_some(&mut self) {
-        if let Some(own) = &mut self.own {
-            own.busy = true;
-            own.drained = false;
+        if let Some(queue) = &mut self.queue {
+            queue.expect_some();
         }
     }
 
@@ -278,16 +195,9 @@ impl Member {
                 Err(_) => return Accepted::Short,
             }
         }
-        if let Some(own) = &mut self.own {
-            let accepted = own.queue.take();
-            match accepted {
-                Accepted::Nothing => own.drained = true,
-                Accepted::Connection(_) => {
-                    own.rescued += 1;
-                    return accepted;
-                }
-                Accepted::Short => return accepted,
-            }
+        match self.queue.as_mut().map_or(Accepted::Nothing, Queue::take) {
+            Accepted::Nothing => {}
+            accepted => return accepted,
         }
         self.is_empty();
         Accepted::Nothing
@@ -387,7 +297,7 @@ impl Member {
 
     /// Something waits and may have to be taken back.
     pub(crate) fn wants_watch(&self) -> bool {
-        let queue = self.has_turn() && self.own.as_ref().is_some_and(|own| own.busy);
+        let queue = self.has_turn() && self.queue.as_ref().is_some_and(Queue::is_busy);
         queue || self.mailbox_wants_watch()
     }
 
@@ -427,41 +337,25 @@ impl Member {
     }
 
     fn look_at_queue(&mut self, look: &Look, assigned: u64) -> Watched {
-        let Some(own) = &mut self.own else { return Watched::default() };
-        if !own.busy || self.flow != Flow::Open || self.stopping {
+        let Some(queue) = &mut self.queue else { return Watched::default() };
+        if self.flow != Flow::Open || self.stopping {
             return Watched::default();
         }
-        let Some(waiting) = own.queue.waiting() else {
-            // Somebody shut it down, which only its worker can; from now on it is served by its mailbox alone.
-            own.queue.forget(look.poll);
-            self.passed = self.given(assigned);
-            self.own = None;
-            return Watched { again: None, changed: true };
-        };
-        let fresh = assigned.saturating_sub(own.assigned);
-        own.assigned = assigned;
-        let mut quiet = false;
-        if waiting == 0 {
-            own.sign = None;
-            own.busy = fresh > 0;
-            quiet = !own.busy;
-        } else {
-            let taken = assigned.saturating_sub(waiting.into());
-            let sign = Some((look.sign_of_life)(self.worker).unwrap_or(taken));
-            own.standing = if own.sign == sign { own.standing + look.evidence() } else { Duration::ZERO };
-            own.sign = sign;
-            if own.standing >= look.patience {
-                own.sign = None;
-                own.drained = false;
+        match queue.look(look, self.worker, assigned) {
+            Seen::Moving(watched) => watched,
+            Seen::Stuck => {
                 self.get_stuck(look.poll);
                 // It shows when the worker is back.
                 let _ = self.mailbox.send_nop();
-                return Watched::default();
+                Watched::default()
+            }
+            Seen::Gone => {
+                // From now on it is served by its mailbox alone.
+                self.passed = self.given(assigned);
+                drop(self.take_queue(look.poll));
+                Watched { again: None, changed: true }
             }
         }
-        let sooner = LOOKS.1.min(look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64)).max(LOOKS.0);
-        // One that has become quiet is left to the poll, which has to be told.
-        Watched { again: own.busy.then_some(sooner), changed: quiet }
     }
 
     fn get_stuck(&mut self, poll: &Poll) {

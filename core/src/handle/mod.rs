@@ -11,17 +11,19 @@ mod passed;
 mod queue;
 mod selector;
 mod shared;
+mod watch;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 pub(crate) use kernel::Kernel;
-pub(crate) use member::{LOOKS, Look, Member, Watched};
+pub(crate) use member::Member;
 pub(crate) use passed::Passed;
 pub(crate) use queue::Queue;
 pub(crate) use selector::Selector;
 pub(crate) use shared::Shared;
+pub(crate) use watch::{LOOKS, Look, Pulse, Watched};
 
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
@@ -196,7 +198,7 @@ impl Handle {
         poll.add(member.mailbox.sender(), Token::Mailbox(member.listener).pack(), Interest::None)?;
         let seated = self.mechanism.seat(member.slot).map(|queue| {
             if let Some(queue) = queue {
-                member.seat(queue, self.mechanism.assigned(member.slot));
+                member.seat(queue);
             }
         });
         let index = self.slots.partition_point(|slot| *slot <= member.slot);
@@ -217,8 +219,7 @@ impl Handle {
         self.give_turns();
         poll.remove(member.mailbox.sender());
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
-        if let Some(mut queue) = member.take_queue() {
-            queue.forget(poll);
+        if let Some(queue) = member.take_queue(poll) {
             self.mechanism.vacate(member.slot, queue);
         }
         // An empty one is closed here; its listener takes nothing any more, so nothing can be missed.
@@ -382,7 +383,7 @@ impl Handle {
         }
         for member in &mut self.members {
             poll.remove(member.mailbox.sender());
-            member.forget_queue(poll);
+            drop(member.take_queue(poll));
         }
         if let Some(file) = &self.file {
             file.remove();
@@ -393,7 +394,8 @@ impl Handle {
     fn next_open(&mut self) -> Option<usize> {
         let members = &mut self.members;
         if self.mechanism.kind() == MechanismKind::Kernel {
-            let bare = self.rotation.next(&self.slots, |index| members[index].queue().is_none() && members[index].is_open());
+            let bare =
+                self.rotation.next(&self.slots, |index| members[index].queue().is_none() && members[index].is_open());
             if bare.is_some() {
                 return bare;
             }

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use crate::sys::Sys;
 use crate::sys::bpf::{
-    Assembler, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector, load_selector, put_socket,
-    socket_array,
+    Assembler, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector, load_selector,
+    put_socket, socket_array,
 };
 
 /// The most slots.

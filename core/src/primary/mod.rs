@@ -384,7 +384,7 @@ impl Primary {
                         interval,
                         in_time: now.saturating_duration_since(at) < LOOKS.1 / 2,
                         patience: self.settings.patience,
-                        sign_of_life: &|_| None,
+                        workers: &self.registry,
                     };
                     if let Some(again) = self.handles.watch(&look) {
                         self.watch_in(again, now);

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::event::WorkerRef;
 use super::spawn::Plan;
 use crate::channel::Channel;
+use crate::handle::Pulse;
 use crate::restart::Backoff;
-use crate::sys::process::Child;
+use crate::sys::process::{Child, waited_for_processor};
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +101,16 @@ pub(crate) struct Registry {
     workers: BTreeMap<u32, Entry>,
     slots: Vec<Slot>,
     last_id: u32,
+}
+
+impl Pulse for Registry {
+    fn sign_of_life(&self, _worker: u32) -> Option<u64> {
+        None
+    }
+
+    fn waited_for_processor(&self, worker: u32) -> Option<Duration> {
+        waited_for_processor(self.get(worker)?.process.pid())
+    }
 }
 
 impl Registry {

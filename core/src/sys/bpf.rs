@@ -395,8 +395,7 @@ impl SharedValue {
         let map = bpf(MAP_CREATE, &mut attributes).map(owned)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, anywhere, of a descriptor of ours; the kernel rounds the length up to pages.
-        let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
         if address == libc::MAP_FAILED {
             return Err(Errno::last());
         }

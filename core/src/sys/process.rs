@@ -15,6 +15,14 @@ use super::{Sys, check};
 /// A process's number.
 pub(crate) type Pid = libc::pid_t;
 
+/// For how long a process's first thread has waited, ready to run, for a processor (proc_pid_schedstat(5)). `None` where the
+/// kernel does not say.
+pub(crate) fn waited_for_processor(pid: Pid) -> Option<std::time::Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let nanoseconds = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(std::time::Duration::from_nanos(nanoseconds))
+}
+
 pub(crate) fn own_pid() -> Pid {
     // SAFETY: getpid cannot fail.
     unsafe { libc::getpid() }

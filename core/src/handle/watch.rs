@@ -1,0 +1,57 @@
+//! The watch: looks at queues while anything waits in one, to find those that stand still.
+
+use std::time::Duration;
+
+use crate::sys::poll::Poll;
+
+/// The intervals between two looks, the shortest and the longest.
+pub(crate) const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
+/// What a look that came late is worth of one in time: the machine is then too busy to run even the primary.
+const LATE: u32 = 4;
+
+/// One look at everybody.
+pub(crate) struct Look<'a> {
+    pub(crate) poll: &'a Poll,
+    /// Since the look before, as it was planned.
+    pub(crate) interval: Duration,
+    /// It is not much later than that.
+    pub(crate) in_time: bool,
+    /// For how long a queue in the kernel may stand still.
+    pub(crate) patience: Duration,
+    pub(crate) workers: &'a dyn Pulse,
+}
+
+impl Look<'_> {
+    /// For how long something stands still that has not moved since the look before.
+    pub(crate) fn evidence(&self) -> Duration {
+        if self.in_time { self.interval } else { self.interval / LATE }
+    }
+}
+
+/// What shows whether a worker is busy, or only waits for its turn on a busy machine.
+pub(crate) trait Pulse {
+    /// A number that changes while it takes connections; `None` for one that gives no sign.
+    fn sign_of_life(&self, worker: u32) -> Option<u64>;
+    /// For how long in all it has been ready to run and had no processor; `None` where the kernel does not say.
+    fn waited_for_processor(&self, worker: u32) -> Option<Duration>;
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watched {
+    /// Another look is needed, after this.
+    pub(crate) again: Option<Duration>,
+    /// Somebody got stuck or came back or became quiet, so there may be something to pump or to tell the poll.
+    pub(crate) changed: bool,
+}
+
+impl Watched {
+    /// Both together.
+    pub(crate) fn and(self, other: Watched) -> Watched {
+        let again = match (self.again, other.again) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        Watched { again, changed: self.changed || other.changed }
+    }
+}
