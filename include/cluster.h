@@ -404,7 +404,8 @@ typedef struct cl_worker_info_t {
      */
     int state;
     /**
-     * Connections passed to it. Those of CL_SCHED_NONE are not seen by the primary and not counted.
+     * Connections that it got: those passed to it and not taken back, or, where it accepts from a shared socket itself
+     * (CL_SCHED_NONE), those that it says it has accepted.
      */
     unsigned long long delivered;
     /**
@@ -412,7 +413,7 @@ typedef struct cl_worker_info_t {
      */
     unsigned int waiting;
     /**
-     * What it told last with cl_set_load().
+     * What it told last with cl_set_load(); as of this call.
      */
     unsigned int load;
 } cl_worker_info_t;
@@ -859,12 +860,16 @@ CL_API int cl_channel_fd(void);
 CL_API int cl_disconnect(void);
 
 /**
- * Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info().
+ * Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info(). Costs no system call:
+ * the load is written into memory that the primary reads when it next decides something; a primary that sleeps is
+ * not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
+ * filter) sends it instead, and then waits while the primary does not read.
  *
  * @param load  any unit that is the same in all workers; the newest counts.
- * @return 0; -EPIPE: the primary is gone; -EPERM: this process is no worker.
+ * @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
+ * function has been called before. Since 0.1.
  */
 CL_API int cl_set_load(unsigned int load);
 

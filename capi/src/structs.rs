@@ -113,10 +113,11 @@ pub struct cl_worker_info_t {
     pub pid: c_int,
     /// CL_WORKER_*
     pub state: c_int,
-    /// Connections passed to it. Those of CL_SCHED_NONE are not seen by the primary and not counted.
+    /// Connections that it got: those passed to it and not taken back, or, where it accepts from a shared socket itself
+    /// (CL_SCHED_NONE), those that it says it has accepted.
     pub delivered: c_ulonglong,
     /// Connections that wait for it.
     pub waiting: c_uint,
-    /// What it told last with cl_set_load().
+    /// What it told last with cl_set_load(); as of this call.
     pub load: c_uint,
 }

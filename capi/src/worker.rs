@@ -95,12 +95,16 @@ pub extern "C" fn cl_disconnect() -> c_int {
     })
 }
 
-/// Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info().
+/// Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info(). Costs no system call:
+/// the load is written into memory that the primary reads when it next decides something; a primary that sleeps is
+/// not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
+/// filter) sends it instead, and then waits while the primary does not read.
 ///
 /// @param load  any unit that is the same in all workers; the newest counts.
-/// @return 0; -EPIPE: the primary is gone; -EPERM: this process is no worker.
+/// @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
+/// function has been called before. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_set_load(load: c_uint) -> c_int {
     guard(|| {

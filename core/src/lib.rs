@@ -40,6 +40,7 @@ mod policy;
 mod primary;
 pub mod process;
 mod restart;
+mod scoreboard;
 mod settings;
 mod sys;
 mod token;

@@ -6,10 +6,11 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 
+use crate::scoreboard::Board;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, cmsg, socket};
 use crate::wire::{self, Parcel};
@@ -39,14 +40,16 @@ pub(crate) struct Mailbox {
     empty_at: Cell<u64>,
     taken_back: u64,
     stop_sent: bool,
+    /// Its worker's.
+    pub(crate) board: Arc<Board>,
 }
 
 // What STOP and NOP may need beyond the window.
 const CONTROL_PARCELS: u32 = 4;
 
 impl Mailbox {
-    /// A mailbox in which at most `window` connections wait.
-    pub(crate) fn new(window: u32) -> Sys<Self> {
+    /// A mailbox in which at most `window` connections wait, for the worker whose board it is.
+    pub(crate) fn new(window: u32, board: Arc<Board>) -> Sys<Self> {
         let (sender, receiver) = socket::packet_pair()?;
         // The kernel doubles what is asked. EPOLLOUT comes when the queue has fallen below a quarter of this.
         socket::set_send_buffer(sender.as_fd(), window as usize * parcel_cost() / 2)?;
@@ -60,6 +63,7 @@ impl Mailbox {
             empty_at: Cell::new(0),
             taken_back: 0,
             stop_sent: false,
+            board,
         })
     }
 
@@ -127,7 +131,10 @@ impl Mailbox {
         let outcome = cmsg::send(self.sender.as_fd(), parts, &[connection.socket.as_fd()]);
         self.reserved = self.reserved.saturating_sub(1);
         match outcome {
-            Ok(()) => self.sent += 1,
+            Ok(()) => {
+                self.sent += 1;
+                self.board.put();
+            }
             Err(_) => self.room = 0,
         }
         outcome
@@ -204,6 +211,7 @@ impl Mailbox {
             if let (Ok(Parcel::Connection(peer)), Some(socket)) =
                 (Parcel::decode(&buffer[..received.length]), received.take_fd(0))
             {
+                self.board.took_back();
                 return Ok(TakenBack::Connection(Connection { socket, peer }));
             }
         }
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn a_window_is_filled_exactly_and_falls_as_the_worker_receives() {
         for window in [6, 12, 16] {
-            let mut mailbox = Mailbox::new(window).unwrap();
+            let mut mailbox = Mailbox::new(window, Arc::default()).unwrap();
             for sent in 0..window {
                 assert_eq!(mailbox.waiting(), sent);
                 assert!(mailbox.room() > 0);
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_mailbox_that_is_left_holds_connections_or_nothing() {
-        let mut mailbox = Mailbox::new(6).unwrap();
+        let mut mailbox = Mailbox::new(6, Arc::default()).unwrap();
         assert!(!mailbox.is_left_with_some());
         mailbox.send_nop().unwrap();
         mailbox.send_stop().unwrap();
@@ -271,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_nobody_received_is_taken_back_in_order_and_the_stop_stays() {
-        let mut mailbox = Mailbox::new(6).unwrap();
+        let mut mailbox = Mailbox::new(6, Arc::default()).unwrap();
         for _ in 0..6 {
             mailbox.send(&connection()).unwrap();
         }

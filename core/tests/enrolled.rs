@@ -94,6 +94,28 @@ fn granted_shares_get_connections_in_turns() {
 }
 
 #[test]
+fn what_a_worker_took_and_its_load_are_known_without_a_turn_of_the_primary() {
+    let mut cluster = Cluster::new(4, PATIENCE);
+    let one = cluster.member();
+    let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
+    cluster.connect(granted.name.to_inet().unwrap(), 3);
+    let info = |cluster: &Cluster| cluster.primary.worker_info(one.id).unwrap();
+    let before = info(&cluster);
+    assert_eq!((before.delivered, before.waiting, before.load, before.progress), (3, 3, 0, None));
+    drop(share.accept(AcceptFlags::default()).unwrap());
+    one.worker.set_load(70).unwrap();
+    let after = info(&cluster);
+    assert_eq!((after.delivered, after.waiting, after.load), (3, 2, 70));
+    assert!(after.progress.is_some());
+    one.worker.beat();
+    assert_ne!(info(&cluster).progress, after.progress);
+    // What was not taken goes to others, and was not this worker's.
+    one.worker.close(&share);
+    cluster.settle();
+    assert_eq!(info(&cluster).delivered, 1);
+}
+
+#[test]
 fn a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back() {
     let mut cluster = Cluster::new(2, PATIENCE);
     let (one, two) = (cluster.member(), cluster.member());

@@ -2,7 +2,7 @@
 #include "frame.h"
 #include "primary.h"
 
-static int channel, grants, primary_pidfd;
+static int channel, grants, primary_pidfd, board_file;
 static unsigned char nonce[8];
 
 /* Takes HELLO as the page says, without a call of the library. */
@@ -11,7 +11,7 @@ static void take_hello(void) {
     const frame_t *frame = expect_frame(channel, HELLO, 32);
     check_ignore_descriptors = 1;
     CHECK_EQ(frame->number, 0);
-    CHECK_EQ(frame->fd_count, 3);
+    CHECK_EQ(frame->fd_count, 4);
     CHECK(memcmp(frame->body, "libclust", 8) == 0);
     CHECK_EQ(get_u32(frame->body + 8), 1);
     CHECK_EQ(get_u32(frame->body + 12), atoi(getenv("CL_WORKER_ID")));
@@ -20,6 +20,7 @@ static void take_hello(void) {
     memcpy(nonce, frame->body + 24, 8);
     grants = frame->fds[0];
     primary_pidfd = frame->fds[2];
+    board_file = frame->fds[3];
     CHECK_EQ(readable_within(primary_pidfd, 0), 0);
     /* The lifeline kills at the primary's death whoever takes no care himself: a pipe's end, silent while it lives. */
     CHECK_EQ(readable_within(frame->fds[1], 0), 0);
@@ -140,6 +141,101 @@ static void whole_life(void) {
     OK(cl_worker_send(id, "stop", 4));
     CHECK_EQ(await_exit(id, 5000)->exit_code, 0);
     CHECK_EQ(count_events(CL_EVENT_LISTENING, id), 2);
+    CHECK_EQ(count_events(CL_EVENT_WARNING, 0), 0);
+    finish();
+}
+
+/* -- The scoreboard --------------------------------------------------------------------------------------------------- */
+
+static cl_worker_info_t info_of(int id) {
+    cl_worker_info_t info;
+    ZERO(info);
+    info.size = sizeof info;
+    OK(cl_worker_info(id, &info));
+    return info;
+}
+
+/* One figure at a time, each when the primary has seen the one before. */
+static void write_board_by_hand(void) {
+    enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
+    struct stat found;
+    take_hello();
+    say_online(1);
+    CHECK_EQ(fcntl(board_file, F_GET_SEALS) & SEALS, SEALS);
+    SYS(fstat(board_file, &found));
+    CHECK_EQ(found.st_size, 4096);
+    CHECK_EQ(ftruncate(board_file, 0), -1);
+    CHECK_EQ(fcntl(board_file, F_ADD_SEALS, F_SEAL_WRITE), -1);
+    unsigned char *board = (unsigned char *)mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, board_file, 0);
+    CHECK(board != MAP_FAILED);
+    unsigned long long *counts = (unsigned long long *)(void *)board;
+    unsigned *loads = (unsigned *)(void *)(board + 80);
+    send_listen(1, 0, 64, 1, "127.0.0.1:0");
+    int mailbox = expect_grant(1, 0);
+    for (;;) {
+        const frame_t *frame = receive_frame(channel, 20000);
+        if (frame->type != MESSAGE) _exit(0);
+        switch (frame->body[0]) {
+        case 'd': CHECK_EQ(counts[0], 2); break; /* what was delivered stands there */
+        case 't': counts[8] = 1000; break;
+        case 'l': loads[0] = 77; loads[1]++; break;
+        case 'f': put_u32(board, 78); send_frame(channel, LOAD, 0, board, 4, NULL, 0); break;
+        case 'a': memset(board, 0xff, 4096); break;
+        case 'z': memset(board, 0, 4096); break;
+        case 'h': SYS(fallocate(board_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096)); break;
+        case 'u': SYS(munmap(board, 4096)); close(board_file); break;
+        case 'c': send_text(expect_frame(mailbox, CONNECTION, (size_t)-1)->fds[0], "5\n"); break;
+        default: _exit(9);
+        }
+        CHECK_EQ(send_frame(channel, MESSAGE, 0, "done", 4, NULL, 0), 0);
+    }
+}
+
+/* Whatever a worker does with its page, only its own figures are wrong, and only those that are its own to tell. */
+static void scoreboard(void) {
+    const unsigned long long most = (1ULL << 53) - 1; /* what is believed */
+    int told = 0;
+    use_mechanism("passed");
+    primary_ready(serve_any_port);
+    int id = start_role_as_worker("_write_board_by_hand");
+    int port = await_listening(id, 1);
+#define DO(what)                                              \
+    do {                                                      \
+        OK(cl_worker_send(id, what, 1));                      \
+        told++;                                               \
+        PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, id) == told, 5000); \
+    } while (0)
+    int first = connect4(port), second = connect4(port);
+    PUMP_UNTIL(info_of(id).waiting == 2, 3000);
+    CHECK_EQ(info_of(id).delivered, 2);
+    DO("d");
+    DO("t");
+    CHECK_EQ(info_of(id).delivered, 1000);
+    DO("l");
+    CHECK_EQ(info_of(id).load, 77);
+    DO("f"); /* the newest counts, whichever way it came */
+    CHECK_EQ(info_of(id).load, 78);
+    DO("a");
+    CHECK_EQ(info_of(id).delivered, most);
+    CHECK_EQ(info_of(id).load, 0xffffffffU);
+    DO("z");
+    CHECK_EQ(info_of(id).delivered, most);
+    CHECK_EQ(info_of(id).load, 0);
+    DO("h");
+    CHECK_EQ(info_of(id).waiting, 2);
+    DO("c");
+    CHECK_EQ(info_of(id).waiting, 1);
+    close(first);
+    DO("u");
+    int third = connect4(port); /* which the primary writes down on a page that nobody else has any more */
+    PUMP_UNTIL(info_of(id).waiting == 2, 3000);
+    int good = fork_worker();
+    await_listening(good, 1);
+    OK(cl_worker_kill(id, SIGKILL));
+    await_exit(id, 3000);
+    CHECK_EQ(answered_by(second), good);
+    CHECK_EQ(answered_by(third), good);
+    CHECK_EQ(info_of(good).delivered, 2);
     CHECK_EQ(count_events(CL_EVENT_WARNING, 0), 0);
     finish();
 }
@@ -299,6 +395,7 @@ static void flooded(void) {
 
 static const check_case_t cases[] = {
     {"whole_life", whole_life}, {"_live_by_hand", live_by_hand}, {"offences", offences}, {"_offend", offend},
+    {"scoreboard", scoreboard}, {"_write_board_by_hand", write_board_by_hand},
     {"descriptors_to_the_primary", descriptors_to_the_primary}, {"_send_descriptors", send_descriptors},
     {"flooded", flooded}, {"_flood", flood},
     {"too_many_listeners", too_many_listeners}, {"_listen_without_end", listen_without_end},

@@ -1,6 +1,7 @@
 //! What workers say, and what is said to them. Nothing here waits for a worker or believes one (rule R5).
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -120,7 +121,7 @@ impl Primary {
                 let data = data.to_vec();
                 self.events.push(Event::Message { worker: reference, data });
             }
-            FromWorker::Load(load) => entry.load = load,
+            FromWorker::Load(load) => entry.board.tell_load(load),
             FromWorker::Disconnect => self.ask_to_leave(worker, None),
         }
         Ok(())
@@ -167,7 +168,7 @@ impl Primary {
         if entry.listeners.len() >= LISTENERS_OF_A_PROGRAM {
             return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_OF_A_PROGRAM} listeners")));
         }
-        let slot = entry.slot;
+        let (slot, board) = (entry.slot, Arc::clone(&entry.board));
         if index > INDEX_MAX {
             return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
@@ -182,7 +183,7 @@ impl Primary {
             ));
         }
         let listener = self.handles.new_listener(id);
-        let joined = Mailbox::new(window).and_then(|mailbox| match self.handles.get_mut(id) {
+        let joined = Mailbox::new(window, board).and_then(|mailbox| match self.handles.get_mut(id) {
             Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox, window_most), poll),
             None => Err(Errno::ENOENT),
         });

@@ -59,12 +59,14 @@ pub struct WorkerInfo {
     pub worker: WorkerRef,
     /// How far it has come.
     pub state: WorkerState,
-    /// Connections passed to it; the primary does not see those of the mechanism `shared`.
+    /// Connections passed to it and not taken back, and those that it says it has accepted itself (`shared`, `kernel`).
     pub delivered: u64,
     /// Connections that wait for it.
     pub waiting: u32,
-    /// The load it told.
+    /// The load it told last.
     pub load: u32,
+    /// Another value whenever it has looked for connections, or its event loop has turned; `None` if it does not tell.
+    pub progress: Option<u64>,
 }
 
 /// What is known of an address.
@@ -285,7 +287,7 @@ impl Primary {
             listeners: Default::default(),
             relayed: Default::default(),
             delivered_before: 0,
-            load: 0,
+            board: seat.board,
             escalation: None,
         };
         self.events.push(Event::Fork(entry.reference()));
@@ -490,12 +492,14 @@ impl Primary {
     /// What is known of a worker; ESRCH when there is none of that id.
     pub fn worker_info(&self, id: u32) -> Result<WorkerInfo> {
         let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
+        let known = entry.delivered_before + self.handles.iter().map(|handle| handle.delivered_to(id)).sum::<u64>();
         Ok(WorkerInfo {
             worker: entry.reference(),
             state: entry.state,
-            delivered: entry.delivered_before + self.handles.iter().map(|handle| handle.delivered_to(id)).sum::<u64>(),
+            delivered: known.max(entry.board.taken()),
             waiting: self.handles.iter().map(|handle| handle.waiting_for(id)).sum(),
-            load: entry.load,
+            load: entry.board.load().load,
+            progress: entry.board.progress(),
         })
     }
 

@@ -10,6 +10,7 @@ use super::spawn::Plan;
 use crate::channel::Channel;
 use crate::handle::Pulse;
 use crate::restart::Backoff;
+use crate::scoreboard::Board;
 use crate::sys::process::{Child, waited_for_processor};
 
 /// How far a worker has come.
@@ -56,7 +57,8 @@ pub(crate) struct Entry {
     pub(crate) relayed: BTreeSet<u32>,
     /// Connections taken by listeners that are closed.
     pub(crate) delivered_before: u64,
-    pub(crate) load: u32,
+    /// What it tells without being asked.
+    pub(crate) board: Arc<Board>,
     pub(crate) escalation: Option<(Instant, Escalation)>,
 }
 

@@ -4,12 +4,14 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
 use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
+use crate::scoreboard::Board;
 use crate::sys::process;
 use crate::sys::spawn::{self, Credentials, Program};
 use crate::sys::{cmsg, socket};
@@ -178,7 +180,9 @@ pub(crate) struct Seat {
     pub(crate) lifeline_reader: OwnedFd,
     pub(crate) lifeline_writer: OwnedFd,
     pub(crate) hello: Hello,
+    pub(crate) board: Arc<Board>,
     grants_worker: OwnedFd,
+    board_worker: Option<OwnedFd>,
 }
 
 impl Seat {
@@ -190,6 +194,7 @@ impl Seat {
         let (lifeline_reader, lifeline_writer) = socket::pipe().context("pipe")?;
         // Armed before the worker exists, so that its own softer setting is not overwritten; the owner is named later.
         process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
+        let (board, board_worker) = Board::new();
         let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
         let seat = Self {
             channel: Channel::new(channel),
@@ -197,6 +202,8 @@ impl Seat {
             lifeline_reader,
             lifeline_writer,
             grants_worker,
+            board: Arc::new(board),
+            board_worker,
             hello,
         };
         Ok((seat, worker_end))
@@ -206,7 +213,8 @@ impl Seat {
     /// the same, unless another process holds a copy of its other end.
     pub(crate) fn greet(&self, own_pidfd: Option<&OwnedFd>) -> Result<()> {
         let death = own_pidfd.map_or(self.lifeline_reader.as_fd(), |pidfd| pidfd.as_fd());
-        let fds = [self.grants_worker.as_fd(), self.lifeline_reader.as_fd(), death];
+        let mut fds = vec![self.grants_worker.as_fd(), self.lifeline_reader.as_fd(), death];
+        fds.extend(self.board_worker.as_ref().map(|file| file.as_fd()));
         cmsg::send(self.channel.as_fd(), [&self.hello.encode(), b""], &fds).context("sending the hello")
     }
 }

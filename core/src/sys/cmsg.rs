@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use super::{Sys, check};
 
 /// The most descriptors that one packet of our protocol carries.
-pub(crate) const MAX_FDS: usize = 3;
+pub(crate) const MAX_FDS: usize = 4;
 
-// Room for MAX_FDS descriptors; the kernel may fit one more into the alignment, which the parser copes with.
+// Room for one header and MAX_FDS descriptors.
 const CONTROL_WORDS: usize = 4;
 
 #[repr(C, align(8))]

@@ -1,66 +1,105 @@
 #![allow(unsafe_code)] // mmap(2), madvise(2) and a page that the kernel clears behind our back.
-//! Notices that this process is a copy made by fork(2), at the price of one memory load.
+//! Notices that this process is a copy made by fork(2), at the price of two memory loads.
 
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-const MEMBER: u32 = 1;
-
-/// A private page that the kernel wipes in a forked child (MADV_WIPEONFORK, Linux 4.14). A getpid(2) on every call
-/// would do the same and cost a system call on the path of each connection; pthread_atfork would miss clone(2).
+/// Which process this is: a mark in a private page that the kernel wipes in a forked child (MADV_WIPEONFORK, Linux 4.14).
+/// A getpid(2) on every call would do the same and cost a system call on the path of each connection; pthread_atfork
+/// would miss clone(2).
+///
+/// The process has one such page for all its guards. The child's page has no mark until one of the child's own guards
+/// makes a new one, which is none that any process before it had.
 pub(crate) struct ForkGuard {
-    word: NonNull<AtomicU32>,
+    page: &'static AtomicU32,
+    mark: AtomicU32,
 }
 
-// SAFETY: the page is only touched through an atomic.
-unsafe impl Send for ForkGuard {}
-// SAFETY: as for Send.
-unsafe impl Sync for ForkGuard {}
+static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
+/// The last mark of this process and those it descends from.
+static LAST: AtomicU32 = AtomicU32::new(WIPED);
 
-const PAGE: usize = 4096;
+const WIPED: u32 = 0;
+const BYTES: usize = 4096;
+
+/// This process's page. `None` only when the kernel has no memory left.
+fn page() -> Option<&'static AtomicU32> {
+    let known = PAGE.load(Ordering::Acquire);
+    if !known.is_null() {
+        // SAFETY: once set it is a page that is never unmapped, and zero (wiped) is a valid value.
+        return Some(unsafe { &*known });
+    }
+    // SAFETY: a fresh anonymous mapping touches no existing memory.
+    let made = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if made == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the page was mapped just above and is ours.
+    unsafe { libc::madvise(made, BYTES, libc::MADV_WIPEONFORK) };
+    let set = PAGE.compare_exchange(std::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire);
+    if set.is_err() {
+        // SAFETY: another thread was quicker, and nobody has seen this one.
+        unsafe { libc::munmap(made, BYTES) };
+    }
+    // SAFETY: as above.
+    Some(unsafe { &*PAGE.load(Ordering::Acquire) })
+}
+
+/// The calling process's mark, which is made where there is none.
+fn mark_of(page: &AtomicU32) -> u32 {
+    let fresh = match page.load(Ordering::SeqCst) {
+        WIPED => LAST.fetch_add(1, Ordering::SeqCst) + 1,
+        mark => return mark,
+    };
+    match page.compare_exchange(WIPED, fresh, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => fresh,
+        Err(mark) => mark,
+    }
+}
 
 impl ForkGuard {
     /// A guard for the calling process. `None` only when the kernel has no memory left.
     pub(crate) fn new() -> Option<Self> {
-        // SAFETY: a fresh anonymous mapping touches no existing memory.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PAGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            return None;
-        }
-        // SAFETY: the page was mapped just above and is ours.
-        unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) };
-        let guard = Self { word: NonNull::new(page.cast())? };
-        guard.renew();
-        Some(guard)
+        let page = page()?;
+        Some(Self { page, mark: AtomicU32::new(mark_of(page)) })
     }
 
     /// True in a copy of the process for which `renew` was not called.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
-        // SAFETY: the mapping lives as long as the guard, and zero (wiped) is a valid value.
-        unsafe { self.word.as_ref() }.load(Ordering::Relaxed) != MEMBER
+        self.page.load(Ordering::Relaxed) != self.mark.load(Ordering::Relaxed)
     }
 
-    /// Declares the calling process a member: in a new guard, and in a child that the library itself made.
+    /// Declares the calling process a member, in a child that the library itself made.
     pub(crate) fn renew(&self) {
-        // SAFETY: as in `is_forked`.
-        unsafe { self.word.as_ref() }.store(MEMBER, Ordering::Relaxed);
+        self.mark.store(mark_of(self.page), Ordering::SeqCst);
     }
 }
 
-impl Drop for ForkGuard {
-    fn drop(&mut self) {
-        // SAFETY: the page was mapped by `new` with this length and no reference to it is left.
-        unsafe { libc::munmap(self.word.as_ptr().cast(), PAGE) };
+/// Runs a question in a forked child. It may only read and write a few words.
+#[cfg(test)]
+pub(crate) fn in_a_child(question: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child does as said above and leaves with _exit.
+    match unsafe { libc::fork() } {
+        0 => {
+            let code = if question() { 7 } else { 1 };
+            // SAFETY: _exit never returns and runs nothing of ours.
+            unsafe { libc::_exit(code) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: waits for our own child.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            libc::WEXITSTATUS(status) == 7
+        }
     }
 }
 
@@ -72,19 +111,20 @@ mod tests {
     fn a_new_guard_is_not_forked_and_a_child_is() {
         let guard = ForkGuard::new().unwrap();
         assert!(!guard.is_forked());
-        // SAFETY: the child only reads one word and leaves with _exit.
-        match unsafe { libc::fork() } {
-            0 => {
-                let code = if guard.is_forked() { 7 } else { 1 };
-                // SAFETY: _exit never returns and runs nothing of ours.
-                unsafe { libc::_exit(code) }
-            }
-            child => {
-                let mut status = 0;
-                // SAFETY: waits for our own child.
-                unsafe { libc::waitpid(child, &mut status, 0) };
-                assert_eq!(libc::WEXITSTATUS(status), 7);
-            }
-        }
+        assert!(in_a_child(|| guard.is_forked()));
+        assert!(!guard.is_forked());
+    }
+
+    #[test]
+    fn a_guard_of_the_childs_own_leaves_the_others_as_they_are() {
+        let (guard, renewed) = (ForkGuard::new().unwrap(), ForkGuard::new().unwrap());
+        assert!(in_a_child(|| {
+            let own = ForkGuard::new().unwrap();
+            let before = guard.is_forked() && renewed.is_forked() && !own.is_forked();
+            renewed.renew();
+            let grandchild = in_a_child(|| own.is_forked() && renewed.is_forked() && guard.is_forked());
+            before && grandchild && guard.is_forked() && !renewed.is_forked()
+        }));
+        assert!(!guard.is_forked() && !renewed.is_forked());
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod bpf;
 pub(crate) mod cmsg;
 pub(crate) mod fork_guard;
+pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod signal;

@@ -12,6 +12,7 @@ use super::primary_gone;
 use crate::bind::{Bound, ListenFlags};
 use crate::error::{Context, Error, Result};
 use crate::handle::MechanismKind;
+use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, Wake, wait_readable};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
@@ -77,6 +78,8 @@ pub struct Listener {
     name: SockAddr,
     /// For a socket of a worker's own, which no mailbox tells when to stop.
     leaving: Option<Arc<Leaving>>,
+    /// Where a worker counts what it takes.
+    board: Option<Arc<OwnBoard>>,
     waits: bool,
     /// The stop has been taken out of the mailbox.
     stopped: AtomicBool,
@@ -149,11 +152,18 @@ impl Listener {
             share,
             name,
             leaving: None,
+            board: None,
             waits: !flags.contains(ListenFlags::NONBLOCK),
             stopped: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             empty_handed: AtomicU32::new(0),
         }
+    }
+
+    /// Counts what is taken from it on the worker's page, if it has one.
+    pub(super) fn counting_on(mut self, board: Option<&Arc<OwnBoard>>) -> Self {
+        self.board = board.cloned();
+        self
     }
 
     /// What the primary calls it, if it is a share of the primary's.
@@ -168,13 +178,27 @@ impl Listener {
 
     /// Takes one connection. See `cl_accept4` for what the errors mean.
     pub fn accept(&self, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
-        match &self.source {
+        let outcome = match &self.source {
             Source::Mailbox(mailbox) => self.accept_passed(mailbox.as_fd(), flags),
             Source::Both(both) => self.accept_both(both, flags),
             Source::Own { socket, close, .. } => self.accept_own(socket.as_fd(), close.as_fd(), flags),
             Source::Datagram { .. } => {
                 Err(Error::new(-libc::EOPNOTSUPP, "a datagram socket has no connections to accept; receive from it"))
             }
+        };
+        if let Some(board) = &self.board {
+            if outcome.is_ok() && self.share.is_some() {
+                board.took();
+            }
+            board.beat();
+        }
+        outcome
+    }
+
+    /// Begins to wait, which counts as a sign of life: from here on nothing is this worker's to do.
+    fn show_idle(&self) {
+        if let Some(board) = &self.board {
+            board.beat();
         }
     }
 
@@ -216,6 +240,9 @@ impl Listener {
             let (mut from_mailbox, mut from_socket) = (both.is_turn_of_mailbox(), true);
             if self.expects_nothing() {
                 (from_mailbox, from_socket) = (false, false);
+                if self.waits {
+                    self.show_idle();
+                }
                 let ready = both.poll.wait((!self.waits).then_some(Duration::ZERO)).context("epoll_wait")?;
                 for token in ready.tokens() {
                     from_mailbox |= token == MAILBOX;
@@ -332,6 +359,7 @@ impl Listener {
         if !self.waits {
             return Err(nothing_there());
         }
+        self.show_idle();
         wait_readable(fds, None).context("poll of a listener").map(|_| ())
     }
 

@@ -21,6 +21,7 @@ pub(crate) use own::listen_alone;
 use crate::address::{ADDRESS_MAX, Address};
 use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
+use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
 use crate::sys::{Sys, cmsg, process, socket, watch_thread};
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
@@ -53,6 +54,8 @@ pub struct Worker {
     listens: Mutex<u32>,
     lifeline: OwnedFd,
     leaving: Arc<Leaving>,
+    /// `None` where there is no memory for it, or the primary has none.
+    board: Option<Arc<OwnBoard>>,
     incoming: Mutex<Vec<u8>>,
     /// The indexes in use of each address.
     open: Mutex<BTreeMap<String, BTreeSet<u32>>>,
@@ -108,7 +111,7 @@ impl Worker {
         let mut buffer = [0; 256];
         wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
         let mut received =
-            cmsg::receive(channel.as_fd(), &mut buffer, 3, libc::MSG_CMSG_CLOEXEC).context("receiving the hello")?;
+            cmsg::receive(channel.as_fd(), &mut buffer, 4, libc::MSG_CMSG_CLOEXEC).context("receiving the hello")?;
         let hello = match FromPrimary::decode(&buffer[..received.length]) {
             Ok(FromPrimary::Hello(hello)) => hello,
             _ => {
@@ -123,15 +126,18 @@ impl Worker {
             ));
         };
         socket::set_close_on_exec(channel.as_fd()).context("fcntl of the channel")?;
+        let same_version = hello.version == wire::VERSION;
+        let board = received.take_fd(3).filter(|_| same_version).and_then(|file| OwnBoard::new(file.as_fd()).ok());
         let worker = Self {
             id: hello.worker_id,
             slot: hello.slot,
-            foreign_version: (hello.version != wire::VERSION).then_some(hello.version),
+            foreign_version: (!same_version).then_some(hello.version),
             channel,
             both: OnceLock::new(),
             listens: Mutex::new(0),
             lifeline,
             leaving: Arc::new(Leaving::new(grants)),
+            board: board.map(Arc::new),
             incoming: Mutex::new(Vec::new()),
             open: Mutex::new(BTreeMap::new()),
         };
@@ -189,7 +195,8 @@ impl Worker {
         let address = Address::parse(address)?;
         let alone = ListenFlags::EXCLUSIVE.bits() | ListenFlags::REUSEPORT.bits();
         if options.flags.bits() & alone != 0 {
-            return own::listen(address, options, Some(Arc::clone(&self.leaving)));
+            let own = own::listen(address, options, Some(Arc::clone(&self.leaving)))?;
+            return Ok(own.counting_on(self.board.as_ref()));
         }
         self.check_version()?;
         check_primary()?;
@@ -280,7 +287,8 @@ impl Worker {
                     let granted = listener::Granted { listener, mechanism, datagram, name, fds };
                     let made = match received.fds_lost {
                         true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
-                        false => Listener::granted(granted, text, index, flags),
+                        false => Listener::granted(granted, text, index, flags)
+                            .map(|listener| listener.counting_on(self.board.as_ref())),
                     };
                     // A share that could not be used is given back.
                     return made.inspect_err(|_| drop(self.tell(&FromWorker::Close { listener }.encode())));
@@ -325,10 +333,25 @@ impl Worker {
         self.tell_parts(&wire::MESSAGE_HEADER, data)
     }
 
-    /// Tells the primary this worker's present load, in any unit.
+    /// Tells the primary this worker's present load, in any unit. A primary that sleeps is not woken by it, and one that
+    /// is gone not noticed. Without a system call and async-signal-safe, except in a worker that has no memory for its page
+    /// of the scoreboard: it sends a frame.
     pub fn set_load(&self, load: u32) -> Result<()> {
         self.check_version()?;
-        self.tell(&FromWorker::Load(load).encode())
+        match &self.board {
+            Some(board) => {
+                board.tell_load(load);
+                Ok(())
+            }
+            None => self.tell(&FromWorker::Load(load).encode()),
+        }
+    }
+
+    /// Shows that this worker is alive while it accepts nothing: to be called in each turn of an event loop. Costs a store.
+    pub fn beat(&self) {
+        if let Some(board) = &self.board {
+            board.beat();
+        }
     }
 
     /// Asks the primary to be disconnected. Async-signal-safe.
