@@ -49,6 +49,8 @@ declare namespace cluster {
     delivered: number;
     /** Connections that wait for it now: given, and not taken yet. */
     waiting: number;
+    /** Its load as it told it last, in a unit of the workers' own; 0 from one that tells none. */
+    load: number;
   }
 
   interface AddressStats {

@@ -75,10 +75,12 @@ pub struct WorkerStats {
     pub id: u32,
     /// The slot.
     pub slot: u32,
-    /// Connections passed to it and not taken back.
+    /// Connections that it got and that were not taken back.
     pub delivered: f64,
     /// Of those, how many it has not taken yet.
     pub waiting: u32,
+    /// The load that it told last.
+    pub load: u32,
     /// How far it has come.
     pub state: String,
 }
@@ -251,6 +253,7 @@ impl Engine {
                 slot: info.worker.slot,
                 delivered: info.delivered as f64,
                 waiting: info.waiting,
+                load: info.load,
                 state: state(info.state).into(),
             })
         };

@@ -1,16 +1,17 @@
 #![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // libuv and Node-API are C.
-//! Watching a descriptor on the event loop of the Node that loaded us, through its own libuv.
+//! Watching a descriptor, and the turns, of the event loop of the Node that loaded us, through its own libuv.
 //!
 //! The functions are found with dlsym(3) in the running program, whose build is not known to us: no libuv header, no
 //! layout. `uv_handle_size` tells how much memory a handle needs, and the first member of every handle is `data`, which
-//! is ours (libuv's documented promise, uv_handle_t). All four are exported by every Node from 20 to 26.
+//! is ours (libuv's documented promise, uv_handle_t). All of them are exported by every Node from 20 to 26.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, Weak};
 
+use cluster_core::Worker;
 use napi::bindgen_prelude::{Function, JsValue};
 use napi::{Env, sys};
 
@@ -18,16 +19,21 @@ use crate::watch::Watched;
 
 /// `uv_handle_type` of a poll handle, the same since libuv 1.0.
 const UV_POLL: c_int = 8;
+/// `uv_handle_type` of a prepare handle.
+const UV_PREPARE: c_int = 9;
 /// `UV_READABLE`.
 const READABLE: c_int = 1;
 
 type Handle = c_void;
 
 type OnReady = unsafe extern "C" fn(*mut Handle, c_int, c_int);
+type OnTurn = unsafe extern "C" fn(*mut Handle);
 type OnClosed = unsafe extern "C" fn(*mut Handle);
 type PollInit = unsafe extern "C" fn(*mut c_void, *mut Handle, c_int) -> c_int;
 type PollStart = unsafe extern "C" fn(*mut Handle, c_int, OnReady) -> c_int;
 type PollStop = unsafe extern "C" fn(*mut Handle) -> c_int;
+type PrepareInit = unsafe extern "C" fn(*mut c_void, *mut Handle) -> c_int;
+type PrepareStart = unsafe extern "C" fn(*mut Handle, OnTurn) -> c_int;
 type Close = unsafe extern "C" fn(*mut Handle, OnClosed);
 type Unref = unsafe extern "C" fn(*mut Handle);
 type HandleSize = unsafe extern "C" fn(c_int) -> usize;
@@ -36,9 +42,12 @@ struct Libuv {
     poll_init: PollInit,
     poll_start: PollStart,
     poll_stop: PollStop,
+    prepare_init: PrepareInit,
+    prepare_start: PrepareStart,
     close: Close,
     unref: Unref,
     size: usize,
+    prepare_size: usize,
 }
 
 fn libuv() -> Option<&'static Libuv> {
@@ -57,14 +66,19 @@ fn libuv() -> Option<&'static Libuv> {
                     poll_init: std::mem::transmute::<*mut c_void, PollInit>(find(c"uv_poll_init")?.as_ptr()),
                     poll_start: std::mem::transmute::<*mut c_void, PollStart>(find(c"uv_poll_start")?.as_ptr()),
                     poll_stop: std::mem::transmute::<*mut c_void, PollStop>(find(c"uv_poll_stop")?.as_ptr()),
+                    prepare_init: std::mem::transmute::<*mut c_void, PrepareInit>(find(c"uv_prepare_init")?.as_ptr()),
+                    prepare_start: std::mem::transmute::<*mut c_void, PrepareStart>(
+                        find(c"uv_prepare_start")?.as_ptr(),
+                    ),
                     close: std::mem::transmute::<*mut c_void, Close>(find(c"uv_close")?.as_ptr()),
                     unref: std::mem::transmute::<*mut c_void, Unref>(find(c"uv_unref")?.as_ptr()),
                     size: handle_size(UV_POLL),
+                    prepare_size: handle_size(UV_PREPARE),
                 })
             }
         })
         .as_ref()
-        .filter(|uv| uv.size >= size_of::<*mut c_void>())
+        .filter(|uv| uv.size.min(uv.prepare_size) >= size_of::<*mut c_void>())
 }
 
 /// What a poll handle's `data` points to. Lives until libuv has closed the handle.
@@ -84,8 +98,8 @@ pub(crate) struct Watch {
     uv: &'static Libuv,
 }
 
-fn layout(uv: &Libuv) -> Option<Layout> {
-    Layout::from_size_align(uv.size, align_of::<libc::max_align_t>()).ok()
+fn layout(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, align_of::<libc::max_align_t>()).ok()
 }
 
 /// The address of a handle's `data`.
@@ -99,7 +113,7 @@ impl Watch {
     /// program has no libuv that could be found.
     pub(crate) fn start(env: &Env, watched: &Watched, turn: &Function<(), ()>) -> Option<napi::Result<Self>> {
         let uv = libuv()?;
-        let layout = layout(uv)?;
+        let layout = layout(uv.size)?;
         let mut event_loop = ptr::null_mut();
         let mut reference = ptr::null_mut();
         // SAFETY: on the thread of this environment, with pointers to our own variables.
@@ -190,7 +204,7 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
         if !attached.cleanup.is_null() {
             sys::napi_remove_async_cleanup_hook(attached.cleanup);
         }
-        if let Some(layout) = libuv().and_then(layout) {
+        if let Some(layout) = libuv().and_then(|uv| layout(uv.size)) {
             dealloc(handle.cast(), layout);
         }
     }
@@ -238,6 +252,66 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
             if sys::napi_get_and_clear_last_exception(env, &mut error) == sys::Status::napi_ok {
                 sys::napi_fatal_exception(env, error);
             }
+        }
+    }
+}
+
+/// What the `data` of a handle for turns points to.
+struct Beating {
+    worker: Weak<Worker>,
+    cleanup: sys::napi_async_cleanup_hook_handle,
+}
+
+/// Shows the primary a sign of life of the worker in each turn of the event loop, without JavaScript. Does not keep the
+/// loop alive. Where libuv cannot be found there is no such sign.
+pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>) {
+    let Some(uv) = libuv() else { return };
+    let Some(layout) = layout(uv.prepare_size) else { return };
+    let mut event_loop = ptr::null_mut();
+    // SAFETY: on the thread of this environment; the layout is not empty. libuv initializes the handle, except for `data`,
+    // which is ours; it and the handle live until `on_beating_closed`.
+    unsafe {
+        if sys::napi_get_uv_event_loop(env.raw(), &mut event_loop) != sys::Status::napi_ok {
+            return;
+        }
+        let handle = alloc_zeroed(layout).cast::<Handle>();
+        if handle.is_null() || (uv.prepare_init)(event_loop.cast(), handle) != 0 {
+            if !handle.is_null() {
+                dealloc(handle.cast(), layout);
+            }
+            return;
+        }
+        let beating = Box::into_raw(Box::new(Beating { worker, cleanup: ptr::null_mut() }));
+        *handle.cast::<*mut Beating>() = beating;
+        (uv.unref)(handle);
+        sys::napi_add_async_cleanup_hook(env.raw(), Some(on_beating_teardown), handle, &mut (*beating).cleanup);
+        (uv.prepare_start)(handle, on_turn);
+    }
+}
+
+unsafe extern "C" fn on_turn(handle: *mut Handle) {
+    // SAFETY: the data lives until `on_beating_closed`.
+    if let Some(worker) = unsafe { &**handle.cast::<*mut Beating>() }.worker.upgrade() {
+        worker.beat();
+    }
+}
+
+unsafe extern "C" fn on_beating_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {
+    if let Some(uv) = libuv() {
+        // SAFETY: called once, for an initialized handle; closing stops it.
+        unsafe { (uv.close)(handle, on_beating_closed) };
+    }
+}
+
+unsafe extern "C" fn on_beating_closed(handle: *mut Handle) {
+    // SAFETY: called once for a handle of ours, after which nobody uses it.
+    unsafe {
+        let beating = Box::from_raw(*handle.cast::<*mut Beating>());
+        if !beating.cleanup.is_null() {
+            sys::napi_remove_async_cleanup_hook(beating.cleanup);
+        }
+        if let Some(layout) = libuv().and_then(|uv| layout(uv.prepare_size)) {
+            dealloc(handle.cast(), layout);
         }
     }
 }

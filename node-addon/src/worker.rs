@@ -9,8 +9,8 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::listener::Listener;
-use crate::refusal;
 use crate::watch::{Watch, Watched};
+use crate::{refusal, uv};
 
 /// What the channel brought.
 #[napi(object)]
@@ -49,17 +49,17 @@ impl Member {
     /// Takes the channel of a worker that Node's cluster started; `null` when the descriptor is something else, which is
     /// then left alone.
     #[napi]
-    pub fn adopt(fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
+    pub fn adopt(env: Env, fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
         let adopted = Worker::adopt_enrolled(fd, id, slot).map_err(refusal)?;
-        Ok(adopted.map(|worker| Member { worker: Arc::new(worker), watch: None }))
+        Ok(adopted.map(|worker| Member::new(&env, worker)))
     }
 
     /// Takes the channel of a worker that any other primary started. From then on this process leaves by itself when that
     /// primary dies. `null` when the descriptor is something else, or somebody else took the place.
     #[napi]
-    pub fn adopt_foreign(fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
+    pub fn adopt_foreign(env: Env, fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
         let adopted = Worker::adopt_named(fd, id, slot).map_err(refusal)?;
-        Ok(adopted.map(|worker| Member { worker: Arc::new(worker), watch: None }))
+        Ok(adopted.map(|worker| Member::new(&env, worker)))
     }
 
     /// The id.
@@ -133,6 +133,12 @@ impl Member {
 }
 
 impl Member {
+    fn new(env: &Env, worker: Worker) -> Self {
+        let worker = Arc::new(worker);
+        uv::beat_in_each_turn(env, Arc::downgrade(&worker));
+        Self { worker, watch: None }
+    }
+
     fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {
         match outcome {
             Ok(listener) => Either::A(Listener::new(listener, Some(Arc::clone(&self.worker)))),

@@ -101,9 +101,10 @@ function patch(cluster) {
     const { workers, addresses } = engine.stats();
     const known = new Map([...seats.values()].map((seat) => [seat.id, seat.worker]));
     return {
-      workers: workers.flatMap(({ id, slot, delivered, waiting }) => {
+      workers: workers.flatMap(({ id, slot, delivered, waiting, load }) => {
         const worker = known.get(id);
-        return worker ? [{ id: worker.id, slot, pid: worker.process.pid, state: worker.state, delivered, waiting }] : [];
+        if (!worker) return [];
+        return [{ id: worker.id, slot, pid: worker.process.pid, state: worker.state, delivered, waiting, load }];
       }),
       addresses,
     };

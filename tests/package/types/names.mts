@@ -38,7 +38,7 @@ if (cluster.isPrimary) {
   await Promise.race([once(worker, 'listening'), exit]);
   const { workers, addresses } = cluster.stats();
   const ofWorker: Record<keyof cluster.WorkerStats, true> = {
-    id: true, slot: true, pid: true, state: true, delivered: true, waiting: true,
+    id: true, slot: true, pid: true, state: true, delivered: true, waiting: true, load: true,
   };
   const ofAddress: Record<keyof cluster.AddressStats, true> = {
     address: true, mechanism: true, policy: true, accepted: true, reclaimed: true, lost: true,
