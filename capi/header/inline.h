@@ -56,7 +56,7 @@ extern "C" {
 #endif
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
-    CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000,
+    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000,
     CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
@@ -249,6 +249,7 @@ struct cl__process {
     unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
+    unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
     ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd gave; 0: nothing yet */
@@ -286,7 +287,7 @@ CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, si
                       int flags) {
     union {
         struct cmsghdr header;
-        char bytes[CMSG_SPACE(3 * sizeof(int))];
+        char bytes[CMSG_SPACE(4 * sizeof(int))];
     } control;
     struct iovec parts[2] = {{head, head_length}, {body, body_length}};
     struct msghdr message;
@@ -398,6 +399,37 @@ CL__FN void cl__start_watch(void) {
     if (!failed) fcntl(cl__process.lifeline, __F_SETSIG, SIGCONT);
 }
 
+/* Maps the scoreboard. What could shrink under us is not mapped, since to touch it then is SIGBUS. */
+CL__FN void cl__map_board(int fd) {
+    struct stat found;
+    int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
+    if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096) {
+        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (page != MAP_FAILED) cl__process.board = (unsigned char *)page;
+    }
+    cl__close_fd(fd);
+}
+
+/* This worker's page; NULL in a copy of it that fork(2) made, for whom nothing is counted. */
+CL__FN unsigned char *cl__board(void) {
+    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
+    return page != NULL && __atomic_load_n(page, __ATOMIC_RELAXED) ? cl__process.board : NULL;
+}
+
+/* Shows that this worker has looked for connections, and has taken one. No system call. The beat is no count: of two
+ * threads that meet here one may go unseen. */
+CL__FN void cl__show(int taken) {
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere it would need a library to link */
+    unsigned char *board = cl__board();
+    if (board == NULL) return;
+    unsigned long long *count = (unsigned long long *)(void *)(board + 64), *beat = count + 1;
+    if (taken) __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(beat, __atomic_load_n(beat, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+#else
+    (void)taken;
+#endif
+}
+
 /* A variable of the primary's, as a number, or -1. It is removed in any case, so that no program that this one starts
  * can take itself for this worker. */
 CL__FN int cl__variable(const char *name) {
@@ -416,7 +448,7 @@ CL__FN void cl__adopt(void) {
     unsigned char seen[64], hello[64];
     struct sockaddr_storage name;
     socklen_t name_length = sizeof name, type_length = sizeof(int);
-    int type = 0, fds[3];
+    int type = 0, fds[4];
     unsigned online[2] = {CL__PROTOCOL, (unsigned)getpid()};
     if (id < 1 || slot < 0 || fd < 0 || getauxval(AT_SECURE)) return;
     if (getsockname(fd, (struct sockaddr *)&name, &name_length) != 0 || name.ss_family != AF_UNIX) return;
@@ -425,11 +457,9 @@ CL__FN void cl__adopt(void) {
     if (memcmp(seen + 2, "\0\0\0\0\0\0libclust", 14) != 0) return;
     if (cl__number(seen + 20) != (unsigned)id || cl__number(seen + 24) != (unsigned)slot) return;
     /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
-    if (cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 3, MSG_CMSG_CLOEXEC) != 40 || memcmp(seen, hello, 40) != 0 ||
+    if (cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC) != 40 || memcmp(seen, hello, 40) != 0 ||
         fds[2] < 0) {
-        cl__close_fd(fds[0]);
-        cl__close_fd(fds[1]);
-        cl__close_fd(fds[2]);
+        for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
         return;
     }
     fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -439,6 +469,8 @@ CL__FN void cl__adopt(void) {
     cl__process.primary = fds[2];
     cl__process.pipe = cl__pipe_inode(fds[2]);
     cl__process.version = cl__number(hello + 16);
+    if (cl__process.version == CL__PROTOCOL) cl__map_board(fds[3]);
+    else cl__close_fd(fds[3]);
     cl__process.worker_id = id;
     cl__process.slot = slot;
     cl__start_watch();
@@ -587,7 +619,12 @@ CL__FN int cl__channel_fd(void) {
 
 CL__FN int cl__set_load(unsigned load) {
     int code = cl__enter_worker();
-    return code < 0 ? code : cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
+    if (code < 0) return code;
+    if (cl__process.board == NULL) return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
+    unsigned *told = (unsigned *)(void *)(cl__process.board + 80), *times = told + 1;
+    __atomic_store_n(told, load, __ATOMIC_RELAXED);
+    __atomic_fetch_add(times, 1, __ATOMIC_RELEASE);
+    return 0;
 }
 
 CL__FN int cl__disconnect(void) {
@@ -1100,6 +1137,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
     if (code < 0) return code;
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
+    cl__show(0);
     if (listener->kind == CL__SHARED) {
         struct epoll_event events[3]; /* poll(2) would wake all workers, as if there were no EPOLLEXCLUSIVE */
         int n = epoll_wait(listener->fd, events, 3, -1);
@@ -1112,12 +1150,11 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
 }
 
-CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
+CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
     int result, woken = 0;
     /* A socket that is this worker's alone is tried first, and the mailbox looked into now and then. */
     int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
-    (void)fd;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
     if (peer != NULL && length == NULL) return cl__say(-EINVAL, "the peer's address needs a length");
@@ -1147,6 +1184,13 @@ CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *p
         }
         result = cl__wait_for_connection(listener, &woken);
     } while (result == 0);
+    return result;
+}
+
+CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
+    int result = cl__accept_any(listener, peer, length, flags);
+    (void)fd;
+    cl__show(result >= 0 && listener->granted);
     return result;
 }
 

@@ -8,6 +8,9 @@ typedef struct {
     pid_t pid;
 } hand_t;
 
+/* What goes with the hello as the page of the scoreboard, if anything does. */
+static int board_file = -1;
+
 /* Starts a role as worker 5 in slot 2. */
 static hand_t start_worker(const char *role, unsigned version) {
     hand_t self;
@@ -23,9 +26,9 @@ static hand_t start_worker(const char *role, unsigned version) {
     put_u32(hello + 16, 2);
     put_u32(hello + 20, (unsigned)getpid());
     memcpy(hello + 24, nonce, 8);
-    int passed[3] = {grants[1], lifeline[0], pidfd_of(getpid())};
+    int passed[4] = {grants[1], lifeline[0], pidfd_of(getpid()), board_file};
     if (passed[2] < 0) check_skip("pidfd_open(2) is missing here");
-    CHECK_EQ(send_frame(channel[0], HELLO, 0, hello, sizeof hello, passed, 3), 0);
+    CHECK_EQ(send_frame(channel[0], HELLO, 0, hello, sizeof hello, passed, board_file >= 0 ? 4 : 3), 0);
     for (int i = 0; i < 3; i++) close(passed[i]);
     SYS(fcntl(channel[1], F_SETFD, 0));
     snprintf(number, sizeof number, "%d", channel[1]);
@@ -175,6 +178,92 @@ static void whole_life(void) {
     close(mailbox);
 }
 
+/* -- The scoreboard --------------------------------------------------------------------------------------------------- */
+
+static const unsigned long long *counts;
+static const unsigned *loads;
+
+/* Counted are the calls of accept that return or begin to wait, and the connections. */
+static void play(void) {
+    cl_listen_options_t options;
+    char text[8];
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    ZERO(options);
+    options.size = sizeof options;
+    options.address = "127.0.0.1:0";
+    options.flags = CL_LISTEN_NONBLOCK;
+    int listener = OK(cl_listen_with(&options));
+    for (int i = 0; i < 3; i++) CHECK_EQ(cl_accept(listener, NULL, NULL), -EAGAIN);
+    OK(cl_set_load(9));
+    OK(cl_set_load(9));
+    OK(cl_send("looked", 6));
+    CHECK_EQ(cl_receive(text, sizeof text, 5000), 2);
+    int waits = OK(cl_listen("127.0.0.2:0", 0));
+    close(OK(cl_accept(waits, NULL, NULL)));
+    OK(cl_send("took", 4));
+    CHECK_EQ(cl_receive(text, sizeof text, 5000), 2);
+}
+
+static void pass_a_page(int seals) {
+    board_file = SYS(memfd_create("board", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    SYS(ftruncate(board_file, 4096));
+    SYS(fcntl(board_file, F_ADD_SEALS, seals));
+    const char *board = (const char *)mmap(NULL, 4096, PROT_READ, MAP_SHARED, board_file, 0);
+    CHECK(board != MAP_FAILED);
+    counts = (const unsigned long long *)(const void *)board;
+    loads = (const unsigned *)(const void *)(board + 80);
+}
+
+#define SHARED(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
+
+static void scoreboard(void) {
+    pass_a_page(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    hand_t self = start_worker("_play", 1);
+    int pair[2];
+    expect_online(&self);
+    int first = grant(&self, expect_frame(self.channel, LISTEN, (size_t)-1)->number, 1);
+    expect_frame(self.channel, MESSAGE, 6); /* and no LOAD */
+    CHECK_EQ(SHARED(counts[8]), 0);
+    CHECK_EQ(SHARED(counts[9]), 3);
+    CHECK_EQ(SHARED(loads[0]), 9);
+    CHECK_EQ(SHARED(loads[1]), 2);
+    CHECK_EQ(send_frame(self.channel, MESSAGE, 0, "go", 2, NULL, 0), 0);
+    int second = grant(&self, expect_frame(self.channel, LISTEN, (size_t)-1)->number, 2);
+    WAIT_UNTIL(SHARED(counts[9]) == 4, 5000); /* it waits */
+    SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    CHECK_EQ(send_frame(second, CONNECTION, 0, NULL, 0, &pair[1], 1), 0);
+    expect_frame(self.channel, MESSAGE, 4);
+    CHECK_EQ(SHARED(counts[8]), 1);
+    CHECK_EQ(SHARED(counts[9]), 5);
+    CHECK_EQ(SHARED(counts[0]), 0); /* the primary's */
+    CHECK_EQ(send_frame(self.channel, MESSAGE, 0, "go", 2, NULL, 0), 0);
+    end_worker(&self);
+    close(pair[0]);
+    close(pair[1]);
+    close(first);
+    close(second);
+    close(board_file);
+}
+
+/* A page that could be taken from under it, a worker does without. */
+static void scoreboard_that_may_shrink(void) {
+    pass_a_page(F_SEAL_GROW);
+    hand_t self = start_worker("_play", 1);
+    expect_online(&self);
+    int mailbox = grant(&self, expect_frame(self.channel, LISTEN, (size_t)-1)->number, 1);
+    for (int i = 0; i < 2; i++) CHECK_EQ(get_u32(expect_frame(self.channel, LOAD, 4)->body), 9);
+    expect_frame(self.channel, MESSAGE, 6);
+    for (int i = 0; i < 512; i++) CHECK_EQ(SHARED(counts[i]), 0);
+    SYS(kill(self.pid, SIGKILL));
+    wait_status(self.pid);
+    close(self.channel);
+    close(self.grants);
+    close(self.lifeline);
+    close(mailbox);
+    close(board_file);
+}
+
 /* -- Another version ------------------------------------------------------------------------------------------------ */
 
 static void newer(void) {
@@ -264,6 +353,8 @@ static void answers_that_do_not_fit(void) {
 
 static const check_case_t cases[] = {
     {"whole_life", whole_life},       {"_live", live},
+    {"scoreboard", scoreboard},       {"_play", play},
+    {"scoreboard_that_may_shrink", scoreboard_that_may_shrink},
     {"other_version", other_version}, {"_newer", newer},
     {"channel_ends", channel_ends},   {"_left_alone", left_alone},
     {"answers_that_do_not_fit", answers_that_do_not_fit}, {"_odd_grants", odd_grants},
