@@ -59,12 +59,16 @@
 #define CL_SCHED_RR 2
 
 /**
- * Policy: the worker with the least load told by cl_set_load(). Not in this version: -EOPNOTSUPP.
+ * Policy: a worker to which nothing waits before one to which something does; among those the one with the least load
+ * told by cl_set_load() (0 before it is), to which each connection given since then adds 1; among equals each in turn.
  */
 #define CL_SCHED_LEAST_LOADED 3
 
 /**
- * Policy: the same client address meets the same slot. Not in this version: -EOPNOTSUPP.
+ * Policy: connections from one client address (IPv4 or IPv6, whatever its port) meet the same slot while that slot's
+ * worker is there. When it ends, leaves, pauses or gets stuck, only its clients meet others, and they come back to the
+ * slot's replacement. One that is merely full keeps its clients: up to 256 connections of an address wait for it in the
+ * primary, more in the kernel's backlog. On unix sockets it is CL_SCHED_RR.
  */
 #define CL_SCHED_SOURCE_HASH 4
 
@@ -555,13 +559,14 @@ CL_API int cl_worker_slot(void);
  * what is started and opened afterwards. Needless where the defaults are right.
  *
  * @param settings  see cl_settings_t; NULL: change nothing. Not kept.
- * @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy that this version lacks; -E2BIG: a field of a
- *         later version is set; -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL,
- *         -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it. Nothing is changed then.
+ * @return 0; -EINVAL: a value that is none; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
+ *         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
+ *         it. Nothing is changed then.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API int cl_setup_primary(const struct cl_settings_t *settings);
+CL_API
+int cl_setup_primary(const struct cl_settings_t *settings);
 
 /**
  * Makes a worker, as fork(2) makes a process: returns twice.
@@ -865,7 +870,9 @@ CL_API int cl_disconnect(void);
  * not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
  * filter) sends it instead, and then waits while the primary does not read.
  *
- * @param load  any unit that is the same in all workers; the newest counts.
+ * @param load  any unit that is the same in all workers; the newest counts. Best one in which a connection is about 1
+ *              (open connections, requests in progress), because connections given since are counted as 1 each, for a
+ *              second at most. Tell it at each change, or every 10 ms.
  * @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_

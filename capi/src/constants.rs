@@ -7,9 +7,13 @@ use std::ffi::{c_int, c_uint};
 pub const CL_SCHED_NONE: c_int = 1;
 /// Policy: each worker in turn; one that is full or stuck is passed over. The default.
 pub const CL_SCHED_RR: c_int = 2;
-/// Policy: the worker with the least load told by cl_set_load(). Not in this version: -EOPNOTSUPP.
+/// Policy: a worker to which nothing waits before one to which something does; among those the one with the least load
+/// told by cl_set_load() (0 before it is), to which each connection given since then adds 1; among equals each in turn.
 pub const CL_SCHED_LEAST_LOADED: c_int = 3;
-/// Policy: the same client address meets the same slot. Not in this version: -EOPNOTSUPP.
+/// Policy: connections from one client address (IPv4 or IPv6, whatever its port) meet the same slot while that slot's
+/// worker is there. When it ends, leaves, pauses or gets stuck, only its clients meet others, and they come back to the
+/// slot's replacement. One that is merely full keeps its clients: up to 256 connections of an address wait for it in the
+/// primary, more in the kernel's backlog. On unix sockets it is CL_SCHED_RR.
 pub const CL_SCHED_SOURCE_HASH: c_int = 4;
 
 /// Mechanism: the best that is to be had: kernel for TCP under CL_SCHED_RR where the process has CAP_BPF (Linux 5.14), else
@@ -95,7 +99,7 @@ pub const CL_MESSAGE_MAX: c_int = 65536;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster_core::{ListenFlags, MechanismKind, WorkerState};
+    use cluster_core::{ListenFlags, MechanismKind, Policy, WorkerState};
 
     #[test]
     fn the_numbers_are_the_engines() {
@@ -112,6 +116,15 @@ mod tests {
         ];
         for (ours, engine) in flags {
             assert_eq!(ours, engine.bits());
+        }
+        let policies = [
+            (CL_SCHED_NONE, Policy::None),
+            (CL_SCHED_RR, Policy::RoundRobin),
+            (CL_SCHED_LEAST_LOADED, Policy::LeastLoaded),
+            (CL_SCHED_SOURCE_HASH, Policy::SourceHash),
+        ];
+        for (ours, engine) in policies {
+            assert_eq!(ours, engine as c_int);
         }
         let mechanisms = [
             (CL_MECHANISM_PASSED, MechanismKind::Passed),

@@ -13,10 +13,6 @@ use crate::events::deliver;
 use crate::guard::{bytes, check_size, guard, invalid, sized, text};
 use crate::structs::{cl_settings_t, cl_spawn_options_t, cl_worker_info_t};
 
-fn not_in_this_version(what: &str) -> Error {
-    Error::new(-libc::EOPNOTSUPP, format!("{what} is not in this version of libcluster"))
-}
-
 fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
     match u64::try_from(value) {
         Ok(0) => Ok(None),
@@ -31,10 +27,8 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
         0 => settings.policy,
         CL_SCHED_NONE => Policy::None,
         CL_SCHED_RR => Policy::RoundRobin,
-        CL_SCHED_LEAST_LOADED => {
-            return Err(not_in_this_version("the policy CL_SCHED_LEAST_LOADED"));
-        }
-        CL_SCHED_SOURCE_HASH => return Err(not_in_this_version("the policy CL_SCHED_SOURCE_HASH")),
+        CL_SCHED_LEAST_LOADED => Policy::LeastLoaded,
+        CL_SCHED_SOURCE_HASH => Policy::SourceHash,
         other => return Err(unknown("policy", other)),
     };
     settings.mechanism = match given.mechanism {
@@ -75,9 +69,9 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 /// what is started and opened afterwards. Needless where the defaults are right.
 ///
 /// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
-/// @return 0; -EINVAL: a value that is none; -EOPNOTSUPP: a policy that this version lacks; -E2BIG: a field of a
-///         later version is set; -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL,
-///         -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it. Nothing is changed then.
+/// @return 0; -EINVAL: a value that is none; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
+///         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
+///         it. Nothing is changed then.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///

@@ -100,7 +100,9 @@ pub extern "C" fn cl_disconnect() -> c_int {
 /// not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
 /// filter) sends it instead, and then waits while the primary does not read.
 ///
-/// @param load  any unit that is the same in all workers; the newest counts.
+/// @param load  any unit that is the same in all workers; the newest counts. Best one in which a connection is about 1
+///              (open connections, requests in progress), because connections given since are counted as 1 each, for a
+///              second at most. Tell it at each change, or every 10 ms.
 /// @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_

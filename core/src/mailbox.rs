@@ -80,6 +80,13 @@ impl Mailbox {
         }
     }
 
+    /// Makes room for so many more than the window, as far as the system lets.
+    pub(crate) fn make_room(&mut self, count: usize) {
+        let all = self.waiting() as usize + count + CONTROL_PARCELS as usize;
+        // Without it sending fails, which every sender has to expect.
+        let _ = socket::set_send_buffer(self.sender.as_fd(), all * parcel_cost());
+    }
+
     /// The end whose copy the worker gets.
     pub(crate) fn receiver(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()

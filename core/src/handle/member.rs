@@ -10,6 +10,7 @@ use super::queue::{Queue, Seen};
 use super::watch::{LOOKS, Look, Watched};
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
+use crate::policy::{Burden, Load, Told};
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::token::Token;
@@ -54,6 +55,7 @@ pub(crate) struct Member {
     windows: (u32, u32),
     full_since: Option<Instant>,
     queue: Option<Queue>,
+    load: Load,
 }
 
 impl Member {
@@ -75,6 +77,7 @@ impl Member {
             windows,
             full_since: None,
             queue: None,
+            load: Load::default(),
         }
     }
 
@@ -96,14 +99,29 @@ impl Member {
         self.queue.take()
     }
 
-    /// In the rotation.
+    /// It gets connections; perhaps not now, for want of room.
     pub(crate) fn has_turn(&self) -> bool {
         self.flow == Flow::Open && !self.stopping
     }
 
+    /// Its mailbox is not closed, neither by its worker nor by a stop.
+    pub(crate) fn can_be_sent(&self) -> bool {
+        !self.stopping && !matches!(self.flow, Flow::Broken { .. })
+    }
+
     /// In the rotation, with room.
     pub(crate) fn is_open(&mut self) -> bool {
-        self.flow == Flow::Open && !self.stopping && self.mailbox.room() > 0
+        self.has_turn() && self.mailbox.room() > 0
+    }
+
+    /// A turn begins, in which connections are given by load.
+    pub(crate) fn look_at_load(&mut self, now: Instant) {
+        let told = self.mailbox.board.load();
+        self.load.look(Told { load: told.load, reports: told.reports }, self.mailbox.waiting(), now);
+    }
+
+    pub(crate) fn burden(&self) -> Burden {
+        self.load.burden()
     }
 
     /// Connections given to it and not taken back. `assigned`: those begun with its slot.
@@ -159,6 +177,7 @@ impl Member {
 
     pub(crate) fn stage(&mut self, connection: Connection) {
         self.mailbox.reserve();
+        self.load.give();
         self.staged.push(connection);
     }
 

@@ -3,8 +3,11 @@
 //! Connections flow one way. Sources: what could not be sent last time, the mailboxes of listeners that are gone, the
 //! mailboxes of members that are stuck, and last the kernel's queue, if the mechanism lets the primary accept. Sinks:
 //! the mailboxes of open members with room, in the policy's order. With no sink nothing is taken from any source, so
-//! that connections wait in the kernel and cost the primary nothing.
+//! that connections wait in the kernel and cost the primary nothing. (Under the policy SOURCE_HASH a few wait in the
+//! primary; see `choosing`.)
 
+mod choosing;
+mod held;
 mod kernel;
 mod member;
 mod passed;
@@ -17,6 +20,8 @@ use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use choosing::Awaited;
+use held::Held;
 pub(crate) use kernel::Kernel;
 pub(crate) use member::Member;
 pub(crate) use passed::Passed;
@@ -27,7 +32,7 @@ pub(crate) use watch::{LOOKS, Look, Pulse, Watched};
 
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
-use crate::policy::RoundRobin;
+use crate::policy::{Chooser, Policy};
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::sockaddr::SockAddr;
@@ -108,7 +113,9 @@ pub(crate) struct Handle {
     /// Sorted by slot, like `slots`, which the policy reads.
     members: Vec<Member>,
     slots: Vec<u32>,
-    rotation: RoundRobin,
+    chooser: Chooser,
+    /// Connections that only one member may get and that has no room.
+    held: Held<Connection>,
     unsent: VecDeque<Connection>,
     orphans: VecDeque<Mailbox>,
     /// Whose listener was the last to leave.
@@ -150,7 +157,8 @@ impl Handle {
             file,
             members: Vec::new(),
             slots: Vec::new(),
-            rotation: RoundRobin::default(),
+            chooser: Chooser::new(Policy::RoundRobin, 0),
+            held: Held::default(),
             unsent: VecDeque::new(),
             orphans: VecDeque::new(),
             last_left: None,
@@ -248,7 +256,8 @@ impl Handle {
 
     /// Connections that were accepted and are in nobody's mailbox.
     pub(crate) fn unserved(&self) -> u64 {
-        self.unsent.len() as u64 + self.orphans.iter().map(|orphan| u64::from(orphan.waiting())).sum::<u64>()
+        let in_hand = (self.unsent.len() + self.held.len()) as u64;
+        in_hand + self.orphans.iter().map(|orphan| u64::from(orphan.waiting())).sum::<u64>()
     }
 
     /// A connection that its taker did not want after all.
@@ -267,15 +276,16 @@ impl Handle {
 
     /// No more connections for this listener; it learns so behind the last one.
     pub(crate) fn stop_member(&mut self, listener: u32) -> Sys<()> {
-        match self.members.iter_mut().position(|member| member.listener == listener) {
-            Some(index) => {
-                self.members[index].leave_rotation();
-                // The kernel gives it nothing more before it learns of it.
-                self.give_turns();
-                self.members[index].stop()
-            }
-            None => Ok(()),
+        let Some(index) = self.members.iter().position(|member| member.listener == listener) else {
+            return Ok(());
+        };
+        if !self.members.iter().any(|member| member.listener != listener && member.has_turn()) {
+            self.give_all_in_hand(index);
         }
+        self.members[index].leave_rotation();
+        // The kernel gives it nothing more before it learns of it.
+        self.give_turns();
+        self.members[index].stop()
     }
 
     /// The listening socket is readable.
@@ -306,14 +316,14 @@ impl Handle {
             }
             self.paused_until = None;
         }
+        self.begin_turn(now);
         let mut moved = 0;
         let mut dry = false;
         while moved < BATCH {
-            let Some(index) = self.next_open() else { break };
+            let Some(sink) = self.sink() else { break };
             match self.take() {
                 Accepted::Connection(connection) => {
-                    self.rotation.served(self.slots[index]);
-                    self.members[index].stage(connection);
+                    self.place(connection, sink);
                     moved += 1;
                 }
                 Accepted::Nothing => {
@@ -332,17 +342,12 @@ impl Handle {
         } else if moved > 0 && self.paused_until.is_none() {
             self.pause = PAUSE.0;
         }
-        let mut open = self.next_open().is_some();
-        if !open {
-            for member in &mut self.members {
-                // A worker may have taken something since it was found full.
-                open |= member.tell_when_room(poll, now);
-            }
-        }
+        let Awaited { open, again } = self.await_room(poll, now);
+        dry &= self.unsent.is_empty();
         self.accept_while(open && self.paused_until.is_none(), poll);
         match self.paused_until {
             Some(until) => Pumped::At(until),
-            None if open && !dry && !(self.accepting && self.only_the_kernel_has_some()) => Pumped::Again,
+            None if again || open && !dry && !(self.accepting && self.only_the_kernel_has_some()) => Pumped::Again,
             None => Pumped::Done,
         }
     }
@@ -367,7 +372,8 @@ impl Handle {
 
     /// Connections that wait for the members of a worker.
     pub(crate) fn waiting_for(&self, worker: u32) -> u32 {
-        self.members.iter().filter(|member| member.worker == worker).map(Member::waiting).sum()
+        let waiting = |member: &Member| member.waiting().saturating_add(self.held.of(member.slot) as u32);
+        self.members.iter().filter(|member| member.worker == worker).map(waiting).sum()
     }
 
     /// Connections that the members of a worker have been given.
@@ -388,19 +394,6 @@ impl Handle {
         if let Some(file) = &self.file {
             file.remove();
         }
-    }
-
-    /// Who is to get the next connection that the primary has. Those that the kernel gives none come first.
-    fn next_open(&mut self) -> Option<usize> {
-        let members = &mut self.members;
-        if self.mechanism.kind() == MechanismKind::Kernel {
-            let bare =
-                self.rotation.next(&self.slots, |index| members[index].queue().is_none() && members[index].is_open());
-            if bare.is_some() {
-                return bare;
-            }
-        }
-        self.rotation.next(&self.slots, |index| members[index].is_open())
     }
 
     fn only_the_kernel_has_some(&self) -> bool {

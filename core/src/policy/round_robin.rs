@@ -11,8 +11,13 @@ impl RoundRobin {
     /// The index of the next open slot after the one served last, or `None` when no slot is open. A slot that is not
     /// open is passed over and catches nothing up later. `slots` is sorted.
     pub(crate) fn next(&self, slots: &[u32], mut is_open: impl FnMut(usize) -> bool) -> Option<usize> {
+        self.order(slots).find(|index| is_open(*index))
+    }
+
+    /// The indices of all slots, that of the one whose turn it is first. `slots` is sorted.
+    pub(super) fn order(&self, slots: &[u32]) -> impl Iterator<Item = usize> + use<> {
         let start = self.last.map_or(0, |last| slots.partition_point(|slot| *slot <= last));
-        (start..slots.len()).chain(0..start).find(|index| is_open(*index))
+        (start..slots.len()).chain(0..start)
     }
 
     /// The slot has had its turn. Apart from `next`, because whether there is a connection at all is known only after

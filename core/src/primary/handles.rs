@@ -11,6 +11,7 @@ use crate::handle::{Handle, Look, Mechanism, Passed, Shared, Watched};
 use crate::policy::Policy;
 use crate::settings;
 use crate::sys::poll::Poll;
+use crate::sys::process;
 
 #[derive(Default)]
 pub(crate) struct Handles {
@@ -62,7 +63,8 @@ impl Handles {
         self.last_handle += 1;
         let id = self.last_handle;
         let text = address.to_string();
-        let handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
+        let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
+        handle.choose_by(policy, process::random() as u32);
         if let Err(errno) = handle.register(poll) {
             handle.close(poll);
             return Err(Error::os("watching a listening socket", errno));

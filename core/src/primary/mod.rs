@@ -509,7 +509,7 @@ impl Primary {
             address: handle.address.clone(),
             name: handle.name,
             mechanism: handle.mechanism(),
-            policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { self.settings.policy },
+            policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { handle.policy() },
             stats: handle.stats,
             lost: self.handles.lost(&handle.key),
         };
