@@ -40,12 +40,12 @@ struct board {
     uint32_t busy;                  /* 1: whoever serves next is to compute for a while; it takes the wish away */
     uint32_t busy_ms;
     uint32_t unused[3];
-    char error[224];
+    char error[480];
     uint32_t ports[ADDRESSES];
     struct slot slots[SLOTS];
 };
-_Static_assert(offsetof(struct board, error) == 32 && offsetof(struct board, ports) == 256 &&
-               offsetof(struct board, slots) == 1280 && sizeof(struct slot) == 64, "bench/src/board.rs knows these");
+_Static_assert(offsetof(struct board, error) == 32 && offsetof(struct board, ports) == 512 &&
+               offsetof(struct board, slots) == 1536 && sizeof(struct slot) == 64, "bench/src/board.rs knows these");
 
 static struct board *board;
 static int workers, addresses, answer, event_loop;

@@ -36,7 +36,7 @@ static int worker(void *unused) {
         cl_listen_options_t options = {.size = sizeof options, .address = "127.0.0.1:0", .backlog = BACKLOG,
                                        .flags = event_loop ? CL_LISTEN_NONBLOCK : 0};
         listeners[i] = cl_listen_with(&options);
-        if (listeners[i] < 0) fail_as(UNAVAILABLE, "cl_listen", cl_last_error());
+        if (listeners[i] < 0) fail_as(1, "cl_listen", cl_last_error());
         if (cl_getsockname(listeners[i], (struct sockaddr *)&name, &length)) fail_as(1, "cl_getsockname", cl_last_error());
         board->ports[i] = ntohs(name.sin_port);
     }
@@ -64,7 +64,9 @@ int main(int argc, char **argv) {
     cl_settings_t settings = {.size = sizeof settings, .policy = policy, .stop_deadline_ms = 2000,
                               .mechanism = option(argc, argv, "mechanism", CL_MECHANISM_AUTO)};
     int code = cl_setup_primary(&settings);
-    if (code < 0) fail_as(code == -EOPNOTSUPP ? UNAVAILABLE : 1, "cl_setup_primary", cl_last_error());
+    /* A policy that is not in this version, a mechanism that needs a privilege. */
+    if (code == -EOPNOTSUPP || code == -EPERM) fail_as(UNAVAILABLE, "cl_setup_primary", cl_last_error());
+    if (code < 0) fail_as(1, "cl_setup_primary", cl_last_error());
     if (cl_on_event(event, NULL) < 0 || cl_serve(workers, worker, NULL) < 0) fail_as(1, "cl_serve", cl_last_error());
     return 0;
 }

@@ -4,9 +4,10 @@
 // usage: server.cjs MODULE POLICY KIND WORKERS ANSWER
 //   POLICY rr or none      KIND net (a connection is ended at once) or http      ANSWER 1: net sends a byte before that
 //
-// The primary prints "ready PORT MECHANISM" when all workers listen, answers "counts" on its standard input with what each
-// worker has served, and ends its workers and itself when that is closed. POLICY and the mechanism that is asked for reach the
-// module by its own means (NODE_CLUSTER_SCHED_POLICY, CL_MECHANISM); MECHANISM is what it uses, or "stock".
+// The primary prints "ready PORT MECHANISM" when all workers listen, or "unavailable REASON" and ends. It answers "counts" on its
+// standard input with what each worker has served, and ends its workers and itself when that is closed. POLICY and the mechanism
+// that is asked for reach the module by its own means (NODE_CLUSTER_SCHED_POLICY, CL_MECHANISM); MECHANISM is what it uses, or
+// "stock".
 
 const [module_, , kind, workerCount, answer] = process.argv.slice(2);
 const cluster = require(module_);
@@ -20,6 +21,13 @@ const block = {
   '/wait': (milliseconds) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds),
 };
 
+// A mechanism that needs a privilege is refused to the first worker that listens.
+function refused(error) {
+  // Another worker may have been first, and the primary gone.
+  cluster.worker.on('error', () => process.exit(1));
+  process.send({ refused: error.message }, () => process.exit(1));
+}
+
 function serve() {
   let served = 0;
   process.on('message', (message) => {
@@ -31,14 +39,14 @@ function serve() {
       served++;
       socket.on('error', () => {});
       socket.end(byte);
-    }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+    }).on('error', refused).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
     return;
   }
   require('node:http').createServer((request, response) => {
     served++;
     block[request.url]?.(30);
     response.end('ok');
-  }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+  }).on('error', refused).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
 }
 
 function counts(workers) {
@@ -64,7 +72,17 @@ function lead() {
   cluster.on('listening', (worker, address) => {
     if (++listening === Number(workerCount)) process.stdout.write(`ready ${address.port} ${mechanism()}\n`);
   });
-  for (let i = 0; i < Number(workerCount); i++) workers.push(cluster.fork());
+  const quit = () => {
+    for (const worker of workers) worker.process.kill('SIGKILL');
+    process.exit(0);
+  };
+  for (let i = 0; i < Number(workerCount); i++) {
+    const worker = cluster.fork();
+    workers.push(worker);
+    worker.once('message', ({ refused: reason }) => {
+      if (reason) process.stdout.write(`unavailable ${reason}\n`, quit);
+    });
+  }
   let input = '';
   process.stdin.setEncoding('utf8').on('data', async (chunk) => {
     const lines = (input + chunk).split('\n');
@@ -73,10 +91,7 @@ function lead() {
       if (line === 'counts') process.stdout.write(`counts ${(await counts(workers)).join(' ')}\n`);
     }
   });
-  process.stdin.on('end', () => {
-    for (const worker of workers) worker.process.kill('SIGKILL');
-    process.exit(0);
-  });
+  process.stdin.on('end', quit);
 }
 
 if (cluster.isPrimary) lead();

@@ -13,8 +13,8 @@ const HOLD: u64 = 8;
 const BUSY: u64 = 12;
 const BUSY_MS: u64 = 16;
 const ERROR: u64 = 32;
-const PORTS: u64 = 256;
-const SLOTS: u64 = 1280;
+const PORTS: u64 = 512;
+const SLOTS: u64 = 1536;
 const SLOT: u64 = 64;
 
 /// The most workers, and the most addresses, that a server may have.

@@ -17,6 +17,9 @@ use crate::error::{Result, fail, failed};
 /// How long a server may leave a connection without an answer before the measurement is given up.
 const PATIENCE_MS: u16 = 20_000;
 
+/// How often is looked whether a queue is served; well below the time that a queue takes.
+const LOOK_EVERY: Duration = Duration::from_micros(100);
+
 /// What is asked of a server.
 pub struct Target {
     pub ports: Vec<u16>,
@@ -46,6 +49,19 @@ fn wait_for(fd: &OwnedFd, what: PollFlags) -> Result<()> {
     }
 }
 
+/// Reads what there is; says whether the server has closed.
+fn is_ended(fd: &OwnedFd) -> Result<bool> {
+    let mut bytes = [0; 1024];
+    loop {
+        match recv(fd.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+            Ok(0) => return Ok(true),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(false),
+            Err(errno) => return Err(failed("a connection that was not served")(errno)),
+        }
+    }
+}
+
 impl Target {
     /// A connection to one of the server's addresses, and its request.
     fn begin(&self, which: usize) -> Result<OwnedFd> {
@@ -63,15 +79,10 @@ impl Target {
 
     /// Waits until the server has closed, so that every connection counted was served.
     fn end(&self, fd: &OwnedFd) -> Result<()> {
-        let mut bytes = [0; 1024];
-        loop {
-            match recv(fd.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-                Ok(0) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => wait_for(fd, PollFlags::POLLIN)?,
-                Err(errno) => return Err(failed("a connection that was not served")(errno)),
-            }
+        while !is_ended(fd)? {
+            wait_for(fd, PollFlags::POLLIN)?;
         }
+        Ok(())
     }
 
     /// Makes connections with so many open at a time. `between` is called before each and may disturb the server.
@@ -98,9 +109,26 @@ impl Target {
         (0..connections).map(|i| self.begin(i)).collect()
     }
 
-    /// Waits until all of them are served. They stay open until they are dropped.
+    /// Waits until all of them are served. They stay open until they are dropped. It looks at them every now and then and
+    /// waits for none: a client that every close woke would take from the server the time that is to be measured.
     pub fn await_all(&self, queue: &[OwnedFd]) -> Result<()> {
-        queue.iter().try_for_each(|fd| self.end(fd))
+        let mut deadline = Instant::now() + Duration::from_millis(PATIENCE_MS.into());
+        let mut served = 0;
+        while served < queue.len() {
+            let before = served;
+            while served < queue.len() && is_ended(&queue[served])? {
+                served += 1;
+            }
+            if served > before {
+                deadline = Instant::now() + Duration::from_millis(PATIENCE_MS.into());
+            } else if Instant::now() > deadline {
+                return fail(format!("{} of {} connections are not served", queue.len() - served, queue.len()));
+            }
+            if served < queue.len() {
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+        Ok(())
     }
 
     /// Microseconds from the call of connect to the server's first packet, one connection after the other.

@@ -48,11 +48,34 @@ static GOALS: &[Goal] = &[
     goal("kernel / SO_REUSEPORT: CPU, 64 outstanding", "cost", "cpu", Ratio("kernel", "reuseport"), AtMost(1.03)),
     goal("kernel / SO_REUSEPORT: CPU, draining", "cost", "drain-cpu", Ratio("kernel", "reuseport"), AtMost(1.03)),
     goal("kernel / SO_REUSEPORT: drain", "cost", "drain", Ratio("kernel", "reuseport"), AtLeast(0.97)),
+    goal("(SO_REUSEPORT, blocking accept4): CPU", "cost", "cpu", Ratio("reuseport-blocking", "reuseport"), Bound::None),
+    goal(
+        "(SO_REUSEPORT, blocking accept4): CPU, draining",
+        "cost",
+        "drain-cpu",
+        Ratio("reuseport-blocking", "reuseport"),
+        Bound::None,
+    ),
+    goal(
+        "(SO_REUSEPORT, blocking accept4): drain",
+        "cost",
+        "drain",
+        Ratio("reuseport-blocking", "reuseport"),
+        Bound::None,
+    ),
     goal("kernel: primary CPU per connection, us", "cost", "primary", Median("kernel"), AtMost(0.005)),
     goal("passed / SO_REUSEPORT: CPU, 64 outstanding", "cost", "cpu", Ratio("passed", "reuseport"), AtMost(1.25)),
     goal("passed / SO_REUSEPORT: CPU, draining", "cost", "drain-cpu", Ratio("passed", "reuseport"), AtMost(1.25)),
     goal("passed / single loop: CPU, 64 outstanding", "cost", "cpu", Ratio("passed", "single"), AtMost(1.3)),
     goal("passed / single loop: CPU, draining", "cost", "drain-cpu", Ratio("passed", "single"), AtMost(1.3)),
+    goal("(bare hand-over / SO_REUSEPORT): CPU", "cost", "cpu", Ratio("handover", "reuseport"), Bound::None),
+    goal(
+        "(bare hand-over / SO_REUSEPORT): CPU, draining",
+        "cost",
+        "drain-cpu",
+        Ratio("handover", "reuseport"),
+        Bound::None,
+    ),
     goal("passed / SO_REUSEPORT: drain", "cost", "drain", Ratio("passed", "reuseport"), AtLeast(0.85)),
     goal("kernel, times less CPU than node:cluster RR", "cost", "cpu", TimesLess("kernel", "node-rr"), AtLeast(11.0)),
     goal("kernel / node:cluster RR: drain", "cost", "drain", Ratio("kernel", "node-rr"), AtLeast(6.5)),
@@ -154,15 +177,13 @@ impl Goal {
         }
     }
 
-    fn line(&self, records: &Records) -> Line {
+    /// Nothing for a value to compare with that was not measured.
+    fn line(&self, records: &Records) -> Option<Line> {
         let record = records.iter().find(|(figure, _)| figure.name == self.figure).map(|(_, record)| record);
         let Some((value, measured)) = record.and_then(|record| self.measured(record)) else {
-            return Line {
-                text: self.text,
-                bound: self.bound.shown(),
-                measured: String::new(),
-                verdict: "not measured",
-            };
+            let missing =
+                Line { text: self.text, bound: self.bound.shown(), measured: String::new(), verdict: "not measured" };
+            return (!matches!(self.bound, Bound::None)).then_some(missing);
         };
         let verdict = match self.bound {
             AtMost(bound) if value <= bound => "met",
@@ -170,7 +191,7 @@ impl Goal {
             AtMost(_) | AtLeast(_) => "MISSED",
             Bound::None => "",
         };
-        Line { text: self.text, bound: self.bound.shown(), measured, verdict }
+        Some(Line { text: self.text, bound: self.bound.shown(), measured, verdict })
     }
 }
 
@@ -190,7 +211,7 @@ fn lines(records: &Records) -> impl Iterator<Item = Line> {
     GOALS
         .iter()
         .filter(|goal| records.iter().any(|(figure, _)| figure.name == goal.figure))
-        .map(|goal| goal.line(records))
+        .filter_map(|goal| goal.line(records))
 }
 
 /// For the terminal.
@@ -245,11 +266,12 @@ mod tests {
             record.add("cpu", "kernel", round, kernel);
             record.add("cpu", "reuseport", round, 1.0);
         }
-        let line = GOALS[0].line(&[(figures::named("cost").unwrap(), record.clone())]);
+        let judge = |record: &Record| GOALS[0].line(&[(figures::named("cost").unwrap(), record.clone())]).unwrap();
+        let line = judge(&record);
         assert_eq!((line.verdict, line.measured.split(' ').next()), ("met", Some("1.02")));
         record.add("cpu", "kernel", 3, 8.0);
         record.add("cpu", "reuseport", 3, 1.0);
-        assert_eq!(GOALS[0].line(&[(figures::named("cost").unwrap(), record)]).verdict, "MISSED");
-        assert_eq!(GOALS[0].line(&[(figures::named("cost").unwrap(), Record::default())]).verdict, "not measured");
+        assert_eq!(judge(&record).verdict, "MISSED");
+        assert_eq!(judge(&Record::default()).verdict, "not measured");
     }
 }

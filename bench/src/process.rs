@@ -19,16 +19,20 @@ pub fn children(pid: Pid) -> Vec<Pid> {
     found
 }
 
-/// CPU time of a process, all its threads, in microseconds.
-pub fn cpu(pid: Pid) -> Result<f64> {
-    let mut nanoseconds = 0;
+/// CPU time of a process in microseconds, and how often it was given a CPU: all its threads (proc(5), schedstat).
+pub fn used(pid: Pid) -> Result<(f64, f64)> {
+    let (mut nanoseconds, mut runs) = (0, 0);
     let path = format!("/proc/{pid}/task");
     for task in fs::read_dir(&path).map_err(failed(&path))?.flatten() {
         // A thread that has ended between the two calls had nothing to do with what is measured.
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if let [cpu, _waited, count] = numbers[..] {
+            nanoseconds += cpu;
+            runs += count;
+        }
     }
-    Ok(nanoseconds as f64 / 1e3)
+    Ok((nanoseconds as f64 / 1e3, runs as f64))
 }
 
 /// Memory that only this process uses, in kilobytes.

@@ -100,7 +100,7 @@ fn markdown(figure: &Figure, record: &Record) -> String {
         format!("{}{unit}", measure.title)
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
-    if measures.len() > 6 {
+    if measures.len() > 8 {
         rows.push(
             [vec![String::new()], contenders.iter().map(|contender| contender.title.to_owned()).collect()].concat(),
         );

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -89,6 +90,7 @@ fn measure(shop: &Workshop, plan: &Plan, figure: &'static Figure, only: &[&str],
     let mut sound = true;
     let rounds = (figure.rounds)(plan);
     println!("\n{}: {}; {rounds} rounds", figure.name, figure.title);
+    let begin = Instant::now();
     for number in 0..rounds {
         let mut order = taking_part.clone();
         if number % 2 == 1 {
@@ -113,5 +115,6 @@ fn measure(shop: &Workshop, plan: &Plan, figure: &'static Figure, only: &[&str],
             eprintln!("{error}");
         }
     }
+    println!("  took {:.0} s", begin.elapsed().as_secs_f64());
     sound
 }

@@ -32,6 +32,30 @@ enum Counts {
     Nginx(PathBuf),
 }
 
+/// CPU time in microseconds, and how often a CPU was given to one of the processes.
+#[derive(Default, Clone, Copy)]
+pub struct Used {
+    pub primary: f64,
+    pub workers: f64,
+    pub runs: f64,
+}
+
+impl Used {
+    pub fn all(self) -> f64 {
+        self.primary + self.workers
+    }
+
+    /// For each of so many connections.
+    pub fn since(self, before: Self, connections: usize) -> Self {
+        let each = |now: f64, before: f64| (now - before) / connections as f64;
+        Self {
+            primary: each(self.primary, before.primary),
+            workers: each(self.workers, before.workers),
+            runs: each(self.runs, before.runs),
+        }
+    }
+}
+
 pub struct Server {
     child: Child,
     pub board: Board,
@@ -78,7 +102,7 @@ impl Server {
         server.pids = [vec![primary], process::children(primary)].concat();
         let expected = if contender.kind == Kind::Raw("single") { 1 } else { workers + 1 };
         if server.pids.len() != expected {
-            return fail(format!("{}: {} processes instead of {expected}", contender.name, server.pids.len()));
+            return fail(format!("{} processes instead of {expected}", server.pids.len()));
         }
         Ok(server)
     }
@@ -86,12 +110,17 @@ impl Server {
     fn await_board(&mut self, contender: &Contender, shape: Shape) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.board.listening() < self.workers || self.board.ports(shape.addresses).contains(&0) {
-            let ended = self.child.try_wait().map_err(failed("waitpid"))?;
+            let mut ended = self.child.try_wait().map_err(failed("waitpid"))?;
             let error = self.board.error();
             if ended.is_some() || error.is_some() {
-                let why = format!("{}: {}", contender.name, error.unwrap_or_else(|| "ended at once".into()));
-                // A worker that cannot is replaced and its primary goes on; what it wrote is the same.
-                let refused = ended.is_none_or(|status| status.code() == Some(UNAVAILABLE));
+                // Whoever writes why ends right after it; but one whose worker wrote it goes on, and replaces that worker.
+                let deadline = Instant::now() + Duration::from_millis(500);
+                while ended.is_none() && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(1));
+                    ended = self.child.try_wait().map_err(failed("waitpid"))?;
+                }
+                let why = error.or_else(|| self.board.error()).unwrap_or_else(|| "it ended at once".into());
+                let refused = ended.is_some_and(|status| status.code() == Some(UNAVAILABLE));
                 return Err(if refused { Error::Unavailable(why) } else { Error::Failed(why) });
             }
             if Instant::now() > deadline {
@@ -118,7 +147,7 @@ impl Server {
                     SHARED => "shared",
                     _ => "unknown",
                 };
-                return Err(Error::Unavailable(format!("{}: the mechanism used is {name}", contender.name)));
+                return Err(Error::Unavailable(format!("the mechanism used is {name}")));
             }
         }
         Ok(())
@@ -128,11 +157,14 @@ impl Server {
         let output = self.child.stdout.take().ok_or_else(|| Error::Failed("no output".into()))?;
         let mut lines = Lines { output: File::from(std::os::fd::OwnedFd::from(output)), kept: Vec::new() };
         let Some(line) = lines.next()? else {
-            return fail(format!("{} ended before its workers listened", contender.name));
+            return fail("it ended before its workers listened");
         };
+        if let Some(why) = line.strip_prefix("unavailable ") {
+            return Err(Error::Unavailable(why.to_owned()));
+        }
         let words: Vec<&str> = line.split_whitespace().collect();
         let ["ready", port, mechanism] = words[..] else {
-            return fail(format!("{} said '{line}'", contender.name));
+            return fail(format!("it said '{line}'"));
         };
         let wanted = match contender.kind {
             Kind::Node { ours: Some("auto"), .. } => mechanism,
@@ -140,7 +172,7 @@ impl Server {
             _ => mechanism,
         };
         if mechanism != wanted {
-            return Err(Error::Unavailable(format!("{}: the mechanism used is {mechanism}", contender.name)));
+            return Err(Error::Unavailable(format!("the mechanism used is {mechanism}")));
         }
         self.ports = vec![port.parse().map_err(failed("a port"))?];
         self.counts = Counts::Node(lines);
@@ -205,14 +237,15 @@ impl Server {
         Ok(served)
     }
 
-    /// CPU time in microseconds: of the primary, and of the workers. One process is all worker.
-    pub fn cpu(&self) -> Result<(f64, f64)> {
-        let primary = process::cpu(self.pids[0])?;
-        if self.pids.len() == 1 {
-            return Ok((0.0, primary));
+    /// What the primary and the workers have used since they started. One process is all worker.
+    pub fn used(&self) -> Result<Used> {
+        let mut used = Used::default();
+        for (i, pid) in self.pids.iter().enumerate() {
+            let (cpu, runs) = process::used(*pid)?;
+            used.runs += runs;
+            if i == 0 && self.pids.len() > 1 { used.primary += cpu } else { used.workers += cpu }
         }
-        let workers = self.pids[1..].iter().map(|pid| process::cpu(*pid)).sum::<Result<f64>>()?;
-        Ok((primary, workers))
+        Ok(used)
     }
 
     /// Ends it, and fails if something of it is left.
@@ -291,7 +324,7 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
         let mut command = Command::new(shop.program(program)?);
         command.args(first).arg(format!("workers={}", shape.workers)).arg(format!("addresses={}", shape.addresses));
         command.arg(format!("answer={}", u8::from(shape.answers))).arg(format!("epoll={}", u8::from(shape.event_loop)));
-        command.env("BENCH_BOARD", board.path()).stdin(Stdio::null());
+        command.env("BENCH_BOARD", board.path()).env_remove("CL_MECHANISM").stdin(Stdio::null());
         Ok((command, None))
     };
     match contender.kind {

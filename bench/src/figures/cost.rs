@@ -44,7 +44,9 @@ fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
         measure("cpu", "server CPU per connection, 64 outstanding", "us", 2, How::Ratio),
         measure("primary", "of that the primary's", "us", 2, How::Median),
+        measure("runs", "how often a process of the server was given a CPU, per connection", "", 2, How::Median),
         measure("drain-cpu", "server CPU per connection, draining a queue", "us", 2, How::Ratio),
+        measure("drain-runs", "how often given a CPU, per connection, draining", "", 2, How::Median),
         measure("drain", "drain of a queue built while the server was stopped", "connections/s", 0, How::Ratio),
         measure("latency", "connect to first packet at low load, p50", "us", 1, How::Ratio),
     ]
@@ -57,31 +59,33 @@ fn round(round: &mut Round) -> Result<()> {
     target.ring(plan.warm, OUTSTANDING, |_| ())?;
 
     let counts = server.counts()?;
-    let before = server.cpu()?;
+    let before = server.used()?;
     target.ring(plan.connections, OUTSTANDING, |_| ())?;
-    let after = server.cpu()?;
+    let each = server.used()?.since(before, plan.connections);
     server.check_served(&counts, plan.connections as u64)?;
-    let each = |before: f64, after: f64, count: usize| (after - before) / count as f64;
-    round.note("cpu", each(before.0 + before.1, after.0 + after.1, plan.connections));
-    round.note("primary", each(before.0, after.0, plan.connections));
+    round.note("cpu", each.all());
+    round.note("primary", each.primary);
+    round.note("runs", each.runs);
 
     let counts = server.counts()?;
+    let drained = plan.queue * plan.drains;
     let mut seconds = 0.0;
-    let mut used = 0.0;
+    let (mut used, mut runs) = (0.0, 0.0);
     for _ in 0..plan.drains {
         process::stop(&server.pids)?;
         let queue = target.queue(plan.queue)?;
-        let before = server.cpu()?;
+        let before = server.used()?;
         let begin = Instant::now();
         process::go_on(&server.pids);
         target.await_all(&queue)?;
         seconds += begin.elapsed().as_secs_f64();
-        let after = server.cpu()?;
-        used += after.0 + after.1 - before.0 - before.1;
+        let each = server.used()?.since(before, drained);
+        used += each.all();
+        runs += each.runs;
     }
-    let drained = plan.queue * plan.drains;
     server.check_served(&counts, drained as u64)?;
-    round.note("drain-cpu", used / drained as f64);
+    round.note("drain-cpu", used);
+    round.note("drain-runs", runs);
     round.note("drain", drained as f64 / seconds);
 
     let counts = server.counts()?;

@@ -8,7 +8,7 @@ use crate::client::HTTP;
 use crate::contender::Shape;
 use crate::crowd::{Crowd, Pace};
 use crate::error::{Result, fail};
-use crate::server::Server;
+use crate::server::{Server, Used};
 
 const CONTENDERS: &[&str] = &["node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel", "cluster-rs"];
 
@@ -63,8 +63,7 @@ fn block_measures(_: &crate::plan::Plan) -> Vec<Measure> {
 /// What was known when the measured time began and ended.
 #[derive(Clone, Copy)]
 struct Look {
-    primary: f64,
-    workers: f64,
+    used: Used,
     answered: usize,
     at: Instant,
 }
@@ -85,8 +84,7 @@ fn serve(round: &mut Round, prefix: &str, special: Option<&'static [u8]>) -> Res
     };
     let (begin, end) = (Cell::new(None), Cell::new(None));
     let look = |cell: &Cell<Option<Look>>, answered: u64| -> Result<()> {
-        let (primary, workers) = server.cpu()?;
-        cell.set(Some(Look { primary, workers, answered: answered as usize, at: Instant::now() }));
+        cell.set(Some(Look { used: server.used()?, answered: answered as usize, at: Instant::now() }));
         Ok(())
     };
     let tally = crowd.run(&mut [
@@ -98,15 +96,16 @@ fn serve(round: &mut Round, prefix: &str, special: Option<&'static [u8]>) -> Res
     }
     let served = server.check_served(&counts, tally.opened)?;
     let (Some(begin), Some(end)) = (begin.get(), end.get()) else { return fail("the load ended too early") };
-    let answered = (end.answered - begin.answered) as f64;
+    let answered = end.answered - begin.answered;
     let seconds = (end.at - begin.at).as_secs_f64();
     let mut latencies = tally.latencies[begin.answered..end.answered].to_vec();
     latencies.sort_by(f64::total_cmp);
-    round.note(&format!("{prefix}rate"), answered / seconds);
+    round.note(&format!("{prefix}rate"), answered as f64 / seconds);
     round.note(&format!("{prefix}p99"), latencies.get(latencies.len() * 99 / 100).copied().unwrap_or(0.0));
     if special.is_none() {
-        round.note("cpu", (end.primary + end.workers - begin.primary - begin.workers) / answered);
-        round.note("primary", (end.primary - begin.primary) / answered);
+        let each = end.used.since(begin.used, answered);
+        round.note("cpu", each.all());
+        round.note("primary", each.primary);
         let most = served.iter().max().copied().unwrap_or(0);
         round.note("spread", (most - served.iter().min().copied().unwrap_or(0)) as f64);
     }

@@ -43,12 +43,11 @@ fn point(round: &mut Round, name: &str, shape: Shape) -> Result<()> {
     let target = server.target();
     target.ring(round.plan.warm, 64, |_| ())?;
     let counts = server.counts()?;
-    let before = server.cpu()?;
+    let before = server.used()?;
     target.ring(round.plan.connections, 64, |_| ())?;
-    let after = server.cpu()?;
+    let each = server.used()?.since(before, round.plan.connections);
     server.check_served(&counts, round.plan.connections as u64)?;
-    let used = after.0 + after.1 - before.0 - before.1;
-    round.note(&format!("cpu {name}"), used / round.plan.connections as f64);
+    round.note(&format!("cpu {name}"), each.all());
     round.note(&format!("start {name}"), server.started_in.as_secs_f64() * 1e3);
     server.stop()
 }
