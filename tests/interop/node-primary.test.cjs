@@ -204,7 +204,7 @@ test('the script of a runner finds nothing of how it was started', async () => {
   const files = {
     'npm-cli.js': RUNNER,
     'server.cjs': `${SERVER}
-const ours = /^(CL_|CLUSTER_RS_|NODE_(OPTIONS|UNIQUE_ID|CHANNEL))/;
+const ours = /^(CL_(?!MECHANISM$)|CLUSTER_RS_|NODE_(OPTIONS|UNIQUE_ID|CHANNEL))/;
 const names = Object.keys(process.env).filter((name) => ours.test(name));
 require('node:fs').writeFileSync('seen.json', JSON.stringify({ names, worker: require('node:cluster').isWorker }));`,
   };

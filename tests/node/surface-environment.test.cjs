@@ -60,7 +60,7 @@ test('the program\'s own preloads find the environment clean as well, and keep t
     const { report } = require(process.env.SUPPORT + '/inside.cjs');
     const { isWorker } = require('cluster');
     if (isWorker) {
-      const names = Object.keys(process.env).filter((one) => /^(CL_|NODE_OPTIONS|NODE_CHANNEL|NODE_UNIQUE)/.test(one));
+      const names = Object.keys(process.env).filter((one) => /^(CL_(?!MECHANISM$)|NODE_OPTIONS|NODE_CHANNEL|NODE_UNIQUE)/.test(one));
       report('preload', '${name}', names, process.env.NODE_OPTIONS);
     }
   `;

@@ -15,7 +15,7 @@ test('a worker_thread of a worker runs, sees its own cluster module, and listens
           parentPort.postMessage({
             isMainThread, port: server.address().port, isPrimary: cluster.isPrimary, isWorker: cluster.isWorker,
             variables: Object.keys(process.env).filter((name) => (
-              /^(CL_|CLUSTER_RS|NODE_UNIQUE_ID|NODE_CHANNEL|NODE_OPTIONS)/.test(name))), workerData,
+              /^(CL_(?!MECHANISM$)|CLUSTER_RS|NODE_UNIQUE_ID|NODE_CHANNEL|NODE_OPTIONS)/.test(name))), workerData,
           });
         });
         parentPort.once('message', () => server.close());
