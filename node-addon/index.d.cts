@@ -12,9 +12,30 @@ declare module 'node:cluster' {
      * `id` only grows. Known in the primary and, on `cluster.worker`, in the worker itself.
      */
     readonly slot: number;
+
+    /**
+     * Tells the primary this worker's load, for `SCHED_LEAST_LOADED` and `stats()`, in place of the one that is measured
+     * under that policy (open connections, and the milliseconds by which the event loop is late). Cheap: it may be called
+     * at each change. Only on `cluster.worker`, in the worker itself.
+     * @param load An integer from 0 to 4294967295, in a unit that is the same in all workers and in which a connection is
+     * about 1; the newest counts.
+     */
+    setLoad(load: number): void;
   }
 
   interface Cluster {
+    /**
+     * A policy for `schedulingPolicy`: the next connection goes to a worker with nothing waiting and the least load.
+     * In the primary only.
+     */
+    readonly SCHED_LEAST_LOADED: 3;
+
+    /**
+     * A policy for `schedulingPolicy`: connections from one client address go to the worker of the same slot, for as long
+     * as it is there. In the primary only.
+     */
+    readonly SCHED_SOURCE_HASH: 4;
+
     /** What the primary knows of its workers and of the addresses they listen on. In the primary only. */
     stats(): cluster.Stats;
   }
@@ -58,8 +79,11 @@ declare namespace cluster {
     address: string;
     /** How connections reach the workers; `passed`: the primary accepts them and passes them on. */
     mechanism: 'passed';
-    /** Who gets the next one; `rr`: the workers in turn. */
-    policy: 'rr';
+    /**
+     * Who gets the next one; `rr`: the workers in turn; `least-loaded`: the one with the least load; `source-hash`: the one
+     * of the client's address.
+     */
+    policy: 'rr' | 'least-loaded' | 'source-hash';
     /** Connections that the primary accepted here. */
     accepted: number;
     /** Of these, those that were taken back from a dead or stuck worker and given to another. */

@@ -6,10 +6,14 @@ export type { Address, AddressStats, Cluster, ClusterSettings, Stats, WorkerStat
 
 // The names of both roles: those that this process's role does not have are undefined, as on the object itself.
 
+/** The policy that gives a connection to the worker with the least load; see `Worker.setLoad`. The engine does it. */
+export declare const SCHED_LEAST_LOADED: cluster.Cluster['SCHED_LEAST_LOADED'];
 /** The policy that leaves the choice to the kernel: the workers share the listening socket. Node's own code does it. */
 export declare const SCHED_NONE: cluster.Cluster['SCHED_NONE'];
 /** The default policy: the workers get connections in turn, and a full one passes its turn. The engine does it. */
 export declare const SCHED_RR: cluster.Cluster['SCHED_RR'];
+/** The policy that gives all connections of a client's address to the same worker. The engine does it. */
+export declare const SCHED_SOURCE_HASH: cluster.Cluster['SCHED_SOURCE_HASH'];
 export declare const Worker: typeof import('node:cluster').Worker;
 export type Worker = cluster.Worker;
 export declare const disconnect: cluster.Cluster['disconnect'];

@@ -162,13 +162,20 @@ pub struct Engine {
 
 #[napi]
 impl Engine {
-    /// Starts the engine. `window`: how many connections may wait for one worker; `window_most`: for one that keeps up.
+    /// Starts the engine. `scheduling`: the policy's number. `window`: how many connections may wait for one worker; `window_most`: for one that keeps up.
     /// `keep_unattended`: for how many
     /// milliseconds an address stays open for a successor when its last worker died. `tell` is called with what the
     /// program may want to know.
     #[napi(constructor)]
-    pub fn new(window: u32, window_most: u32, keep_unattended: u32, tell: Function<News, ()>) -> Result<Self> {
+    pub fn new(
+        scheduling: u32,
+        window: u32,
+        window_most: u32,
+        keep_unattended: u32,
+        tell: Function<News, ()>,
+    ) -> Result<Self> {
         let mut settings = Settings::default();
+        settings.policy = policy_of(scheduling);
         settings.window = window;
         settings.window_most = window_most;
         settings.keep_unattended = Duration::from_millis(keep_unattended.into());
@@ -353,9 +360,19 @@ fn mechanism(kind: MechanismKind) -> &'static str {
     }
 }
 
+/// Node refuses the numbers that are none; what they are here does not matter.
+fn policy_of(number: u32) -> Policy {
+    [Policy::None, Policy::LeastLoaded, Policy::SourceHash]
+        .into_iter()
+        .find(|policy| *policy as u32 == number)
+        .unwrap_or(Policy::RoundRobin)
+}
+
 fn policy(policy: Policy) -> &'static str {
     match policy {
         Policy::None => "none",
+        Policy::LeastLoaded => "least-loaded",
+        Policy::SourceHash => "source-hash",
         _ => "rr",
     }
 }

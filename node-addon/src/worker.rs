@@ -94,6 +94,13 @@ impl Member {
         self.worker.send(&message).map_err(refusal)
     }
 
+    /// Tells the primary this worker's load.
+    #[napi]
+    pub fn set_load(&self, load: u32) {
+        // That the primary is gone is seen elsewhere.
+        let _ = self.worker.set_load(load);
+    }
+
     /// Asks the primary to let this worker go.
     #[napi]
     pub fn disconnect(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 /* The C side of the tests of several languages on one port: a primary that does what its standard input says, or a
  * worker that listens on the addresses given to it. program.rs is the same in Rust, worker.cjs the worker in Node.
  *
- *   program primary [rr | none] [respawn]   takes commands, fields separated by tabs, that support.cjs knows
+ *   program primary [rr | none | least-loaded | source-hash] [respawn]   takes commands, fields separated by tabs, that support.cjs knows
  *   program worker ADDRESS ...              greets each client with "<language> <id> <slot> <pid>", does what it asks,
  *                                           and sends each message of the primary back
  */
@@ -81,12 +81,14 @@ static int serve_waiting(int listener) {
 
 /* 1 once the primary has asked this worker to leave. */
 static int answer_messages(void) {
-    static char message[CL_MESSAGE_MAX];
+    static char message[CL_MESSAGE_MAX + 1];
     for (;;) {
-        int length = cl_receive(message, sizeof message, 0);
+        int length = cl_receive(message, CL_MESSAGE_MAX, 0);
         if (length == -EAGAIN) return 0;
         if (length == -ESHUTDOWN) return 1;
         if (length < 0) exit(fail("receive"));
+        message[length] = '\0';
+        if (strncmp(message, "load ", 5) == 0 && cl_set_load((unsigned)atoi(message + 5)) < 0) exit(fail("load"));
         if (cl_send(message, (size_t)length) < 0) exit(fail("send"));
     }
 }
@@ -210,12 +212,19 @@ static int obey(void) {
     return 1;
 }
 
+static int policy_named(const char *name) {
+    static const char *const names[] = {"", "none", "rr", "least-loaded", "source-hash"};
+    for (int policy = CL_SCHED_NONE; policy <= CL_SCHED_SOURCE_HASH; policy++)
+        if (strcmp(name, names[policy]) == 0) return policy;
+    return -1;
+}
+
 static int primary(const char *policy, int respawn) {
     cl_settings_t settings;
     struct pollfd fds[2];
     memset(&settings, 0, sizeof settings);
     settings.size = sizeof settings;
-    settings.policy = strcmp(policy, "none") == 0 ? CL_SCHED_NONE : CL_SCHED_RR;
+    settings.policy = policy_named(policy);
     settings.respawn = respawn ? CL_RESPAWN_ALWAYS : CL_RESPAWN_NEVER;
     settings.flags = CL_HANDLE_SIGNALS;
     settings.stop_deadline_ms = STOP_DEADLINE_MS;

@@ -18,7 +18,7 @@ fn main() {
     let outcome = match role {
         "worker" => worker(rest),
         "primary" => primary(rest.first().map_or("rr", String::as_str), rest.len() > 1),
-        _ => Err("usage: program primary [rr | none] [respawn] | worker ADDRESS ...".into()),
+        _ => Err("usage: program primary [rr | none | least-loaded | source-hash] [respawn] | worker ADDRESS ...".into()),
     };
     if let Err(error) = outcome {
         eprintln!("rust: {error}");
@@ -51,7 +51,13 @@ fn answer_messages(worker: &Worker) -> Outcome {
     let mut message = vec![0; MESSAGE_MAX];
     loop {
         match worker.receive(&mut message, None) {
-            Ok(length) => worker.send(&message[..length])?,
+            Ok(length) => {
+                let text = String::from_utf8_lossy(&message[..length]);
+                if let Some(load) = text.strip_prefix("load ") {
+                    worker.set_load(load.parse()?)?;
+                }
+                worker.send(&message[..length])?
+            }
             Err(error) if error.code() == -libc::ESHUTDOWN => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -73,7 +79,12 @@ fn serve(mut stream: TcpStream, worker: &Worker) -> std::io::Result<()> {
 fn primary(policy: &str, respawn: bool) -> Outcome {
     let poller = with_primary(|primary| {
         let mut settings = primary.settings().clone();
-        settings.policy = if policy == "none" { Policy::None } else { Policy::RoundRobin };
+        settings.policy = match policy {
+            "none" => Policy::None,
+            "least-loaded" => Policy::LeastLoaded,
+            "source-hash" => Policy::SourceHash,
+            _ => Policy::RoundRobin,
+        };
         settings.respawn = if respawn { Respawn::Always } else { Respawn::Never };
         settings.handle_signals = true;
         settings.stop_deadline = STOP_DEADLINE;

@@ -50,4 +50,8 @@ function listenOn([first, ...others]) {
 }
 
 listenOn(addresses);
-cluster.worker?.on('message', (message) => cluster.worker.send(message));
+cluster.worker?.on('message', (message) => {
+  const [word, load] = String(message).split(' ', 2);
+  if (word === 'load') cluster.worker.setLoad(Number(load));
+  cluster.worker.send(message);
+});

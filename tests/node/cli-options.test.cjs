@@ -4,7 +4,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const path = require('node:path');
-const { ours } = require('./support/index.cjs');
+const { ours, request } = require('./support/index.cjs');
 const { cli } = require('./fixtures-cli/run.cjs');
 
 const { parse } = require('../../node-addon/lib/cli/options.cjs');
@@ -87,16 +87,24 @@ test('a wrong command line is one line on standard error and exit code 2', ours,
   }
 });
 
-test('policies that this version does not have are one line, until it has them', ours, async (t) => {
-  const cluster = require('../../node-addon/index.cjs');
-  for (const [name, constant] of [['least-loaded', 'SCHED_LEAST_LOADED'], ['source-hash', 'SCHED_SOURCE_HASH']]) {
-    if (cluster[constant] !== undefined) {
-      t.diagnostic(`${name} is there`);
-      continue;
+test('--policy source-hash: a client meets the same worker', ours, async () => {
+  const run = await cli({
+    args: ['-i', '3', '--policy', 'source-hash', 'app.js'], files: {
+      'app.js': `require('node:http').createServer((asked, answer) => answer.end(String(process.pid))).listen(0, '127.0.0.1');`,
+    },
+  }, async (started) => {
+    const port = await started.port();
+    const owners = [];
+    for (let host = 2; host < 32; host++) {
+      const localAddress = `127.0.0.${host}`;
+      const { body } = await request(port, { localAddress });
+      owners.push(body);
+      for (let again = 0; again < 2; again++) assert.equal((await request(port, { localAddress })).body, body);
     }
-    assert.deepEqual(await complaint('--policy', name, 'server.js'), [2,
-      `this version does not have --policy ${name} yet; it has rr and none (cluster-rs --help shows what there is)`]);
-  }
+    assert.equal(new Set(owners).size, 3);
+    started.kill();
+  });
+  assert.equal(run.code, 0);
 });
 
 test('a file that is not there is one line and exit code 1', ours, async () => {

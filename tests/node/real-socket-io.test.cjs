@@ -2,9 +2,9 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { play } = require('./support/index.cjs');
+const { ours, play } = require('./support/index.cjs');
 
-// Clients use the websocket transport only: the polling one needs each request of a client at the same worker.
+// These clients use the websocket transport only: the polling one needs each request of a client at the same worker.
 test('socket.io: broadcasts, rooms and acknowledgements reach the clients of all workers', async () => {
   const run = await play({
     async primary({ cluster, report, happens, until }) {
@@ -90,5 +90,54 @@ test('socket.io: broadcasts, rooms and acknowledgements reach the clients of all
   assert.deepEqual(run.all('secret'), [['to two', 'to two']]);
   assert.equal(run.one('heard'), 2);
   assert.deepEqual(run.all('acknowledged'), [[3, 0]]);
+  assert.deepEqual(run.all('exits')[0], Array(3).fill([0, null]));
+});
+
+// Each request is on a connection of its own and comes from the client's own address.
+test('socket.io: clients that only poll keep their worker under SCHED_SOURCE_HASH', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens }) {
+      const { Agent } = require('node:http');
+      const { io } = require('socket.io-client');
+      cluster.schedulingPolicy = cluster.SCHED_SOURCE_HASH;
+      const workers = [1, 2, 3].map(() => cluster.fork());
+      const [[{ port }]] = await Promise.all(workers.map((worker) => happens(worker, 'listening')));
+
+      const pids = new Set();
+      const failed = [];
+      const clients = Array.from({ length: 24 }, (_, i) => {
+        const agent = new Agent({ localAddress: `127.0.0.${i + 2}`, keepAlive: false });
+        const options = { transports: ['polling'], agent, forceNew: true, reconnection: false };
+        return io(`http://127.0.0.1:${port}`, options)
+          .on('connect_error', (error) => failed.push(error.message))
+          .on('disconnect', (reason) => failed.push(reason));
+      });
+      for (const [i, client] of clients.entries()) {
+        if (!client.connected && failed.length === 0) await happens(client, 'connect');
+        for (let round = 0; round < 5; round++) {
+          const [text, pid] = await client.timeout(10_000).emitWithAck('echo', `${i} ${round}`);
+          if (text !== `${i} ${round}`) failed.push(`${text} instead of ${i} ${round}`);
+          pids.add(pid);
+        }
+      }
+      report('failed', failed);
+      report('workers', pids.size, clients.filter(({ io }) => io.engine.transport.name === 'polling').length);
+      for (const client of clients) client.off('disconnect');
+      const exits = workers.map((worker) => happens(worker, 'exit'));
+      for (const worker of workers) worker.send('end');
+      report('exits', ...await Promise.all(exits));
+    },
+    worker({ cluster }) {
+      const { Server } = require('socket.io');
+      const server = require('node:http').createServer();
+      const io = new Server(server, { transports: ['polling'] });
+      io.on('connection', (socket) => socket.on('echo', (text, acknowledge) => acknowledge([text, process.pid])));
+      // The clients' polls are answered with the end, so that none is waited for.
+      process.once('message', () => io.close(() => cluster.worker.disconnect()));
+      server.listen(0, '127.0.0.1');
+    },
+  });
+  assert.deepEqual(run.one('failed'), []);
+  assert.deepEqual(run.all('workers'), [[3, 24]]);
   assert.deepEqual(run.all('exits')[0], Array(3).fill([0, null]));
 });

@@ -1,9 +1,9 @@
 'use strict';
-// SCHED_NONE and SCHED_RR: where the policy comes from, when it is frozen, and what each does.
+// Where the policy comes from, when it is frozen, and what SCHED_NONE and SCHED_RR do.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { isStock, play } = require('./support/index.cjs');
+const { isStock, ours, play } = require('./support/index.cjs');
 
 for (const [value, policy] of [['rr', 2], ['none', 1], ['', 2], ['nonsense', 2], ['RR', 2]]) {
   test(`NODE_CLUSTER_SCHED_POLICY=${value} is policy ${policy}`, async () => {
@@ -12,6 +12,50 @@ for (const [value, policy] of [['rr', 2], ['none', 1], ['', 2], ['nonsense', 2],
       primary: ({ cluster, report }) => report('policy', cluster.schedulingPolicy),
     });
     assert.equal(run.one('policy'), policy);
+  });
+}
+
+for (const [value, policy] of [['least-loaded', 3], ['source-hash', 4]]) {
+  test(`NODE_CLUSTER_SCHED_POLICY=${value} is policy ${policy}, frozen at the first setupPrimary`, ours, async () => {
+    const run = await play({
+      env: { NODE_CLUSTER_SCHED_POLICY: value },
+      async primary({ cluster, report, happens, request }) {
+        report('policy', cluster.schedulingPolicy, cluster.SCHED_LEAST_LOADED, cluster.SCHED_SOURCE_HASH);
+        const setup = happens(cluster, 'setup');
+        cluster.setupPrimary({ silent: false });
+        report('after', cluster.schedulingPolicy, (await setup)[0] === cluster.settings);
+        cluster.schedulingPolicy = cluster.SCHED_RR;
+        cluster.setupPrimary();
+        const worker = cluster.fork();
+        const [{ port }] = await happens(worker, 'listening');
+        report('answer', (await request(port)).body, cluster.stats().addresses[0].policy, cluster.schedulingPolicy);
+        worker.disconnect();
+        await happens(worker, 'exit');
+      },
+      worker: () => require('node:http').createServer((asked, answer) => answer.end('served')).listen(0, '127.0.0.1'),
+    });
+    assert.deepEqual(run.all('policy'), [[policy, 3, 4]]);
+    assert.deepEqual(run.all('after'), [[policy, true]]);
+    assert.deepEqual(run.all('answer'), [['served', value, 2]]);
+  });
+}
+
+for (const name of ['SCHED_LEAST_LOADED', 'SCHED_SOURCE_HASH']) {
+  test(`schedulingPolicy takes ${name} until the first fork`, ours, async () => {
+    const run = await play({
+      data: name,
+      async primary({ cluster, report, happens, data }) {
+        cluster.schedulingPolicy = cluster[data];
+        const worker = cluster.fork();
+        cluster.schedulingPolicy = cluster.SCHED_NONE;
+        await happens(worker, 'listening');
+        report('policy', cluster.stats().addresses.map(({ policy }) => policy));
+        worker.disconnect();
+        await happens(worker, 'exit');
+      },
+      worker: () => require('node:net').createServer().listen(0, '127.0.0.1'),
+    });
+    assert.deepEqual(run.one('policy'), [name.slice(6).toLowerCase().replace('_', '-')]);
   });
 }
 

@@ -6,7 +6,8 @@ Runs a program that was written for one process as several on the same port.
 
   -i, --instances N       how many workers: a number, max, or -1 for one fewer than max, at least one (max)
                           max is ${count} here: ${why}
-      --policy NAME       who gets the next connection: rr, in turn, or none, whoever takes it first (rr)
+      --policy NAME       who gets the next connection: rr, in turn; least-loaded; source-hash, each client
+                          address the same worker; none, whoever takes it first (rr)
       --respawn WHEN      which workers are replaced: always, on-failure, never (always; a worker that
                           exits with code 0 without ever having listened has finished and is not)
       --stop-deadline T   how long a worker may take to finish when it is stopped or replaced (30)

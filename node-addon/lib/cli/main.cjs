@@ -2,7 +2,7 @@
 
 // The command, from its arguments to its exit code.
 
-const { Failure, UsageError } = require('./failure.cjs');
+const { Failure } = require('./failure.cjs');
 const { parse } = require('./options.cjs');
 const { usableCpus } = require('./cpus.cjs');
 const { watchTerminal } = require('./hangup.cjs');
@@ -47,11 +47,7 @@ function howMany(wanted) {
 function setUp(cluster, options, script) {
   if (!cluster.isPrimary) throw new Failure('cluster-rs cannot run inside a worker of a cluster');
   if (options.policy !== undefined) {
-    const policy = cluster[POLICIES[options.policy]];
-    if (policy === undefined) {
-      throw new UsageError(`this version does not have --policy ${options.policy} yet; it has rr and none`);
-    }
-    cluster.schedulingPolicy = policy;
+    cluster.schedulingPolicy = cluster[POLICIES[options.policy]];
   }
   const execArgv = [...preload.execArgv, ...options.nodeOptions, ...typescript(script, options.nodeOptions)];
   cluster.setupPrimary({ exec: script, args: options.args, execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });

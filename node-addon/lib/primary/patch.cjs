@@ -8,6 +8,7 @@ const { load } = require('../load.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
 const { forkEnrolled } = require('./fork.cjs');
 const { guard } = require('./guard.cjs');
+const { LEAST_LOADED, addPolicies, isOfEngine } = require('./policies.cjs');
 const { answerQueries } = require('./queries.cjs');
 
 // Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
@@ -34,16 +35,16 @@ function tellListening(cluster, { worker, asksHere }, { address, port }) {
 /** Patches node:cluster in a process that may fork workers. */
 function patch(cluster) {
   const native = load();
-  const { Worker, setupPrimary, fork } = cluster;
+  const policy = addPolicies(cluster);
+  const { Worker, fork } = cluster;
   const { disconnect } = Worker.prototype;
   // The engine's view of each worker that has not ended.
   const seats = new Map();
   let engine;
-  let policy;
 
   function theEngine() {
     if (!engine) {
-      engine = new native.Engine(WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
+      engine = new native.Engine(policy(), WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
         if (news.warning !== undefined) warn(news.warning);
         for (const seat of seats.values()) if (seat.id === news.listening?.id) tellListening(cluster, seat, news.listening);
       });
@@ -52,13 +53,6 @@ function patch(cluster) {
     }
     return engine;
   }
-
-  cluster.setupPrimary = function setupPrimaryOnce(...args) {
-    // Node freezes the policy here too.
-    policy ??= cluster.schedulingPolicy;
-    return Reflect.apply(setupPrimary, this, args);
-  };
-  cluster.setupMaster = cluster.setupPrimary;
 
   cluster.fork = function forkWorker(env) {
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
@@ -77,7 +71,7 @@ function patch(cluster) {
       // One that ended is seen by the engine itself, which keeps its addresses for a successor.
       if (worker.exitedAfterDisconnect) engine.retire(seat.id);
     });
-    if (policy === cluster.SCHED_RR) answerQueries(engine, seat);
+    if (isOfEngine(cluster, policy())) answerQueries(engine, seat, policy() === LEAST_LOADED);
     // Last, so that it sees each message first.
     guard(worker, warn);
     return worker;

@@ -32,7 +32,7 @@ function relay(engine, seat, key, { address, index, backlog, flags }) {
   return answer;
 }
 
-function query(engine, seat, message) {
+function query(engine, seat, message, wantsLoad) {
   const { worker } = seat;
   const key = `${message.address}:${message.port}:${message.addressType}:${message.fd}:${message.index}`;
   const wanted = addressOf(message);
@@ -52,11 +52,12 @@ function query(engine, seat, message) {
     data: data.get(shared) ?? message.data,
     ...(answer.sockname && { sockname: answer.sockname }),
     ...(message.crs === 1 && { crs: answer.listener }),
+    ...(wantsLoad && { crsLoad: 1 }),
   });
 }
 
-/** From now on the engine answers this worker's queries. */
-function answerQueries(engine, seat) {
+/** From now on the engine answers this worker's queries. `wantsLoad`: it shall tell its load. */
+function answerQueries(engine, seat, wantsLoad) {
   const { worker } = seat;
   worker.process.prependListener('internalMessage', (message) => {
     if (message?.cmd !== 'NODE_CLUSTER') return;
@@ -67,7 +68,7 @@ function answerQueries(engine, seat) {
       if (message.addressType === 'udp4' || message.addressType === 'udp6') return;
       message.act = ANSWERED;
       // One that is leaving gets no answer, as in Node.
-      if (!worker.exitedAfterDisconnect) query(engine, seat, message);
+      if (!worker.exitedAfterDisconnect) query(engine, seat, message, wantsLoad);
     } else if (act === 'close') {
       seat.shares.get(message.key)?.close();
     } else if (typeof ack === 'string') {

@@ -7,6 +7,7 @@ const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf, refusalOf } = require('../address.cjs');
 const { drain } = require('./drain.cjs');
+const { Load } = require('./load.cjs');
 const { serve } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
@@ -48,6 +49,7 @@ class Membership {
   #shares = new Set();
   #hold;
   #left = false;
+  #load;
 
   constructor(cluster, adopt) {
     this.#cluster = cluster;
@@ -59,6 +61,7 @@ class Membership {
     if (!this.#member) {
       this.#member = this.#adopt();
       this.#member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
+      if (this.#load !== undefined) this.#member?.setLoad(this.#load);
       // A worker stays until it is let go, as Node's does.
       if (this.#member) this.#hold = setInterval(nothing, LONGEST);
     }
@@ -86,6 +89,12 @@ class Membership {
     }
     this.join()?.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     return true;
+  }
+
+  /** Told once it is a member. */
+  setLoad(load) {
+    this.#load = load;
+    this.#member?.setLoad(load);
   }
 
   /** Asks the primary to be let go; it answers, and then all servers are closed. */
@@ -141,15 +150,13 @@ class Membership {
     const handle = standIn(share.sockname);
     const known = { server, handle, stopped: false, close: nothing };
     this.#shares.add(known);
-    serve(
-      share,
-      handle,
-      () => this.#shares.delete(known),
-      () => {
+    serve(share, handle, {
+      closed: () => this.#shares.delete(known),
+      stopped: () => {
         known.stopped = true;
         known.close();
       },
-    );
+    });
     server.once('listening', () => {
       this.#cluster.worker.state = 'listening';
     });
@@ -162,6 +169,8 @@ function patch(cluster, Member, { fd, id, slot }) {
   const worker = new cluster.Worker({ id, process, state: 'online' });
   const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot));
   worker.slot = slot;
+  // Of which policy its primary is it cannot know; a load is told if the program tells one.
+  new Load(worker, (load) => membership.setLoad(load));
   cluster.worker = worker;
   worker.send = (message, callback) => {
     const sent = membership.send(message);

@@ -6,6 +6,7 @@
 const fs = require('node:fs');
 
 const { load } = require('../load.cjs');
+const { Load } = require('./load.cjs');
 const { serve } = require('./share.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
@@ -28,11 +29,13 @@ function join(place) {
 
 /** Patches node:cluster in a worker that a primary with this package forked; without one everything stays Node's. */
 function patch(cluster, place) {
+  const member = place && join(place);
+  const burden = new Load(cluster.worker ?? {}, (told) => member?.setLoad(told));
   if (!place) return;
-  const member = join(place);
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return;
   const shares = new Map();
+  const servers = () => Array.from(shares.values(), ({ server }) => server);
 
   function drainAll() {
     // Loaded only by a worker that leaves: what an idle one costs counts.
@@ -68,7 +71,8 @@ function patch(cluster, place) {
         return Reflect.apply(callback, this, [share, null, ...rest]);
       }
       if (share) {
-        const takeAll = serve(share, handle, () => shares.delete(handle));
+        if (message.crsLoad === 1) burden.measure(servers);
+        const takeAll = serve(share, handle, { closed: () => shares.delete(handle), delivered: () => burden.connected() });
         shares.set(handle, { server, takeAll });
       }
       return Reflect.apply(callback, this, [errno, handle, ...rest]);

@@ -20,6 +20,8 @@ function ownerOf(handle) {
   return ownerSymbol && handle[ownerSymbol];
 }
 
+function nothing() {}
+
 // As Node's own worker asks before it takes a connection.
 function isFull(server) {
   const most = server?.maxConnections;
@@ -39,10 +41,10 @@ function hasDescriptor() {
 
 /**
  * Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. `closed` is called
- * when the handle is closed, `stopped` when the last connection has been taken: none comes any more. What it returns takes,
- * when called, all that wait now.
+ * when the handle is closed, `stopped` when the last connection has been taken: none comes any more; `delivered` when the
+ * server has got one. What it returns takes, when called, all that wait now.
  */
-function serve(listener, handle, closed, stopped = () => {}) {
+function serve(listener, handle, { closed, stopped = nothing, delivered = nothing }) {
   const { EAGAIN, EMFILE, ENFILE } = load();
   let open;
   let resting = null;
@@ -90,6 +92,7 @@ function serve(listener, handle, closed, stopped = () => {}) {
     const connection = open(fd);
     if (!connection) return;
     handle.onconnection(0, connection);
+    delivered();
     const { maxConnections } = server ?? {};
     if (maxConnections !== undefined && maxConnections !== null) {
       // One that goes makes room at once.

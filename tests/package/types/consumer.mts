@@ -1,11 +1,13 @@
 // A program in TypeScript as an ES module. It is compiled, never run.
-import cluster, { fork, isPrimary, Worker, type AddressStats, type ClusterSettings, type Stats } from 'cluster-rs';
+import cluster, { fork, isPrimary, SCHED_SOURCE_HASH, Worker, type AddressStats, type ClusterSettings, type Stats } from 'cluster-rs';
 import 'cluster-rs/register';
 import nodeCluster from 'node:cluster';
 
 const settings: ClusterSettings = { exec: 'worker.js', args: ['--use', 'https'], silent: true };
 cluster.setupPrimary(settings);
 cluster.schedulingPolicy = cluster.SCHED_RR;
+cluster.schedulingPolicy = cluster.SCHED_LEAST_LOADED;
+cluster.schedulingPolicy = SCHED_SOURCE_HASH;
 
 const started: Worker = fork({ ROLE: 'web' });
 const slot: number = started.slot;
@@ -19,7 +21,8 @@ for (const worker of Object.values(cluster.workers ?? {})) worker?.send({ slot: 
 const stats: Stats = cluster.stats();
 const waiting: number = stats.workers.reduce((sum, { waiting }) => sum + waiting, 0);
 const [first]: AddressStats[] = stats.addresses;
-const policy: 'rr' | undefined = first?.policy;
+const policy: 'rr' | 'least-loaded' | 'source-hash' | undefined = first?.policy;
+cluster.worker?.setLoad(stats.workers[0]?.load ?? 0);
 
 // One truth: whoever imports node:cluster sees what cluster-rs adds, for it is the same object.
 nodeCluster.stats().workers[0]?.pid?.toFixed();
@@ -29,6 +32,8 @@ const same: typeof nodeCluster = cluster;
 started.slot = 3;
 // @ts-expect-error There is no such number.
 stats.workers[0].accepted;
+// @ts-expect-error A load is a number.
+cluster.worker?.setLoad('high');
 // @ts-expect-error stats() takes no argument.
 cluster.stats(1);
 

@@ -7,8 +7,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 const declared: Record<keyof typeof cluster, true> = {
+  SCHED_LEAST_LOADED: true,
   SCHED_NONE: true,
   SCHED_RR: true,
+  SCHED_SOURCE_HASH: true,
   Worker: true,
   default: true,
   disconnect: true,
