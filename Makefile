@@ -30,7 +30,7 @@ help:
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make asan       the tests under the address and undefined-behaviour sanitizers'
 	@echo 'make valgrind   the C tests under valgrind'
-	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance.md; 40 minutes'
+	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance.md; 30 minutes'
 	@echo 'make bench-quick        the same in 3 minutes, for a look (ARGS="--only passed,kernel cost")'
 	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
 	@echo 'make clean      removes everything that was built'

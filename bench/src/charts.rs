@@ -7,6 +7,7 @@ use crate::contender::{self, Contender, Kind};
 use crate::error::{Result, failed};
 use crate::figures::Figure;
 use crate::plan::FULL;
+use crate::report::number;
 use crate::results::{Record, Spread};
 
 struct Chart {
@@ -183,7 +184,7 @@ fn bar(chart: &Chart, record: &Record, contender: &Contender) -> Option<Bar> {
         value,
         part,
         range,
-        shown: format!("{value:.digits$}"),
+        shown: number(value, digits),
         ours: is_ours(contender),
     })
 }

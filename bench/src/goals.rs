@@ -128,9 +128,26 @@ static GOALS: &[Goal] = &[
     goal("kernel: over 100 ms, a worker busy 1 s", "stall", "busy", Largest("kernel"), AtMost(0.0)),
     goal("passed: over 100 ms, a worker busy 1 s", "stall", "busy", Largest("passed"), AtMost(0.0)),
     goal("(SO_REUSEPORT)", "stall", "busy", Largest("reuseport"), Bound::None),
+    goal(
+        "cluster-rs kernel: over 100 ms, a worker stopped",
+        "stall",
+        "stopped",
+        Largest("cluster-rs-kernel"),
+        AtMost(0.0),
+    ),
+    goal(
+        "cluster-rs passed: over 100 ms, a worker stopped",
+        "stall",
+        "stopped",
+        Largest("cluster-rs-passed"),
+        AtMost(0.0),
+    ),
     goal("kernel: lost when a hung worker is killed", "kill", "lost", Largest("kernel"), AtMost(1.0)),
     goal("passed: lost when a hung worker is killed", "kill", "lost", Largest("passed"), AtMost(1.0)),
     goal("(SO_REUSEPORT)", "kill", "lost", Largest("reuseport"), Bound::None),
+    goal("cluster-rs kernel: lost with a killed worker", "kill", "lost", Largest("cluster-rs-kernel"), AtMost(1.0)),
+    goal("cluster-rs passed: lost with a killed worker", "kill", "lost", Largest("cluster-rs-passed"), AtMost(1.0)),
+    goal("(node:cluster RR)", "kill", "lost", Largest("node-rr"), Bound::None),
     goal("kernel: CPU, 256 workers / 4", "scale", "cpu workers=256", Growth("kernel", "cpu workers=4"), AtMost(1.15)),
     goal("passed: CPU, 256 workers / 4", "scale", "cpu workers=256", Growth("passed", "cpu workers=4"), AtMost(1.15)),
     goal("(SO_REUSEPORT)", "scale", "cpu workers=256", Growth("reuseport", "cpu workers=4"), Bound::None),
@@ -199,7 +216,7 @@ impl Bound {
     fn shown(&self) -> String {
         match self {
             // A primary that does nothing is measured with the resolution of what is printed.
-            AtMost(bound) if *bound > 0.0 && *bound < 0.01 => "0".into(),
+            AtMost(bound) if *bound < 0.01 => "0".into(),
             AtMost(bound) => format!("<= {bound}"),
             AtLeast(bound) => format!(">= {bound}"),
             Bound::None => String::new(),

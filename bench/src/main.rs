@@ -14,6 +14,7 @@ mod namespace;
 mod options;
 mod plan;
 mod process;
+mod profile;
 mod report;
 mod results;
 mod run;

@@ -17,6 +17,7 @@ usage: cluster-bench [option ...] [figure ...]
   --record         keeps results in bench/results, draws docs/charts and the results of docs/performance.md anew;
                    for whole figures of the full plan only
   --draw           measures nothing; draws what was recorded
+  --profile        measures nothing else; shows with perf(1) where the time of --only (passed,kernel) goes
   --help           prints this
   --root DIR       the project (.)        --library DIR  where libcluster.so is (target/release)
   --out DIR        for programs, and for results that are not recorded (target/bench)";
@@ -28,6 +29,7 @@ pub struct Options {
     pub only: Vec<&'static str>,
     pub record: bool,
     pub draw: bool,
+    pub profile: bool,
     pub root: PathBuf,
     pub library: PathBuf,
     pub out: PathBuf,
@@ -43,6 +45,7 @@ impl Options {
             only: Vec::new(),
             record: false,
             draw: false,
+            profile: false,
             root: ".".into(),
             library: "target/release".into(),
             out: "target/bench".into(),
@@ -57,6 +60,7 @@ impl Options {
                 "--tiny" => options.plan = TINY,
                 "--record" => options.record = true,
                 "--draw" => options.draw = true,
+                "--profile" => options.profile = true,
                 "--root" => options.root = value()?.into(),
                 "--library" => options.library = value()?.into(),
                 "--out" => options.out = value()?.into(),

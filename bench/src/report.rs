@@ -10,7 +10,8 @@ use crate::goals;
 use crate::plan::{FULL, Plan};
 use crate::results::{Record, Spread};
 
-fn number(value: f64, digits: usize) -> String {
+/// With its thousands grouped.
+pub fn number(value: f64, digits: usize) -> String {
     // No "-0".
     let value = if value.abs() < 0.5 / 10f64.powi(digits as i32) { 0.0 } else { value };
     let text = format!("{value:.digits$}");
@@ -36,6 +37,7 @@ pub fn told(record: &Record, figure: &Figure, measure: &Measure, contender: &Con
         How::Ratio | How::Median => number(spread.median, digits),
     };
     let ratio = match measure.how {
+        How::Ratio if contender.name == figure.baseline => String::new(),
         How::Ratio => {
             let ratios = record.ratios((&measure.name, contender.name), (&measure.name, figure.baseline));
             Spread::of(&ratios).map(ratio).unwrap_or_default()

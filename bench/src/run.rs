@@ -13,12 +13,22 @@ use crate::options::Options;
 use crate::plan::Plan;
 use crate::results::Record;
 use crate::workshop::Workshop;
-use crate::{charts, goals, machine, report};
+use crate::{charts, goals, machine, profile, report};
 
 /// Says whether everything that was measured can be believed.
 pub fn run(options: &Options) -> Result<bool> {
     if !options.root.join("bench/contenders").is_dir() {
         return fail(format!("{} is not the project's root", options.root.display()));
+    }
+    if options.profile {
+        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone())?;
+        let names = if options.only.is_empty() { &["passed", "kernel"][..] } else { &options.only };
+        let contenders: Vec<_> = names.iter().filter_map(|name| contender::named(name)).collect();
+        let text = profile::all(&shop, &contenders)?;
+        let file = options.out.join("profile.txt");
+        std::fs::write(&file, text).map_err(failed("profile.txt"))?;
+        println!("written to {}", shorten(&file, &options.root));
+        return Ok(true);
     }
     let recorded = options.root.join("bench/results");
     let results = if options.record || options.draw { recorded } else { options.out.join("results") };

@@ -42,12 +42,12 @@ const GAP: Duration = Duration::from_micros(300);
 
 fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
-        measure("cpu", "server CPU per connection, 64 outstanding", "us", 2, How::Ratio),
+        measure("cpu", "CPU per connection, 64 outstanding", "us", 2, How::Ratio),
         measure("primary", "of that the primary's", "us", 2, How::Median),
-        measure("runs", "how often a process of the server was given a CPU, per connection", "", 2, How::Median),
-        measure("drain-cpu", "server CPU per connection, draining a queue", "us", 2, How::Ratio),
-        measure("drain-runs", "how often given a CPU, per connection, draining", "", 2, How::Median),
-        measure("drain", "drain of a queue built while the server was stopped", "connections/s", 0, How::Ratio),
+        measure("runs", "times a process was given a CPU, per connection", "", 2, How::Median),
+        measure("drain-cpu", "CPU per connection, draining a queue", "us", 2, How::Ratio),
+        measure("drain-runs", "times given a CPU, draining", "", 2, How::Median),
+        measure("drain", "drained", "connections/s", 0, How::Ratio),
         measure("latency", "connect to first packet at low load, p50", "us", 1, How::Ratio),
     ]
 }

@@ -21,7 +21,7 @@ pub static FIGURE: Figure = Figure {
 const ADDRESSES: usize = 3;
 
 fn measures(plan: &crate::plan::Plan) -> Vec<Measure> {
-    let waiting = |what: &str| format!("{} waiting: {what}", plan.waiting);
+    let waiting = |what: &str| format!("{} waiting: {what}", crate::report::number(plan.waiting as f64, 0));
     vec![
         measure("worker", "idle worker, private memory", "kB", 0, How::Ratio),
         measure("primary", "primary, private memory", "kB", 0, How::Median),
