@@ -18,7 +18,9 @@ fn main() {
     let outcome = match role {
         "worker" => worker(rest),
         "primary" => primary(rest.first().map_or("rr", String::as_str), rest.len() > 1),
-        _ => Err("usage: program primary [rr | none | least-loaded | source-hash] [respawn] | worker ADDRESS ...".into()),
+        _ => {
+            Err("usage: program primary [rr | none | least-loaded | source-hash] [respawn] | worker ADDRESS ...".into())
+        }
     };
     if let Err(error) = outcome {
         eprintln!("rust: {error}");

@@ -1,14 +1,16 @@
 'use strict';
 
-// The load of a worker whose program tells none: its open connections, and the milliseconds by which its event loop is late.
-// So a connection counts 1, and a worker whose handlers hold the loop for 20 ms at a time as much as one with 20 more
-// connections. It is told with each new connection, and while there are any, or were just now, at short intervals.
+// The load of a worker whose program tells none: its open connections, and the milliseconds by which its event loop is late
+// in the mean of the last looks, which is what a connection has to wait there. It is told with each new connection, and, while
+// there are any or were just now, at short intervals.
 
 // Between two looks, in milliseconds: at first, and the longest while nothing changes.
 const SOON = 20;
 const LATER = 320;
-// Lateness below this is a timer's own.
+// Lateness below this is a timer's own, in milliseconds.
 const PUNCTUAL = 2;
+// What the newest look counts in the mean. A single long turn, which is over when it is seen, says little of the next one.
+const NEWEST = 1 / 8;
 
 class Meter {
   #tell;
@@ -57,9 +59,8 @@ class Meter {
 
   #look() {
     const late = performance.now() - this.#due;
-    // What was is forgotten by half with each look, so that one long turn is still seen by who looks a little later.
-    this.#late = Math.max(late < PUNCTUAL ? 0 : late, this.#late / 2);
-    if (this.#late < 1) this.#late = 0;
+    this.#late += ((late < PUNCTUAL ? 0 : late) - this.#late) * NEWEST;
+    if (this.#late < 0.5) this.#late = 0;
     const changed = this.#measure();
     this.#timer = null;
     if (this.#load === 0) return;
