@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::libc::linger;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, recv, send, setsockopt, socket, sockopt,
 };
 
 use crate::error::{Result, fail, failed};
@@ -25,15 +25,24 @@ pub struct Target {
     pub ports: Vec<u16>,
     /// What is sent first; an empty one means that the server closes by itself.
     pub request: &'static [u8],
+    /// Connections come from a thousand addresses of the loopback network, for a server that looks at them.
+    pub many_clients: bool,
 }
 
 pub const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A connection under way; on loopback it usually is made when this returns.
 pub fn open(port: u16) -> nix::Result<OwnedFd> {
+    open_from(None, port)
+}
+
+fn open_from(address: Option<SockaddrIn>, port: u16) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     setsockopt(&fd, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
+    if let Some(address) = address {
+        bind(fd.as_raw_fd(), &address)?;
+    }
     match connect(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
         Err(errno) => Err(errno),
@@ -65,7 +74,10 @@ fn is_ended(fd: &OwnedFd) -> Result<bool> {
 impl Target {
     /// A connection to one of the server's addresses, and its request.
     fn begin(&self, which: usize) -> Result<OwnedFd> {
-        let fd = open(self.ports[which % self.ports.len()]).map_err(failed("connect"))?;
+        let client = (which % 1000) as u16;
+        let address =
+            self.many_clients.then(|| SockaddrIn::new(127, 1, (client / 250) as u8, (client % 250) as u8 + 1, 0));
+        let fd = open_from(address, self.ports[which % self.ports.len()]).map_err(failed("connect"))?;
         if !self.request.is_empty() {
             while let Err(errno) = send(fd.as_raw_fd(), self.request, MsgFlags::MSG_NOSIGNAL) {
                 if errno != Errno::EAGAIN {

@@ -38,7 +38,7 @@ const AUTO: u32 = 0;
 const NONE: u32 = 1;
 const RR: u32 = 2;
 const LEAST_LOADED: u32 = 3;
-const SOURCE_HASH: u32 = 4;
+pub const SOURCE_HASH: u32 = 4;
 
 const fn cluster(name: &'static str, title: &'static str, policy: u32, mechanism: u32) -> Contender {
     Contender { name, title, kind: Kind::Cluster { policy, mechanism } }

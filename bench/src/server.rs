@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::board::Board;
 use crate::client::{HTTP, Target};
-use crate::contender::{Contender, KERNEL, Kind, PASSED, SHARED, Shape};
+use crate::contender::{Contender, KERNEL, Kind, PASSED, SHARED, SOURCE_HASH, Shape};
 use crate::error::{Error, Result, fail, failed};
 use crate::process;
 use crate::workshop::Workshop;
@@ -63,6 +63,7 @@ pub struct Server {
     pub ports: Vec<u16>,
     workers: usize,
     http: bool,
+    many_clients: bool,
     /// From the start of the program until all its workers listened.
     pub started_in: Duration,
     /// The primary, and behind it the workers.
@@ -85,6 +86,7 @@ impl Server {
             ports: Vec::new(),
             workers,
             http,
+            many_clients: matches!(contender.kind, Kind::Cluster { policy: SOURCE_HASH, .. }),
             started_in: Duration::ZERO,
             pids: Vec::new(),
         };
@@ -196,7 +198,11 @@ impl Server {
     }
 
     pub fn target(&self) -> Target {
-        Target { ports: self.ports.clone(), request: if self.http { HTTP } else { b"" } }
+        Target {
+            ports: self.ports.clone(),
+            request: if self.http { HTTP } else { b"" },
+            many_clients: self.many_clients,
+        }
     }
 
     /// What each worker has served since the start.

@@ -1,7 +1,6 @@
 //! How evenly connections are spread, also when the network is not what it should be.
 
 use super::{Figure, How, Measure, Round, measure};
-use crate::client::Target;
 use crate::contender::Shape;
 use crate::error::{Error, Result, fail};
 use crate::namespace::{Namespace, Stray};
@@ -101,7 +100,7 @@ fn round(round: &mut Round) -> Result<()> {
 }
 
 fn connect(server: &mut Server, condition: &Condition, connections: usize) -> Result<f64> {
-    let target = Target { ports: server.ports.clone(), request: b"" };
+    let target = server.target();
     let mut stray = Stray::new(server.ports[0]).ok().filter(|_| condition.strays || condition.scan);
     if stray.is_none() && (condition.strays || condition.scan) {
         return Err(Error::Unavailable("raw sockets need CAP_NET_RAW".into()));
