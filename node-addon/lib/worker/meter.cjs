@@ -64,7 +64,7 @@ class Meter {
     const changed = this.#measure();
     this.#timer = null;
     if (this.#load === 0) return;
-    this.#interval = changed ? SOON : Math.min(this.#interval * 2, LATER);
+    this.#interval = changed || this.#late > 0 ? SOON : Math.min(this.#interval * 2, LATER);
     this.#lookLater();
   }
 }
