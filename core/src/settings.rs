@@ -51,6 +51,8 @@ pub struct Settings {
     pub window_most: u32,
     /// For how long a worker's queue in the kernel may stand still until others are served in its stead.
     pub patience: Duration,
+    /// How many more connections may wait in one worker's queue in the kernel than in the shortest, before others have its turns.
+    pub slack: u32,
     /// The first delay before a worker is replaced, and the longest.
     pub restart_delay: (Duration, Duration),
     /// How long an address whose last worker died stays open for a successor.
@@ -71,6 +73,7 @@ impl Default for Settings {
             window: 12,
             window_most: 0,
             patience: Duration::from_millis(20),
+            slack: 32,
             restart_delay: (Duration::from_millis(100), Duration::from_secs(10)),
             keep_unattended: Duration::from_secs(30),
         }

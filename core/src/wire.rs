@@ -32,6 +32,7 @@ mod kind {
     pub(super) const STOP: u16 = 11;
     pub(super) const PAUSE: u16 = 12;
     pub(super) const RESUME: u16 = 13;
+    pub(super) const UNSEAT: u16 = 14;
 }
 
 /// Why a frame is not acceptable, as a sentence's end.
@@ -59,6 +60,7 @@ pub(crate) enum FromWorker<'a> {
     Disconnect,
     Pause { listener: u32 },
     Resume { listener: u32 },
+    Unseat { listener: u32 },
 }
 
 /// What the primary sends on a channel.
@@ -144,6 +146,7 @@ impl FromWorker<'_> {
             FromWorker::Disconnect => DISCONNECT.to_vec(),
             FromWorker::Pause { listener } => frame(kind::PAUSE, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Resume { listener } => frame(kind::RESUME, 0, &[&listener.to_ne_bytes()]),
+            FromWorker::Unseat { listener } => frame(kind::UNSEAT, 0, &[&listener.to_ne_bytes()]),
         }
     }
 
@@ -164,6 +167,7 @@ impl FromWorker<'_> {
             kind::DISCONNECT => FromWorker::Disconnect,
             kind::PAUSE => FromWorker::Pause { listener: body.u32()? },
             kind::RESUME => FromWorker::Resume { listener: body.u32()? },
+            kind::UNSEAT => FromWorker::Unseat { listener: body.u32()? },
             _ => return Err(Malformed("a frame of a type that no worker sends")),
         };
         body.end()?;

@@ -43,4 +43,4 @@ function watch(listener, turn) {
   listener.watch(turn, scoped, process.env.CLUSTER_RS_WAIT === 'thread');
 }
 
-module.exports = { opener, watch };
+module.exports = { classOf, opener, watch };

@@ -3,6 +3,7 @@
 
 mod listener;
 mod primary;
+mod seat;
 mod uv;
 mod watch;
 mod worker;
@@ -68,6 +69,12 @@ pub fn reap_orphan(pid: i32) -> bool {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     let asked = (pid > 0).then(|| waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)));
     asked.is_some_and(|outcome| outcome.is_ok_and(|status| !matches!(status, WaitStatus::StillAlive)))
+}
+
+/// Takes one connection from a listening socket: its descriptor, or a negative errno value.
+#[napi]
+pub fn accept_from(socket: i32) -> i32 {
+    listener::accept_from(socket)
 }
 
 /// A socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.

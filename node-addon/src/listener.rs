@@ -8,6 +8,7 @@ use napi::bindgen_prelude::Function;
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::seat::Seats;
 use crate::watch::{Watch, Watched};
 
 /// The address a socket is bound to, as Node's handles tell it.
@@ -39,11 +40,19 @@ pub struct Listener {
     /// Whose share it is; `None` for one that the primary holds in a worker's stead.
     worker: Option<Arc<Worker>>,
     watch: Option<Watch>,
+    /// Where libuv may accept, and the socket from which it does.
+    seats: Option<Arc<Seats>>,
+    seat: Option<i32>,
 }
 
 impl Listener {
     pub(crate) fn new(inner: cluster_core::Listener, worker: Option<Arc<Worker>>) -> Self {
-        Self { inner: Some(Arc::new(inner)), worker, watch: None }
+        Self { inner: Some(Arc::new(inner)), worker, watch: None, seats: None, seat: None }
+    }
+
+    pub(crate) fn with_seats(mut self, seats: &Arc<Seats>) -> Self {
+        self.seats = Some(Arc::clone(seats));
+        self
     }
 }
 
@@ -59,6 +68,37 @@ impl Listener {
     #[napi(getter)]
     pub fn sockname(&self) -> Option<SockName> {
         self.inner.as_ref().and_then(|inner| SockName::of(inner.name()))
+    }
+
+    /// The listening socket that is this worker's alone, for libuv to accept from and to be closed by JavaScript: its
+    /// descriptor, or -1 where there is none, or descriptors are too short for that. Connections that the primary has taken
+    /// elsewhere still come here. To be called before `watch`.
+    #[napi]
+    pub fn take_socket(&mut self) -> i32 {
+        let Some(seats) = &self.seats else { return -1 };
+        let Some(inner) = &mut self.inner else { return -1 };
+        if !seats.is_possible(inner) {
+            return -1;
+        }
+        let taken = Arc::get_mut(inner).and_then(|inner| inner.take_socket().ok().flatten());
+        let Some(socket) = taken.map(IntoRawFd::into_raw_fd) else { return -1 };
+        seats.sit(socket, Arc::downgrade(inner));
+        self.seat = Some(socket);
+        socket
+    }
+
+    /// All connections are to come here from now on, none by a socket of this worker's own.
+    #[napi]
+    pub fn unseat(&mut self) {
+        if let (Some(seats), Some(socket)) = (&self.seats, self.seat) {
+            seats.leave(socket);
+        }
+        if let (Some(inner), Some(worker)) = (&mut self.inner, &self.worker) {
+            // One that was not taken is closed.
+            drop(Arc::get_mut(inner).map(cluster_core::Listener::take_socket));
+            // Without a primary nobody sends any.
+            let _ = worker.unseat(inner);
+        }
     }
 
     /// Takes one connection: its descriptor, or a negative errno value.
@@ -122,6 +162,9 @@ impl Listener {
     /// Gives the share back. What waits goes to other workers.
     #[napi]
     pub fn close(&mut self) {
+        if let (Some(seats), Some(socket)) = (&self.seats, self.seat.take()) {
+            seats.forget(socket);
+        }
         if let Some(watch) = self.watch.take() {
             watch.close();
         }
@@ -129,6 +172,11 @@ impl Listener {
             worker.close(&inner);
         }
     }
+}
+
+/// Takes one connection from a listening socket: its descriptor, or a negative errno value.
+pub(crate) fn accept_from(socket: i32) -> i32 {
+    nix::sys::socket::accept4(socket, nix::sys::socket::SockFlag::SOCK_CLOEXEC).unwrap_or_else(|errno| -(errno as i32))
 }
 
 /// A socket that is connected to nothing, of the kind that TCP or unix connections have: from one, JavaScript learns the

@@ -20,6 +20,11 @@ use crate::refusal;
 /// A flag of JavaScript's own beside those of `ListenFlags`.
 const PAD_ABSTRACT: u32 = 1 << 16;
 
+/// For how long a worker's queue may stand still, and how much longer than the shortest it may be, before others are served
+/// or given its turns.
+const PATIENCE: Duration = Duration::from_millis(8);
+const SLACK: u32 = 4;
+
 type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
 
 /// A place for a worker that Node is about to start.
@@ -178,6 +183,10 @@ impl Engine {
         settings.policy = policy_of(scheduling);
         settings.window = window;
         settings.window_most = window_most;
+        // A handler holds its worker's event loop up for longer than a server in C takes, and what waits behind it could be
+        // served by a neighbour.
+        settings.patience = PATIENCE;
+        settings.slack = SLACK;
         settings.keep_unattended = Duration::from_millis(keep_unattended.into());
         let primary = Primary::new(settings).map_err(refusal)?;
         let poller = primary.poller();

@@ -9,12 +9,13 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use cluster_core::Worker;
 use napi::bindgen_prelude::{Function, JsValue};
 use napi::{Env, sys};
 
+use crate::seat::Seats;
 use crate::watch::Watched;
 
 /// `uv_handle_type` of a poll handle, the same since libuv 1.0.
@@ -35,6 +36,7 @@ type PollStop = unsafe extern "C" fn(*mut Handle) -> c_int;
 type PrepareInit = unsafe extern "C" fn(*mut c_void, *mut Handle) -> c_int;
 type PrepareStart = unsafe extern "C" fn(*mut Handle, OnTurn) -> c_int;
 type Close = unsafe extern "C" fn(*mut Handle, OnClosed);
+type BackendFd = unsafe extern "C" fn(*const c_void) -> c_int;
 type Unref = unsafe extern "C" fn(*mut Handle);
 type HandleSize = unsafe extern "C" fn(c_int) -> usize;
 
@@ -46,6 +48,7 @@ struct Libuv {
     prepare_start: PrepareStart,
     close: Close,
     unref: Unref,
+    backend_fd: BackendFd,
     size: usize,
     prepare_size: usize,
 }
@@ -72,6 +75,7 @@ fn libuv() -> Option<&'static Libuv> {
                     ),
                     close: std::mem::transmute::<*mut c_void, Close>(find(c"uv_close")?.as_ptr()),
                     unref: std::mem::transmute::<*mut c_void, Unref>(find(c"uv_unref")?.as_ptr()),
+                    backend_fd: std::mem::transmute::<*mut c_void, BackendFd>(find(c"uv_backend_fd")?.as_ptr()),
                     size: handle_size(UV_POLL),
                     prepare_size: handle_size(UV_PREPARE),
                 })
@@ -259,12 +263,13 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
 /// What the `data` of a handle for turns points to.
 struct Beating {
     worker: Weak<Worker>,
+    seats: Arc<Seats>,
     cleanup: sys::napi_async_cleanup_hook_handle,
 }
 
 /// Shows the primary a sign of life of the worker in each turn of the event loop, without JavaScript. Does not keep the
 /// loop alive. Where libuv cannot be found there is no such sign.
-pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>) {
+pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, seats: Arc<Seats>) {
     let Some(uv) = libuv() else { return };
     let Some(layout) = layout(uv.prepare_size) else { return };
     let mut event_loop = ptr::null_mut();
@@ -281,7 +286,8 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>) {
             }
             return;
         }
-        let beating = Box::into_raw(Box::new(Beating { worker, cleanup: ptr::null_mut() }));
+        seats.begin((uv.backend_fd)(event_loop.cast()));
+        let beating = Box::into_raw(Box::new(Beating { worker, seats, cleanup: ptr::null_mut() }));
         *handle.cast::<*mut Beating>() = beating;
         (uv.unref)(handle);
         sys::napi_add_async_cleanup_hook(env.raw(), Some(on_beating_teardown), handle, &mut (*beating).cleanup);
@@ -291,9 +297,18 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>) {
 
 unsafe extern "C" fn on_turn(handle: *mut Handle) {
     // SAFETY: the data lives until `on_beating_closed`.
-    if let Some(worker) = unsafe { &**handle.cast::<*mut Beating>() }.worker.upgrade() {
+    let beating = unsafe { &**handle.cast::<*mut Beating>() };
+    if let Some(worker) = beating.worker.upgrade() {
         worker.beat();
+        beating.seats.turn(&worker);
     }
+}
+
+/// The loop is not told of a descriptor any more, whatever libuv thinks: its own way would be to stop listening, which no
+/// Node lets anybody do. libuv minds no descriptor that is missing when it removes it itself.
+pub(crate) fn forget_descriptor(backend: c_int, descriptor: c_int) {
+    // SAFETY: epoll_ctl(2) with integers; the event is not used for a removal.
+    unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) };
 }
 
 unsafe extern "C" fn on_beating_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {

@@ -9,6 +9,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::listener::Listener;
+use crate::seat::Seats;
 use crate::watch::{Watch, Watched};
 use crate::{refusal, uv};
 
@@ -28,6 +29,7 @@ type Asked = Either<Listener, i32>;
 #[napi]
 pub struct Member {
     worker: Arc<Worker>,
+    seats: Arc<Seats>,
     watch: Option<Watch>,
 }
 
@@ -142,13 +144,14 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        uv::beat_in_each_turn(env, Arc::downgrade(&worker));
-        Self { worker, watch: None }
+        let seats = Arc::default();
+        uv::beat_in_each_turn(env, Arc::downgrade(&worker), Arc::clone(&seats));
+        Self { worker, seats, watch: None }
     }
 
     fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {
         match outcome {
-            Ok(listener) => Either::A(Listener::new(listener, Some(Arc::clone(&self.worker)))),
+            Ok(listener) => Either::A(Listener::new(listener, Some(Arc::clone(&self.worker))).with_seats(&self.seats)),
             Err(error) => Either::B(error.code()),
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Kernel {
     /// The sockets of slots without a member. They do not listen.
     vacant: BTreeMap<u32, OwnedFd>,
     turns: Vec<u16>,
+    /// The highest slot there has been.
+    last_slot: u32,
 }
 
 impl Kernel {
@@ -42,7 +44,9 @@ impl Kernel {
     ) -> Result<Self, (Passed, Errno)> {
         // Only now, so that an address that is taken is found taken.
         match socket::set_reuse_port(entrance.socket()) {
-            Ok(()) => Ok(Self { entrance, name, backlog, selector, vacant: BTreeMap::new(), turns: Vec::new() }),
+            Ok(()) => {
+                Ok(Self { entrance, name, backlog, selector, vacant: BTreeMap::new(), turns: Vec::new(), last_slot: 0 })
+            }
             Err(errno) => Err((entrance, errno)),
         }
     }
@@ -85,6 +89,7 @@ impl Mechanism for Kernel {
         }
         lock_filter(socket.as_fd())?;
         self.selector.put(slot as u16, socket.as_fd())?;
+        self.last_slot = self.last_slot.max(slot);
         Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
     }
 
@@ -102,6 +107,10 @@ impl Mechanism for Kernel {
             self.selector.set_turns(&turns);
             self.turns = turns;
         }
+    }
+
+    fn begun(&self) -> u64 {
+        self.selector.begun(self.last_slot)
     }
 
     fn assigned(&self, slot: u32) -> u64 {

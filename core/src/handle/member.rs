@@ -91,12 +91,34 @@ impl Member {
         self.queue.as_ref()
     }
 
+    /// What waited in its queue at the last look; `None` for one without a queue, or without a turn.
+    pub(crate) fn depth(&self) -> Option<u32> {
+        self.queue.as_ref().filter(|_| self.has_turn()).map(Queue::depth)
+    }
+
+    /// Gives its turns to others, or takes them back; see `Queue::compare`.
+    pub(crate) fn compare(&mut self, least: u32, slack: u32) -> bool {
+        self.queue.as_mut().is_some_and(|queue| queue.compare(least, slack))
+    }
+
+    /// Its turns in the kernel are others' for now.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.queue.as_ref().is_some_and(Queue::is_behind)
+    }
+
     /// Takes its queue away.
     pub(crate) fn take_queue(&mut self, poll: &Poll) -> Option<Queue> {
         if let Some(queue) = &mut self.queue {
             queue.forget(poll);
         }
         self.queue.take()
+    }
+
+    /// The same for one that stays and is served by its mailbox alone from now on.
+    pub(crate) fn unseat(&mut self, assigned: u64, poll: &Poll) -> Option<Queue> {
+        let waiting = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
+        self.passed = self.given(assigned).saturating_sub(waiting.into());
+        self.take_queue(poll)
     }
 
     /// It gets connections; perhaps not now, for want of room.
@@ -369,9 +391,7 @@ impl Member {
                 Watched::default()
             }
             Seen::Gone => {
-                // From now on it is served by its mailbox alone.
-                self.passed = self.given(assigned);
-                drop(self.take_queue(look.poll));
+                drop(self.unseat(assigned, look.poll));
                 Watched { again: None, changed: true }
             }
         }

@@ -79,6 +79,10 @@ pub(crate) trait Mechanism: Send {
     fn vacate(&mut self, _slot: u32, _queue: Queue) {}
     /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
     fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
+    /// Connections begun with slots' own queues in all, which the primary does not see.
+    fn begun(&self) -> u64 {
+        0
+    }
     /// Connections begun with a slot's own queue.
     fn assigned(&self, _slot: u32) -> u64 {
         0
@@ -93,7 +97,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 /// Counters of a handle since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HandleStats {
-    /// Connections the primary accepted.
+    /// Connections that were accepted, or begun where the kernel gives them to the workers without the primary.
     pub accepted: u64,
     /// Connections taken back from a mailbox.
     pub reclaimed: u64,
@@ -168,6 +172,10 @@ impl Handle {
         }
     }
 
+    pub(crate) fn stats(&self) -> HandleStats {
+        HandleStats { accepted: self.stats.accepted + self.mechanism.begun(), ..self.stats }
+    }
+
     pub(crate) fn mechanism(&self) -> MechanismKind {
         self.mechanism.kind()
     }
@@ -237,9 +245,21 @@ impl Handle {
         delivered
     }
 
+    /// A member gives its queue in the kernel up, and is served by its mailbox alone.
+    pub(crate) fn unseat(&mut self, listener: u32, poll: &Poll) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
+            let queue = member.unseat(self.mechanism.assigned(member.slot), poll);
+            let slot = member.slot;
+            self.give_turns();
+            if let Some(queue) = queue {
+                self.mechanism.vacate(slot, queue);
+            }
+        }
+    }
+
     /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
     fn give_turns(&mut self) {
-        let having = self.members.iter().filter(|member| member.has_turn());
+        let having = self.members.iter().filter(|member| member.has_turn() && !member.is_behind());
         let mut turns = having.map(|member| member.queue().map(|_| member.slot));
         self.mechanism.set_turns(&mut turns);
     }
@@ -359,7 +379,15 @@ impl Handle {
         for member in &mut self.members {
             watched = watched.and(member.look(look, self.mechanism.assigned(member.slot)));
         }
-        if watched.changed {
+        let least = self.members.iter().filter_map(Member::depth).min().unwrap_or(0);
+        let mut turns_changed = watched.changed;
+        for member in &mut self.members {
+            turns_changed |= member.compare(least, look.slack);
+            if member.is_behind() {
+                watched = watched.and(Watched { again: Some(LOOKS.0), changed: false });
+            }
+        }
+        if turns_changed {
             self.give_turns();
         }
         watched

@@ -8,6 +8,7 @@ use super::Accepted;
 use super::passed::accept_one;
 use super::watch::{LOOKS, Look, Watched};
 use crate::sys::poll::{Interest, Poll};
+use crate::sys::process::ProcessorTime;
 use crate::sys::socket;
 use crate::token::Token;
 
@@ -27,47 +28,56 @@ pub(crate) struct Queue {
     assigned: u64,
     /// What the primary accepted in the worker's stead.
     rescued: u64,
+    /// What waited at the last look, and whether that was much more than with others.
+    depth: u32,
+    behind: bool,
     /// Connections come; else the poll tells when the next does.
     busy: bool,
     /// Nothing is left to be rescued, as far as is known.
     drained: bool,
-    stands: Standstill,
+    standstill: Standstill,
 }
 
-/// For how long nothing has been taken although something waits.
+/// Nothing is taken although something waits.
 #[derive(Default)]
 struct Standstill {
-    /// What showed progress at the last look; `None`: nothing waited then.
-    sign: Option<u64>,
-    since: Duration,
-    /// Nothing had moved between two looks, and from then on it counts.
+    /// What showed progress at the last look: connections taken, and the worker's sign of life; `None`: nothing waited then.
+    /// Neither is enough alone. A SYN without a connection looks like one that was taken, and a worker that is alive may
+    /// leave just this queue alone.
+    signs: Option<(u64, Option<u64>)>,
+    /// Nothing had moved between two looks; from then on it counts.
     suspected: bool,
-    /// How long the worker had waited for a processor by then.
-    waited: Option<Duration>,
+    since: Duration,
+    /// What the worker had had of the processors by then.
+    before: Option<ProcessorTime>,
 }
 
+/// A worker that ran for this part of the patience and took nothing has something else to do.
+const PART_OF_RUNNING: u32 = 4;
+
 impl Standstill {
-    /// How long it has been, not counting the time in which the worker had no processor.
-    fn look(&mut self, look: &Look, worker: u32, taken: u64) -> Duration {
-        let sign = Some(look.workers.sign_of_life(worker).unwrap_or(taken));
-        if self.sign != sign {
-            *self = Self { sign, ..Self::default() };
-            return Duration::ZERO;
+    /// True when it is not for want of a processor, and has lasted for too long.
+    fn look(&mut self, look: &Look, worker: u32, taken: u64) -> bool {
+        let alive = look.workers.sign_of_life(worker);
+        let moved = self.signs.is_none_or(|(before, sign)| taken != before && (alive.is_none() || alive != sign));
+        if moved {
+            *self = Self { signs: Some((taken, alive)), ..Self::default() };
+            return false;
         }
+        // A file of /proc, and so only for one that is suspected.
+        let now = look.workers.processor_time(worker);
         if !self.suspected {
             self.suspected = true;
-            self.waited = look.workers.waited_for_processor(worker);
-            return Duration::ZERO;
+            self.before = now;
+            return false;
         }
-        self.since += look.evidence();
-        // Asked for only now, because it takes a file of /proc.
-        if self.since >= look.patience
-            && let (Some(before), Some(now)) = (self.waited, look.workers.waited_for_processor(worker))
-        {
-            self.since = self.since.saturating_sub(now.saturating_sub(before));
-            self.waited = Some(now);
-        }
-        self.since
+        // More than one look, in case it was the primary that stood still.
+        self.since += look.elapsed.min(look.patience / 2);
+        let (ran, waited) = match (self.before, now) {
+            (Some(before), Some(now)) => (now.ran.saturating_sub(before.ran), now.waited.saturating_sub(before.waited)),
+            _ => (Duration::ZERO, Duration::ZERO),
+        };
+        ran >= look.patience / PART_OF_RUNNING || self.since.saturating_sub(waited) >= look.patience
     }
 }
 
@@ -90,9 +100,11 @@ impl Queue {
             assigned_before: assigned,
             assigned,
             rescued: 0,
+            depth: 0,
+            behind: false,
             busy: false,
             drained: false,
-            stands: Standstill::default(),
+            standstill: Standstill::default(),
         }
     }
 
@@ -117,6 +129,21 @@ impl Queue {
 
     pub(super) fn is_busy(&self) -> bool {
         self.busy
+    }
+
+    /// What waited at the last look.
+    pub(super) fn depth(&self) -> u32 {
+        if self.busy { self.depth } else { 0 }
+    }
+
+    /// So much more waits than where the least does that others are to have its turns. True if that is new.
+    pub(super) fn compare(&mut self, least: u32, slack: u32) -> bool {
+        let behind = self.depth() > least.saturating_add(slack);
+        std::mem::replace(&mut self.behind, behind) != behind
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -152,16 +179,20 @@ impl Queue {
         let Some(waiting) = self.waiting() else { return Seen::Gone };
         let fresh = assigned.saturating_sub(self.assigned);
         self.assigned = assigned;
+        self.depth = waiting;
         if waiting == 0 {
-            self.stands = Standstill::default();
+            self.standstill = Standstill::default();
             self.busy = fresh > 0;
-        } else if self.stands.look(look, worker, assigned.saturating_sub(waiting.into())) >= look.patience {
-            self.stands = Standstill::default();
+        } else if self.standstill.look(look, worker, assigned.saturating_sub(waiting.into())) {
+            self.standstill = Standstill::default();
             self.drained = false;
             return Seen::Stuck;
         }
         let mut next = look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64);
-        if self.stands.suspected {
+        if self.behind {
+            next = LOOKS.0;
+        }
+        if self.standstill.suspected {
             next = next.min(look.patience / LOOKS_AT_A_SUSPECT);
         }
         let again = self.busy.then_some(next.clamp(LOOKS.0, LOOKS.1));

@@ -30,7 +30,8 @@ const PENDING: usize = 2048;
 // The shared memory. What the program writes and what the primary writes are kept on cache lines apart.
 const TURN: usize = 0;
 const CURRENT: usize = 64;
-const ASSIGNED_AT: usize = 128;
+const MIGRATED: usize = 128;
+const ASSIGNED_AT: usize = 192;
 const PENDING_AT: usize = ASSIGNED_AT + SLOTS as usize * 8;
 const TABLES_AT: usize = PENDING_AT + PENDING * 4;
 const TABLE_LENGTH: usize = 64 + TURNS * 2;
@@ -110,7 +111,13 @@ impl Selector {
         self.state.word(CURRENT).store(next, Ordering::Release);
     }
 
-    /// Connections that were begun with a slot.
+    /// Connections that were begun with the slots up to this one, each counted once.
+    pub(crate) fn begun(&self, last: u32) -> u64 {
+        let migrated = self.state.double(MIGRATED).load(Ordering::Relaxed);
+        (0..=last).map(|slot| self.assigned(slot)).sum::<u64>().saturating_sub(migrated)
+    }
+
+    /// Connections that were begun with a slot, or came to it from one whose socket was closed.
     pub(crate) fn assigned(&self, slot: u32) -> u64 {
         let at = ASSIGNED_AT + slot.min(SLOTS - 1) as usize * 8;
         self.state.double(at).load(Ordering::Relaxed)
@@ -185,6 +192,8 @@ fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: crate::sys::bpf::La
 
     // A connection that migrates: it takes a turn, and no ACK of it is to come.
     a.place(turn);
+    a.number(Set, R1, 1);
+    a.add_atomically(R7, MIGRATED as i16, R1);
     take_turn(a);
     look_up(a, entrance);
     a.jump(chosen);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::sys::poll::Poll;
+use crate::sys::process::ProcessorTime;
 
 /// The intervals between two looks, the shortest and the longest.
 pub(crate) const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
@@ -12,12 +13,15 @@ const LATE: u32 = 4;
 /// One look at everybody.
 pub(crate) struct Look<'a> {
     pub(crate) poll: &'a Poll,
-    /// Since the look before, as it was planned.
+    /// Since the look before, as it was planned, and as it was.
     pub(crate) interval: Duration,
+    pub(crate) elapsed: Duration,
     /// It is not much later than that.
     pub(crate) in_time: bool,
     /// For how long a queue in the kernel may stand still.
     pub(crate) patience: Duration,
+    /// How many more connections may wait in one such queue than in the shortest.
+    pub(crate) slack: u32,
     pub(crate) workers: &'a dyn Pulse,
 }
 
@@ -32,8 +36,8 @@ impl Look<'_> {
 pub(crate) trait Pulse {
     /// A number that changes while it takes connections; `None` for one that gives no sign.
     fn sign_of_life(&self, worker: u32) -> Option<u64>;
-    /// For how long in all it has been ready to run and had no processor; `None` where the kernel does not say.
-    fn waited_for_processor(&self, worker: u32) -> Option<Duration>;
+    /// What it has had of the processors; `None` where the kernel does not say.
+    fn processor_time(&self, worker: u32) -> Option<ProcessorTime>;
 }
 
 /// What a look found.

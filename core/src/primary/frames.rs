@@ -117,6 +117,16 @@ impl Primary {
             },
             FromWorker::Pause { listener } => return self.pause(worker, listener, true),
             FromWorker::Resume { listener } => return self.pause(worker, listener, false),
+            FromWorker::Unseat { listener } => {
+                if !entry.listeners.contains_key(&listener) {
+                    return Err(Malformed("something about a listener that is not its own"));
+                }
+                if let Some(handle) = self.handles.of_listener(listener) {
+                    handle.unseat(listener, &self.poller.poll);
+                    let id = handle.id;
+                    self.handles.mark(id);
+                }
+            }
             FromWorker::Message(data) => {
                 let data = data.to_vec();
                 self.events.push(Event::Message { worker: reference, data });

@@ -384,8 +384,10 @@ impl Primary {
                     let look = Look {
                         poll: &self.poller.poll,
                         interval,
+                        elapsed: interval + now.saturating_duration_since(at),
                         in_time: now.saturating_duration_since(at) < LOOKS.1 / 2,
                         patience: self.settings.patience,
+                        slack: self.settings.slack,
                         workers: &self.registry,
                     };
                     if let Some(again) = self.handles.watch(&look) {
@@ -510,7 +512,7 @@ impl Primary {
             name: handle.name,
             mechanism: handle.mechanism(),
             policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { handle.policy() },
-            stats: handle.stats,
+            stats: handle.stats(),
             lost: self.handles.lost(&handle.key),
         };
         self.handles.iter().map(info).collect()

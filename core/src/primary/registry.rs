@@ -11,7 +11,7 @@ use crate::channel::Channel;
 use crate::handle::Pulse;
 use crate::restart::Backoff;
 use crate::scoreboard::Board;
-use crate::sys::process::{Child, waited_for_processor};
+use crate::sys::process::{Child, ProcessorTime, processor_time};
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,12 +106,12 @@ pub(crate) struct Registry {
 }
 
 impl Pulse for Registry {
-    fn sign_of_life(&self, _worker: u32) -> Option<u64> {
-        None
+    fn sign_of_life(&self, worker: u32) -> Option<u64> {
+        self.get(worker)?.board.progress()
     }
 
-    fn waited_for_processor(&self, worker: u32) -> Option<Duration> {
-        waited_for_processor(self.get(worker)?.process.pid())
+    fn processor_time(&self, worker: u32) -> Option<ProcessorTime> {
+        processor_time(self.get(worker)?.process.pid())
     }
 }
 

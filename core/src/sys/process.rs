@@ -15,12 +15,21 @@ use super::{Sys, check};
 /// A process's number.
 pub(crate) type Pid = libc::pid_t;
 
-/// For how long a process's first thread has waited, ready to run, for a processor (proc_pid_schedstat(5)). `None` where the
-/// kernel does not say.
-pub(crate) fn waited_for_processor(pid: Pid) -> Option<std::time::Duration> {
+/// What a process's first thread has had of the processors in all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProcessorTime {
+    /// It ran.
+    pub(crate) ran: Duration,
+    /// It was ready to run and had no processor.
+    pub(crate) waited: Duration,
+}
+
+/// From proc_pid_schedstat(5). `None` where the kernel does not say.
+pub(crate) fn processor_time(pid: Pid) -> Option<ProcessorTime> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-    let nanoseconds = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(std::time::Duration::from_nanos(nanoseconds))
+    let mut nanoseconds = text.split_ascii_whitespace().map_while(|field| field.parse().ok());
+    let (ran, waited) = (nanoseconds.next()?, nanoseconds.next()?);
+    Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited) })
 }
 
 pub(crate) fn own_pid() -> Pid {

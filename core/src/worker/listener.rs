@@ -166,6 +166,18 @@ impl Listener {
         self
     }
 
+    /// Hands out the listening socket that is this worker's alone, if it has one, for a program that accepts from it in a way
+    /// of its own. Only the mailbox is left here. The program closes the socket when it closes the listener.
+    pub fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
+        let Source::Both(Both { own: true, mailbox, socket, .. }) = &self.source else { return Ok(None) };
+        let kept = socket::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
+        let given = socket::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
+        primary_gone::forget(mailbox.as_raw_fd());
+        primary_gone::wake_at_death(kept.as_fd());
+        self.source = Source::Mailbox(kept);
+        Ok(Some(given))
+    }
+
     /// What the primary calls it, if it is a share of the primary's.
     pub(super) fn id(&self) -> Option<u32> {
         self.share.as_ref().map(|share| share.listener)

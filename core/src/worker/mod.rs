@@ -436,6 +436,15 @@ impl Worker {
         }
     }
 
+    /// Says that connections are to come by the mailbox alone. What waits in the listening socket that was this worker's own
+    /// goes to other workers; the program has closed it.
+    pub fn unseat(&self, listener: &Listener) -> Result<()> {
+        match listener.id() {
+            None => Ok(()),
+            Some(listener) => self.tell(&FromWorker::Unseat { listener }.encode()),
+        }
+    }
+
     /// Gives a listener's share back; what waits for it goes to other workers.
     pub fn close(&self, listener: &Listener) {
         if let Some((id, text, index)) = listener.finish() {

@@ -150,17 +150,19 @@ class Membership {
     const handle = standIn(share.sockname);
     const known = { server, handle, stopped: false, close: nothing };
     this.#shares.add(known);
-    serve(share, handle, {
+    const { handle: used, takeAll } = serve(share, handle, server, {
       closed: () => this.#shares.delete(known),
       stopped: () => {
         known.stopped = true;
+        takeAll();
         known.close();
       },
     });
     server.once('listening', () => {
       this.#cluster.worker.state = 'listening';
     });
-    return callback(0, handle);
+    known.handle = used;
+    return callback(0, used);
   }
 }
 

@@ -70,12 +70,17 @@ function patch(cluster, place) {
         handle.close();
         return Reflect.apply(callback, this, [share, null, ...rest]);
       }
-      if (share) {
-        if (message.crsLoad === 1) burden.measure(servers);
-        const takeAll = serve(share, handle, { closed: () => shares.delete(handle), delivered: () => burden.connected() });
-        shares.set(handle, { server, takeAll });
-      }
-      return Reflect.apply(callback, this, [errno, handle, ...rest]);
+      if (!share) return Reflect.apply(callback, this, [errno, handle, ...rest]);
+      if (message.crsLoad === 1) burden.measure(servers);
+      const { handle: used, takeAll } = serve(share, handle, server, {
+        closed: () => shares.delete(handle),
+        delivered: () => burden.connected(),
+      });
+      shares.set(handle, { server, takeAll });
+      const outcome = Reflect.apply(callback, this, [errno, used, ...rest]);
+      // Node closes the servers of a worker that leaves by the stand-ins that it knows.
+      if (used !== handle) for (const symbol of Object.getOwnPropertySymbols(used)) handle[symbol] = used[symbol];
+      return outcome;
     }]);
   };
 }

@@ -1,12 +1,13 @@
 'use strict';
 
-// One share of an address in a worker: takes connections for the net.Server that owns the handle, one at a time and each in
-// a tick of its own, and leaves them to others while the server cannot have more.
+// One share of an address in a worker: where the server cannot sit on a listening socket of its own, takes connections for
+// it, one at a time and each in a tick of its own, and leaves them to others while the server cannot have more.
 
 const fs = require('node:fs');
 
 const { opener, watch } = require('../connection.cjs');
 const { load } = require('../load.cjs');
+const { sitDown } = require('./seat.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
 const LOOK_AGAIN = 100;
@@ -14,7 +15,7 @@ const DESCRIPTORS = [5, 100];
 
 let ownerSymbol;
 
-// The net.Server behind the handle that Node made for it.
+// Where Node keeps the object behind a handle.
 function ownerOf(handle) {
   ownerSymbol ??= Object.getOwnPropertySymbols(handle).find((symbol) => symbol.description === 'owner_symbol');
   return ownerSymbol && handle[ownerSymbol];
@@ -24,7 +25,7 @@ function nothing() {}
 
 // As Node's own worker asks before it takes a connection.
 function isFull(server) {
-  const most = server?.maxConnections;
+  const most = server.maxConnections;
   if (most === undefined || most === null || server.dropMaxConnection) return false;
   // Zero meant "no limit" before Node 21.
   return !(OLD_ZERO && !most) && server._connections >= most;
@@ -40,12 +41,15 @@ function hasDescriptor() {
 }
 
 /**
- * Makes `handle`, Node's stand-in for a listening socket, one that gets its connections from a share. `closed` is called
- * when the handle is closed, `stopped` when the last connection has been taken: none comes any more; `delivered` when the
- * server has got one. What it returns takes, when called, all that wait now.
+/**
+ * Makes Node's stand-in for a listening socket one that gets its connections from a share. Returns the handle that the server
+ * is to have: the stand-in, or a real one. `closed` is called when it is closed, `stopped` when the last connection has been
+ * taken: none comes any more; `delivered` when the server has got one from here. `takeAll`, when called, takes all that wait
+ * now.
  */
-function serve(listener, handle, { closed, stopped = nothing, delivered = nothing }) {
-  const { EAGAIN, EMFILE, ENFILE } = load();
+function serve(listener, standIn, server, { closed, stopped = nothing, delivered = nothing }) {
+  const { EAGAIN, EMFILE, ENFILE, acceptFrom } = load();
+  let handle = standIn;
   let open;
   let resting = null;
 
@@ -73,7 +77,6 @@ function serve(listener, handle, { closed, stopped = nothing, delivered = nothin
 
   // One connection. The kernel's hand-over inside accept() is what makes it ours; the program's code comes right behind.
   function turn() {
-    const server = ownerOf(handle);
     if (resting) return;
     if (isFull(server)) {
       rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
@@ -84,19 +87,19 @@ function serve(listener, handle, { closed, stopped = nothing, delivered = nothin
       refused(fd);
       return;
     }
-    deliver(fd, server);
+    deliver(fd);
   }
 
-  function deliver(fd, server) {
+  function deliver(fd) {
     open ??= opener(listener.isTcp);
     const connection = open(fd);
     if (!connection) return;
     handle.onconnection(0, connection);
     delivered();
-    const { maxConnections } = server ?? {};
+    const { maxConnections } = server;
     if (maxConnections !== undefined && maxConnections !== null) {
       // One that goes makes room at once.
-      connection[ownerSymbol]?.once('close', () => resting?.look());
+      ownerOf(connection)?.once('close', () => resting?.look());
     }
   }
 
@@ -110,13 +113,11 @@ function serve(listener, handle, { closed, stopped = nothing, delivered = nothin
     }
   }
 
-  // The server is about to be closed, and maybe nobody else is there: all that wait are taken at once.
-  function takeAll() {
-    const server = ownerOf(handle);
+  function takeFrom(accept) {
     for (let fd = 0; fd >= 0 && !resting && !isFull(server); ) {
-      fd = listener.accept();
+      fd = accept();
       try {
-        if (fd >= 0) deliver(fd, server);
+        if (fd >= 0) deliver(fd);
       } catch (error) {
         process.nextTick(() => {
           throw error;
@@ -125,17 +126,33 @@ function serve(listener, handle, { closed, stopped = nothing, delivered = nothin
     }
   }
 
-  const { close } = handle;
-  handle.close = function closeShare(...args) {
+  // The server is about to be closed, and maybe nobody else is there: all that wait are taken at once.
+  function takeAll() {
+    takeFrom(() => listener.accept());
+    if (handle !== standIn) takeFrom(() => acceptFrom(handle.fd));
+  }
+
+  const { close } = standIn;
+  standIn.close = function closeShare(...args) {
     if (resting) clearTimeout(resting.timer);
     resting = null;
     listener.close();
     closed();
     return Reflect.apply(close, this, args);
   };
-
+  const real = sitDown(listener, standIn, server);
+  if (real) {
+    handle = real;
+    const closeSocket = real.close;
+    real.close = function closeBoth(...args) {
+      // First the socket, because the primary takes it away when the share is given back.
+      const outcome = Reflect.apply(closeSocket, this, args);
+      standIn.close();
+      return outcome;
+    };
+  }
   watch(listener, turn);
-  return takeAll;
+  return { handle, takeAll };
 }
 
 module.exports = { serve };

@@ -1,0 +1,50 @@
+'use strict';
+
+// A net.Server on the listening socket of its worker's slot: Node accepts from it by itself. That is only for a server that
+// takes whatever comes. One that may have to leave connections to other workers takes them one by one from the mailbox.
+
+const fs = require('node:fs');
+
+const { classOf } = require('../connection.cjs');
+
+const SERVER = 1; // TCPConstants.SERVER.
+
+function isLimit(most) {
+  return most !== undefined && most !== null;
+}
+
+// Calls `limited` once, when the program limits the server's connections.
+function watchLimit(server, limited) {
+  const known = Object.getOwnPropertyDescriptor(server, 'maxConnections') ?? { configurable: true, enumerable: true };
+  if (!known.configurable) return;
+  Object.defineProperty(server, 'maxConnections', {
+    configurable: true,
+    enumerable: known.enumerable,
+    get: () => known.value,
+    set(value) {
+      Object.defineProperty(server, 'maxConnections', { ...known, writable: true, value });
+      if (isLimit(value)) limited();
+      else watchLimit(server, limited);
+    },
+  });
+}
+
+/**
+ * The handle on the slot's socket, in place of Node's stand-in for one; undefined where there is none, or it would not do.
+ */
+function sitDown(listener, standIn, server) {
+  const fd = isLimit(server.maxConnections) ? -1 : listener.takeSocket();
+  const handle = fd < 0 ? undefined : new (classOf(true))(SERVER);
+  if (!handle || handle.open(fd) !== 0) {
+    listener.unseat();
+    handle?.close();
+    if (fd >= 0) fs.closeSync(fd);
+    return undefined;
+  }
+  // The real one keeps the process running now.
+  standIn.unref();
+  watchLimit(server, () => listener.unseat());
+  return handle;
+}
+
+module.exports = { sitDown };

@@ -1,0 +1,98 @@
+//! The listening sockets that libuv accepts from: those of this worker's slot.
+//!
+//! Where descriptors run out, libuv accepts what waits and closes it. So it may only accept while there are plenty; from
+//! then on connections come by the mailbox, one by one, and each only when there is a descriptor for it.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+use cluster_core::{Listener, Worker};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::uv;
+
+/// How many descriptors must be free: more than the connections that may wait in a listening socket (Node's backlog is 511),
+/// because libuv takes them all at once.
+const PLENTY: u64 = 1024;
+/// No event loop is known.
+const NONE: i32 = -1;
+
+struct Seat {
+    socket: i32,
+    listener: Weak<Listener>,
+}
+
+/// The sockets of one event loop.
+pub(crate) struct Seats {
+    /// The descriptor of the loop's epoll.
+    backend: AtomicI32,
+    seats: Mutex<Vec<Seat>>,
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self { backend: AtomicI32::new(NONE), seats: Mutex::default() }
+    }
+}
+
+impl Seats {
+    fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The loop runs, and calls `turn` in each of its turns.
+    pub(crate) fn begin(&self, backend: i32) {
+        self.backend.store(backend, Ordering::Relaxed);
+    }
+
+    /// libuv may accept for this listener.
+    pub(crate) fn is_possible(&self, listener: &Listener) -> bool {
+        self.backend.load(Ordering::Relaxed) != NONE && has_plenty(listener)
+    }
+
+    /// libuv accepts from a socket.
+    pub(crate) fn sit(&self, socket: i32, listener: Weak<Listener>) {
+        self.lock().push(Seat { socket, listener });
+    }
+
+    /// The socket is about to be closed.
+    pub(crate) fn forget(&self, socket: i32) {
+        self.lock().retain(|seat| seat.socket != socket);
+    }
+
+    /// libuv is to accept from a socket no more; it stays open.
+    pub(crate) fn leave(&self, socket: i32) {
+        uv::forget_descriptor(self.backend.load(Ordering::Relaxed), socket);
+        self.forget(socket);
+    }
+
+    /// Before the loop looks what is ready.
+    pub(crate) fn turn(&self, worker: &Worker) {
+        let mut seats = self.lock();
+        let Some(one) = seats.iter().find_map(|seat| seat.listener.upgrade()) else { return };
+        if has_plenty(&one) {
+            return;
+        }
+        for seat in seats.drain(..) {
+            uv::forget_descriptor(self.backend.load(Ordering::Relaxed), seat.socket);
+            if let Some(listener) = seat.listener.upgrade() {
+                // Without a primary nobody sends any.
+                let _ = worker.unseat(&listener);
+            }
+        }
+    }
+}
+
+/// The kernel gives the lowest free descriptor: when that from which on there are just so many is free, then so are they.
+fn has_plenty(any: &Listener) -> bool {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let Some(first) = limit.checked_sub(PLENTY).and_then(|first| i32::try_from(first).ok()) else {
+        return limit > PLENTY;
+    };
+    match fcntl(any.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(first)) {
+        Ok(free) => nix::unistd::close(free).is_ok() && free == first,
+        Err(_) => false,
+    }
+}
