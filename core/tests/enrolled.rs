@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use cluster_core::{AcceptFlags, Granted, Listener, Primary, Settings, Wanted, Worker};
+use cluster_core::{AcceptFlags, Granted, Listener, Mechanism, MechanismKind, Primary, Settings, Wanted, Worker};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -23,10 +23,13 @@ struct Member {
 }
 
 impl Cluster {
-    fn new(window: u32, keep_unattended: Duration) -> Self {
+    fn new(mechanism: Mechanism, window: u32, keep_unattended: Duration) -> Self {
         let mut settings = Settings::default();
+        settings.mechanism = mechanism;
         settings.window = window;
         settings.keep_unattended = keep_unattended;
+        // These workers take only when a test does.
+        settings.patience = PATIENCE;
         Self { primary: Primary::new(settings).unwrap(), clients: Vec::new() }
     }
 
@@ -69,6 +72,44 @@ impl Cluster {
     }
 }
 
+/// Whether this machine lets this process have the mechanism `kernel`.
+fn kernel_is_allowed() -> bool {
+    let mut primary = Primary::new(Settings::default()).unwrap();
+    let mut settings = Settings::default();
+    settings.mechanism = Mechanism::Kernel;
+    primary.configure(settings).inspect_err(|error| eprintln!("not with kernel: {error}")).is_ok()
+}
+
+/// What every mechanism promises is tested with each.
+macro_rules! with_each_mechanism {
+    ($($name:ident)*) => {
+        mod passed {
+            $(#[test] fn $name() { super::$name(super::Mechanism::Passed); })*
+        }
+        mod kernel {
+            $(#[test] fn $name() {
+                if super::kernel_is_allowed() {
+                    super::$name(super::Mechanism::Kernel);
+                }
+            })*
+        }
+    };
+}
+
+with_each_mechanism! {
+    granted_shares_get_connections_in_turns
+    what_a_worker_took_and_its_load_are_known_without_a_turn_of_the_primary
+    a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back
+    whoever_pauses_what_is_not_its_own_is_cut_off
+    a_listener_can_be_closed_and_asked_for_again_at_once
+    an_address_goes_with_the_last_worker_that_retires
+    what_a_dead_worker_had_not_taken_goes_to_its_successor
+    without_a_successor_the_address_is_given_up_in_time
+    what_only_a_worker_served_goes_when_it_ends_in_order
+    a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses
+    a_socket_that_does_not_listen_yet_is_listened_on
+}
+
 fn wanted(address: &str) -> Wanted<'_> {
     Wanted { address, index: 1, backlog: 0, flags: Default::default(), pad_abstract: false }
 }
@@ -77,9 +118,8 @@ fn take_all(listener: &Listener) -> Vec<OwnedFd> {
     std::iter::from_fn(|| listener.accept(AcceptFlags::default()).ok()).map(|(connection, _)| connection).collect()
 }
 
-#[test]
-fn granted_shares_get_connections_in_turns() {
-    let mut cluster = Cluster::new(4, PATIENCE);
+fn granted_shares_get_connections_in_turns(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 4, PATIENCE);
     let (one, two) = (cluster.member(), cluster.member());
     assert_eq!((one.slot, two.slot), (0, 1));
     let (first, first_share) = cluster.grant(&one, "127.0.0.1:0");
@@ -87,15 +127,16 @@ fn granted_shares_get_connections_in_turns() {
     assert!(first.is_new && !second.is_new);
     let address = first.name.to_inet().unwrap();
     assert_eq!(second.name.to_inet(), Some(address));
+    let kind = if mechanism == Mechanism::Kernel { MechanismKind::Kernel } else { MechanismKind::Passed };
+    assert_eq!(cluster.primary.handles()[0].mechanism, kind);
     cluster.connect(address, 6);
     assert_eq!((take_all(&first_share).len(), take_all(&second_share).len()), (3, 3));
     let again = cluster.primary.grant(one.id, wanted("127.0.0.1:0")).unwrap_err();
     assert_eq!(again.code(), -libc::EADDRINUSE);
 }
 
-#[test]
-fn what_a_worker_took_and_its_load_are_known_without_a_turn_of_the_primary() {
-    let mut cluster = Cluster::new(4, PATIENCE);
+fn what_a_worker_took_and_its_load_are_known_without_a_turn_of_the_primary(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 4, PATIENCE);
     let one = cluster.member();
     let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
     cluster.connect(granted.name.to_inet().unwrap(), 3);
@@ -115,9 +156,8 @@ fn what_a_worker_took_and_its_load_are_known_without_a_turn_of_the_primary() {
     assert_eq!(info(&cluster).delivered, 1);
 }
 
-#[test]
-fn a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back() {
-    let mut cluster = Cluster::new(2, PATIENCE);
+fn a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 2, PATIENCE);
     let (one, two) = (cluster.member(), cluster.member());
     let (granted, first) = cluster.grant(&one, "127.0.0.1:0");
     let (_, second) = cluster.grant(&two, "127.0.0.1:0");
@@ -142,6 +182,7 @@ fn a_pause_gives_the_queue_away_at_once_and_a_resume_brings_the_turn_back() {
 #[test]
 fn only_a_worker_that_keeps_up_may_have_more_waiting() {
     let mut settings = Settings::default();
+    settings.mechanism = Mechanism::Passed;
     (settings.window, settings.window_most) = (2, 8);
     let mut cluster = Cluster { primary: Primary::new(settings).unwrap(), clients: Vec::new() };
     let one = cluster.member();
@@ -170,9 +211,8 @@ fn only_a_worker_that_keeps_up_may_have_more_waiting() {
     assert!(cluster.waiting(&one) <= 3, "{} wait", cluster.waiting(&one));
 }
 
-#[test]
-fn whoever_pauses_what_is_not_its_own_is_cut_off() {
-    let mut cluster = Cluster::new(2, PATIENCE);
+fn whoever_pauses_what_is_not_its_own_is_cut_off(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 2, PATIENCE);
     let (one, two) = (cluster.member(), cluster.member());
     let (_, share) = cluster.grant(&one, "127.0.0.1:0");
     two.worker.pause(&share, true).unwrap();
@@ -183,9 +223,8 @@ fn whoever_pauses_what_is_not_its_own_is_cut_off() {
     cluster.primary.grant(one.id, wanted("127.0.0.1:0")).unwrap_err();
 }
 
-#[test]
-fn a_listener_can_be_closed_and_asked_for_again_at_once() {
-    let mut cluster = Cluster::new(2, PATIENCE);
+fn a_listener_can_be_closed_and_asked_for_again_at_once(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 2, PATIENCE);
     let one = cluster.member();
     let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
     let address = granted.name.to_inet().unwrap().to_string();
@@ -198,9 +237,8 @@ fn a_listener_can_be_closed_and_asked_for_again_at_once() {
     }
 }
 
-#[test]
-fn an_address_goes_with_the_last_worker_that_retires() {
-    let mut cluster = Cluster::new(2, PATIENCE);
+fn an_address_goes_with_the_last_worker_that_retires(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 2, PATIENCE);
     let (one, two) = (cluster.member(), cluster.member());
     let (granted, first) = cluster.grant(&one, "127.0.0.1:0");
     let (_, second) = cluster.grant(&two, "127.0.0.1:0");
@@ -208,7 +246,11 @@ fn an_address_goes_with_the_last_worker_that_retires() {
     cluster.connect(address, 2);
     cluster.primary.retire(one.id);
     cluster.connect(address, 1);
-    assert_eq!((take_all(&first).len(), take_all(&second).len()), (1, 2), "what it had is still its own");
+    let taken = (take_all(&first).len(), take_all(&second).len());
+    match mechanism {
+        Mechanism::Passed => assert_eq!(taken, (1, 2), "what it had is still its own"),
+        _ => assert_eq!(taken.0 + taken.1, 3, "what it had is its own or the other's"),
+    }
     assert_eq!(first.accept(AcceptFlags::default()).unwrap_err().code(), -libc::ESHUTDOWN);
     cluster.primary.retire(two.id);
     cluster.settle();
@@ -216,9 +258,8 @@ fn an_address_goes_with_the_last_worker_that_retires() {
     assert_eq!(cluster.primary.grant(two.id, wanted("127.0.0.1:0")).unwrap_err().code(), -libc::ESHUTDOWN);
 }
 
-#[test]
-fn what_a_dead_worker_had_not_taken_goes_to_its_successor() {
-    let mut cluster = Cluster::new(4, PATIENCE);
+fn what_a_dead_worker_had_not_taken_goes_to_its_successor(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 4, PATIENCE);
     let one = cluster.member();
     let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
     let address = granted.name.to_inet().unwrap();
@@ -239,12 +280,16 @@ fn what_a_dead_worker_had_not_taken_goes_to_its_successor() {
         taken.extend(take_all(&share));
         taken.len() == 4
     });
-    assert_eq!(cluster.primary.handles()[0].stats.reclaimed, 3);
+    let stats = cluster.primary.handles()[0].stats;
+    assert_eq!(stats.accepted, 4);
+    // Where they waited in the kernel, it moved them by itself.
+    if mechanism == Mechanism::Passed {
+        assert_eq!(stats.reclaimed, 3);
+    }
 }
 
-#[test]
-fn without_a_successor_the_address_is_given_up_in_time_and_the_loss_is_counted() {
-    let mut cluster = Cluster::new(4, Duration::from_millis(50));
+fn without_a_successor_the_address_is_given_up_in_time(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 4, Duration::from_millis(50));
     let one = cluster.member();
     let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
     let address = granted.name.to_inet().unwrap();
@@ -256,12 +301,14 @@ fn without_a_successor_the_address_is_given_up_in_time_and_the_loss_is_counted()
     let two = cluster.member();
     let (again, _share) = cluster.grant(&two, "127.0.0.1:0");
     assert!(again.is_new);
-    assert_eq!(cluster.primary.handles()[0].lost, 3);
+    // What waited in the kernel was never accepted.
+    if mechanism == Mechanism::Passed {
+        assert_eq!(cluster.primary.handles()[0].lost, 3);
+    }
 }
 
-#[test]
-fn what_only_a_worker_served_goes_when_it_ends_in_order() {
-    let mut cluster = Cluster::new(4, PATIENCE);
+fn what_only_a_worker_served_goes_when_it_ends_in_order(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 4, PATIENCE);
     let one = cluster.member();
     let (granted, share) = cluster.grant(&one, "127.0.0.1:0");
     drop((share, one.worker));
@@ -271,9 +318,8 @@ fn what_only_a_worker_served_goes_when_it_ends_in_order() {
     assert!(TcpStream::connect(granted.name.to_inet().unwrap()).is_err());
 }
 
-#[test]
-fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
-    let mut cluster = Cluster::new(2, PATIENCE);
+fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 2, PATIENCE);
     let one = cluster.member();
     let place = cluster.primary.enroll().unwrap();
     let relayed = cluster.primary.relay(place.id, wanted("127.0.0.1:0")).unwrap();
@@ -310,9 +356,8 @@ fn a_share_held_in_a_workers_stead_gives_back_what_the_worker_refuses() {
     assert_eq!(take_all(&share).len(), 2);
 }
 
-#[test]
-fn a_socket_that_does_not_listen_yet_is_listened_on() {
-    let mut cluster = Cluster::new(2, PATIENCE);
+fn a_socket_that_does_not_listen_yet_is_listened_on(mechanism: Mechanism) {
+    let mut cluster = Cluster::new(mechanism, 2, PATIENCE);
     let one = cluster.member();
     let bound = nix::sys::socket::socket(
         nix::sys::socket::AddressFamily::Inet,

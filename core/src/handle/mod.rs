@@ -209,10 +209,12 @@ impl Handle {
         self.members.is_empty()
     }
 
-    /// Takes a listener in. An error of the second kind is only why it has no queue of its own.
-    pub(crate) fn join(&mut self, mut member: Member, poll: &Poll) -> Sys<Sys<()>> {
+    /// Takes a listener in. `seated`: it can have a queue of its own; if not, its mailbox alone serves it. An error of the
+    /// second kind is only why it has no queue.
+    pub(crate) fn join(&mut self, mut member: Member, seated: bool, poll: &Poll) -> Sys<Sys<()>> {
         poll.add(member.mailbox.sender(), Token::Mailbox(member.listener).pack(), Interest::None)?;
-        let seated = self.mechanism.seat(member.slot).map(|queue| {
+        let queue = if seated { self.mechanism.seat(member.slot) } else { Ok(None) };
+        let outcome = queue.map(|queue| {
             if let Some(queue) = queue {
                 member.seat(queue);
             }
@@ -221,7 +223,7 @@ impl Handle {
         self.slots.insert(index, member.slot);
         self.members.insert(index, member);
         self.give_turns();
-        Ok(seated)
+        Ok(outcome)
     }
 
     /// Takes a listener out. What waits for it goes to the others. Returns how many connections it had taken.

@@ -106,7 +106,7 @@ impl Primary {
         if !entry.greeted || entry.channel.is_none() {
             return Err(Error::new(-libc::ENOTCONN, format!("worker {id} does not speak on its channel")));
         }
-        let granted = self.admit(id, wanted)?;
+        let granted = self.admit(id, wanted, true)?;
         self.send_grant(id, granted.listener, granted.listener).inspect_err(|_| {
             self.close_listener(id, granted.listener);
         })?;
@@ -118,7 +118,8 @@ impl Primary {
     /// another way.
     pub fn relay(&mut self, id: u32, wanted: Wanted) -> Result<Relayed> {
         self.check_own()?;
-        let granted = self.admit(id, wanted)?;
+        // Of a socket in the kernel nobody would accept.
+        let granted = self.admit(id, wanted, false)?;
         let mailbox = self.handles.of_listener(granted.listener).and_then(|handle| {
             handle.member(granted.listener).map(|member| socket::duplicate(member.mailbox.receiver()))
         });
@@ -177,7 +178,7 @@ impl Primary {
         self.handles.close_all(&self.poller.poll);
     }
 
-    fn admit(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
+    fn admit(&mut self, id: u32, wanted: Wanted, seated: bool) -> Result<Granted> {
         let mut address = Address::parse(wanted.address)?;
         if let Address::UnixAbstract(name) = &mut address
             && wanted.pad_abstract
@@ -190,7 +191,7 @@ impl Primary {
             // good for shows when it is opened.
             socket::with_number(number, |fd| socket::listen(fd, crate::bind::backlog(wanted.backlog)).ok());
         }
-        let (listener, is_new) = self.join_address(id, wanted.flags, wanted.backlog, wanted.index, &address)?;
+        let (listener, is_new) = self.join_address(id, wanted.flags, wanted.backlog, wanted.index, &address, seated)?;
         let (handle, name) =
             self.handles.of_listener(listener).map_or((0, SockAddr::EMPTY), |handle| (handle.id, handle.name));
         Ok(Granted { handle, listener, is_new, name })

@@ -159,10 +159,11 @@ impl Primary {
         }
         let address = Address::parse(text)?;
         let flags = ListenFlags::from_bits(flags)?;
-        self.join_address(worker, flags, backlog, index, &address).map(|(listener, _)| listener)
+        self.join_address(worker, flags, backlog, index, &address, true).map(|(listener, _)| listener)
     }
 
-    /// Makes a worker a member of an address; returns the listener's id and whether the address was opened for it.
+    /// Makes a worker a member of an address; returns the listener's id and whether the address was opened for it. `seated`:
+    /// see [`Handle::join`](crate::handle::Handle::join).
     pub(super) fn join_address(
         &mut self,
         worker: u32,
@@ -170,6 +171,7 @@ impl Primary {
         backlog: i32,
         index: u32,
         address: &Address,
+        seated: bool,
     ) -> Result<(u32, bool)> {
         let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
         if entry.was_asked_to_leave() || self.stopping {
@@ -194,7 +196,7 @@ impl Primary {
         }
         let listener = self.handles.new_listener(id);
         let joined = Mailbox::new(window, board).and_then(|mailbox| match self.handles.get_mut(id) {
-            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox, window_most), poll),
+            Some(handle) => handle.join(Member::new(listener, worker, slot, mailbox, window_most), seated, poll),
             None => Err(Errno::ENOENT),
         });
         if is_new && let Some(text) = self.handles.ladder.take_notice() {

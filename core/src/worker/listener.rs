@@ -55,7 +55,7 @@ const ACCEPTS_PER_LOOK: u32 = 16;
 impl Both {
     /// The mailbox's turn has come, and it is not empty.
     fn is_turn_of_mailbox(&self) -> bool {
-        let turn = self.accepts.fetch_add(1, Ordering::Relaxed) % ACCEPTS_PER_LOOK == 0;
+        let turn = self.accepts.fetch_add(1, Ordering::Relaxed).is_multiple_of(ACCEPTS_PER_LOOK);
         turn && wait_readable(&[self.mailbox.as_fd()], Some(Duration::ZERO))
             .is_ok_and(|waited| waited != Waited::TimedOut)
     }

@@ -12,6 +12,8 @@ const { serve } = require('./share.cjs');
 // Tells the primary, in each query, that this worker can take a share.
 const MARK = { crs: 1 };
 
+function nothing() {}
+
 /** This worker's membership; undefined where the addon cannot be loaded, and Node's own way is left as it is. */
 function join(place) {
   try {
@@ -27,6 +29,16 @@ function join(place) {
   }
 }
 
+// Loaded only by a worker that leaves: what an idle one costs counts. Where no descriptor is left to read it with, connections
+// are closed as Node closes them.
+function drainer() {
+  try {
+    return require('./drain.cjs').drain;
+  } catch {
+    return nothing;
+  }
+}
+
 /** Patches node:cluster in a worker that a primary with this package forked; without one everything stays Node's. */
 function patch(cluster, place) {
   const member = place && join(place);
@@ -38,8 +50,7 @@ function patch(cluster, place) {
   const servers = () => Array.from(shares.values(), ({ server }) => server);
 
   function drainAll() {
-    // Loaded only by a worker that leaves: what an idle one costs counts.
-    const { drain } = require('./drain.cjs');
+    const drain = drainer();
     for (const { server, takeAll } of shares.values()) {
       takeAll();
       drain(server);
