@@ -31,8 +31,8 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// What an address needs of the kernel, made ahead: it takes a privilege that the program may give up later.
-    pub(crate) fn prepare() -> Sys<Selector> {
-        Selector::load(Choice::InTurn)
+    pub(crate) fn prepare(choice: Choice) -> Sys<Selector> {
+        Selector::load(choice)
     }
 
     /// From a socket that listens alone on its address, as `passed` has it. Given back where the kernel refuses.

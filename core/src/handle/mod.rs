@@ -26,7 +26,7 @@ pub(crate) use kernel::Kernel;
 pub(crate) use member::Member;
 pub(crate) use passed::Passed;
 pub(crate) use queue::Queue;
-pub(crate) use selector::Selector;
+pub(crate) use selector::{Choice, Selector};
 pub(crate) use shared::Shared;
 pub(crate) use watch::{LOOKS, Look, Pulse, Watched};
 
@@ -261,8 +261,16 @@ impl Handle {
 
     /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
     fn give_turns(&mut self) {
-        let having = self.members.iter().filter(|member| member.has_turn() && !member.is_behind());
-        let mut turns = having.map(|member| member.queue().map(|_| member.slot));
+        let having = self.members.iter().filter(|member| member.has_turn());
+        if let Chooser::SourceHash(table) = &mut self.chooser {
+            // Who is only slow keeps his clients.
+            table.follow(having.clone().map(|member| member.slot));
+            let seated: Vec<u32> = having.filter(|member| member.queue().is_some()).map(|member| member.slot).collect();
+            let place = |slot: &u32| seated.binary_search(slot).is_ok().then_some(*slot);
+            self.mechanism.set_turns(&mut table.owners().iter().map(place));
+            return;
+        }
+        let mut turns = having.filter(|member| !member.is_behind()).map(|member| member.queue().map(|_| member.slot));
         self.mechanism.set_turns(&mut turns);
     }
 

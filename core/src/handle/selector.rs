@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use crate::sys::Sys;
 use crate::sys::bpf::{
-    Assembler, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector, load_selector,
+    Assembler, Label, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector, load_selector,
     put_socket, socket_array,
 };
 
@@ -41,6 +41,7 @@ const LENGTH: usize = TABLES_AT + 2 * TABLE_LENGTH;
 // struct sk_reuseport_md of include/uapi/linux/bpf.h.
 const CONTEXT_DATA: i16 = 0;
 const CONTEXT_DATA_END: i16 = 8;
+const CONTEXT_PROTOCOL: i16 = 20;
 const CONTEXT_HASH: i16 = 32;
 const CONTEXT_MIGRATING: i16 = 48;
 
@@ -50,6 +51,16 @@ const FIN_SYN_RST_ACK: i32 = 0x17;
 const SYN: i32 = 0x02;
 const ACK: i32 = 0x10;
 
+// The IPv4 (RFC 791) and IPv6 (RFC 8200) headers: where the client's address is; and the numbers of both for Ethernet.
+const IPV4_SOURCE_AT: i32 = 12;
+const IPV6_SOURCE_AT: i32 = 8;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// Where on the stack the client's address is put, from its end.
+const ADDRESS_BELOW: i16 = 24;
+const FROM_NETWORK_HEADER: i32 = 1;
+const SKB_LOAD_BYTES_RELATIVE: i32 = 68;
 const SK_SELECT_REUSEPORT: i32 = 82;
 const DROP: i32 = 0;
 const PASS: i32 = 1;
@@ -59,6 +70,11 @@ const PASS: i32 = 1;
 pub(crate) enum Choice {
     /// Each turn in order.
     InTurn,
+    /// By the client's address, as `policy::source_hash` does it, whose table of buckets the turns are.
+    ByClient {
+        /// The table's.
+        seed: u32,
+    },
     /// By both ends of the packet's way: for datagrams, of which those of one peer belong together.
     ByPeer,
 }
@@ -134,6 +150,7 @@ fn assemble(choice: Choice, state: BorrowedFd, sockets: BorrowedFd) -> Assembler
     a.load(Word, R8, R6, CONTEXT_HASH);
     match choice {
         Choice::InTurn => by_turn(&mut a, sockets, entrance, pass),
+        Choice::ByClient { seed } => by_client(&mut a, seed, sockets, entrance, pass),
         Choice::ByPeer => {
             a.copy(R1, R8);
             look_up(&mut a, entrance);
@@ -156,21 +173,14 @@ fn assemble(choice: Choice, state: BorrowedFd, sockets: BorrowedFd) -> Assembler
     a
 }
 
-fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: crate::sys::bpf::Label, pass: crate::sys::bpf::Label) {
+fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: Label, pass: Label) {
     let (syn, chosen, turn) = (a.label(), a.label(), a.label());
 
     // A connection that migrates from a listening socket that is being closed may come without a packet.
     a.load(Double, R1, R6, CONTEXT_MIGRATING);
     a.jump_if(R1, NotEqual, 0, turn);
 
-    // if (data + 14 > data_end) goto entrance: too short to have flags
-    a.load(Double, R2, R6, CONTEXT_DATA);
-    a.load(Double, R3, R6, CONTEXT_DATA_END);
-    a.copy(R1, R2);
-    a.number(Add, R1, i32::from(TCP_FLAGS_AT) + 1);
-    a.jump_if_register(R1, Greater, R3, entrance);
-    a.load(Byte, R1, R2, TCP_FLAGS_AT);
-    a.number(And, R1, FIN_SYN_RST_ACK);
+    flags(a, entrance);
     a.jump_if(R1, Equal, SYN, syn);
     a.jump_if(R1, NotEqual, ACK, entrance);
 
@@ -190,12 +200,8 @@ fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: crate::sys::bpf::La
     a.jump_if(R0, Equal, 0, pass);
     a.jump(entrance);
 
-    // A connection that migrates: it takes a turn, and no ACK of it is to come.
     a.place(turn);
-    a.number(Set, R1, 1);
-    a.add_atomically(R7, MIGRATED as i16, R1);
-    take_turn(a);
-    look_up(a, entrance);
+    migrate(a, entrance);
     a.jump(chosen);
 
     // A SYN takes a turn and is remembered.
@@ -215,6 +221,92 @@ fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: crate::sys::bpf::La
     a.jump(pass);
 }
 
+/// R8: the packet's flags.
+fn by_client(a: &mut Assembler, seed: u32, sockets: BorrowedFd, entrance: Label, pass: Label) {
+    let (chosen, packet, known, ip_6, hashed) = (a.label(), a.label(), a.label(), a.label(), a.label());
+    a.load(Double, R1, R6, CONTEXT_MIGRATING);
+    a.jump_if(R1, Equal, 0, packet);
+    // There may be no packet to read the address from.
+    a.number(Set, R8, SYN);
+    migrate(a, entrance);
+    a.jump(chosen);
+
+    a.place(packet);
+    flags(a, entrance);
+    a.copy(R8, R1);
+    // A SYN and the ACK of its handshake come from one address and so to one slot.
+    a.jump_if(R8, Equal, SYN, known);
+    a.jump_if(R8, NotEqual, ACK, entrance);
+
+    a.place(known);
+    a.load(Word, R1, R6, CONTEXT_PROTOCOL);
+    a.jump_if(R1, Equal, i32::from(ETHERTYPE_IPV6.to_be()), ip_6);
+    a.jump_if(R1, NotEqual, i32::from(ETHERTYPE_IPV4.to_be()), entrance);
+    load_bytes(a, IPV4_SOURCE_AT, 4, entrance);
+    a.number_32(Set, R1, seed as i32);
+    mix_in(a, ADDRESS_BELOW);
+    a.jump(hashed);
+
+    a.place(ip_6);
+    load_bytes(a, IPV6_SOURCE_AT, 16, entrance);
+    a.number_32(Set, R1, seed as i32);
+    for word in 0..4 {
+        mix_in(a, ADDRESS_BELOW - 4 * word);
+    }
+
+    a.place(hashed);
+    look_up(a, entrance);
+    a.place(chosen);
+    select(a, sockets, R9);
+    a.jump_if(R0, NotEqual, 0, entrance);
+    // What a SYN has begun is counted, not the ACK under SYN cookies once more.
+    a.jump_if(R8, NotEqual, SYN, pass);
+    count(a, pass);
+    a.jump(pass);
+}
+
+/// R1 = the flags of the packet that tell what it is for. One that is too short to have any goes elsewhere.
+fn flags(a: &mut Assembler, elsewhere: Label) {
+    a.load(Double, R2, R6, CONTEXT_DATA);
+    a.load(Double, R3, R6, CONTEXT_DATA_END);
+    a.copy(R1, R2);
+    a.number(Add, R1, i32::from(TCP_FLAGS_AT) + 1);
+    a.jump_if_register(R1, Greater, R3, elsewhere);
+    a.load(Byte, R1, R2, TCP_FLAGS_AT);
+    a.number(And, R1, FIN_SYN_RST_ACK);
+}
+
+/// R9 = the slot for a connection that migrates: it takes a turn, and no ACK of it is to come.
+fn migrate(a: &mut Assembler, nobody: Label) {
+    a.number(Set, R1, 1);
+    a.add_atomically(R7, MIGRATED as i16, R1);
+    take_turn(a);
+    look_up(a, nobody);
+}
+
+/// The stack's memory[-ADDRESS_BELOW] = bytes of the network header. Uses R1 to R5.
+fn load_bytes(a: &mut Assembler, offset: i32, length: i32, elsewhere: Label) {
+    a.copy(R1, R6);
+    a.number(Set, R2, offset);
+    a.stack_address(R3, ADDRESS_BELOW);
+    a.number(Set, R4, length);
+    a.number(Set, R5, FROM_NETWORK_HEADER);
+    a.call(SKB_LOAD_BYTES_RELATIVE);
+    a.jump_if(R0, NotEqual, 0, elsewhere);
+}
+
+/// R1 = R1 with the word at the stack's memory[-below] mixed in, as `policy::source_hash::client_hash` does it. Uses R2.
+fn mix_in(a: &mut Assembler, below: i16) {
+    a.pop_word(R2, below);
+    a.register_32(ExclusiveOr, R1, R2);
+    for (factor, shift) in [(0x9e37_79b1_u32, 15), (0x85eb_ca77, 13)] {
+        a.number_32(Multiply, R1, factor as i32);
+        a.register_32(Set, R2, R1);
+        a.number_32(ShiftRight, R2, shift);
+        a.register_32(ExclusiveOr, R1, R2);
+    }
+}
+
 /// R1 = the number of this turn
 fn take_turn(a: &mut Assembler) {
     a.number(Set, R1, 1);
@@ -222,7 +314,7 @@ fn take_turn(a: &mut Assembler) {
 }
 
 /// R9 = the slot that has turn R1 modulo the table's length, in the table that counts now. Uses R1 to R4.
-fn look_up(a: &mut Assembler, nobody: crate::sys::bpf::Label) {
+fn look_up(a: &mut Assembler, nobody: Label) {
     a.load(Word, R2, R7, CURRENT as i16);
     a.number(And, R2, 1);
     a.number(Multiply, R2, TABLE_LENGTH as i32);
@@ -260,7 +352,7 @@ fn select(a: &mut Assembler, sockets: BorrowedFd, place: Register) {
 }
 
 /// One more for slot R9, unless that is the entrance.
-fn count(a: &mut Assembler, done: crate::sys::bpf::Label) {
+fn count(a: &mut Assembler, done: Label) {
     a.jump_if(R9, GreaterOrEqual, SLOTS as i32, done);
     a.copy(R2, R9);
     a.number(ShiftLeft, R2, 3);
@@ -272,6 +364,7 @@ fn count(a: &mut Assembler, done: crate::sys::bpf::Label) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Table, hash_of_client};
     use crate::sys::{sockaddr, socket};
     use std::net::{SocketAddr, TcpStream};
 
@@ -287,7 +380,7 @@ mod tests {
     }
 
     fn listening(at: SocketAddr, exclusive: bool) -> OwnedFd {
-        let socket = socket::open(libc::AF_INET, false).unwrap();
+        let socket = socket::open(if at.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }, false).unwrap();
         if !exclusive {
             socket::set_reuse_port(socket.as_fd()).unwrap();
         }
@@ -344,5 +437,43 @@ mod tests {
         drop(slots.pop());
         let moved: Vec<usize> = slots.iter().map(taken).collect();
         assert_eq!(moved.iter().sum::<usize>(), 5);
+    }
+
+    /// Connects from many addresses and asks the table and the kernel where each belongs.
+    fn agree(at: &str, clients: &[std::net::IpAddr]) {
+        const SEED: u32 = 0xfeed_beef;
+        let Some(mut selector) = selector(Choice::ByClient { seed: SEED }) else { return };
+        let at: SocketAddr = at.parse().unwrap();
+        let entrance = listening(at, true);
+        let at = sockaddr::local_name(entrance.as_fd()).unwrap().to_inet().unwrap();
+        socket::set_reuse_port(entrance.as_fd()).unwrap();
+        let slots: Vec<OwnedFd> = (0..4).map(|_| listening(at, false)).collect();
+        selector.attach(slots[0].as_fd()).unwrap();
+        selector.put(ENTRANCE, entrance.as_fd()).unwrap();
+        for (index, slot) in slots.iter().enumerate() {
+            selector.put(index as u16, slot.as_fd()).unwrap();
+        }
+        let mut table = Table::new(SEED);
+        table.follow(0..4);
+        let owners: Vec<u16> = table.owners().iter().map(|slot| *slot as u16).collect();
+        selector.set_turns(&owners);
+        for client in clients {
+            for _ in 0..2 {
+                let socket = socket::open(if at.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }, false).unwrap();
+                socket::bind(socket.as_fd(), &SocketAddr::new(*client, 0).into()).unwrap();
+                assert_eq!(socket::connect(socket.as_fd(), &at.into()), Err(nix::errno::Errno::EINPROGRESS));
+                let wanted = table.slot_of(hash_of_client(*client, SEED)).unwrap();
+                let (_, peer) = socket::accept(slots[wanted as usize].as_fd(), 0).expect("at the slot of the table");
+                assert_eq!(peer.to_inet().map(|peer| peer.ip()), Some(*client));
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_finds_the_slot_that_the_policy_finds() {
+        let clients: Vec<std::net::IpAddr> =
+            (1..200_u8).map(|last| std::net::Ipv4Addr::new(127, last / 7, last, last).into()).collect();
+        agree("127.0.0.1:0", &clients);
+        agree("[::1]:0", &["::1".parse().unwrap()]);
     }
 }

@@ -89,7 +89,6 @@ impl Table {
         self.seed
     }
 
-    #[cfg(test)]
     /// The slot of each bucket, `BUCKETS` of them, or none while there is no slot.
     pub(crate) fn owners(&self) -> &[u32] {
         &self.owners

@@ -7,7 +7,7 @@ use super::ladder::Ladder;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
-use crate::handle::{Handle, Look, Mechanism, Passed, Shared, Watched};
+use crate::handle::{Choice, Handle, Look, Mechanism, Passed, Shared, Watched};
 use crate::policy::Policy;
 use crate::settings;
 use crate::sys::poll::Poll;
@@ -49,22 +49,27 @@ impl Handles {
             return Ok((*id, false));
         }
         let bound = bind::open(address, backlog, flags)?;
+        let seed = process::random() as u32;
         let mechanism: Box<dyn Mechanism> = if bound.datagram || policy == Policy::None {
             Box::new(Shared::new(bound.socket))
         } else {
             let passed = Passed::new(bound.socket);
-            let kernel_can = matches!(address, Address::Inet { .. }) && policy == Policy::RoundRobin;
-            match mechanism {
-                settings::Mechanism::Passed => Box::new(passed),
-                _ if !kernel_can => Box::new(passed),
-                wanted => self.ladder.climb(passed, &key, bound.name, backlog, wanted)?,
+            // A load has to be known at the moment of the choice, and there the kernel does not know it.
+            let choice = match (address, policy) {
+                (Address::Inet { .. }, Policy::RoundRobin) => Some(Choice::InTurn),
+                (Address::Inet { .. }, Policy::SourceHash) => Some(Choice::ByClient { seed }),
+                _ => None,
+            };
+            match (mechanism, choice) {
+                (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
+                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, backlog, choice, wanted)?,
             }
         };
         self.last_handle += 1;
         let id = self.last_handle;
         let text = address.to_string();
         let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
-        handle.choose_by(policy, process::random() as u32);
+        handle.choose_by(policy, seed);
         if let Err(errno) = handle.register(poll) {
             handle.close(poll);
             return Err(Error::os("watching a listening socket", errno));

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::handle::{Kernel, Mechanism, Passed, Selector};
+use crate::handle::{Choice, Kernel, Mechanism, Passed, Selector};
 use crate::settings;
 use crate::sys::Sys;
 use crate::sys::sockaddr::SockAddr;
@@ -26,7 +26,7 @@ impl Ladder {
     /// Makes ready what takes a privilege. The error says why there is no mechanism `kernel`.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         while self.ready.len() < READY {
-            let selector = self.made().map_err(refusal)?;
+            let selector = self.made(Choice::InTurn).map_err(refusal)?;
             self.ready.push(selector);
         }
         Ok(())
@@ -44,9 +44,10 @@ impl Ladder {
         address: &str,
         name: SockAddr,
         backlog: i32,
+        choice: Choice,
         wanted: settings::Mechanism,
     ) -> Result<Box<dyn Mechanism>> {
-        let (passed, errno) = match self.selector() {
+        let (passed, errno) = match self.selector(choice) {
             // The asker may ask again when there is room, and then the address gets the mechanism that it should.
             Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
             Err(errno) => (passed, errno),
@@ -69,12 +70,15 @@ impl Ladder {
         self.notice.take()
     }
 
-    fn selector(&mut self) -> Sys<Selector> {
+    fn selector(&mut self, choice: Choice) -> Sys<Selector> {
+        if choice != Choice::InTurn {
+            return self.made(choice);
+        }
         match self.ready.pop() {
-            None => self.made(),
+            None => self.made(choice),
             Some(selector) => {
                 // The place is filled again, if the privilege is still there; if not, what is ready is for addresses to come.
-                if let Ok(another) = Kernel::prepare() {
+                if let Ok(another) = Kernel::prepare(Choice::InTurn) {
                     self.ready.push(another);
                 }
                 Ok(selector)
@@ -82,10 +86,10 @@ impl Ladder {
         }
     }
 
-    fn made(&mut self) -> Sys<Selector> {
+    fn made(&mut self, choice: Choice) -> Sys<Selector> {
         match self.refused {
             Some(errno) => Err(errno),
-            None => Kernel::prepare().inspect_err(|errno| {
+            None => Kernel::prepare(choice).inspect_err(|errno| {
                 if !is_shortage(*errno) {
                     self.refused = Some(*errno);
                 }

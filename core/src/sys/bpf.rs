@@ -81,7 +81,6 @@ struct Instruction {
 const CLASS_LOAD: u8 = 0x00;
 const CLASS_LOAD_MEMORY: u8 = 0x61;
 const CLASS_STORE_MEMORY: u8 = 0x63;
-const CLASS_STORE_NUMBER: u8 = 0x62;
 const CLASS_ATOMIC: u8 = 0xc3;
 const CLASS_ARITHMETIC_32: u8 = 0x04;
 const CLASS_ARITHMETIC_64: u8 = 0x07;
@@ -142,11 +141,6 @@ impl Assembler {
     /// memory[base + offset] = from
     pub(crate) fn store(&mut self, width: Width, base: Register, offset: i16, from: Register) {
         self.push(CLASS_STORE_MEMORY | width as u8, base, from as u8, offset, 0);
-    }
-
-    /// The stack's memory[-below] = number, four bytes
-    pub(crate) fn push_word(&mut self, below: i16, number: i32) {
-        self.push(CLASS_STORE_NUMBER, Register::Stack, 0, -below, number);
     }
 
     /// The stack's memory[-below] = from, four bytes
@@ -411,8 +405,10 @@ impl SharedValue {
         let size = std::mem::size_of::<T>();
         // A place outside would be a defect of ours; the first is as good as any to be wrong in.
         let offset = if offset.is_multiple_of(size) && offset + size <= self.length { offset } else { 0 };
-        // SAFETY: aligned and inside of the mapping, which lives as long as `self`; only asked for with atomics.
-        unsafe { self.memory.add(offset).cast::<T>().as_ref() }
+        // SAFETY: inside of the mapping.
+        let place = unsafe { self.memory.byte_add(offset) }.cast::<T>();
+        // SAFETY: aligned, and the mapping lives as long as `self`; only asked for with atomics.
+        unsafe { place.as_ref() }
     }
 
     pub(crate) fn half(&self, offset: usize) -> &AtomicU16 {
