@@ -183,16 +183,21 @@ pub(crate) fn backlog(wanted: i32) -> i32 {
     if wanted <= 0 { DEFAULT_BACKLOG } else { wanted }
 }
 
-/// Another listening socket on the address of one that has SO_REUSEPORT set. Its `name` is the bound address.
-pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, backlog: i32) -> Sys<OwnedFd> {
-    let socket = socket::open(name.family(), false)?;
+/// Another socket on the address of one that has SO_REUSEPORT set, which is `name`: one that listens with a backlog, or one for
+/// datagrams.
+pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, backlog: Option<i32>) -> Sys<OwnedFd> {
+    let socket = socket::open(name.family(), backlog.is_none())?;
     if name.family() == libc::AF_INET6 {
         socket::set_ipv6_only(socket.as_fd(), socket::is_ipv6_only(first)?)?;
     }
-    socket::set_reuse_address(socket.as_fd())?;
+    if backlog.is_some() {
+        socket::set_reuse_address(socket.as_fd())?;
+    }
     socket::set_reuse_port(socket.as_fd())?;
     socket::bind(socket.as_fd(), name)?;
-    socket::listen(socket.as_fd(), self::backlog(backlog))?;
+    if let Some(backlog) = backlog {
+        socket::listen(socket.as_fd(), self::backlog(backlog))?;
+    }
     Ok(socket)
 }
 

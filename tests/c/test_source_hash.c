@@ -217,6 +217,7 @@ static void bounded(void) {
 /* Everybody is to leave while the primary has connections in its hands: they go with the last one that can take them. */
 static void stopped_with_many_waiting(void) {
     int ids[2], sent = 0;
+    use_mechanism("passed"); /* the primary of the others has none in its hands */
     use_policy(CL_SCHED_SOURCE_HASH);
     primary_ready(serve_or_hold);
     int port = start_workers(ids, 2, 0);

@@ -1,4 +1,4 @@
-/* udp: one datagram socket that every worker reads from. */
+/* udp: one datagram socket that every worker reads from, or one for each slot. */
 #include "primary.h"
 
 /* Answers each datagram with who it is, until asked to leave. */
@@ -74,6 +74,57 @@ static void two_workers(int spawned) {
     finish();
 }
 
+/* Each worker has a socket of its own: who speaks from one address and port is heard by one worker, and many by all. */
+static void peers(void) {
+    use_mechanism("auto"); /* no privilege is needed for this */
+    enum { WORKERS = 4, PEERS = 64 };
+    int ids[WORKERS], heard[WORKERS] = {0}, clients[PEERS], port = 0;
+    primary_ready(echo_datagrams);
+    for (int i = 0; i < WORKERS; i++) ids[i] = fork_worker();
+    for (int i = 0; i < WORKERS; i++) port = await_listening(ids[i], 1);
+    CHECK_EQ(seen[find_event(CL_EVENT_LISTENING, ids[0], 0)].mechanism, CL_MECHANISM_KERNEL);
+    struct sockaddr_in address = address4(port);
+    for (int i = 0; i < PEERS; i++) {
+        clients[i] = SYS(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        SYS(connect(clients[i], (struct sockaddr *)&address, sizeof address));
+        int first = ping(clients[i], 0);
+        for (int n = 1; n < 4; n++) CHECK_EQ(ping(clients[i], n), first);
+        for (int k = 0; k < WORKERS; k++) heard[k] += ids[k] == first;
+    }
+    /* By chance alone one of four hears none of 64 less than once in 10 million runs. */
+    for (int k = 0; k < WORKERS; k++) CHECK(heard[k] > 0);
+    /* Nobody else is let in, and a worker that is gone is nobody's any more. */
+    int stranger = SYS(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    CHECK(bind(stranger, (struct sockaddr *)&address, sizeof address) < 0 && errno == EADDRINUSE);
+    close(stranger);
+    for (int k = 0; k < WORKERS - 1; k++) {
+        OK(cl_worker_kill(ids[k], SIGKILL));
+        await_exit(ids[k], 3000);
+    }
+    for (int i = 0; i < PEERS; i++) CHECK_EQ(ping(clients[i], 9), ids[WORKERS - 1]);
+    /* The last one's socket waits for the next worker, with what has come meanwhile. */
+    OK(cl_worker_kill(ids[WORKERS - 1], SIGKILL));
+    await_exit(ids[WORKERS - 1], 3000);
+    SYS(send(clients[0], "wait", 4, 0));
+    int next = fork_worker();
+    CHECK_EQ(pump_readable(clients[0], 5000), 1);
+    char text[8];
+    CHECK_EQ(recv(clients[0], text, sizeof text, 0), 8);
+    CHECK_EQ(await_listening(next, 1), port);
+    for (int i = 0; i < PEERS; i++) close(clients[i]);
+    finish();
+}
+
+/* One socket for all, if the program wants it so. */
+static void passed(void) {
+    use_mechanism("passed");
+    primary_ready(echo_datagrams);
+    int id = fork_worker();
+    await_listening(id, 1);
+    CHECK_EQ(seen[find_event(CL_EVENT_LISTENING, id, 0)].mechanism, CL_MECHANISM_SHARED);
+    finish();
+}
+
 static void forked(void) { two_workers(0); }
 
 static void spawned(void) {
@@ -123,6 +174,6 @@ static void beside_tcp(void) {
 IN_WORKERS(beside_tcp)
 
 static const check_case_t cases[] = {
-    {"forked", forked}, {"spawned", spawned}, ROLE_CASES(addresses), ROLE_CASES(beside_tcp),
+    {"forked", forked}, {"spawned", spawned}, {"peers", peers}, {"passed", passed}, ROLE_CASES(addresses), ROLE_CASES(beside_tcp),
 };
 CHECK_MAIN(cases)

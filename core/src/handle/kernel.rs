@@ -57,7 +57,7 @@ impl Mechanism for Kernel {
         MechanismKind::Kernel
     }
 
-    fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
+    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         None
     }
 
@@ -80,7 +80,7 @@ impl Mechanism for Kernel {
         let socket = match self.vacant.remove(&slot) {
             // To be bound anew may be forbidden by now.
             Some(socket) => socket::listen(socket.as_fd(), bind::backlog(self.backlog)).map(|()| socket)?,
-            None => bind::beside(self.entrance.socket(), &self.name, self.backlog)?,
+            None => bind::beside(self.entrance.socket(), &self.name, Some(self.backlog))?,
         };
         if !self.selector.is_attached() {
             self.selector.attach(socket.as_fd())?;
@@ -93,8 +93,8 @@ impl Mechanism for Kernel {
         Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
     }
 
-    fn vacate(&mut self, slot: u32, queue: Queue) {
-        let socket = queue.into_socket();
+    fn vacate(&mut self, slot: u32, queue: Option<Queue>) {
+        let Some(socket) = queue.map(Queue::into_socket) else { return };
         // Whoever else has the socket open: it stops to listen, and what waited in it moves to those who have a turn, or to
         // the entrance.
         socket::stop_listening(socket.as_fd());

@@ -7,6 +7,7 @@
 //! primary; see `choosing`.)
 
 mod choosing;
+mod datagrams;
 mod held;
 mod kernel;
 mod member;
@@ -21,6 +22,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use choosing::Awaited;
+pub(crate) use datagrams::Datagrams;
 use held::Held;
 pub(crate) use kernel::Kernel;
 pub(crate) use member::Member;
@@ -62,8 +64,8 @@ pub(crate) enum Accepted {
 /// The part of a handle in which the mechanisms differ.
 pub(crate) trait Mechanism: Send {
     fn kind(&self) -> MechanismKind;
-    /// The socket that goes to every worker beside its mailbox.
-    fn granted_socket(&self) -> Option<BorrowedFd<'_>>;
+    /// The socket that goes to the worker of a slot beside its mailbox, where that is no queue of the member's.
+    fn granted_socket(&self, slot: u32) -> Option<BorrowedFd<'_>>;
     /// The socket that the primary accepts from.
     fn accepted_socket(&self) -> Option<BorrowedFd<'_>>;
     /// The kernel says that a connection is there.
@@ -76,7 +78,7 @@ pub(crate) trait Mechanism: Send {
         Ok(None)
     }
     /// The slot has no member any more. What waits in its queue goes to others.
-    fn vacate(&mut self, _slot: u32, _queue: Queue) {}
+    fn vacate(&mut self, _slot: u32, _queue: Option<Queue>) {}
     /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
     fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
     /// Connections begun with slots' own queues in all, which the primary does not see.
@@ -182,10 +184,10 @@ impl Handle {
 
     /// How connections get to a member, and the socket that its grant carries beside the mailbox.
     pub(crate) fn granted<'a>(&'a self, member: &'a Member) -> (MechanismKind, Option<BorrowedFd<'a>>) {
-        match (self.mechanism.kind(), member.queue()) {
-            (kind, Some(queue)) => (kind, Some(queue.socket())),
+        let own = member.queue().map(Queue::socket);
+        match (self.mechanism.kind(), own.or_else(|| self.mechanism.granted_socket(member.slot))) {
             (MechanismKind::Kernel, None) => (MechanismKind::Passed, None),
-            (kind, None) => (kind, self.mechanism.granted_socket()),
+            granted => granted,
         }
     }
 
@@ -219,6 +221,13 @@ impl Handle {
                 member.seat(queue);
             }
         });
+        if self.datagram
+            && let Err(errno) = seated
+        {
+            // There is no other way to it.
+            poll.remove(member.mailbox.sender());
+            return Err(errno);
+        }
         let index = self.slots.partition_point(|slot| *slot <= member.slot);
         self.slots.insert(index, member.slot);
         self.members.insert(index, member);
@@ -237,9 +246,7 @@ impl Handle {
         self.give_turns();
         poll.remove(member.mailbox.sender());
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
-        if let Some(queue) = member.take_queue(poll) {
-            self.mechanism.vacate(member.slot, queue);
-        }
+        self.mechanism.vacate(member.slot, member.take_queue(poll));
         // An empty one is closed here; its listener takes nothing any more, so nothing can be missed.
         if member.mailbox.is_left_with_some() {
             self.orphans.push_back(member.mailbox);
@@ -253,7 +260,7 @@ impl Handle {
             let queue = member.unseat(self.mechanism.assigned(member.slot), poll);
             let slot = member.slot;
             self.give_turns();
-            if let Some(queue) = queue {
+            if queue.is_some() {
                 self.mechanism.vacate(slot, queue);
             }
         }

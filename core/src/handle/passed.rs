@@ -65,7 +65,7 @@ impl Mechanism for Passed {
         MechanismKind::Passed
     }
 
-    fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
+    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         None
     }
 

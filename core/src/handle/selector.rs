@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use crate::sys::Sys;
 use crate::sys::bpf::{
-    Assembler, Label, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector, load_selector,
-    put_socket, socket_array,
+    Assembler, Label, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector,
+    load_selector, put_socket, socket_array,
 };
 
 /// The most slots.
@@ -75,8 +75,6 @@ pub(crate) enum Choice {
         /// The table's.
         seed: u32,
     },
-    /// By both ends of the packet's way: for datagrams, of which those of one peer belong together.
-    ByPeer,
 }
 
 /// The program, loaded, with its maps.
@@ -140,25 +138,16 @@ impl Selector {
     }
 }
 
-/// The program, line by line. R6: the context. R7: the shared memory. R8: the packet's hash. R9: the slot.
+/// The program, line by line. R6: the context. R7: the shared memory. R9: the slot.
 fn assemble(choice: Choice, state: BorrowedFd, sockets: BorrowedFd) -> Assembler {
     let mut a = Assembler::default();
     let (entrance, pass) = (a.label(), a.label());
 
     a.copy(R6, R1);
     a.map_value(R7, state);
-    a.load(Word, R8, R6, CONTEXT_HASH);
     match choice {
         Choice::InTurn => by_turn(&mut a, sockets, entrance, pass),
         Choice::ByClient { seed } => by_client(&mut a, seed, sockets, entrance, pass),
-        Choice::ByPeer => {
-            a.copy(R1, R8);
-            look_up(&mut a, entrance);
-            select(&mut a, sockets, R9);
-            a.jump_if(R0, NotEqual, 0, entrance);
-            count(&mut a, pass);
-            a.jump(pass);
-        }
     }
 
     // Nobody has a turn, or his socket is gone.
@@ -173,9 +162,11 @@ fn assemble(choice: Choice, state: BorrowedFd, sockets: BorrowedFd) -> Assembler
     a
 }
 
+/// R8: the packet's hash.
 fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: Label, pass: Label) {
     let (syn, chosen, turn) = (a.label(), a.label(), a.label());
 
+    a.load(Word, R8, R6, CONTEXT_HASH);
     // A connection that migrates from a listening socket that is being closed may come without a packet.
     a.load(Double, R1, R6, CONTEXT_MIGRATING);
     a.jump_if(R1, NotEqual, 0, turn);

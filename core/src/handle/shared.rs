@@ -19,7 +19,7 @@ impl Mechanism for Shared {
         MechanismKind::Shared
     }
 
-    fn granted_socket(&self) -> Option<BorrowedFd<'_>> {
+    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }
 

@@ -7,7 +7,7 @@ use super::ladder::Ladder;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
-use crate::handle::{Choice, Handle, Look, Mechanism, Passed, Shared, Watched};
+use crate::handle::{Choice, Datagrams, Handle, Look, Mechanism, Passed, Shared, Watched};
 use crate::policy::Policy;
 use crate::settings;
 use crate::sys::poll::Poll;
@@ -50,21 +50,25 @@ impl Handles {
         }
         let bound = bind::open(address, backlog, flags)?;
         let seed = process::random() as u32;
-        let mechanism: Box<dyn Mechanism> = if bound.datagram || policy == Policy::None {
-            Box::new(Shared::new(bound.socket))
-        } else {
-            let passed = Passed::new(bound.socket);
-            // A load has to be known at the moment of the choice, and there the kernel does not know it.
-            let choice = match (address, policy) {
-                (Address::Inet { .. }, Policy::RoundRobin) => Some(Choice::InTurn),
-                (Address::Inet { .. }, Policy::SourceHash) => Some(Choice::ByClient { seed }),
-                _ => None,
+        let mechanism: Box<dyn Mechanism> =
+            if policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed) {
+                Box::new(Shared::new(bound.socket))
+            } else if bound.datagram {
+                let made = Datagrams::new(bound.socket, bound.name);
+                Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)
+            } else {
+                let passed = Passed::new(bound.socket);
+                // A load has to be known at the moment of the choice, and there the kernel does not know it.
+                let choice = match (address, policy) {
+                    (Address::Inet { .. }, Policy::RoundRobin) => Some(Choice::InTurn),
+                    (Address::Inet { .. }, Policy::SourceHash) => Some(Choice::ByClient { seed }),
+                    _ => None,
+                };
+                match (mechanism, choice) {
+                    (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
+                    (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, backlog, choice, wanted)?,
+                }
             };
-            match (mechanism, choice) {
-                (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
-                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, backlog, choice, wanted)?,
-            }
-        };
         self.last_handle += 1;
         let id = self.last_handle;
         let text = address.to_string();

@@ -1,0 +1,63 @@
+//! Datagrams by the mechanism `kernel`: each slot has a socket of its own on the address, and the kernel gives what comes to
+//! one of them by a hash of both ends (SO_REUSEPORT, socket(7)), so that the datagrams of one peer meet one worker. It takes
+//! no privilege. When the sockets become more or fewer, most peers meet another worker.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::{Accepted, Mechanism, MechanismKind, Queue};
+use crate::bind;
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{Sys, socket};
+
+pub(crate) struct Datagrams {
+    name: SockAddr,
+    /// Keeps the address while nobody has a socket on it, for the next to come.
+    spare: Option<OwnedFd>,
+    sockets: BTreeMap<u32, OwnedFd>,
+}
+
+impl Datagrams {
+    /// From a socket that is alone on its address.
+    pub(crate) fn new(first: OwnedFd, name: SockAddr) -> Sys<Self> {
+        // Only now, so that an address that is taken is found taken.
+        socket::set_reuse_port(first.as_fd())?;
+        Ok(Self { name, spare: Some(first), sockets: BTreeMap::new() })
+    }
+}
+
+impl Mechanism for Datagrams {
+    fn kind(&self) -> MechanismKind {
+        MechanismKind::Kernel
+    }
+
+    fn granted_socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(&slot).map(AsFd::as_fd)
+    }
+
+    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn accept(&mut self) -> Accepted {
+        Accepted::Nothing
+    }
+
+    fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
+        let socket = match (self.spare.take(), self.sockets.values().next()) {
+            (Some(spare), _) => spare,
+            (None, Some(other)) => bind::beside(other.as_fd(), &self.name, None)?,
+            (None, None) => return Err(Errno::ENOTCONN),
+        };
+        self.sockets.insert(slot, socket);
+        Ok(None)
+    }
+
+    fn vacate(&mut self, slot: u32, _queue: Option<Queue>) {
+        let socket = self.sockets.remove(&slot);
+        // Closed, it is out of the kernel's choice; what waits in it is lost, as datagrams may be.
+        self.spare = if self.sockets.is_empty() { socket } else { None };
+    }
+}
