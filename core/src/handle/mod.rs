@@ -222,7 +222,7 @@ impl Handle {
             }
         });
         if self.datagram
-            && let Err(errno) = seated
+            && let Err(errno) = outcome
         {
             // There is no other way to it.
             poll.remove(member.mailbox.sender());
