@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::Accepted;
 use super::queue::{Queue, Seen};
-use super::watch::{LOOKS, Look, Watched};
+use super::watch::{LOOK, Look, Watched};
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
 use crate::policy::{Burden, Load, Told};
@@ -350,7 +350,7 @@ impl Member {
     /// One look of the watch. `assigned`: connections begun with its slot.
     pub(crate) fn look(&mut self, look: &Look, assigned: u64) -> Watched {
         let before = self.flow;
-        let mailbox = Watched { again: self.look_at_mailbox(look).then_some(LOOKS.1), changed: false };
+        let mailbox = Watched { again: self.look_at_mailbox(look).then_some(LOOK), changed: false };
         let queue = self.look_at_queue(look, assigned);
         mailbox.and(queue).and(Watched { again: None, changed: self.flow != before })
     }

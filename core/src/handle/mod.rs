@@ -30,7 +30,7 @@ pub(crate) use passed::Passed;
 pub(crate) use queue::Queue;
 pub(crate) use selector::{Choice, Selector};
 pub(crate) use shared::Shared;
-pub(crate) use watch::{LOOKS, Look, Pulse, Watched};
+pub(crate) use watch::{LOOK, Look, Pulse, Watched};
 
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
@@ -401,7 +401,7 @@ impl Handle {
         for member in &mut self.members {
             turns_changed |= member.compare(least, look.slack);
             if member.is_behind() {
-                watched = watched.and(Watched { again: Some(LOOKS.0), changed: false });
+                watched = watched.and(Watched { again: Some(look.soon()), changed: false });
             }
         }
         if turns_changed {

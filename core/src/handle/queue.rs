@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Accepted;
 use super::passed::accept_one;
-use super::watch::{LOOKS, Look, Watched};
+use super::watch::{LOOK, Look, Watched};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::process::ProcessorTime;
 use crate::sys::socket;
@@ -14,9 +14,6 @@ use crate::token::Token;
 
 /// Connections that a member may be given between two looks; more are a reason to look sooner.
 const BETWEEN_LOOKS: u64 = 8;
-
-/// How often one is looked at that seems to stand still, until that is certain.
-const LOOKS_AT_A_SUSPECT: u32 = 4;
 
 pub(crate) struct Queue {
     socket: OwnedFd,
@@ -189,13 +186,10 @@ impl Queue {
             return Seen::Stuck;
         }
         let mut next = look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64);
-        if self.behind {
-            next = LOOKS.0;
+        if self.behind || self.standstill.suspected {
+            next = look.soon();
         }
-        if self.standstill.suspected {
-            next = next.min(look.patience / LOOKS_AT_A_SUSPECT);
-        }
-        let again = self.busy.then_some(next.clamp(LOOKS.0, LOOKS.1));
+        let again = self.busy.then_some(next.clamp(look.soon(), LOOK));
         // One that has become quiet is left to the poll, which has to be told.
         Seen::Moving(Watched { again, changed: !self.busy })
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::sys::poll::Poll;
 use crate::sys::process::ProcessorTime;
 
-/// The intervals between two looks, the shortest and the longest.
-pub(crate) const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
+/// The longest interval between two looks.
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
+/// How often one is looked at while it seems to stand still, until that is certain; more often than that nobody is.
+const LOOKS_OF_PATIENCE: u32 = 4;
 /// What a look that came late is worth of one in time: the machine is then too busy to run even the primary.
 const LATE: u32 = 4;
 
@@ -26,6 +28,11 @@ pub(crate) struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// The shortest interval between two looks.
+    pub(crate) fn soon(&self) -> Duration {
+        (self.patience / LOOKS_OF_PATIENCE).min(LOOK)
+    }
+
     /// For how long something stands still that has not moved since the look before.
     pub(crate) fn evidence(&self) -> Duration {
         if self.in_time { self.interval } else { self.interval / LATE }

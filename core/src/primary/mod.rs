@@ -25,7 +25,7 @@ pub use spawn::SpawnOptions;
 
 use crate::env;
 use crate::error::{Context, Error, Result};
-use crate::handle::{HandleStats, LOOKS, Look, MechanismKind, Pumped};
+use crate::handle::{HandleStats, LOOK, Look, MechanismKind, Pumped};
 use crate::policy::Policy;
 use crate::settings::{Mechanism, Settings};
 use crate::sys::fork_guard::ForkGuard;
@@ -370,7 +370,7 @@ impl Primary {
                 Some(Pumped::Done) | None => {}
             }
             if self.watching.is_none() && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
-                self.watch_in(LOOKS.1, now);
+                self.watch_in(LOOK, now);
             }
         }
         self.marked = marked;
@@ -380,12 +380,12 @@ impl Primary {
         while let Some((at, timer)) = self.timers.due(now) {
             match timer {
                 Timer::Watch => {
-                    let interval = self.watching.take().unwrap_or(LOOKS.1);
+                    let interval = self.watching.take().unwrap_or(LOOK);
                     let look = Look {
                         poll: &self.poller.poll,
                         interval,
                         elapsed: interval + now.saturating_duration_since(at),
-                        in_time: now.saturating_duration_since(at) < LOOKS.1 / 2,
+                        in_time: now.saturating_duration_since(at) < LOOK / 2,
                         patience: self.settings.patience,
                         slack: self.settings.slack,
                         workers: &self.registry,
