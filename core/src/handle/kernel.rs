@@ -85,7 +85,6 @@ impl Mechanism for Kernel {
         if !self.selector.is_attached() {
             self.selector.attach(socket.as_fd())?;
             self.selector.put(ENTRANCE, self.entrance.socket())?;
-            lock_filter(self.entrance.socket())?;
         }
         lock_filter(socket.as_fd())?;
         self.selector.put(slot as u16, socket.as_fd())?;
@@ -106,6 +105,9 @@ impl Mechanism for Kernel {
         if turns != self.turns {
             self.selector.set_turns(&turns);
             self.turns = turns;
+            // Nothing keeps a worker from taking the program off its group (SO_DETACH_REUSEPORT_BPF). The entrance is the one
+            // socket that no worker has, and the one that is not locked.
+            self.selector.attach_again(self.entrance.socket());
         }
     }
 

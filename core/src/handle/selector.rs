@@ -81,8 +81,8 @@ pub(crate) enum Choice {
 pub(crate) struct Selector {
     state: SharedValue,
     sockets: OwnedFd,
-    /// Until it is attached; the group keeps it then.
-    program: Option<OwnedFd>,
+    program: OwnedFd,
+    attached: bool,
 }
 
 impl Selector {
@@ -91,21 +91,28 @@ impl Selector {
         let (state, map) = SharedValue::new(LENGTH)?;
         let sockets = socket_array(SLOTS + 1)?;
         let program = load_selector(assemble(choice, map.as_fd(), sockets.as_fd()))?;
-        Ok(Self { state, sockets, program: Some(program) })
+        Ok(Self { state, sockets, program, attached: false })
     }
 
     /// Lets the program choose for the group of a listening socket. Does nothing once it does.
     pub(crate) fn attach(&mut self, member: BorrowedFd) -> Sys<()> {
-        if let Some(program) = &self.program {
-            attach_selector(member, program.as_fd())?;
-            self.program = None;
+        if !self.attached {
+            attach_selector(member, self.program.as_fd())?;
+            self.attached = true;
         }
         Ok(())
     }
 
+    /// The same once it did, in case somebody took it off.
+    pub(crate) fn attach_again(&self, member: BorrowedFd) {
+        if self.attached {
+            let _ = attach_selector(member, self.program.as_fd());
+        }
+    }
+
     /// The program chooses.
     pub(crate) fn is_attached(&self) -> bool {
-        self.program.is_none()
+        self.attached
     }
 
     /// A slot's socket, which must listen in the group. EBUSY for one that has a place already.
