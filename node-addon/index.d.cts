@@ -23,6 +23,15 @@ declare module 'node:cluster' {
     setLoad(load: number): void;
   }
 
+  interface ClusterSettings {
+    /**
+     * How connections reach the workers; it counts as it is at the first fork. `kernel`: the kernel gives them to the workers by
+     * itself, which takes the capability CAP_BPF; `passed`: the primary accepts them and passes them on; `auto`, the default:
+     * the first of these that is to be had.
+     */
+    mechanism?: 'auto' | 'passed' | 'kernel' | undefined;
+  }
+
   interface Cluster {
     /**
      * A policy for `schedulingPolicy`: the next connection goes to a worker with nothing waiting and the least load.
@@ -77,16 +86,22 @@ declare namespace cluster {
   interface AddressStats {
     /** Where it listens: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/web.sock`. */
     address: string;
-    /** How connections reach the workers; `passed`: the primary accepts them and passes them on. */
-    mechanism: 'passed';
+    /**
+     * How connections reach the workers; `passed`: the primary accepts them and passes them on; `kernel`: the kernel gives them
+     * to the workers; `shared`: the workers take them from one socket.
+     */
+    mechanism: 'passed' | 'kernel' | 'shared';
     /**
      * Who gets the next one; `rr`: the workers in turn; `least-loaded`: the one with the least load; `source-hash`: the one
      * of the client's address.
      */
     policy: 'rr' | 'least-loaded' | 'source-hash';
-    /** Connections that the primary accepted here. */
+    /** Connections that were accepted here, or, with the mechanism `kernel`, begun. */
     accepted: number;
-    /** Of these, those that were taken back from a dead or stuck worker and given to another. */
+    /**
+     * Of these, those that the primary took back from a dead or stuck worker and gave to another. What the kernel moves by itself
+     * from one worker to the others is not among them.
+     */
     reclaimed: number;
     /** Of these, those that nobody could be found for. */
     lost: number;

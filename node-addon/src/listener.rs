@@ -70,6 +70,12 @@ impl Listener {
         self.inner.as_ref().and_then(|inner| SockName::of(inner.name()))
     }
 
+    /// How many connections may wait in the listening socket that is this worker's alone, if it has one.
+    #[napi(getter)]
+    pub fn backlog(&self) -> Option<u32> {
+        self.inner.as_ref().and_then(|inner| inner.backlog())
+    }
+
     /// The listening socket that is this worker's alone, for libuv to accept from and to be closed by JavaScript: its
     /// descriptor, or -1 where there is none, or descriptors are too short for that. Connections that the primary has taken
     /// elsewhere still come here. To be called before `watch`.

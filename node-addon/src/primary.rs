@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cluster_core::{
-    Event, Granted, ListenFlags, MechanismKind, Policy, Poller, Primary, Settings, Wanted, WorkerState,
+    Event, Granted, ListenFlags, Mechanism, MechanismKind, Policy, Poller, Primary, Settings, Wanted, WorkerState,
 };
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -52,8 +52,10 @@ pub struct Listening {
 /// Something that the program may want to know: one of the two.
 #[napi(object)]
 pub struct News {
-    /// A sentence about a worker that broke the rules.
+    /// A sentence about a worker that broke the rules, or about the engine itself.
     pub warning: Option<String>,
+    /// It is about a worker.
+    pub about_worker: bool,
     /// A worker has a share of an address.
     pub listening: Option<Listening>,
 }
@@ -167,13 +169,13 @@ pub struct Engine {
 
 #[napi]
 impl Engine {
-    /// Starts the engine. `scheduling`: the policy's number. `window`: how many connections may wait for one worker; `window_most`: for one that keeps up.
-    /// `keep_unattended`: for how many
-    /// milliseconds an address stays open for a successor when its last worker died. `tell` is called with what the
-    /// program may want to know.
+    /// Starts the engine. `scheduling`: the policy's number. `mechanism`: its name. `window`: how many connections may wait
+    /// for one worker; `window_most`: for one that keeps up. `keep_unattended`: for how many milliseconds an address stays
+    /// open for a successor when its last worker died. `tell` is called with what the program may want to know.
     #[napi(constructor)]
     pub fn new(
         scheduling: u32,
+        mechanism: String,
         window: u32,
         window_most: u32,
         keep_unattended: u32,
@@ -188,7 +190,12 @@ impl Engine {
         settings.patience = PATIENCE;
         settings.slack = SLACK;
         settings.keep_unattended = Duration::from_millis(keep_unattended.into());
-        let primary = Primary::new(settings).map_err(refusal)?;
+        // JavaScript refuses the names that are none.
+        settings.mechanism = Mechanism::from_name(&mechanism).unwrap_or_default();
+        let mut primary = Primary::new(settings.clone()).map_err(refusal)?;
+        // Makes ready what needs a privilege, which the program may give up before a worker listens. That a mechanism cannot be
+        // had is an error of each listen.
+        let _ = primary.configure(settings);
         let poller = primary.poller();
         let shared = Arc::new(Shared { primary: Mutex::new(primary), poller, quit: AtomicBool::new(false) });
         let tell: Tell = tell.build_threadsafe_function().weak::<true>().callee_handled::<false>().build()?;
@@ -321,11 +328,14 @@ impl News {
         match event {
             Event::Warning { worker, text } => {
                 let who = worker.map_or(String::new(), |worker| format!("worker {}: ", worker.id));
-                Some(Self { warning: Some(format!("{who}{text}")), listening: None })
+                let about_worker = worker.is_some();
+                Some(Self { warning: Some(format!("{who}{text}")), about_worker, listening: None })
             }
-            Event::Listening { worker, address, port, .. } => {
-                Some(Self { warning: None, listening: Some(Listening { id: worker.id, address, port }) })
-            }
+            Event::Listening { worker, address, port, .. } => Some(Self {
+                warning: None,
+                about_worker: false,
+                listening: Some(Listening { id: worker.id, address, port }),
+            }),
             _ => None,
         }
     }

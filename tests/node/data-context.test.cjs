@@ -4,8 +4,12 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { ask, connect, receive, until } = require('./support/index.cjs');
+const { ask, connect, major, mechanism, receive, until } = require('./support/index.cjs');
 const { startRig } = require('./fixtures-data/rig.cjs');
+
+// Where Node accepts by itself, a handler that calls enterWith() does so for the connections after it, too: Node before 24 keeps
+// the store with the server. It does that outside of a cluster as well.
+const entersWithNone = major >= 24 || mechanism() !== 'kernel';
 
 const crowd = (rig, size) => Promise.all(Array.from({ length: size }, (_, i) => ask(rig.port, `${i}`)));
 
@@ -47,7 +51,7 @@ test('AsyncLocalStorage: what one connection enters no other one sees', async (t
   const answers = (await crowd(rig, 80)).map((answer) => JSON.parse(answer));
   for (const [i, { text, inherited, own, seen, others }] of answers.entries()) {
     assert.equal(text, `${i}`);
-    assert.equal(inherited, null, 'a new connection enters with no store');
+    if (entersWithNone) assert.equal(inherited, null, 'a new connection enters with no store');
     assert.deepEqual(seen, [own, own, own]);
     assert.deepEqual(others, []);
   }

@@ -36,9 +36,17 @@ function limitDescriptors(pid, more) {
   return () => setLimit(pid, before);
 }
 
+// The same for a worker. A limit that is lowered from outside it notices in the next turn of its event loop; whoever is still
+// given to it by then goes to others.
+async function limitWorker(rig, id, more) {
+  const restore = limitDescriptors(rig.pid(id), more);
+  for (let turn = 0; turn < 2; turn++) await rig.inWorker(id, () => {});
+  return restore;
+}
+
 test('a worker without a free descriptor: the others answer, and it is back when it has one', { skip }, async (t) => {
   const rig = await startRig(t, { serve: keep });
-  const restore = limitDescriptors(rig.pid(1), 0);
+  const restore = await limitWorker(rig, 1, 0);
   const held = await Promise.all(Array.from({ length: 20 }, () => hold({ port: rig.port })));
   assert.deepEqual(new Set(held.map((socket) => socket.greeting)), new Set(['2']));
   await release(held);
@@ -56,7 +64,7 @@ test('a worker without a free descriptor: the others answer, and it is back when
 
 test('a worker runs out of descriptors: it takes what it can, and more when some are freed', { skip }, async (t) => {
   const rig = await startRig(t, { serve: keep });
-  const restore = limitDescriptors(rig.pid(1), 8);
+  const restore = await limitWorker(rig, 1, 8);
   const held = await Promise.all(Array.from({ length: 60 }, () => hold({ port: rig.port })));
   const own = held.filter((socket) => socket.greeting === '1');
   assert.ok(own.length > 0 && own.length <= 8, `it took ${own.length}`);
@@ -72,7 +80,7 @@ test('a worker runs out of descriptors: it takes what it can, and more when some
 
 test('no worker has a free descriptor: the clients wait, and are served when there are some', { skip }, async (t) => {
   const rig = await startRig(t, { serve: keep });
-  const restores = [1, 2].map((id) => limitDescriptors(rig.pid(id), 0));
+  const restores = await Promise.all([1, 2].map((id) => limitWorker(rig, id, 0)));
   let served = 0;
   const clients = Array.from({ length: 12 }, () => hold({ port: rig.port }).finally(() => { served++; }));
   // Both have refused by now what they were given.

@@ -4,7 +4,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { ask, isStock, ours, until } = require('./support/index.cjs');
+const { ask, isStock, mechanism, ours, until } = require('./support/index.cjs');
 const { hold, release, tally } = require('./fixtures-data/clients.cjs');
 const { startRig } = require('./fixtures-data/rig.cjs');
 
@@ -111,7 +111,7 @@ test('stats: what was delivered adds up to the connections that were made', ours
   // A worker that had no processor for a while may have given a connection back.
   assert.ok(Number.isInteger(address.reclaimed) && address.reclaimed >= 0);
   assert.deepEqual({ ...address, address: '', reclaimed: 0 }, {
-    address: '', mechanism: 'passed', policy: 'rr', accepted: 150, reclaimed: 0, lost: 0,
+    address: '', mechanism: mechanism(), policy: 'rr', accepted: 150, reclaimed: 0, lost: 0,
   });
 });
 
@@ -149,7 +149,9 @@ test('stats: connections wait for a busy worker, go to another one, and nothing 
   assert.equal(address.accepted, 40);
   assert.equal(address.lost, 0);
   for (const { id, delivered } of workers) assert.equal(delivered, counts.get(`${id}`) || 0);
-  for (const number of waiting) assert.ok(number <= 2, `${number} waited for one worker`);
+  // In its own queue in the kernel may wait whoever comes before the worker is found to be busy.
+  const most = mechanism() === 'kernel' ? 4 : 2;
+  for (const number of waiting) assert.ok(number <= most, `${number} waited for one worker`);
 });
 
 test('worker.slot: the lowest free one, taken again after an exit, the same on both sides', ours, async (t) => {

@@ -6,6 +6,7 @@
 # NODE            the Node to test with (node)
 # CLUSTER_MODULE  what the programs of the tests require (cluster-rs). With node:cluster the tests look at stock Node instead, and
 #                 those that only cluster-rs promises are left out: what both pass is no invention of ours
+# CL_MECHANISM    forces a mechanism, passed or kernel; the kernel's needs a privilege (kernel, where that is there)
 # JOBS, LIMIT     how many files run at a time (2); the seconds after which all is ended (1800)
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -44,9 +45,12 @@ for file in *.test.cjs; do
 done
 [ ${#files[@]} -gt 0 ] && [ -e "${files[0]}" ] || fail "no test has such a name: $*"
 
-echo "Node $("$NODE" --version), $CLUSTER_MODULE"
 TEST_FILES=$(printf '%s\n' "${files[@]}")
 export TEST_FILES
+# Found out once, and not by each file.
+TESTS_MECHANISM=$("$NODE" support/mechanism.cjs) || fail "nobody knows how connections reach the workers here"
+export TESTS_MECHANISM
+echo "Node $("$NODE" --version), $CLUSTER_MODULE, mechanism $TESTS_MECHANISM"
 status=0
 # The last line is kept back, so that it is the last one whatever still writes.
 log=$(mktemp)

@@ -187,7 +187,11 @@ impl Primary {
         let Settings { policy, window, window_most, .. } = self.settings;
         let mechanism = self.mechanism_in_force();
         let poll = &self.poller.poll;
-        let (id, is_new) = self.handles.open(address, index, backlog, flags, (policy, mechanism), poll)?;
+        let opened = self.handles.open(address, index, backlog, flags, (policy, mechanism), poll);
+        if let Some(text) = self.handles.ladder.take_complaint() {
+            self.events.push(Event::Warning { worker: None, text });
+        }
+        let (id, is_new) = opened?;
         if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
             return Err(Error::new(
                 -libc::EADDRINUSE,

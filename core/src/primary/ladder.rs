@@ -17,8 +17,9 @@ pub(crate) struct Ladder {
     ready: Vec<Selector>,
     /// Why the kernel refused.
     refused: Option<Errno>,
-    /// A sentence for the program about that, once.
+    /// A sentence for the program about that, once: for its log, or, where it had forced the mechanism, as a warning.
     notice: Option<String>,
+    complaint: Option<String>,
     told: bool,
 }
 
@@ -57,7 +58,11 @@ impl Ladder {
             },
         };
         if wanted == settings::Mechanism::Kernel {
-            return Err(refusal(errno));
+            let refusal = refusal(errno);
+            if !std::mem::replace(&mut self.told, true) {
+                self.complaint = Some(refusal.sentence().to_owned());
+            }
+            return Err(refusal);
         }
         if !std::mem::replace(&mut self.told, true) {
             let reason = reason(errno);
@@ -68,6 +73,12 @@ impl Ladder {
 
     pub(crate) fn take_notice(&mut self) -> Option<String> {
         self.notice.take()
+    }
+
+    /// Why a forced mechanism was refused. The worker that asked gets the error, but a program in the primary may never see
+    /// that.
+    pub(crate) fn take_complaint(&mut self) -> Option<String> {
+        self.complaint.take()
     }
 
     fn selector(&mut self, choice: Choice) -> Sys<Selector> {
@@ -104,11 +115,7 @@ fn is_shortage(errno: Errno) -> bool {
 }
 
 fn refusal(errno: Errno) -> Error {
-    let sentence = format!(
-        "the mechanism \"kernel\" is not to be had, because {}; leave the mechanism at auto to do without",
-        reason(errno)
-    );
-    Error::new(-(errno as i32), sentence)
+    Error::new(-(errno as i32), format!("{}; leave the mechanism at auto to do without it", reason(errno)))
 }
 
 fn reason(errno: Errno) -> String {
@@ -121,6 +128,6 @@ fn reason(errno: Errno) -> String {
         Errno::ENOSYS | Errno::EINVAL => {
             format!("this kernel lacks what the mechanism \"kernel\" needs; Linux 5.14 has it ({})", errno.desc())
         }
-        other => format!("bpf(2) failed: {}", other.desc()),
+        other => format!("bpf(2), which the mechanism \"kernel\" needs, failed: {}", other.desc()),
     }
 }

@@ -96,6 +96,17 @@ pub(crate) fn unread_by_peer(socket: BorrowedFd) -> Sys<usize> {
 
 /// Connections that wait to be accepted from a TCP socket; `None` when it does not listen (any more).
 pub(crate) fn listening_backlog(socket: BorrowedFd) -> Sys<Option<u32>> {
+    Ok(listening(socket)?.map(|info| info.tcpi_unacked))
+}
+
+/// How many connections may wait there.
+pub(crate) fn listening_room(socket: BorrowedFd) -> Sys<Option<u32>> {
+    Ok(listening(socket)?.map(|info| info.tcpi_sacked))
+}
+
+/// What the kernel knows of a TCP socket that listens. Two fields of it then mean something else (tcp_get_info): the length of
+/// the accept queue, and what that may grow to.
+fn listening(socket: BorrowedFd) -> Sys<Option<libc::tcp_info>> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = std::mem::size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, all of plain integers.
@@ -105,9 +116,9 @@ pub(crate) fn listening_backlog(socket: BorrowedFd) -> Sys<Option<u32>> {
     check(outcome)?;
     // SAFETY: zeroed, and integers are valid whatever the kernel wrote.
     let info = unsafe { info.assume_init() };
-    // TCP_LISTEN of include/net/tcp_states.h; for such a socket the kernel counts its accept queue there (tcp_get_info).
+    // TCP_LISTEN of include/net/tcp_states.h.
     const LISTEN: u8 = 10;
-    Ok((info.tcpi_state == LISTEN).then_some(info.tcpi_unacked))
+    Ok((info.tcpi_state == LISTEN).then_some(info))
 }
 
 /// Bytes of the next packet that waits here, 0 when there is none (or an empty one).

@@ -166,6 +166,14 @@ impl Listener {
         self
     }
 
+    /// How many connections may wait in the listening socket that is this worker's alone, if it has one.
+    pub fn backlog(&self) -> Option<u32> {
+        match &self.source {
+            Source::Both(Both { own: true, socket, .. }) => socket::listening_room(socket.as_fd()).ok().flatten(),
+            _ => None,
+        }
+    }
+
     /// Hands out the listening socket that is this worker's alone, if it has one, for a program that accepts from it in a way
     /// of its own. Only the mailbox is left here. The program closes the socket when it closes the listener.
     pub fn take_socket(&mut self) -> Result<Option<OwnedFd>> {

@@ -50,7 +50,9 @@ function setUp(cluster, options, script) {
     cluster.schedulingPolicy = cluster[POLICIES[options.policy]];
   }
   const execArgv = [...preload.execArgv, ...options.nodeOptions, ...typescript(script, options.nodeOptions)];
-  cluster.setupPrimary({ exec: script, args: options.args, execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  const { mechanism } = options;
+  const stdio = ['ignore', 'pipe', 'pipe', 'ipc'];
+  cluster.setupPrimary({ exec: script, args: options.args, execArgv, stdio, ...(mechanism && { mechanism }) });
 }
 
 function listenToSignals({ supervisor, reload, output }) {

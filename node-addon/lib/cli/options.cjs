@@ -6,12 +6,14 @@ const { UsageError } = require('./failure.cjs');
 const { instances, duration, words } = require('./values.cjs');
 
 const POLICIES = ['rr', 'none', 'least-loaded', 'source-hash'];
+const MECHANISMS = ['auto', 'passed', 'kernel'];
 const RESPAWNS = ['always', 'on-failure', 'never'];
 
 // Each takes (options, value, the option as it was typed). `value` says whether there is one.
 const OPTIONS = {
   'instances': { value: 'yes', set: (o, v, as) => { o.instances = instances(as, v); } },
   'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, POLICIES); } },
+  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, MECHANISMS); } },
   'respawn': { value: 'yes', set: (o, v, as) => { o.respawn = oneOf(as, v, RESPAWNS); } },
   'node-options': { value: 'yes', set: (o, v, as) => { o.nodeOptions.push(...words(as, v)); } },
   'stop-deadline': { value: 'yes', set: (o, v, as) => { o.stopDeadline = duration(as, v); } },
@@ -38,8 +40,8 @@ function split(argument) {
 
 function parse(argv) {
   const options = {
-    script: undefined, args: [], instances: { fewer: 0 }, policy: undefined, respawn: 'always', nodeOptions: [],
-    stopDeadline: 30_000, listenTimeout: 10_000, stats: false, help: false, version: false,
+    script: undefined, args: [], instances: { fewer: 0 }, policy: undefined, mechanism: undefined, respawn: 'always',
+    nodeOptions: [], stopDeadline: 30_000, listenTimeout: 10_000, stats: false, help: false, version: false,
   };
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i];

@@ -8,6 +8,7 @@ const { load } = require('../load.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
 const { forkEnrolled } = require('./fork.cjs');
 const { guard } = require('./guard.cjs');
+const { addMechanism } = require('./mechanisms.cjs');
 const { LEAST_LOADED, addPolicies, isOfEngine } = require('./policies.cjs');
 const { answerQueries } = require('./queries.cjs');
 
@@ -18,8 +19,8 @@ const WINDOW_MOST = 8;
 // For how long an address stays open for a successor when its last worker died, in milliseconds.
 const KEEP_UNATTENDED = 5000;
 
-function warn(text) {
-  process.emitWarning(text, { type: 'ClusterWarning', code: 'CLUSTER_RS_WORKER' });
+function warn(text, code = 'CLUSTER_RS_WORKER') {
+  process.emitWarning(text, { type: 'ClusterWarning', code });
 }
 
 // A worker that runs behind a package runner listens without Node's channel, and Node has no word of it.
@@ -36,6 +37,7 @@ function tellListening(cluster, { worker, asksHere }, { address, port }) {
 function patch(cluster) {
   const native = load();
   const policy = addPolicies(cluster);
+  const mechanism = addMechanism(cluster);
   const { Worker, fork } = cluster;
   const { disconnect } = Worker.prototype;
   // The engine's view of each worker that has not ended.
@@ -44,8 +46,8 @@ function patch(cluster) {
 
   function theEngine() {
     if (!engine) {
-      engine = new native.Engine(policy(), WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
-        if (news.warning !== undefined) warn(news.warning);
+      engine = new native.Engine(policy(), mechanism(), WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
+        if (news.warning !== undefined) warn(news.warning, news.aboutWorker ? undefined : 'CLUSTER_RS_ENGINE');
         for (const seat of seats.values()) if (seat.id === news.listening?.id) tellListening(cluster, seat, news.listening);
       });
       // Socket files go with the addresses.
@@ -55,6 +57,7 @@ function patch(cluster) {
   }
 
   cluster.fork = function forkWorker(env) {
+    mechanism();
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
     if (!place) return worker;
     const seat = { worker, id: place.id, slot: place.slot, shares: new Map(), asksHere: false };

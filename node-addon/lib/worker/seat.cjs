@@ -33,6 +33,7 @@ function watchLimit(server, limited) {
  * The handle on the slot's socket, in place of Node's stand-in for one; undefined where there is none, or it would not do.
  */
 function sitDown(listener, standIn, server) {
+  const { backlog } = listener;
   const fd = isLimit(server.maxConnections) ? -1 : listener.takeSocket();
   const handle = fd < 0 ? undefined : new (classOf(true))(SERVER);
   if (!handle || handle.open(fd) !== 0) {
@@ -41,6 +42,9 @@ function sitDown(listener, standIn, server) {
     if (fd >= 0) fs.closeSync(fd);
     return undefined;
   }
+  // Node makes it listen again, with the backlog of this worker; that of the first who asked is for all.
+  const { listen } = handle;
+  handle.listen = () => Reflect.apply(listen, handle, [backlog]);
   // The real one keeps the process running now.
   standIn.unref();
   watchLimit(server, () => listener.unseat());

@@ -6,6 +6,7 @@ const major = Number(process.versions.node.split('.')[0]);
 
 module.exports = {
   ...require('./clients.cjs'),
+  ...require('./mechanism.cjs'),
   ...require('./processes.cjs'),
   ...scenario,
   isStock,

@@ -3,7 +3,7 @@ import cluster, { fork, isPrimary, SCHED_SOURCE_HASH, Worker, type AddressStats,
 import 'cluster-rs/register';
 import nodeCluster from 'node:cluster';
 
-const settings: ClusterSettings = { exec: 'worker.js', args: ['--use', 'https'], silent: true };
+const settings: ClusterSettings = { exec: 'worker.js', args: ['--use', 'https'], silent: true, mechanism: 'passed' };
 cluster.setupPrimary(settings);
 cluster.schedulingPolicy = cluster.SCHED_RR;
 cluster.schedulingPolicy = cluster.SCHED_LEAST_LOADED;
@@ -21,6 +21,7 @@ for (const worker of Object.values(cluster.workers ?? {})) worker?.send({ slot: 
 const stats: Stats = cluster.stats();
 const waiting: number = stats.workers.reduce((sum, { waiting }) => sum + waiting, 0);
 const [first]: AddressStats[] = stats.addresses;
+const mechanism: 'passed' | 'kernel' | 'shared' | undefined = first?.mechanism;
 const policy: 'rr' | 'least-loaded' | 'source-hash' | undefined = first?.policy;
 cluster.worker?.setLoad(stats.workers[0]?.load ?? 0);
 
