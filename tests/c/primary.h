@@ -102,7 +102,7 @@ static inline void use_mechanism(const char *name) { SYS(setenv("CL_MECHANISM", 
 
 /* This process may use bpf(2), which the mechanism kernel needs. */
 static inline int may_use_bpf(void) {
-    static const struct { unsigned type, key, value, entries; } array = {2, 4, 8, 1};
+    static const struct { unsigned type, key, value, entries; } array = {20, 4, 8, 1}; /* of sockets */
     long map = syscall(SYS_bpf, 0, &array, sizeof array);
     if (map >= 0) close((int)map);
     return map >= 0;
