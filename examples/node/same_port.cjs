@@ -5,6 +5,9 @@
 // listening socket, and of all the processes on this machine only the primary has it open. The workers never had the
 // port; they are handed connections.
 //
+// The cluster is told to pass connections on. By default, where that is allowed, the kernel chooses (mechanism "kernel"), and then the
+// primary makes a listening socket for each worker beside its own.
+//
 // build:  npm install ../../node-addon
 // run:    node same_port.cjs           (a free port; an argument is a port)
 // expect: one "listens" and two EADDRINUSE in the first part; in the second a table in which each worker answered 3
@@ -87,7 +90,7 @@ async function visit(port) {
 }
 
 async function clusterOfServers(port) {
-  cluster.setupPrimary({ exec: script, args: [port], silent: true });
+  cluster.setupPrimary({ exec: script, args: [port], silent: true, mechanism: 'passed' });
   const workers = Array.from({ length: SERVERS }, () => cluster.fork());
   await Promise.all(workers.map((worker) => once(worker, 'listening')));
 

@@ -30,7 +30,7 @@ pub(crate) use passed::Passed;
 pub(crate) use queue::Queue;
 pub(crate) use selector::{Choice, Selector};
 pub(crate) use shared::Shared;
-pub(crate) use watch::{LOOK, Look, Pulse, Watched};
+pub(crate) use watch::{LOOK, Look, PART_OF_RUNNING, Pulse, Watched};
 
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
@@ -392,6 +392,10 @@ impl Handle {
     /// One look at every queue. A member whose queue does not fall is stuck and loses its turn; one that moves again
     /// gets it back.
     pub(crate) fn watch(&mut self, look: &Look) -> Watched {
+        let look = match self.chooser {
+            Chooser::SourceHash(_) => &look.at_owners(),
+            _ => look,
+        };
         let mut watched = Watched::default();
         for member in &mut self.members {
             watched = watched.and(member.look(look, self.mechanism.assigned(member.slot)));

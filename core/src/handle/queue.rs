@@ -49,9 +49,6 @@ struct Standstill {
     before: Option<ProcessorTime>,
 }
 
-/// A worker that ran for this part of the patience and took nothing has something else to do.
-const PART_OF_RUNNING: u32 = 4;
-
 impl Standstill {
     /// True when it is not for want of a processor, and has lasted for too long.
     fn look(&mut self, look: &Look, worker: u32, taken: u64) -> bool {
@@ -74,7 +71,7 @@ impl Standstill {
             (Some(before), Some(now)) => (now.ran.saturating_sub(before.ran), now.waited.saturating_sub(before.waited)),
             _ => (Duration::ZERO, Duration::ZERO),
         };
-        ran >= look.patience / PART_OF_RUNNING || self.since.saturating_sub(waited) >= look.patience
+        ran >= look.patience / look.part_of_running || self.since.saturating_sub(waited) >= look.patience
     }
 }
 

@@ -12,6 +12,12 @@ const LOOKS_OF_PATIENCE: u32 = 4;
 /// What a look that came late is worth of one in time: the machine is then too busy to run even the primary.
 const LATE: u32 = 4;
 
+/// What `Look::part_of_running` is where any worker can serve any connection.
+pub(crate) const PART_OF_RUNNING: u32 = 4;
+/// Where a client's connections belong to one worker, which may know the client, nobody else takes them for less than this. It is
+/// what a mailbox may stand still.
+const PATIENCE_OF_OWNERS: Duration = Duration::from_millis(60);
+
 /// One look at everybody.
 pub(crate) struct Look<'a> {
     pub(crate) poll: &'a Poll,
@@ -22,12 +28,19 @@ pub(crate) struct Look<'a> {
     pub(crate) in_time: bool,
     /// For how long a queue in the kernel may stand still.
     pub(crate) patience: Duration,
+    /// A worker that ran for this part of that and took nothing has something else to do.
+    pub(crate) part_of_running: u32,
     /// How many more connections may wait in one such queue than in the shortest.
     pub(crate) slack: u32,
     pub(crate) workers: &'a dyn Pulse,
 }
 
 impl Look<'_> {
+    /// The same look at members that own their clients.
+    pub(crate) fn at_owners(&self) -> Self {
+        Self { patience: self.patience.max(PATIENCE_OF_OWNERS), part_of_running: 1, ..*self }
+    }
+
     /// The shortest interval between two looks.
     pub(crate) fn soon(&self) -> Duration {
         (self.patience / LOOKS_OF_PATIENCE).min(LOOK)

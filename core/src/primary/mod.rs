@@ -25,7 +25,7 @@ pub use spawn::SpawnOptions;
 
 use crate::env;
 use crate::error::{Context, Error, Result};
-use crate::handle::{HandleStats, LOOK, Look, MechanismKind, Pumped};
+use crate::handle::{HandleStats, LOOK, Look, MechanismKind, PART_OF_RUNNING, Pumped};
 use crate::policy::Policy;
 use crate::settings::{Mechanism, Settings};
 use crate::sys::fork_guard::ForkGuard;
@@ -387,6 +387,7 @@ impl Primary {
                         elapsed: interval + now.saturating_duration_since(at),
                         in_time: now.saturating_duration_since(at) < LOOK / 2,
                         patience: self.settings.patience,
+                        part_of_running: PART_OF_RUNNING,
                         slack: self.settings.slack,
                         workers: &self.registry,
                     };

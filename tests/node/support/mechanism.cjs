@@ -6,13 +6,15 @@ const { spawnSync } = require('node:child_process');
 
 const MODULE = process.env.CLUSTER_MODULE || 'cluster-rs';
 const FORCED = ['passed', 'kernel'];
+// The exit code of a probe that was refused.
+const REFUSED = 3;
 let known = process.env.TESTS_MECHANISM;
 
 function isAllowed() {
   const env = { ...process.env, NODE_OPTIONS: '', MECHANISM_PROBE: '1' };
   for (const name of ['CL_MECHANISM', 'NODE_UNIQUE_ID', 'NODE_CLUSTER_SCHED_POLICY']) delete env[name];
   const probe = spawnSync(process.execPath, ['--no-warnings', __filename], { env, timeout: 30_000 });
-  if (![0, 1].includes(probe.status)) throw new Error(`the mechanism could not be found out: ${probe.stderr}`);
+  if (![0, REFUSED].includes(probe.status)) throw new Error(`the mechanism could not be found out: ${probe.stderr}`);
   return probe.status === 0;
 }
 
@@ -24,9 +26,10 @@ function mechanism() {
 }
 
 function probe() {
-  const cluster = require(MODULE);
+  // Where no packages are installed for tests, it is there, too.
+  const cluster = require('../../../node-addon');
   if (cluster.isWorker) {
-    require('node:net').createServer().on('error', () => process.exit(1)).listen(0, '127.0.0.1');
+    require('node:net').createServer().on('error', () => process.exit(REFUSED)).listen(0, '127.0.0.1');
     return;
   }
   cluster.setupPrimary({ mechanism: 'kernel' });
