@@ -17,7 +17,7 @@ static void _load(void) {
             int n = clients[i] < 0 ? clients[i] : receive_all(clients[i], text, sizeof text);
             if (n > 0) answered++;
             else failed++;
-            if (n <= 0) dprintf(1, "connection %d: %s\n", answered + failed, n < 0 ? strerror(-n) : "end of file");
+            if (n <= 0 && failed <= 10) dprintf(1, "connection %d: %s\n", answered + failed, n < 0 ? strerror(-n) : "end of file");
             if (clients[i] >= 0) close(clients[i]);
         }
     }
