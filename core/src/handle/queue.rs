@@ -65,8 +65,11 @@ impl Standstill {
             self.before = now;
             return false;
         }
-        // More than one look, in case it was the primary that stood still.
-        self.since += look.elapsed.min(look.patience / 2);
+        // One that is ready to run waits for a processor, which `waited` has only once it gets one.
+        if !now.is_some_and(|now| now.ready) {
+            // More than one look, in case it was the primary that stood still.
+            self.since += look.elapsed.min(look.patience / 2);
+        }
         let (ran, waited) = match (self.before, now) {
             (Some(before), Some(now)) => (now.ran.saturating_sub(before.ran), now.waited.saturating_sub(before.waited)),
             _ => (Duration::ZERO, Duration::ZERO),

@@ -20,16 +20,21 @@ pub(crate) type Pid = libc::pid_t;
 pub(crate) struct ProcessorTime {
     /// It ran.
     pub(crate) ran: Duration,
-    /// It was ready to run and had no processor.
+    /// It was ready to run and had no processor, each time until it had one.
     pub(crate) waited: Duration,
+    /// It is ready to run, or runs.
+    pub(crate) ready: bool,
 }
 
-/// From proc_pid_schedstat(5). `None` where the kernel does not say.
+/// From proc_pid_schedstat(5) and proc_pid_stat(5). `None` where the kernel does not say.
 pub(crate) fn processor_time(pid: Pid) -> Option<ProcessorTime> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
     let mut nanoseconds = text.split_ascii_whitespace().map_while(|field| field.parse().ok());
     let (ran, waited) = (nanoseconds.next()?, nanoseconds.next()?);
-    Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited) })
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let behind_name = text.iter().rposition(|byte| *byte == b')')?;
+    let ready = text.get(behind_name + 2) == Some(&b'R');
+    Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited), ready })
 }
 
 pub(crate) fn own_pid() -> Pid {
