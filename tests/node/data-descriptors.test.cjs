@@ -100,6 +100,19 @@ test('no worker has a free descriptor: the clients wait, and are served when the
   await release(held);
 });
 
+test('a worker without a free descriptor leaves as any other', { skip }, async (t) => {
+  const rig = await startRig(t, { serve: keep });
+  const held = [await hold({ port: rig.port }), await hold({ port: rig.port })];
+  await limitWorker(rig, 1, 0);
+  await rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); });
+  await release(held);
+  const { code, signal } = await rig.event('exit', ({ id }) => id === 1);
+  assert.deepEqual([code, signal], [0, null]);
+  const last = await hold({ port: rig.port });
+  assert.equal(last.greeting, '2');
+  await release([last]);
+});
+
 test('the primary runs out of descriptors: who connects waits, and is served later', { skip }, async (t) => {
   const rig = await startRig(t, { serve: keep });
   const restore = limitDescriptors(rig.primary.pid, 0);

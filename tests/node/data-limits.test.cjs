@@ -77,6 +77,25 @@ test('all workers full: a limit that is raised lets those in who wait', async (t
   await release(held);
 });
 
+test('a limit that is set while the server serves counts from then on', async (t) => {
+  const rig = await startRig(t, { serve: greet });
+  const held = [];
+  for (let i = 0; i < 4; i++) held.push(await hold({ port: rig.port }));
+  assert.deepEqual(greetings(held).sort(), ['1', '1', '2', '2']);
+  await rig.inWorker(1, (w) => { w.server.maxConnections = 3; });
+  for (let i = 0; i < 8; i++) held.push(await hold({ port: rig.port }));
+  assert.equal(count(greetings(held), '1'), 3);
+  assert.equal(count(greetings(held), '2'), 9);
+  await rig.inWorker(1, (w) => { w.server.maxConnections = undefined; });
+  await release(held);
+  const again = [];
+  await until(async () => {
+    again.push(await hold({ port: rig.port }));
+    return again.at(-1).greeting === '1';
+  }, 'the worker is back');
+  await release(again);
+});
+
 test('a client that waits and gives up harms nobody', async (t) => {
   const rig = await startRig(t, { serve: greet, options: { limits: { 1: 1, 2: 1 } } });
   const held = [await hold({ port: rig.port }), await hold({ port: rig.port })];
