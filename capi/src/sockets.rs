@@ -158,6 +158,7 @@ pub unsafe extern "C" fn cl_accept4(
         let flags = AcceptFlags {
             nonblocking: flags & libc::SOCK_NONBLOCK != 0,
             close_on_exec: flags & libc::SOCK_CLOEXEC != 0,
+            without_peer: peer.is_null(),
         };
         let (connection, address) = find(listener)?.accept(flags)?;
         if !peer.is_null() {

@@ -31,7 +31,7 @@ impl SockName {
 }
 
 /// Libuv makes what it opens non-blocking itself.
-const ACCEPT: AcceptFlags = AcceptFlags { nonblocking: false, close_on_exec: true };
+const ACCEPT: AcceptFlags = AcceptFlags { nonblocking: false, close_on_exec: true, without_peer: true };
 
 /// A share of an address.
 #[napi]

@@ -66,6 +66,15 @@ pub(crate) fn accept(listener: BorrowedFd, flags: i32) -> Sys<(OwnedFd, SockAddr
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
 }
 
+/// The same without the peer's address, which spares a copy.
+pub(crate) fn accept_alone(listener: BorrowedFd, flags: i32) -> Sys<OwnedFd> {
+    let (nobody, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: accept4(2) writes no address where none is asked for.
+    let fd = check(unsafe { libc::accept4(listener.as_raw_fd(), nobody, no_length, flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Errors of accept(2) that are about one connection which failed before it was accepted, not about the listening
 /// socket ("Error handling" in the man page).
 pub(crate) fn is_of_one_connection(errno: Errno) -> bool {

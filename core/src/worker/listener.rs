@@ -98,6 +98,8 @@ pub struct AcceptFlags {
     pub nonblocking: bool,
     /// FD_CLOEXEC.
     pub close_on_exec: bool,
+    /// The peer's address is not wanted; none comes, where it would have to be asked for.
+    pub without_peer: bool,
 }
 
 impl Listener {
@@ -447,7 +449,11 @@ fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<(Owne
         bits |= libc::SOCK_CLOEXEC;
     }
     loop {
-        match socket::accept(listening, bits) {
+        let accepted = match flags.without_peer {
+            true => socket::accept_alone(listening, bits).map(|connection| (connection, SockAddr::EMPTY)),
+            false => socket::accept(listening, bits),
+        };
+        match accepted {
             Ok(accepted) => return Ok(Some(accepted)),
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) if socket::is_of_one_connection(errno) => {}
