@@ -22,7 +22,7 @@ const PAD_ABSTRACT: u32 = 1 << 16;
 
 /// For how long a worker's queue may stand still, and how much longer than the shortest it may be, before others are served
 /// or given its turns.
-const PATIENCE: Duration = Duration::from_millis(8);
+const PATIENCE: Duration = Duration::from_millis(4);
 const SLACK: u32 = 4;
 
 type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::Accepted;
-use super::queue::{Queue, Seen};
+use super::queue::{Queue, Seen, Share};
 use super::watch::{LOOK, Look, Watched};
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
@@ -101,9 +101,9 @@ impl Member {
         self.queue.as_mut().is_some_and(|queue| queue.compare(least, slack))
     }
 
-    /// Its turns in the kernel are others' for now.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.queue.as_ref().is_some_and(Queue::is_behind)
+    /// How many of its turns in the kernel it has for now.
+    pub(crate) fn share(&self) -> Share {
+        self.queue.as_ref().map_or(Share::Whole, Queue::share)
     }
 
     /// Takes its queue away.

@@ -27,7 +27,7 @@ use held::Held;
 pub(crate) use kernel::Kernel;
 pub(crate) use member::Member;
 pub(crate) use passed::Passed;
-pub(crate) use queue::Queue;
+pub(crate) use queue::{Queue, Share};
 pub(crate) use selector::{Choice, Selector};
 pub(crate) use shared::Shared;
 pub(crate) use watch::{LOOK, Look, PART_OF_RUNNING, Pulse, Watched};
@@ -277,8 +277,12 @@ impl Handle {
             self.mechanism.set_turns(&mut table.owners().iter().map(place));
             return;
         }
-        let mut turns = having.filter(|member| !member.is_behind()).map(|member| member.queue().map(|_| member.slot));
-        self.mechanism.set_turns(&mut turns);
+        let turn = |member: &Member| member.queue().map(|_| member.slot);
+        let most = having.clone().filter(|member| member.share() != Share::None).map(turn);
+        let half = having.clone().any(|member| member.share() == Share::Half);
+        // Twice around, and in the second those with half their turns are passed over.
+        let again = having.filter(|member| half && member.share() == Share::Whole).map(turn);
+        self.mechanism.set_turns(&mut most.chain(again));
     }
 
     /// Nobody takes connections any more; some may still be leaving.
@@ -404,7 +408,7 @@ impl Handle {
         let mut turns_changed = watched.changed;
         for member in &mut self.members {
             turns_changed |= member.compare(least, look.slack);
-            if member.is_behind() {
+            if member.share() != Share::Whole {
                 watched = watched.and(Watched { again: Some(look.soon()), changed: false });
             }
         }

@@ -15,6 +15,14 @@ use crate::token::Token;
 /// Connections that a member may be given between two looks; more are a reason to look sooner.
 const BETWEEN_LOOKS: u64 = 8;
 
+/// How many of its turns a member has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    Whole,
+    Half,
+    None,
+}
+
 pub(crate) struct Queue {
     socket: OwnedFd,
     /// What the poll was last told; `None`: it does not know the socket.
@@ -27,7 +35,7 @@ pub(crate) struct Queue {
     rescued: u64,
     /// What waited at the last look, and whether that was much more than with others.
     depth: u32,
-    behind: bool,
+    share: Share,
     /// Connections come; else the poll tells when the next does.
     busy: bool,
     /// Nothing is left to be rescued, as far as is known.
@@ -98,7 +106,7 @@ impl Queue {
             assigned,
             rescued: 0,
             depth: 0,
-            behind: false,
+            share: Share::Whole,
             busy: false,
             drained: false,
             standstill: Standstill::default(),
@@ -133,14 +141,19 @@ impl Queue {
         if self.busy { self.depth } else { 0 }
     }
 
-    /// So much more waits than where the least does that others are to have its turns. True if that is new.
+    /// So much more waits than where the least does that others are to have turns of its. True if that is new.
     pub(super) fn compare(&mut self, least: u32, slack: u32) -> bool {
-        let behind = self.depth() > least.saturating_add(slack);
-        std::mem::replace(&mut self.behind, behind) != behind
+        let share = match self.depth() > least.saturating_add(slack) {
+            false => Share::Whole,
+            // To take all turns from the longer of two busy queues would only make the other one the longer.
+            true if self.standstill.suspected => Share::None,
+            true => Share::Half,
+        };
+        std::mem::replace(&mut self.share, share) != share
     }
 
-    pub(super) fn is_behind(&self) -> bool {
-        self.behind
+    pub(super) fn share(&self) -> Share {
+        self.share
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -186,7 +199,8 @@ impl Queue {
             return Seen::Stuck;
         }
         let mut next = look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64);
-        if self.behind || self.standstill.suspected {
+        // Whoever lets something wait may have just begun to stand still.
+        if waiting > 0 {
             next = look.soon();
         }
         let again = self.busy.then_some(next.clamp(look.soon(), LOOK));
