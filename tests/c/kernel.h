@@ -66,7 +66,8 @@ static inline int spread(const crew_t *crew) {
 }
 
 static inline void expect_spread(const crew_t *crew, int wanted) {
-    if (spread(crew) <= wanted) return;
+    /* valgrind makes threads wait for each other asleep, and who sleeps in front of his queue loses turns. */
+    if (spread(crew) <= wanted || under_valgrind()) return;
     for (int i = 0; i < crew->count; i++) dprintf(2, "worker %d had %d\n", crew->ids[i], crew->had[i]);
     check_fail(__FILE__, __LINE__, "they differ by %d", spread(crew));
 }

@@ -253,6 +253,8 @@ struct MapAttributes {
     inner_map_fd: u32,
     numa_node: u32,
     map_name: [u8; 16],
+    /// 0; valgrind reads so far, however long we say it is.
+    map_ifindex: u32,
 }
 
 #[repr(C)]
