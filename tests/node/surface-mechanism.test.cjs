@@ -82,12 +82,18 @@ test('kernel without the privilege: listen fails, and a warning names it; auto d
   const program = `
     const cluster = require(${JSON.stringify(require.resolve('cluster-rs'))});
     if (cluster.isPrimary) {
-      process.on('warning', ({ name, code, message }) => console.log(name, code, message));
+      // Until what is expected has come: a warning, or a worker that serves.
+      const stay = setTimeout(() => {}, 20_000);
+      process.on('warning', ({ name, code, message }) => {
+        console.log(name, code, message);
+        clearTimeout(stay);
+      });
       cluster.setupPrimary({ exec: process.argv[1], mechanism: process.argv[2] });
       const worker = cluster.fork();
       worker.on('message', (code) => console.log('refused', code));
       worker.on('listening', () => {
         console.log('serves', cluster.stats().addresses[0].mechanism);
+        clearTimeout(stay);
         worker.disconnect();
       });
     } else {

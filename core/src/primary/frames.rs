@@ -190,6 +190,8 @@ impl Primary {
         let opened = self.handles.open(address, index, backlog, flags, (policy, mechanism), poll);
         if let Some(text) = self.handles.ladder.take_complaint() {
             self.events.push(Event::Warning { worker: None, text });
+            // The asker may be another thread than the one that takes the events.
+            self.poller.wake.wake();
         }
         let (id, is_new) = opened?;
         if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
