@@ -62,6 +62,9 @@ pub struct Settings {
 /// More could not be in flight for an ordinary user (RLIMIT_NOFILE counts descriptors in flight, unix(7)).
 pub const WINDOW_MAX: u32 = 256;
 
+/// Less would keep the primary busy with looking.
+const PATIENCE_LEAST: Duration = Duration::from_millis(1);
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -91,9 +94,30 @@ impl Settings {
                 self.window_most
             )));
         }
+        if self.patience < PATIENCE_LEAST {
+            return Err(Error::invalid(format!(
+                "the patience is {:?}; it must be at least {PATIENCE_LEAST:?}, because the queues are looked at four times in it",
+                self.patience
+            )));
+        }
         if self.restart_delay.0 > self.restart_delay.1 {
             return Err(Error::invalid("the first restart delay is longer than the longest"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patience_that_would_keep_the_primary_busy_is_refused() {
+        let mut settings = Settings::default();
+        assert!(settings.check().is_ok());
+        settings.patience = PATIENCE_LEAST;
+        assert!(settings.check().is_ok());
+        settings.patience = Duration::from_micros(999);
+        assert_eq!(settings.check().map_err(|error| error.code()), Err(-libc::EINVAL));
     }
 }
