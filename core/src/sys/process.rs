@@ -15,23 +15,37 @@ use super::{Sys, check};
 /// A process's number.
 pub(crate) type Pid = libc::pid_t;
 
-/// What a process's first thread has had of the processors in all.
+/// What a process's threads have had of the processors in all.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessorTime {
-    /// It ran.
+    /// They ran.
     pub(crate) ran: Duration,
-    /// It was ready to run and had no processor, each time until it had one.
+    /// They were ready to run and had no processor, each time until they had one.
     pub(crate) waited: Duration,
-    /// It is ready to run, or runs.
+    /// One is ready to run, or runs.
     pub(crate) ready: bool,
 }
 
-/// From proc_pid_schedstat(5) and proc_pid_stat(5). `None` where the kernel does not say.
+/// A process may have thousands of threads, and asking must not hold the asker up.
+const THREADS_ASKED: usize = 32;
+
+/// From proc_pid_schedstat(5) and proc_pid_stat(5) of its threads, the first ones if they are many. `None` where the kernel
+/// does not say.
 pub(crate) fn processor_time(pid: Pid) -> Option<ProcessorTime> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let times = threads.take(THREADS_ASKED).filter_map(|thread| time_of_thread(&thread.ok()?.path()));
+    times.reduce(|all, one| ProcessorTime {
+        ran: all.ran + one.ran,
+        waited: all.waited + one.waited,
+        ready: all.ready || one.ready,
+    })
+}
+
+fn time_of_thread(directory: &std::path::Path) -> Option<ProcessorTime> {
+    let text = std::fs::read_to_string(directory.join("schedstat")).ok()?;
     let mut nanoseconds = text.split_ascii_whitespace().map_while(|field| field.parse().ok());
     let (ran, waited) = (nanoseconds.next()?, nanoseconds.next()?);
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = std::fs::read(directory.join("stat")).ok()?;
     let behind_name = text.iter().rposition(|byte| *byte == b')')?;
     let ready = text.get(behind_name + 2) == Some(&b'R');
     Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited), ready })
@@ -259,4 +273,32 @@ pub(crate) fn remove_variable(name: &str) {
     // SAFETY: documented for the callers: the first call into the library comes before other threads use the
     // environment, as with every function that changes it (setenv(3)).
     unsafe { std::env::remove_var(name) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn the_time_of_a_process_is_that_of_all_its_threads() {
+        let done = AtomicBool::new(false);
+        let before = processor_time(own_pid()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let ran = || processor_time(own_pid()).unwrap().ran.saturating_sub(before.ran);
+            while ran() < Duration::from_millis(50) && Instant::now() < deadline {
+                // Asking costs some time, too, but hardly a third of what is waited for.
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            let ran = ran();
+            done.store(true, Ordering::Relaxed);
+            assert!(ran >= Duration::from_millis(50), "a thread that computes has had {ran:?}");
+        });
+    }
 }

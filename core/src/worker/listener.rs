@@ -83,9 +83,27 @@ pub struct Listener {
     waits: bool,
     /// The stop has been taken out of the mailbox.
     stopped: AtomicBool,
+    /// Threads between a receive from the mailbox and having acted on it.
+    receiving: AtomicU32,
     closed: AtomicBool,
     /// How many more calls expect an empty mailbox.
     empty_handed: AtomicU32,
+}
+
+/// Counts the threads that are somewhere.
+struct Counted<'a>(&'a AtomicU32);
+
+impl<'a> Counted<'a> {
+    fn on(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// How many calls wait before they look, after one that looked and found nothing.
@@ -157,6 +175,7 @@ impl Listener {
             board: None,
             waits: !flags.contains(ListenFlags::NONBLOCK),
             stopped: AtomicBool::new(false),
+            receiving: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             empty_handed: AtomicU32::new(0),
         }
@@ -329,13 +348,19 @@ impl Listener {
             socket::free_descriptor(mailbox).context("accepting a connection")?;
             let mut buffer = [0; wire::PARCEL_MAX];
             let close_on_exec = if flags.close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
+            let receiving = Counted::on(&self.receiving);
             // The kernel's dequeue is the claim (rule R3): nothing but its result lies between it and the caller.
             let mut received = match cmsg::receive(mailbox, &mut buffer, 1, close_on_exec) {
                 Err(Errno::EAGAIN) => return Ok(None),
                 outcome => outcome.context("receiving a connection")?,
             };
             if received.length == 0 {
-                // Everybody who waits sees this end of file: behind a stop that one of us took, or the primary's.
+                // Everybody who waits sees this end of file: behind a stop that one of us took, or the primary's. Who took
+                // the stop did so before us, and may not have said so yet.
+                drop(receiving);
+                while self.receiving.load(Ordering::SeqCst) > 0 {
+                    std::thread::yield_now();
+                }
                 self.check_open()?;
                 return Err(primary_gone::seen());
             }
@@ -458,6 +483,34 @@ fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<(Owne
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) if socket::is_of_one_connection(errno) => {}
             Err(errno) => return Err(Error::os("accept4", errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener on a mailbox, and the primary's end of that.
+    fn on_a_mailbox() -> (Listener, OwnedFd) {
+        let (sender, mailbox) = socket::packet_pair().unwrap();
+        (Listener::new(Source::Mailbox(mailbox), None, SockAddr::EMPTY, ListenFlags::default()), sender)
+    }
+
+    #[test]
+    fn all_threads_learn_of_a_stop_behind_which_the_primary_closes_at_once() {
+        for _ in 0..300 {
+            let (listener, sender) = on_a_mailbox();
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| listener.accept(AcceptFlags::default()).err().map(|error| error.code())))
+                    .collect();
+                cmsg::send(sender.as_fd(), [&wire::STOP, b""], &[]).unwrap();
+                drop(sender);
+                for thread in threads {
+                    assert_eq!(thread.join().unwrap(), Some(-libc::ESHUTDOWN));
+                }
+            });
         }
     }
 }
