@@ -86,7 +86,7 @@
 
 /**
  * Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
- * called with it, which makes ready what four addresses need and fails with -EPERM otherwise; afterwards the process may give
+ * called with it, which makes ready what four addresses at a time need and fails with -EPERM otherwise; afterwards the process may give
  * the capability up. Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
  */
 #define CL_MECHANISM_KERNEL 2

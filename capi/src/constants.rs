@@ -23,7 +23,7 @@ pub const CL_MECHANISM_AUTO: c_int = 0;
 /// Mechanism: the primary accepts and passes each connection on.
 pub const CL_MECHANISM_PASSED: c_int = 1;
 /// Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
-/// called with it, which makes ready what four addresses need and fails with -EPERM otherwise; afterwards the process may give
+/// called with it, which makes ready what four addresses at a time need and fails with -EPERM otherwise; afterwards the process may give
 /// the capability up. Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
 pub const CL_MECHANISM_KERNEL: c_int = 2;
 /// Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).

@@ -238,6 +238,32 @@ static void given_up_and_reopened(void) {
     check_ignore_descriptors = 1; /* one that was ready is given back with the rest */
 }
 
+static int open_and_close_often(void) {
+    for (int i = 0; i < 12; i++) OK(cl_close(OK(cl_listen("127.0.0.1:0", 0))));
+    return serve_any_port();
+}
+
+/* What was made ready for an address serves the next one when the address is closed. */
+static void given_up_and_closed_often(void) {
+    if (!may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
+    unsetenv("CL_MECHANISM");
+    OK(set_mechanism(CL_MECHANISM_KERNEL));
+    drop_capabilities();
+    primary_ready(open_and_close_often);
+    int id = fork_worker(), port = await_listening(id, 13);
+    for (int i = 0; i < seen_count; i++)
+        if (seen[i].type == CL_EVENT_LISTENING) CHECK_EQ(seen[i].mechanism, CL_MECHANISM_KERNEL);
+    for (int i = 0; i < 20; i++) CHECK_EQ(ask(port), id);
+    cl_worker_info_t info;
+    ZERO(info);
+    info.size = sizeof info;
+    OK(cl_worker_info(id, &info));
+    CHECK_EQ(info.delivered, 20);
+    CHECK_EQ(count_events(CL_EVENT_NOTICE, 0), 0);
+    finish();
+    check_ignore_descriptors = 1; /* one that was ready is given back with the rest */
+}
+
 /* -- Nothing stays in the kernel ------------------------------------------------------------------------------------- */
 
 /* The numbers of the maps and programs that this process has open. */
@@ -337,6 +363,7 @@ static const check_case_t cases[] = {
     {"capability_given_up", capability_given_up},
     {"user_changed", user_changed},
     {"given_up_and_reopened", given_up_and_reopened},
+    {"given_up_and_closed_often", given_up_and_closed_often},
     {"objects_end_with_the_address", objects_end_with_the_address},
     {"_killed", _killed},
     {"objects_end_with_the_primary", objects_end_with_the_primary},

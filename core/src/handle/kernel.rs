@@ -118,4 +118,8 @@ impl Mechanism for Kernel {
     fn assigned(&self, slot: u32) -> u64 {
         self.selector.assigned(slot)
     }
+
+    fn close(self: Box<Self>) -> Option<Selector> {
+        Some(self.selector)
+    }
 }

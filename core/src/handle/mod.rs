@@ -89,6 +89,10 @@ pub(crate) trait Mechanism: Send {
     fn assigned(&self, _slot: u32) -> u64 {
         0
     }
+    /// The address is closed, and no slot has a queue: what it took a privilege to make, for the next one.
+    fn close(self: Box<Self>) -> Option<Selector> {
+        None
+    }
 }
 
 /// Connections moved in one turn of one handle, so that many handles share the primary.
@@ -436,7 +440,8 @@ impl Handle {
     }
 
     /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
-    pub(crate) fn close(mut self, poll: &Poll) {
+    /// What it took a privilege to make is left, if it can serve another address.
+    pub(crate) fn close(mut self, poll: &Poll) -> Option<Selector> {
         if let Some(socket) = self.mechanism.accepted_socket() {
             poll.remove(socket);
         }
@@ -447,6 +452,8 @@ impl Handle {
         if let Some(file) = &self.file {
             file.remove();
         }
+        // Sockets of members are open in their workers, too, and still listen.
+        if self.members.is_empty() { self.mechanism.close() } else { None }
     }
 
     fn only_the_kernel_has_some(&self) -> bool {

@@ -82,6 +82,7 @@ pub(crate) struct Selector {
     state: SharedValue,
     sockets: OwnedFd,
     program: OwnedFd,
+    choice: Choice,
     attached: bool,
 }
 
@@ -91,7 +92,20 @@ impl Selector {
         let (state, map) = SharedValue::new(LENGTH)?;
         let sockets = socket_array(SLOTS + 1)?;
         let program = load_selector(assemble(choice, map.as_fd(), sockets.as_fd()))?;
-        Ok(Self { state, sockets, program, attached: false })
+        Ok(Self { state, sockets, program, choice, attached: false })
+    }
+
+    /// As it was when it was loaded, for another address. `None` for one that is made for its address alone. The sockets that it
+    /// knew must not listen any more.
+    pub(crate) fn renew(mut self) -> Option<Self> {
+        if self.choice != Choice::InTurn {
+            return None;
+        }
+        for offset in (0..LENGTH).step_by(8) {
+            self.state.double(offset).store(0, Ordering::Relaxed);
+        }
+        self.attached = false;
+        Some(self)
     }
 
     /// Lets the program choose for the group of a listening socket. Does nothing once it does.

@@ -75,7 +75,7 @@ impl Handles {
         let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
         handle.choose_by(policy, seed);
         if let Err(errno) = handle.register(poll) {
-            handle.close(poll);
+            drop(handle.close(poll));
             return Err(Error::os("watching a listening socket", errno));
         }
         self.by_key.insert(key, id);
@@ -117,7 +117,9 @@ impl Handles {
             if lost > 0 {
                 *self.lost.entry(handle.key.clone()).or_default() += lost;
             }
-            handle.close(poll);
+            if let Some(selector) = handle.close(poll) {
+                self.ladder.keep(selector);
+            }
         }
     }
 

@@ -15,6 +15,8 @@ const READY: usize = 4;
 #[derive(Default)]
 pub(crate) struct Ladder {
     ready: Vec<Selector>,
+    /// The program wants some to be ready.
+    prepares: bool,
     /// Why the kernel refused.
     refused: Option<Errno>,
     /// A sentence for the program about that, once: for its log, or, where it had forced the mechanism, as a warning.
@@ -30,12 +32,21 @@ impl Ladder {
             let selector = self.made(Choice::InTurn).map_err(refusal)?;
             self.ready.push(selector);
         }
+        self.prepares = true;
         Ok(())
+    }
+
+    /// Takes that of an address that is closed for the next one: another can perhaps not be made any more.
+    pub(crate) fn keep(&mut self, selector: Selector) {
+        if self.prepares && self.ready.len() < READY {
+            self.ready.extend(selector.renew());
+        }
     }
 
     /// Gives back what was made ready.
     pub(crate) fn rest(&mut self) {
         self.ready.clear();
+        self.prepares = false;
     }
 
     /// The best mechanism for an address that `passed` listens on.
