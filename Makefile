@@ -16,7 +16,7 @@ BUILD := $(OUT)/c
 export PATH := $(OUT)/node/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench bench-quick bench-node clean
+.PHONY: help build addon demo test test-node-matrix check header install uninstall asan valgrind bench bench-quick bench-node faults clean
 
 help:
 	@echo 'make demo       4 workers serve one port, one is killed in the middle: shows what was lost (HOLD=1: leaves it running)'
@@ -33,6 +33,7 @@ help:
 	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance.md; 30 minutes'
 	@echo 'make bench-quick        the same in 3 minutes, for a look (ARGS="--only passed,kernel cost")'
 	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
+	@echo 'make faults     every promise under faults and attack: writes docs/reliability.md; 40 minutes (PARTS="10 80": only these)'
 	@echo 'make clean      removes everything that was built'
 
 # cargo names the library libcluster.so only; programs look for its SONAME, also those run from the checkout.
@@ -83,6 +84,14 @@ bench-quick:
 bench-node:
 	$(build_addon)
 	@CC=$(CC) node bench/node/bench.cjs $(ARGS)
+
+# All parts write docs/reliability.md anew; single ones (PARTS="10 80") only tell.
+faults:
+	@scripts/setup.sh faults
+	$(build_library)
+	@if node -e 0 2>/dev/null; then CARGO="$(CARGO)" CARGO_TARGET_DIR=$(OUT) node node-addon/scripts/build.mjs; fi
+	$(CARGO) build --release -p cluster-faults
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) CARGO_TARGET_DIR=$(OUT) scripts/faults.sh $(PARTS)
 
 # Only built when the sources are newer, so that `sudo make install` after `make build` needs no Rust of root's.
 SOURCES := Cargo.toml $(wildcard Cargo.lock */Cargo.toml capi/build.rs) $(shell find core/src capi/src -name '*.rs')

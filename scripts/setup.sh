@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench|bench-contenders.
+# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench|bench-contenders|faults.
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install, and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,8 +19,10 @@ test) tools="cargo cc c++ nm readelf pkg-config cmake node npm" ;;
 valgrind) tools="cargo cc c++ valgrind" ;;
 asan) tools="cargo cc c++" ;;
 bench-contenders) tools="libuv nginx node npm" ;;
+# The parts of tests/faults/long need what stands here; prlimit is in a package that every Debian has.
+faults) tools="cargo cc node npm prlimit" ;;
 *)
-    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench|bench-contenders" >&2
+    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench|bench-contenders|faults" >&2
     exit 2
     ;;
 esac
@@ -43,6 +45,7 @@ package_of() {
     cc) echo "gcc libc6-dev" ;;
     c++) echo g++ ;;
     nm | readelf) echo binutils ;;
+    prlimit) echo util-linux ;;
     libuv) echo libuv1-dev ;;
     nginx) echo nginx-light ;;
     # Debian's npm brings a Node that is new enough to fetch another, and which trusts what the system trusts.

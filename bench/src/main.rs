@@ -1,27 +1,23 @@
 //! What libcluster costs beside the alternatives, from one interleaved run: see bench/README.md.
 
 mod board;
-mod chart;
 mod charts;
 mod client;
 mod contender;
 mod crowd;
-mod error;
 mod figures;
 mod goals;
-mod machine;
-mod namespace;
 mod options;
 mod plan;
-mod process;
 mod profile;
 mod report;
 mod results;
 mod run;
 mod server;
-mod workshop;
 
 use std::process::ExitCode;
+
+use cluster_bench::{chart, error, machine, namespace, page, process, workshop};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -4,28 +4,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::contender::{self, Contender};
-use crate::error::{Result, fail, failed};
+use crate::error::Result;
 use crate::figures::{Figure, How, Measure};
 use crate::goals;
+pub use crate::page::number;
+use crate::page::write_between;
 use crate::plan::{FULL, Plan};
 use crate::results::{Record, Spread};
-
-/// With its thousands grouped.
-pub fn number(value: f64, digits: usize) -> String {
-    // No "-0".
-    let value = if value.abs() < 0.5 / 10f64.powi(digits as i32) { 0.0 } else { value };
-    let text = format!("{value:.digits$}");
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
-    let mut grouped = String::new();
-    for (i, letter) in whole.chars().enumerate() {
-        let left = whole.len() - i;
-        if i > 0 && left.is_multiple_of(3) && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(letter);
-    }
-    rest.map_or(grouped.clone(), |rest| format!("{grouped}.{rest}"))
-}
 
 /// What one contender reached in one measure: the value, and the ratio to the baseline if that is of interest.
 pub fn told(record: &Record, figure: &Figure, measure: &Measure, contender: &Contender) -> Option<(String, String)> {
@@ -130,16 +115,9 @@ fn markdown(figure: &Figure, record: &Record) -> String {
 const BEGIN: &str = "<!-- results: written by make bench -->";
 const END: &str = "<!-- end of results -->";
 
-/// Puts the results between their marks; all else on the page is written by people.
+/// Puts the results between their marks.
 pub fn write_page(page: &Path, records: &[(&'static Figure, Record)]) -> Result<()> {
-    let text = std::fs::read_to_string(page).map_err(failed("docs/performance.md"))?;
-    let Some((before, (_, after))) =
-        text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)))
-    else {
-        return fail("docs/performance.md has lost the marks around its results");
-    };
-    std::fs::write(page, format!("{before}{BEGIN}\n{}\n{END}{after}", section(records)))
-        .map_err(failed("docs/performance.md"))
+    write_between(page, BEGIN, END, &section(records))
 }
 
 fn section(records: &[(&'static Figure, Record)]) -> String {
@@ -161,17 +139,4 @@ fn section(records: &[(&'static Figure, Record)]) -> String {
         let _ = writeln!(text, "```\n{}\n```", record.circumstances.join("\n"));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!(number(1234567.0, 0), "1,234,567");
-        assert_eq!(number(999.0, 0), "999");
-        assert_eq!(number(-0.001, 2), "0.00");
-        assert_eq!(number(-1234.56, 1), "-1,234.6");
-    }
 }

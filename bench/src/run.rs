@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::contender::{self, Contender};
-use crate::error::{Error, Result, fail, failed};
+use crate::error::{Error, Result, failed};
 use crate::figures::{self, Figure, Round};
 use crate::options::Options;
 use crate::plan::Plan;
@@ -15,13 +15,12 @@ use crate::results::Record;
 use crate::workshop::Workshop;
 use crate::{charts, goals, machine, profile, report};
 
+const SOURCES: &str = "bench/contenders";
+
 /// Says whether everything that was measured can be believed.
 pub fn run(options: &Options) -> Result<bool> {
-    if !options.root.join("bench/contenders").is_dir() {
-        return fail(format!("{} is not the project's root", options.root.display()));
-    }
     if options.profile {
-        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone())?;
+        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone(), SOURCES)?;
         let names = if options.only.is_empty() { &["passed", "kernel"][..] } else { &options.only };
         let contenders: Vec<_> = names.iter().filter_map(|name| contender::named(name)).collect();
         let text = profile::all(&shop, &contenders)?;
@@ -38,7 +37,7 @@ pub fn run(options: &Options) -> Result<bool> {
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
-        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone())?;
+        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone(), SOURCES)?;
         let circumstances = machine::circumstances(&shop, &options.command);
         circumstances.iter().for_each(|line| println!("{line}"));
         for figure in &options.figures {

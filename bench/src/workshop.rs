@@ -14,17 +14,24 @@ pub struct Workshop {
     pub library: PathBuf,
     /// Where programs and configuration files go.
     pub out: PathBuf,
+    /// Where the sources of the programs are, below the root.
+    sources: &'static str,
     /// What was tried to build, and why it could not be.
     built: RefCell<BTreeMap<&'static str, Result<PathBuf>>>,
 }
 
 impl Workshop {
-    pub fn new(root: PathBuf, library: PathBuf, out: PathBuf) -> Result<Self> {
+    pub fn new(root: PathBuf, library: PathBuf, out: PathBuf, sources: &'static str) -> Result<Self> {
+        if !root.join(sources).is_dir() {
+            return fail(format!("{} is not the project's root", root.display()));
+        }
         std::fs::create_dir_all(&out).map_err(failed("the folder for what is built"))?;
-        Ok(Self { root, library, out, built: RefCell::default() })
+        // What is built looks for the library where it is, wherever it is started from.
+        let library = std::path::absolute(&library).map_err(failed("the library's folder"))?;
+        Ok(Self { root, library, out, sources, built: RefCell::default() })
     }
 
-    /// Compiles bench/contenders/NAME.c, once in a run.
+    /// Compiles the program NAME.c, once in a run.
     pub fn program(&self, name: &'static str) -> Result<PathBuf> {
         let known = self.built.borrow().get(name).cloned();
         known.unwrap_or_else(|| {
@@ -40,7 +47,7 @@ impl Workshop {
         let mut command = Command::new(&compiler);
         command.args(["-O2", "-g", "-Wall", "-Wextra", "-Werror"]);
         command.arg("-I").arg(self.root.join("include"));
-        command.arg(self.root.join("bench/contenders").join(name).with_extension("c")).arg("-o").arg(&program);
+        command.arg(self.root.join(self.sources).join(name).with_extension("c")).arg("-o").arg(&program);
         match name {
             "cluster" => {
                 command.arg("-L").arg(&self.library).arg(format!("-Wl,-rpath,{}", self.library.display()));
