@@ -83,7 +83,7 @@ impl Listener {
     pub fn take_socket(&mut self) -> i32 {
         let Some(seats) = &self.seats else { return -1 };
         let Some(inner) = &mut self.inner else { return -1 };
-        if !seats.is_possible(inner) {
+        if !seats.is_possible() {
             return -1;
         }
         let taken = Arc::get_mut(inner).and_then(|inner| inner.take_socket().ok().flatten());

@@ -3,12 +3,10 @@
 //! Where descriptors run out, libuv accepts what waits and closes it. So it may only accept while there are plenty; from
 //! then on connections come by the mailbox, one by one, and each only when there is a descriptor for it.
 
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use cluster_core::{Listener, Worker};
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::uv;
@@ -18,6 +16,8 @@ use crate::uv;
 const PLENTY: u64 = 1024;
 /// No event loop is known.
 const NONE: i32 = -1;
+/// A time that no loop shows.
+const NEVER: u64 = u64::MAX;
 
 struct Seat {
     socket: i32,
@@ -28,12 +28,14 @@ struct Seat {
 pub(crate) struct Seats {
     /// The descriptor of the loop's epoll.
     backend: AtomicI32,
+    /// The loop's time, in milliseconds, when there were plenty of descriptors.
+    looked: AtomicU64,
     seats: Mutex<Vec<Seat>>,
 }
 
 impl Default for Seats {
     fn default() -> Self {
-        Self { backend: AtomicI32::new(NONE), seats: Mutex::default() }
+        Self { backend: AtomicI32::new(NONE), looked: AtomicU64::new(NEVER), seats: Mutex::default() }
     }
 }
 
@@ -48,8 +50,8 @@ impl Seats {
     }
 
     /// libuv may accept for this listener.
-    pub(crate) fn is_possible(&self, listener: &Listener) -> bool {
-        self.backend.load(Ordering::Relaxed) != NONE && has_plenty(listener)
+    pub(crate) fn is_possible(&self) -> bool {
+        self.backend.load(Ordering::Relaxed) != NONE && has_plenty()
     }
 
     /// libuv accepts from a socket.
@@ -68,11 +70,15 @@ impl Seats {
         self.forget(socket);
     }
 
-    /// Before the loop looks what is ready.
-    pub(crate) fn turn(&self, worker: &Worker) {
+    /// Before the loop looks what is ready. `now`: its time, in milliseconds. Turns within one millisecond, in which a
+    /// program opens a few hundred descriptors at most, ask once.
+    pub(crate) fn turn(&self, worker: &Worker, now: u64) {
+        if self.looked.load(Ordering::Relaxed) == now {
+            return;
+        }
         let mut seats = self.lock();
-        let Some(one) = seats.iter().find_map(|seat| seat.listener.upgrade()) else { return };
-        if has_plenty(&one) {
+        if seats.is_empty() || has_plenty() {
+            self.looked.store(now, Ordering::Relaxed);
             return;
         }
         for seat in seats.drain(..) {
@@ -86,13 +92,10 @@ impl Seats {
 }
 
 /// The kernel gives the lowest free descriptor: when that from which on there are just so many is free, then so are they.
-fn has_plenty(any: &Listener) -> bool {
+fn has_plenty() -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    let Some(first) = limit.checked_sub(PLENTY).and_then(|first| i32::try_from(first).ok()) else {
-        return limit > PLENTY;
-    };
-    match fcntl(any.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(first)) {
-        Ok(free) => nix::unistd::close(free).is_ok() && free == first,
-        Err(_) => false,
+    match limit.checked_sub(PLENTY).and_then(|first| i32::try_from(first).ok()) {
+        Some(first) => !uv::is_descriptor(first),
+        None => limit > PLENTY,
     }
 }

@@ -37,6 +37,7 @@ type PrepareInit = unsafe extern "C" fn(*mut c_void, *mut Handle) -> c_int;
 type PrepareStart = unsafe extern "C" fn(*mut Handle, OnTurn) -> c_int;
 type Close = unsafe extern "C" fn(*mut Handle, OnClosed);
 type BackendFd = unsafe extern "C" fn(*const c_void) -> c_int;
+type Now = unsafe extern "C" fn(*const c_void) -> u64;
 type Unref = unsafe extern "C" fn(*mut Handle);
 type HandleSize = unsafe extern "C" fn(c_int) -> usize;
 
@@ -49,6 +50,7 @@ struct Libuv {
     close: Close,
     unref: Unref,
     backend_fd: BackendFd,
+    now: Now,
     size: usize,
     prepare_size: usize,
 }
@@ -76,6 +78,7 @@ fn libuv() -> Option<&'static Libuv> {
                     close: std::mem::transmute::<*mut c_void, Close>(find(c"uv_close")?.as_ptr()),
                     unref: std::mem::transmute::<*mut c_void, Unref>(find(c"uv_unref")?.as_ptr()),
                     backend_fd: std::mem::transmute::<*mut c_void, BackendFd>(find(c"uv_backend_fd")?.as_ptr()),
+                    now: std::mem::transmute::<*mut c_void, Now>(find(c"uv_now")?.as_ptr()),
                     size: handle_size(UV_POLL),
                     prepare_size: handle_size(UV_PREPARE),
                 })
@@ -264,6 +267,7 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
 struct Beating {
     worker: Weak<Worker>,
     seats: Arc<Seats>,
+    event_loop: *const c_void,
     cleanup: sys::napi_async_cleanup_hook_handle,
 }
 
@@ -287,7 +291,7 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, seats: Arc<Seat
             return;
         }
         seats.begin((uv.backend_fd)(event_loop.cast()));
-        let beating = Box::into_raw(Box::new(Beating { worker, seats, cleanup: ptr::null_mut() }));
+        let beating = Box::into_raw(Box::new(Beating { worker, seats, event_loop: event_loop.cast(), cleanup: ptr::null_mut() }));
         *handle.cast::<*mut Beating>() = beating;
         (uv.unref)(handle);
         sys::napi_add_async_cleanup_hook(env.raw(), Some(on_beating_teardown), handle, &mut (*beating).cleanup);
@@ -300,7 +304,9 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
     let beating = unsafe { &**handle.cast::<*mut Beating>() };
     if let Some(worker) = beating.worker.upgrade() {
         worker.beat();
-        beating.seats.turn(&worker);
+        // SAFETY: the loop outlives its handles; its clock is a variable of its own.
+        let now = libuv().map_or(0, |uv| unsafe { (uv.now)(beating.event_loop) });
+        beating.seats.turn(&worker, now);
     }
 }
 
@@ -309,6 +315,12 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
 pub(crate) fn forget_descriptor(backend: c_int, descriptor: c_int) {
     // SAFETY: epoll_ctl(2) with integers; the event is not used for a removal.
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) };
+}
+
+/// Whether this process has a descriptor of this number.
+pub(crate) fn is_descriptor(number: c_int) -> bool {
+    // SAFETY: fcntl(2) with integers; of a number that is none it is an error.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
 
 unsafe extern "C" fn on_beating_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {

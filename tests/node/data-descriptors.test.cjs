@@ -6,6 +6,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const { execFileSync, spawnSync } = require('node:child_process');
+const fs = require('node:fs');
 const { descriptors, ours, until } = require('./support/index.cjs');
 const { hold, release, tally } = require('./fixtures-data/clients.cjs');
 const { startRig } = require('./fixtures-data/rig.cjs');
@@ -98,6 +99,16 @@ test('no worker has a free descriptor: the clients wait, and are served when the
     }, `worker ${id} is back`);
   }
   await release(held);
+});
+
+test('an idle worker\'s table of descriptors stays as small as what is in it', { skip }, async (t) => {
+  const rig = await startRig(t, { serve: keep });
+  await release([await hold({ port: rig.port }), await hold({ port: rig.port })]);
+  for (const id of [1, 2]) {
+    const [, size] = /^FDSize:\s*(\d+)$/m.exec(fs.readFileSync(`/proc/${rig.pid(id)}/status`, 'utf8'));
+    const highest = Math.max(...Object.keys(descriptors(rig.pid(id))).map(Number));
+    assert.ok(Number(size) < 512, `room for ${size} with ${highest} as the highest and a limit of ${getLimit(rig.pid(id))}`);
+  }
 });
 
 test('a worker without a free descriptor leaves as any other', { skip }, async (t) => {
