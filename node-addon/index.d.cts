@@ -64,6 +64,12 @@ declare namespace cluster {
     workers: WorkerStats[];
     /** One entry for each address that workers share. */
     addresses: AddressStats[];
+    /**
+     * What the engine did otherwise than could be expected, and why, in sentences; no cause for worry. Above all why connections are
+     * passed on by the primary where the mechanism was left at `auto`. At most 16 are kept. With `NODE_DEBUG=cluster-rs` in the
+     * environment each is also written to standard error when it comes.
+     */
+    notices: string[];
   }
 
   interface WorkerStats {

@@ -4,6 +4,7 @@
 mod listener;
 mod primary;
 mod seat;
+mod stats;
 mod uv;
 mod watch;
 mod worker;

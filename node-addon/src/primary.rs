@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cluster_core::{
-    Event, Granted, ListenFlags, Mechanism, MechanismKind, Policy, Poller, Primary, Settings, Wanted, WorkerState,
-};
+use cluster_core::{Event, Granted, ListenFlags, Mechanism, Policy, Poller, Primary, Settings, Wanted};
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
@@ -16,6 +14,7 @@ use napi_derive::napi;
 
 use crate::listener::{Listener, SockName};
 use crate::refusal;
+use crate::stats::Stats;
 
 /// A flag of JavaScript's own beside those of `ListenFlags`.
 const PAD_ABSTRACT: u32 = 1 << 16;
@@ -24,6 +23,8 @@ const PAD_ABSTRACT: u32 = 1 << 16;
 /// or given its turns.
 const PATIENCE: Duration = Duration::from_millis(4);
 const SLACK: u32 = 4;
+/// How many notices are kept. Each is about another address or slot, of which workers may name any number.
+const NOTICES: usize = 16;
 
 type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
 
@@ -49,13 +50,16 @@ pub struct Listening {
     pub port: Option<u16>,
 }
 
-/// Something that the program may want to know: one of the two.
+/// Something that the program may want to know: one of these.
 #[napi(object)]
+#[derive(Default)]
 pub struct News {
     /// A sentence about a worker that broke the rules, or about the engine itself.
     pub warning: Option<String>,
-    /// It is about a worker.
+    /// The warning is about a worker.
     pub about_worker: bool,
+    /// A sentence that is no cause for worry; `Stats` keeps it.
+    pub notice: Option<String>,
     /// A worker has a share of an address.
     pub listening: Option<Listening>,
 }
@@ -65,6 +69,8 @@ pub struct News {
 pub struct Answer {
     /// 0, or a negative errno value.
     pub errno: i32,
+    /// Why, if it is none, in a sentence.
+    pub reason: Option<String>,
     /// Names the address, also when the listener is closed.
     pub handle: u32,
     /// Names the listener.
@@ -75,51 +81,9 @@ pub struct Answer {
     pub sockname: Option<SockName>,
 }
 
-/// What is known of a worker.
-#[napi(object)]
-pub struct WorkerStats {
-    /// The engine's id of the worker.
-    pub id: u32,
-    /// The slot.
-    pub slot: u32,
-    /// Connections that it got and that were not taken back.
-    pub delivered: f64,
-    /// Of those, how many it has not taken yet.
-    pub waiting: u32,
-    /// The load that it told last.
-    pub load: u32,
-    /// How far it has come.
-    pub state: String,
-}
-
-/// What is known of an address.
-#[napi(object)]
-pub struct AddressStats {
-    /// The address.
-    pub address: String,
-    /// How its connections reach the workers.
-    pub mechanism: String,
-    /// Who gets the next one.
-    pub policy: String,
-    /// Connections the primary accepted.
-    pub accepted: f64,
-    /// Connections taken back from a worker that did not take them.
-    pub reclaimed: f64,
-    /// Connections that were accepted and dropped, because the address was given up.
-    pub lost: f64,
-}
-
-/// Everything that is known.
-#[napi(object)]
-pub struct Stats {
-    /// By worker.
-    pub workers: Vec<WorkerStats>,
-    /// By address.
-    pub addresses: Vec<AddressStats>,
-}
-
 struct Shared {
     primary: Mutex<Primary>,
+    notices: Mutex<Vec<String>>,
     poller: Arc<Poller>,
     quit: AtomicBool,
 }
@@ -152,10 +116,38 @@ impl Shared {
                 events
             };
             for event in events {
+                if let Event::Notice { text } = &event {
+                    self.keep(text);
+                }
                 if let Some(news) = News::of(event) {
                     tell.call(news, ThreadsafeFunctionCallMode::NonBlocking);
                 }
             }
+        }
+    }
+
+    fn notices(&self) -> MutexGuard<'_, Vec<String>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a notice for whoever asks later, if it is another one.
+    fn keep(&self, notice: &str) {
+        let mut notices = self.notices();
+        if notices.len() < NOTICES && !notices.iter().any(|kept| kept == notice) {
+            notices.push(notice.to_owned());
+        }
+    }
+
+    /// The thread takes what a call made here has to tell.
+    fn granted(&self, outcome: &cluster_core::Result<Granted>) -> Answer {
+        match outcome {
+            Ok(granted) => {
+                if granted.is_new {
+                    self.poller.interrupt();
+                }
+                Answer::granted(granted)
+            }
+            Err(error) => Answer::refused(error),
         }
     }
 }
@@ -197,7 +189,12 @@ impl Engine {
         // had is an error of each listen.
         let _ = primary.configure(settings);
         let poller = primary.poller();
-        let shared = Arc::new(Shared { primary: Mutex::new(primary), poller, quit: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            primary: Mutex::new(primary),
+            notices: Mutex::default(),
+            poller,
+            quit: AtomicBool::new(false),
+        });
         let tell: Tell = tell.build_threadsafe_function().weak::<true>().callee_handled::<false>().build()?;
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -237,7 +234,7 @@ impl Engine {
     #[napi]
     pub fn grant(&self, id: u32, address: String, index: u32, backlog: i32, flags: u32) -> Answer {
         let outcome = wanted(&address, index, backlog, flags).and_then(|wanted| self.shared.lock().grant(id, wanted));
-        outcome.as_ref().map_or_else(Answer::refused, Answer::granted)
+        self.shared.granted(&outcome)
     }
 
     /// Takes a share of an address in a worker's stead.
@@ -247,7 +244,7 @@ impl Engine {
         match outcome {
             Ok(relayed) => {
                 let listener = cluster_core::Listener::relaying(relayed.mailbox, relayed.granted.name);
-                (Answer::granted(&relayed.granted), Some(Listener::new(listener, None)))
+                (self.shared.granted(&Ok(relayed.granted)), Some(Listener::new(listener, None)))
             }
             Err(error) => (Answer::refused(&error), None),
         }
@@ -268,30 +265,7 @@ impl Engine {
     /// What is known of workers and addresses.
     #[napi]
     pub fn stats(&self) -> Stats {
-        let primary = self.shared.lock();
-        let worker = |id| {
-            let info = primary.worker_info(id).ok()?;
-            Some(WorkerStats {
-                id,
-                slot: info.worker.slot,
-                delivered: info.delivered as f64,
-                waiting: info.waiting,
-                load: info.load,
-                state: state(info.state).into(),
-            })
-        };
-        let address = |info: cluster_core::HandleInfo| AddressStats {
-            address: bound(&info),
-            mechanism: mechanism(info.mechanism).into(),
-            policy: policy(info.policy).into(),
-            accepted: info.stats.accepted as f64,
-            reclaimed: info.stats.reclaimed as f64,
-            lost: info.lost as f64,
-        };
-        Stats {
-            workers: primary.worker_ids().into_iter().filter_map(worker).collect(),
-            addresses: primary.handles().into_iter().map(address).collect(),
-        }
+        Stats::of(&self.shared.lock(), self.shared.notices().clone())
     }
 
     /// Gives every address up and ends the thread.
@@ -329,13 +303,12 @@ impl News {
             Event::Warning { worker, text } => {
                 let who = worker.map_or(String::new(), |worker| format!("worker {}: ", worker.id));
                 let about_worker = worker.is_some();
-                Some(Self { warning: Some(format!("{who}{text}")), about_worker, listening: None })
+                Some(Self { warning: Some(format!("{who}{text}")), about_worker, ..Self::default() })
             }
-            Event::Listening { worker, address, port, .. } => Some(Self {
-                warning: None,
-                about_worker: false,
-                listening: Some(Listening { id: worker.id, address, port }),
-            }),
+            Event::Notice { text } => Some(Self { notice: Some(text), ..Self::default() }),
+            Event::Listening { worker, address, port, .. } => {
+                Some(Self { listening: Some(Listening { id: worker.id, address, port }), ..Self::default() })
+            }
             _ => None,
         }
     }
@@ -344,38 +317,13 @@ impl News {
 impl Answer {
     fn granted(granted: &Granted) -> Self {
         let sockname = SockName::of(granted.name);
-        Self { errno: 0, handle: granted.handle, listener: granted.listener, is_new: granted.is_new, sockname }
+        let Granted { handle, listener, is_new, .. } = *granted;
+        Self { errno: 0, reason: None, handle, listener, is_new, sockname }
     }
 
     fn refused(error: &cluster_core::Error) -> Self {
-        Self { errno: error.code(), handle: 0, listener: 0, is_new: false, sockname: None }
-    }
-}
-
-/// The address as it was asked for, with the port that it got; of a descriptor, what it is bound to.
-fn bound(info: &cluster_core::HandleInfo) -> String {
-    match (info.name.to_inet(), info.address.rsplit_once(':')) {
-        (Some(name), Some(("fd", _))) => name.to_string(),
-        (Some(name), Some((host, _))) => format!("{host}:{}", name.port()),
-        _ => info.address.clone(),
-    }
-}
-
-fn state(state: WorkerState) -> &'static str {
-    match state {
-        WorkerState::Starting => "none",
-        WorkerState::Online => "online",
-        WorkerState::Listening => "listening",
-        WorkerState::Disconnecting => "disconnecting",
-        _ => "disconnected",
-    }
-}
-
-fn mechanism(kind: MechanismKind) -> &'static str {
-    match kind {
-        MechanismKind::Passed => "passed",
-        MechanismKind::Kernel => "kernel",
-        _ => "shared",
+        let reason = Some(error.sentence().to_owned());
+        Self { errno: error.code(), reason, handle: 0, listener: 0, is_new: false, sockname: None }
     }
 }
 
@@ -385,13 +333,4 @@ fn policy_of(number: u32) -> Policy {
         .into_iter()
         .find(|policy| *policy as u32 == number)
         .unwrap_or(Policy::RoundRobin)
-}
-
-fn policy(policy: Policy) -> &'static str {
-    match policy {
-        Policy::None => "none",
-        Policy::LeastLoaded => "least-loaded",
-        Policy::SourceHash => "source-hash",
-        _ => "rr",
-    }
 }

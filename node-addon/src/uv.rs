@@ -291,7 +291,8 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, seats: Arc<Seat
             return;
         }
         seats.begin((uv.backend_fd)(event_loop.cast()));
-        let beating = Box::into_raw(Box::new(Beating { worker, seats, event_loop: event_loop.cast(), cleanup: ptr::null_mut() }));
+        let beating =
+            Box::into_raw(Box::new(Beating { worker, seats, event_loop: event_loop.cast(), cleanup: ptr::null_mut() }));
         *handle.cast::<*mut Beating>() = beating;
         (uv.unref)(handle);
         sys::napi_add_async_cleanup_hook(env.raw(), Some(on_beating_teardown), handle, &mut (*beating).cleanup);

@@ -94,7 +94,13 @@ test('kernel without the privilege: listen fails, and a warning names it; auto d
       worker.on('listening', () => {
         console.log('serves', cluster.stats().addresses[0].mechanism);
         clearTimeout(stay);
-        worker.disconnect();
+        const told = setInterval(() => {
+          const { notices } = cluster.stats();
+          if (notices.length === 0) return;
+          clearInterval(told);
+          console.log('notices', ...notices);
+          worker.disconnect();
+        }, 10);
       });
     } else {
       require('node:net').createServer().on('error', ({ code }) => {
@@ -106,12 +112,18 @@ test('kernel without the privilege: listen fails, and a warning names it; auto d
   const file = `${folder}/program.cjs`;
   fs.writeFileSync(file, program);
   const env = { ...process.env, CL_MECHANISM: 'auto', NODE_OPTIONS: '' };
-  const start = (name) => {
+  const start = (name, more) => {
     const [command, ...options] = WITHOUT;
-    return spawnSync(command, [...options, process.execPath, file, name], { encoding: 'utf8', env, timeout: 30_000 });
+    const settings = { encoding: 'utf8', env: { ...env, ...more }, timeout: 30_000 };
+    return spawnSync(command, [...options, process.execPath, file, name], settings);
   };
+  const notice = /connections to 127\.0\.0\.1:0#1 are passed on .* because the mechanism "kernel" needs .*CAP_BPF/;
   try {
-    assert.match(start('auto').stdout, /^serves passed\n$/);
+    const quiet = start('auto');
+    assert.match(quiet.stdout, /^serves passed\nnotices (.*)\n$/);
+    assert.match(quiet.stdout, notice);
+    assert.equal(quiet.stderr, '');
+    assert.match(start('auto', { NODE_DEBUG: 'cluster-rs' }).stderr, notice);
     const { stdout } = start('kernel');
     assert.match(stdout, /^refused EPERM$/m);
     const warnings = stdout.split('\n').filter((line) => line.startsWith('ClusterWarning'));
@@ -120,4 +132,21 @@ test('kernel without the privilege: listen fails, and a warning names it; auto d
   } finally {
     fs.rmSync(folder, { recursive: true });
   }
+});
+
+test('kernel without the privilege on the command line: the last line says why', { skip: unable || ours.skip }, async () => {
+  const run = await cli({
+    args: ['-i', '2', '--mechanism', 'kernel', 'server.js'], command: (line) => [...WITHOUT, ...line],
+  });
+  assert.equal(run.code, 1);
+  assert.match(run.said().at(-1), /^cannot listen on .*: the mechanism "kernel" needs the capability CAP_BPF .* \(EPERM\)$/);
+});
+
+test('--stats says once why connections are passed on', { skip: unable || ours.skip }, async () => {
+  const args = ['-i', '1', '--mechanism', 'auto', '--stats=200ms', 'server.js'];
+  const run = await cli({ args, command: (line) => [...WITHOUT, ...line] }, async (started) => {
+    await started.wait(/stats: worker 0 .* passed rr/, { count: 3 });
+    started.kill();
+  });
+  assert.equal(run.said('stdout').filter((line) => /^stats: connections to .* because .*CAP_BPF/.test(line)).length, 1);
 });

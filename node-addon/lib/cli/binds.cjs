@@ -22,15 +22,17 @@ function watchBinds(worker, failed) {
     const question = questions.get(message?.ack);
     if (question !== undefined && message.cmd === 'NODE_CLUSTER') {
       questions.delete(message.ack);
-      if (message.errno < 0) failed(explain(question, message.errno));
+      if (message.errno < 0) failed(explain(question, message));
     }
     return send.call(this, message, ...rest);
   };
 }
 
-function explain(address, errno) {
+// The engine's own reason, if there is one, for what is not the everyday refusal of a port.
+function explain(address, { errno, crsWhy }) {
   const code = getSystemErrorName(errno);
-  const reason = REASONS[code] === undefined ? code : `${REASONS[code]} (${code})`;
+  const why = REASONS[code] ?? crsWhy;
+  const reason = why === undefined ? code : `${why} (${code})`;
   return { code, text: `cannot listen on ${nameOf(address)}: ${reason}` };
 }
 

@@ -10,6 +10,7 @@ class Stats {
   #supervisor;
   #output;
   #timer;
+  #told = new Set();
 
   constructor({ cluster, supervisor, output, interval }) {
     this.#cluster = cluster;
@@ -18,6 +19,7 @@ class Stats {
     const terminal = output.out.terminal;
     const period = interval === true ? terminal ? ON_TERMINAL : ELSEWHERE : interval;
     this.#timer = setInterval(() => {
+      this.#tellNotices();
       if (terminal) output.out.show(this.table());
       else output.say(this.line());
     }, period);
@@ -26,6 +28,15 @@ class Stats {
   end() {
     clearInterval(this.#timer);
     if (this.#output.out.terminal) this.#output.out.show([]);
+  }
+
+  /** What the engine did otherwise than could be expected, each once. */
+  #tellNotices() {
+    for (const notice of this.#cluster.stats?.().notices ?? []) {
+      if (this.#told.has(notice)) continue;
+      this.#told.add(notice);
+      this.#output.say(`stats: ${notice}`);
+    }
   }
 
   /** Each slot beside what the engine counts for its worker; the engine may not be there. */

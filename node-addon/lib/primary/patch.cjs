@@ -3,6 +3,7 @@
 // The primary: Node's own code forks, speaks and remembers; the engine owns the addresses and moves the connections.
 
 const net = require('node:net');
+const { debuglog } = require('node:util');
 
 const { load } = require('../load.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
@@ -18,6 +19,9 @@ const WINDOW = 2;
 const WINDOW_MOST = 8;
 // For how long an address stays open for a successor when its last worker died, in milliseconds.
 const KEEP_UNATTENDED = 5000;
+
+// Quiet unless NODE_DEBUG names it.
+const debug = debuglog('cluster-rs');
 
 function warn(text, code = 'CLUSTER_RS_WORKER') {
   process.emitWarning(text, { type: 'ClusterWarning', code });
@@ -47,6 +51,7 @@ function patch(cluster) {
   function theEngine() {
     if (!engine) {
       engine = new native.Engine(policy(), mechanism(), WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
+        if (news.notice !== undefined) debug(news.notice);
         if (news.warning !== undefined) warn(news.warning, news.aboutWorker ? undefined : 'CLUSTER_RS_ENGINE');
         for (const seat of seats.values()) if (seat.id === news.listening?.id) tellListening(cluster, seat, news.listening);
       });
@@ -94,8 +99,8 @@ function patch(cluster) {
   cluster.disconnect = disconnectAll(cluster, () => [...seats.keys()]);
 
   cluster.stats = function stats() {
-    if (!engine) return { workers: [], addresses: [] };
-    const { workers, addresses } = engine.stats();
+    if (!engine) return { workers: [], addresses: [], notices: [] };
+    const { workers, addresses, notices } = engine.stats();
     const known = new Map([...seats.values()].map((seat) => [seat.id, seat.worker]));
     return {
       workers: workers.flatMap(({ id, slot, delivered, waiting, load }) => {
@@ -104,6 +109,7 @@ function patch(cluster) {
         return [{ id: worker.id, slot, pid: worker.process.pid, state: worker.state, delivered, waiting, load }];
       }),
       addresses,
+      notices,
     };
   };
 }

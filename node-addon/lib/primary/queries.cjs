@@ -39,7 +39,9 @@ function query(engine, seat, message, wantsLoad) {
   let answer = { errno: -ERRNO.EINVAL };
   if (wanted) answer = message.crs === 1 ? grant(engine, seat, wanted) : relay(engine, seat, key, wanted);
   if (answer.errno) {
-    reply(worker, { errno: refusalOf(wanted, answer.errno), key, ack: message.seq, data: null });
+    const errno = refusalOf(wanted, answer.errno);
+    // The reason is for the command line, which hears what is said to its workers.
+    reply(worker, { errno, key, ack: message.seq, data: null, ...(answer.reason && { crsWhy: answer.reason }) });
     return;
   }
   const shared = `${wanted.address}#${wanted.index}`;
