@@ -168,7 +168,7 @@ impl Member {
             self.flow,
             Flow::Stuck { drained: false, .. } | Flow::Paused { drained: false } | Flow::Broken { drained: false }
         );
-        mailbox || (!self.has_turn() && self.queue.as_ref().is_some_and(|queue| !queue.is_drained()))
+        mailbox || self.queue.as_ref().is_some_and(|queue| queue.is_source(self.has_turn()))
     }
 
     /// What the poll is to tell of its queue. `wanted`: somebody else could serve what waits in it.
@@ -194,6 +194,13 @@ impl Member {
     fn expect_some(&mut self) {
         if let Some(queue) = &mut self.queue {
             queue.expect_some();
+        }
+    }
+
+    /// Another member's queue has been closed; what waited in it may have come here.
+    pub(crate) fn expect_moved(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.expect_moved();
         }
     }
 
@@ -384,6 +391,7 @@ impl Member {
         }
         match queue.look(look, self.worker, assigned) {
             Seen::Moving(watched) => watched,
+            Seen::Unnoticed => Watched { again: Some(look.soon()), changed: true },
             Seen::Stuck => {
                 self.get_stuck(look.poll);
                 // It shows when the worker is back.

@@ -250,7 +250,8 @@ impl Handle {
         self.give_turns();
         poll.remove(member.mailbox.sender());
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
-        self.mechanism.vacate(member.slot, member.take_queue(poll));
+        let queue = member.take_queue(poll);
+        self.vacate(member.slot, queue, poll);
         // An empty one is closed here; its listener takes nothing any more, so nothing can be missed.
         if member.mailbox.is_left_with_some() {
             self.orphans.push_back(member.mailbox);
@@ -264,10 +265,23 @@ impl Handle {
             let queue = member.unseat(self.mechanism.assigned(member.slot), poll);
             let slot = member.slot;
             self.give_turns();
-            if queue.is_some() {
-                self.mechanism.vacate(slot, queue);
-            }
+            self.vacate(slot, queue, poll);
         }
+    }
+
+    fn seated(&self) -> usize {
+        self.members.iter().filter(|member| member.queue().is_some()).count()
+    }
+
+    /// Gives a slot's queue back. The kernel moves what waits in it to the others, and may wake nobody for that.
+    fn vacate(&mut self, slot: u32, queue: Option<Queue>, poll: &Poll) {
+        if queue.is_none() {
+            return;
+        }
+        self.mechanism.vacate(slot, queue);
+        self.members.iter_mut().for_each(Member::expect_moved);
+        // The next pump has the poll look at the entrance anew.
+        self.accept_while(false, poll);
     }
 
     /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
@@ -405,8 +419,13 @@ impl Handle {
             _ => look,
         };
         let mut watched = Watched::default();
+        let seated = self.seated();
         for member in &mut self.members {
             watched = watched.and(member.look(look, self.mechanism.assigned(member.slot)));
+        }
+        if self.seated() < seated {
+            // A worker has shut its socket down itself.
+            self.members.iter_mut().for_each(Member::expect_moved);
         }
         let least = self.members.iter().filter_map(Member::depth).min().unwrap_or(0);
         let mut turns_changed = watched.changed;

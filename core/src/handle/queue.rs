@@ -40,7 +40,18 @@ pub(crate) struct Queue {
     busy: bool,
     /// Nothing is left to be rescued, as far as is known.
     drained: bool,
+    moved_here: MovedHere,
     standstill: Standstill,
+}
+
+/// Whether the kernel may have moved connections here from a queue that was closed. Before 2026 it woke nobody for these (Linux
+/// 5.14 to 6.19; `tests/c/test_kernel_unwoken.c`), so that a worker that has nothing to do does not learn of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MovedHere {
+    No,
+    Perhaps,
+    /// They wait, and the worker sleeps.
+    Unnoticed,
 }
 
 /// Nothing is taken although something waits.
@@ -84,12 +95,19 @@ impl Standstill {
         };
         ran >= look.patience / look.part_of_running || self.since.saturating_sub(waited) >= look.patience
     }
+
+    /// Nothing moved between two looks, and the worker did not wait for a processor.
+    fn is_asleep(&self) -> bool {
+        self.suspected && !self.before.is_some_and(|then| then.ready)
+    }
 }
 
 /// What a look at a queue found.
 pub(super) enum Seen {
     /// The worker keeps up, as far as can be told.
     Moving(Watched),
+    /// It sleeps in front of connections that it was not woken for.
+    Unnoticed,
     /// It has stood still for too long.
     Stuck,
     /// Somebody shut the socket down, which only the worker can.
@@ -109,6 +127,7 @@ impl Queue {
             share: Share::Whole,
             busy: false,
             drained: false,
+            moved_here: MovedHere::No,
             standstill: Standstill::default(),
         }
     }
@@ -156,14 +175,21 @@ impl Queue {
         self.share
     }
 
-    pub(super) fn is_drained(&self) -> bool {
-        self.drained
+    /// Something may be left in it for others to serve. `has_turn`: its worker has its turns.
+    pub(super) fn is_source(&self, has_turn: bool) -> bool {
+        !self.drained && (!has_turn || self.moved_here == MovedHere::Unnoticed)
     }
 
     /// Something may wait in it.
     pub(super) fn expect_some(&mut self) {
         self.busy = true;
         self.drained = false;
+    }
+
+    /// Another queue has been closed, and the kernel may have moved here what waited in it.
+    pub(super) fn expect_moved(&mut self) {
+        self.moved_here = MovedHere::Perhaps;
+        self.expect_some();
     }
 
     /// Accepts in the worker's stead.
@@ -175,7 +201,10 @@ impl Queue {
         let accepted = accept_one(self.socket.as_fd());
         match accepted {
             Accepted::Connection(_) => self.rescued += 1,
-            Accepted::Nothing => self.drained = true,
+            Accepted::Nothing => {
+                self.drained = true;
+                self.moved_here = MovedHere::No;
+            }
             Accepted::Short => {}
         }
         accepted
@@ -192,11 +221,16 @@ impl Queue {
         self.depth = waiting;
         if waiting == 0 {
             self.standstill = Standstill::default();
+            self.moved_here = MovedHere::No;
             self.busy = fresh > 0;
         } else if self.standstill.look(look, worker, assigned.saturating_sub(waiting.into())) {
             self.standstill = Standstill::default();
             self.drained = false;
             return Seen::Stuck;
+        } else if self.moved_here == MovedHere::Perhaps && self.standstill.is_asleep() {
+            self.moved_here = MovedHere::Unnoticed;
+            self.drained = false;
+            return Seen::Unnoticed;
         }
         let mut next = look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64);
         // Whoever lets something wait may have just begun to stand still.
