@@ -339,6 +339,27 @@ typedef struct cl_settings_t {
      * The longest such delay. Default 10000.
      */
     int restart_max_ms;
+    /**
+     * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for workers of this
+     * process's own user and nothing for those that cl_spawn() started as another user. Each is one of
+     *
+     *     host:port  host:low-high  host:*    TCP; the host is a name (looked up now), an address, nothing (the socket of all
+     *                                         addresses) or * (any address); port 0 is a free port of the kernel's choice
+     *     udp:...                             the same for datagrams
+     *     unix:/path  unix:/directory/        that socket file; any in that directory or further down
+     *     unix:@name  fd:N                    an abstract socket; what cl_listen("fd:N") takes from this process
+     *
+     * Paths are absolute and without "..". The directory is opened now and held, links below it are not followed, and it must
+     * belong to this process's user or root and, where others may write, be sticky. A worker that asks for anything else gets
+     * -EACCES, and the program a CL_EVENT_WARNING (at most one a second and worker). Only what is asked of the primary is
+     * judged: what a worker binds itself (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
+     */
+    const char *const *listen_allow;
+    /**
+     * How many addresses may be open for the workers at a time; more are -EMFILE. 0: what was set before, at first any number,
+     * but 64 where a worker asks that cl_spawn() started as another user.
+     */
+    int listen_max;
 } cl_settings_t;
 
 /**
@@ -559,7 +580,8 @@ CL_API int cl_worker_slot(void);
  * what is started and opened afterwards. Needless where the defaults are right.
  *
  * @param settings  see cl_settings_t; NULL: change nothing. Not kept.
- * @return 0; -EINVAL: a value that is none; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
+ * @return 0; -EINVAL: a value that is none, such as a rule in listen_allow, or a name in it that nobody knows; -ENOENT, -EACCES,
+ *         -ENOTDIR: a directory in listen_allow that cannot be opened; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
  *         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
  *         it. Nothing is changed then.
  *

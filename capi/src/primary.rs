@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::time::Duration;
 
 use cluster_core::process::{self, Side};
-use cluster_core::{Error, Mechanism, Policy, Respawn, Result, Settings, SpawnOptions};
+use cluster_core::{Error, ListenRule, Mechanism, Policy, Respawn, Result, Settings, SpawnOptions};
 
 use crate::constants::*;
 use crate::events::deliver;
@@ -21,7 +21,9 @@ fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
     }
 }
 
-fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
+/// # Safety
+/// `listen_allow` is NULL or points to strings with NULL behind the last.
+unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
     let unknown = |what: &str, value: c_int| Error::new(-libc::EINVAL, format!("there is no {what} {value}"));
     settings.policy = match given.policy {
         0 => settings.policy,
@@ -62,6 +64,18 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
         Ok(window) => settings.window = window,
         Err(_) => return Err(invalid("the window is negative")),
     }
+    match u32::try_from(given.listen_max) {
+        Ok(0) => {}
+        Ok(most) => settings.listen_max = most,
+        Err(_) => return Err(invalid("listen_max is negative")),
+    }
+    // SAFETY: passed on to the caller.
+    if let Some(rules) = unsafe { list(given.listen_allow.cast()) } {
+        let rule = |text: &std::ffi::OsString| {
+            ListenRule::parse(text.to_str().ok_or_else(|| invalid("a rule in listen_allow is not UTF-8"))?)
+        };
+        settings.listen_allow = Some(rules.iter().map(rule).collect::<Result<_>>()?);
+    }
     Ok(())
 }
 
@@ -69,14 +83,16 @@ fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 /// what is started and opened afterwards. Needless where the defaults are right.
 ///
 /// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
-/// @return 0; -EINVAL: a value that is none; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
+/// @return 0; -EINVAL: a value that is none, such as a rule in listen_allow, or a name in it that nobody knows; -ENOENT, -EACCES,
+///         -ENOTDIR: a directory in listen_allow that cannot be opened; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
 ///         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
 ///         it. Nothing is changed then.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
-/// `settings` is NULL or points to as many readable bytes as its size says.
+/// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of strings
+/// with NULL behind the last.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
     guard(|| {
@@ -88,7 +104,8 @@ pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_i
             // SAFETY: passed on to the caller; not NULL.
             let given = unsafe { sized(settings, least, "cl_settings_t") }?;
             let mut merged = primary.settings().clone();
-            merge(&mut merged, &given)?;
+            // SAFETY: passed on to the caller.
+            unsafe { merge(&mut merged, &given) }?;
             primary.configure(merged)?;
             Ok(0)
         })

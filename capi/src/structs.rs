@@ -42,6 +42,23 @@ pub struct cl_settings_t {
     pub restart_min_ms: c_int,
     /// The longest such delay. Default 10000.
     pub restart_max_ms: c_int,
+    /// What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for workers of this
+    /// process's own user and nothing for those that cl_spawn() started as another user. Each is one of
+    ///
+    ///     host:port  host:low-high  host:*    TCP; the host is a name (looked up now), an address, nothing (the socket of all
+    ///                                         addresses) or * (any address); port 0 is a free port of the kernel's choice
+    ///     udp:...                             the same for datagrams
+    ///     unix:/path  unix:/directory/        that socket file; any in that directory or further down
+    ///     unix:@name  fd:N                    an abstract socket; what cl_listen("fd:N") takes from this process
+    ///
+    /// Paths are absolute and without "..". The directory is opened now and held, links below it are not followed, and it must
+    /// belong to this process's user or root and, where others may write, be sticky. A worker that asks for anything else gets
+    /// -EACCES, and the program a CL_EVENT_WARNING (at most one a second and worker). Only what is asked of the primary is
+    /// judged: what a worker binds itself (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
+    pub listen_allow: *const *const c_char,
+    /// How many addresses may be open for the workers at a time; more are -EMFILE. 0: what was set before, at first any number,
+    /// but 64 where a worker asks that cl_spawn() started as another user.
+    pub listen_max: c_int,
 }
 
 /// A program to start as a worker; see cl_spawn(). A zeroed field means the default.

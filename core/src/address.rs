@@ -97,7 +97,12 @@ fn parse_inet(text: &str, rest: &str) -> Result<(Host, u16)> {
     let port = port
         .parse::<u16>()
         .map_err(|_| Error::invalid(format!("the port in \"{text}\" is not in the range 0 to 65535")))?;
-    let host = if host.is_empty() || host == "*" {
+    Ok((parse_host(text, host, port)?, port))
+}
+
+/// The host in front of the port, of the address `text`.
+pub(crate) fn parse_host(text: &str, host: &str, port: u16) -> Result<Host> {
+    Ok(if host.is_empty() || host == "*" {
         Host::Any
     } else if let Some(inner) = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
         let (ip, scope) = match inner.split_once('%') {
@@ -117,8 +122,7 @@ fn parse_inet(text: &str, rest: &str) -> Result<(Host, u16)> {
         return Err(Error::invalid(format!("\"{host}\" is no host name; {FORMS}")));
     } else {
         Host::Name(host.to_owned())
-    };
-    Ok((host, port))
+    })
 }
 
 impl fmt::Display for Address {

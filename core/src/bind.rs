@@ -1,6 +1,6 @@
 //! Opening a listening or datagram socket for an address, the same in a primary and in a process of its own.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::address::{Address, Host};
 use crate::error::{Context, Error, Result};
 use crate::sys::sockaddr::{self, SockAddr};
-use crate::sys::unix_path::{self, SocketFile};
+use crate::sys::unix_path::{self, Place, SocketFile};
 use crate::sys::{Sys, socket};
 
 /// The backlog of a caller that names none, as in Node.
@@ -70,8 +70,9 @@ pub(crate) struct Bound {
     pub(crate) file: Option<SocketFile>,
 }
 
-/// Opens an address whose host is numeric (see `resolve`).
-pub(crate) fn open(address: &Address, backlog: i32, flags: ListenFlags) -> Result<Bound> {
+/// Opens an address whose host is numeric (see `resolve`). `place`: where exactly a path is to be bound; otherwise wherever it
+/// leads.
+pub(crate) fn open(address: &Address, place: Option<Place>, backlog: i32, flags: ListenFlags) -> Result<Bound> {
     let backlog = self::backlog(backlog);
     let everybody = flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
     if everybody && !matches!(address, Address::UnixPath(_)) {
@@ -98,7 +99,9 @@ pub(crate) fn open(address: &Address, backlog: i32, flags: ListenFlags) -> Resul
                 mode |= 0o222;
             }
             let socket = socket::open(libc::AF_UNIX, false).context("socket")?;
-            let file = unix_path::bind_and_listen(socket.as_fd(), Path::new(path), mode, backlog)
+            let file = place
+                .map_or_else(|| Place::at(Path::new(path)), Ok)
+                .and_then(|place| unix_path::bind_and_listen(socket.as_fd(), place, mode, backlog))
                 .context(format_args!("bind {address}"))?;
             let name = SockAddr::unix(path.as_bytes())
                 .unwrap_or_else(|| sockaddr::local_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY));
@@ -222,6 +225,12 @@ fn inherited(number: i32) -> Result<Bound> {
     socket::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     Ok(Bound { socket, name, datagram: false, file: None })
+}
+
+/// All addresses of a host. May wait for a name server.
+pub(crate) fn addresses_of(name: &str) -> Result<Vec<IpAddr>> {
+    let failed = |error| Error::new(-libc::EINVAL, format!("the host name \"{name}\" cannot be resolved: {error}"));
+    Ok((name, 0).to_socket_addrs().map_err(failed)?.map(|found| found.ip()).collect())
 }
 
 /// The same address with a numeric host and an absolute path, as it goes over the wire. May wait for a name server.

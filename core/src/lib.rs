@@ -30,6 +30,7 @@
 compile_error!("libcluster needs Linux 5.10 or newer: it is built on pidfds, SOCK_SEQPACKET pairs and epoll");
 
 mod address;
+mod allow;
 mod bind;
 mod channel;
 mod env;
@@ -47,6 +48,7 @@ mod token;
 mod wire;
 mod worker;
 
+pub use allow::ListenRule;
 pub use bind::ListenFlags;
 pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
 pub use handle::{HandleStats, MechanismKind};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::allow::ListenRule;
 use crate::error::{Error, Result};
 use crate::policy::Policy;
 use crate::restart::Respawn;
@@ -57,6 +58,12 @@ pub struct Settings {
     pub restart_delay: (Duration, Duration),
     /// How long an address whose last worker died stays open for a successor.
     pub keep_unattended: Duration,
+    /// What workers may listen on. `None`: those of this process's own user anything, those that were started as another user
+    /// nothing.
+    pub listen_allow: Option<Vec<ListenRule>>,
+    /// How many addresses may be open at a time. 0: any number, but none is opened beyond 64 for workers that were started as
+    /// another user.
+    pub listen_max: u32,
 }
 
 /// More could not be in flight for an ordinary user (RLIMIT_NOFILE counts descriptors in flight, unix(7)).
@@ -79,6 +86,8 @@ impl Default for Settings {
             slack: 32,
             restart_delay: (Duration::from_millis(100), Duration::from_secs(10)),
             keep_unattended: Duration::from_secs(30),
+            listen_allow: None,
+            listen_max: 0,
         }
     }
 }

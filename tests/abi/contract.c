@@ -73,7 +73,7 @@ FIELD(cl_listen_options_t, backlog, 16, 4);
 FIELD(cl_listen_options_t, flags, 20, 4);
 FIELD(cl_listen_options_t, index, 24, 4);
 
-SIZE(cl_settings_t, 40);
+SIZE(cl_settings_t, 56);
 FIELD(cl_settings_t, size, 0, 8);
 FIELD(cl_settings_t, policy, 8, 4);
 FIELD(cl_settings_t, mechanism, 12, 4);
@@ -83,6 +83,8 @@ FIELD(cl_settings_t, flags, 24, 4);
 FIELD(cl_settings_t, window, 28, 4);
 FIELD(cl_settings_t, restart_min_ms, 32, 4);
 FIELD(cl_settings_t, restart_max_ms, 36, 4);
+FIELD(cl_settings_t, listen_allow, 40, 8);
+FIELD(cl_settings_t, listen_max, 48, 4);
 
 SIZE(cl_spawn_options_t, 72);
 FIELD(cl_spawn_options_t, size, 0, 8);

@@ -182,6 +182,12 @@ static void serves(void) {
     options.file = copy;
     options.argv = argv;
     options.user = "nobody";
+    const char *allow[] = {"127.0.0.1:0", NULL};
+    cl_settings_t settings;
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.listen_allow = allow;
+    OK(cl_setup_primary(&settings));
     int id = OK(cl_spawn(&options));
     PUMP_UNTIL(find_event(CL_EVENT_LISTENING, id, 0) >= 0 || find_event(CL_EVENT_EXIT, id, 0) >= 0, 5000);
     if (find_event(CL_EVENT_EXIT, id, 0) >= 0 && seen[find_event(CL_EVENT_EXIT, id, 0)].exit_code == 127) {

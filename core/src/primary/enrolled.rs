@@ -187,6 +187,7 @@ impl Primary {
             name.extend(std::iter::repeat_n('\0', missing));
         }
         if let Address::Inherited(number) = address {
+            self.permit(id, &address, wanted.index)?;
             // Node listens on what it inherits; on a socket that listens already this only sets the backlog. What it is
             // good for shows when it is opened.
             socket::with_number(number, |fd| socket::listen(fd, crate::bind::backlog(wanted.backlog)).ok());

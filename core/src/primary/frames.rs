@@ -184,10 +184,13 @@ impl Primary {
         if index > INDEX_MAX {
             return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
+        let permit = self.permit(worker, address, index)?;
+        let address = permit.address.clone();
+        let address = &address;
         let Settings { policy, window, window_most, .. } = self.settings;
         let mechanism = self.mechanism_in_force();
         let poll = &self.poller.poll;
-        let opened = self.handles.open(address, index, backlog, flags, (policy, mechanism), poll);
+        let opened = self.handles.open(permit, index, backlog, flags, (policy, mechanism), poll);
         if let Some(text) = self.handles.ladder.take_complaint() {
             self.events.push(Event::Warning { worker: None, text });
             // The asker may be another thread than the one that takes the events.

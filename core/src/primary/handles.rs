@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::ladder::Ladder;
+use super::permits::Permit;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
@@ -37,18 +38,19 @@ impl Handles {
     /// The handle of a key, opened if need be, and whether it was. An error is the asker's alone: nothing is kept of it.
     pub(crate) fn open(
         &mut self,
-        address: &Address,
+        Permit { address, place }: Permit,
         index: u32,
         backlog: i32,
         flags: ListenFlags,
         (policy, mechanism): (Policy, settings::Mechanism),
         poll: &Poll,
     ) -> Result<(u32, bool)> {
+        let address = &address;
         let key = key(address, index);
         if let Some(id) = self.by_key.get(&key) {
             return Ok((*id, false));
         }
-        let bound = bind::open(address, backlog, flags)?;
+        let bound = bind::open(address, place, backlog, flags)?;
         let seed = process::random() as u32;
         let mechanism: Box<dyn Mechanism> =
             if policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed) {
@@ -81,6 +83,16 @@ impl Handles {
         self.by_key.insert(key, id);
         self.by_id.insert(id, handle);
         Ok((id, true))
+    }
+
+    /// An address is open.
+    pub(crate) fn has(&self, address: &Address, index: u32) -> bool {
+        self.by_key.contains_key(&key(address, index))
+    }
+
+    /// How many addresses are open.
+    pub(crate) fn count(&self) -> usize {
+        self.by_id.len()
     }
 
     pub(crate) fn new_listener(&mut self, handle: u32) -> u32 {

@@ -7,6 +7,7 @@ mod frames;
 mod handles;
 mod ladder;
 mod leave;
+mod permits;
 mod poller;
 mod registry;
 mod spawn;
@@ -35,6 +36,7 @@ use crate::sys::sockaddr::SockAddr;
 use crate::token::Token;
 use crate::wire;
 use handles::Handles;
+use permits::Permits;
 use registry::{Entry, Recipe, Registry};
 use spawn::{Plan, Seat};
 use timers::{Timer, Timers};
@@ -101,6 +103,8 @@ pub struct Primary {
     own_pidfd: Option<OwnedFd>,
     registry: Registry,
     handles: Handles,
+    /// What `settings.listen_allow` says; `None` as there.
+    permits: Option<Permits>,
     timers: Timers,
     /// What the alarm is set to.
     alarm_at: Option<Instant>,
@@ -121,6 +125,7 @@ impl Primary {
     /// A primary without workers.
     pub fn new(settings: Settings) -> Result<Self> {
         settings.check()?;
+        let permits = settings.listen_allow.as_deref().map(Permits::new).transpose()?;
         let mechanism = env::mechanism()?;
         let poller = Arc::new(Poller::new()?);
         let stop = StopRequest::new(Arc::clone(&poller.wake));
@@ -134,6 +139,7 @@ impl Primary {
             own_pidfd: process::pidfd(process::own_pid()).ok(),
             registry: Registry::default(),
             handles: Handles::default(),
+            permits,
             timers: Timers::default(),
             alarm_at: None,
             watching: None,
@@ -165,10 +171,14 @@ impl Primary {
     /// privilege for is made here for the first addresses, so that the program may give its privileges up afterwards.
     pub fn configure(&mut self, settings: Settings) -> Result<()> {
         settings.check()?;
+        let permits = self.permits_for(settings.listen_allow.as_deref())?;
         if settings.mechanism == Mechanism::Kernel {
             self.handles.ladder.prepare()?;
         } else {
             self.handles.ladder.rest();
+        }
+        if let Some(permits) = permits {
+            self.permits = permits;
         }
         self.settings = settings;
         Ok(())
@@ -273,6 +283,7 @@ impl Primary {
             self.timers.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
             self.set_alarm();
         }
+        let confined = matches!(&recipe, Recipe::Program(plan) if plan.confined());
         let entry = Entry {
             id,
             slot,
@@ -289,6 +300,8 @@ impl Primary {
             delivered_before: 0,
             board: seat.board,
             escalation: None,
+            confined,
+            refusals: Default::default(),
         };
         self.events.push(Event::Fork(entry.reference()));
         self.registry.insert(entry, recipe);

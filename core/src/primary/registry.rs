@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::WorkerRef;
+use super::permits::Refusals;
 use super::spawn::Plan;
 use crate::channel::Channel;
 use crate::handle::Pulse;
@@ -60,6 +61,9 @@ pub(crate) struct Entry {
     /// What it tells without being asked.
     pub(crate) board: Arc<Board>,
     pub(crate) escalation: Option<(Instant, Escalation)>,
+    /// We started it as another user: it may listen only on what was declared.
+    pub(crate) confined: bool,
+    pub(crate) refusals: Refusals,
 }
 
 impl Entry {

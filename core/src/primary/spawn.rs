@@ -89,6 +89,12 @@ impl Plan {
         Ok(Self { file, arguments, environment, directory, credentials, inherit: options.inherit.clone() })
     }
 
+    /// It runs as another user than this process.
+    pub(crate) fn confined(&self) -> bool {
+        let own = nix::unistd::geteuid().as_raw();
+        self.credentials.as_ref().is_some_and(|credentials| credentials.user != own)
+    }
+
     /// Starts the program as a worker with its end of a channel.
     pub(crate) fn start(&self, id: u32, slot: u32, seat: &Seat, worker_end: BorrowedFd) -> Result<process::Child> {
         let channel = worker_end.as_raw_fd();

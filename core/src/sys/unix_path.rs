@@ -1,19 +1,35 @@
-#![allow(unsafe_code)] // openat(2) with O_PATH keeps hold of an inode that a path alone could not name safely.
+#![allow(unsafe_code)] // openat2(2) and O_PATH keep hold of inodes that a path alone could not name safely.
 //! Socket files: binding them where nobody live is evicted, setting their mode, removing only our own.
 
+use std::ffi::{CStr, CString};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AtFlags, Flock, FlockArg};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::sockaddr::SockAddr;
-use super::{Sys, check, socket};
+use super::{Sys, check, retry, socket};
+
+/// Where a socket file is to be: a directory that is held open, so that it stays the one that was meant whatever happens to
+/// the path, and a name in it.
+pub(crate) struct Place {
+    directory: OwnedFd,
+    name: CString,
+    path: PathBuf,
+    /// Reached only through the open directory.
+    held: bool,
+}
 
 /// A bound socket file: where it is, and which inode it was when it was ours.
 pub(crate) struct SocketFile {
-    path: PathBuf,
+    directory: OwnedFd,
+    name: CString,
     device: u64,
     inode: u64,
 }
@@ -21,51 +37,130 @@ pub(crate) struct SocketFile {
 impl SocketFile {
     /// Removes the file if it still is the one that was bound.
     pub(crate) fn remove(&self) {
-        let same = identity(&self.path).is_ok_and(|found| found == (self.device, self.inode));
+        let same = look(self.directory.as_fd(), &self.name)
+            .is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode));
         if same {
-            let _ = nix::unistd::unlink(&self.path);
+            let _ = unlinkat(&self.directory, self.name.as_c_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }
 
-fn identity(path: &Path) -> Sys<(u64, u64)> {
-    nix::sys::stat::lstat(path).map(|stat| (stat.st_dev, stat.st_ino))
+impl Place {
+    /// Wherever the path leads, as the kernel follows it.
+    pub(crate) fn at(path: &Path) -> Sys<Self> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
+        let directory = open_directory(directory)?;
+        Ok(Self { directory, name: c_string(name.as_bytes())?, path: path.to_owned(), held: false })
+    }
+
+    /// In a directory that is held open or further down, without following a link: `rest` leads from the one to the other and
+    /// `path` is what the place is called.
+    pub(crate) fn below(directory: BorrowedFd, rest: &str, name: &str, path: &str) -> Sys<Self> {
+        let rest = c_string(if rest.is_empty() { b"." } else { rest.as_bytes() })?;
+        // SAFETY: open_how is plain data for which all-zero is a valid value.
+        let mut how: libc::open_how = unsafe { mem::zeroed() };
+        how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
+        how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+        let (at, size) = (directory.as_raw_fd(), mem::size_of_val(&how));
+        // SAFETY: the path is NUL-terminated, and `how` is as long as said.
+        let fd = retry(|| check(unsafe { libc::syscall(libc::SYS_openat2, at, rest.as_ptr(), &raw const how, size) }))?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        let directory = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        Ok(Self { directory, name: c_string(name.as_bytes())?, path: path.into(), held: true })
+    }
+
+    /// Nobody but this process's user and root can put something else in the socket's place: the directory is theirs, and
+    /// where others may write, what is in it belongs to who made it (the sticky bit).
+    pub(crate) fn is_safe(&self) -> Sys<bool> {
+        let directory = fstat(&self.directory)?;
+        let ours = directory.st_uid == 0 || directory.st_uid == nix::unistd::geteuid().as_raw();
+        Ok(ours && (directory.st_mode & 0o022 == 0 || directory.st_mode & libc::S_ISVTX != 0))
+    }
+
+    /// sun_path holds 107 bytes (unix(7)). A longer path is bound through a shorter one: relative to the current
+    /// directory, or through the open directory's entry in /proc. Through that also what must not be led elsewhere.
+    fn address(&self) -> Sys<SockAddr> {
+        if !self.held {
+            if let Some(address) = SockAddr::unix(self.path.as_os_str().as_bytes()) {
+                return Ok(address);
+            }
+            if let Some(relative) =
+                std::env::current_dir().ok().and_then(|here| self.path.strip_prefix(here).ok().map(Path::to_owned))
+                && let Some(address) = SockAddr::unix(relative.as_os_str().as_bytes())
+            {
+                return Ok(address);
+            }
+        }
+        let mut through = through(self.directory.as_fd()).into_bytes();
+        through.push(b'/');
+        through.extend_from_slice(self.name.as_bytes());
+        SockAddr::unix(&through).ok_or(Errno::ENAMETOOLONG)
+    }
+
+    /// Locks the directory, but waits no longer than a tenth of a second: whoever may read it can hold the lock, and without
+    /// it only no file is taken for dead. Not at all where workers chose the place, who are not to hold the primary up.
+    fn lock(&self) -> Option<Flock<OwnedFd>> {
+        let mut directory = open_at(self.directory.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY).ok()?;
+        for _ in 0..if self.held { 1 } else { 20 } {
+            match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => return Some(locked),
+                Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
+                Err(_) => return None,
+            }
+            if !self.held {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        None
+    }
+
+    /// Removes the file that is there if it is a socket that refuses connections: it belongs to nobody any more. Asked with a
+    /// datagram socket: a live stream socket answers EPROTOTYPE, whether it listens yet or not, and finds no dead connection in
+    /// its queue. The inode that is asked is the one that is removed.
+    fn remove_stale(&self) -> bool {
+        let Ok(file) = self.open_file() else { return false };
+        let Ok(probe) = socket::open(libc::AF_UNIX, true) else { return false };
+        let Some(address) = SockAddr::unix(through(file.as_fd()).as_bytes()) else { return false };
+        if socket::connect(probe.as_fd(), &address) != Err(Errno::ECONNREFUSED) {
+            return false;
+        }
+        let same = |one: FileStat, other: FileStat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
+        let still = look(self.directory.as_fd(), &self.name).and_then(|found| Ok(same(found, fstat(&file)?)));
+        still == Ok(true) && unlinkat(&self.directory, self.name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok()
+    }
+
+    /// The socket file itself, whatever the name comes to mean afterwards; ENOTSOCK where it is none.
+    fn open_file(&self) -> Sys<OwnedFd> {
+        let file = open_at(self.directory.as_fd(), &self.name, libc::O_PATH | libc::O_NOFOLLOW)?;
+        let kind = fstat(&file)?.st_mode & libc::S_IFMT;
+        if kind == libc::S_IFSOCK { Ok(file) } else { Err(Errno::ENOTSOCK) }
+    }
 }
 
-/// Binds `socket` to a path and listens. A file left by a dead server is replaced; a live one is EADDRINUSE.
+/// Binds `socket` to a place and listens. A file left by a dead server is replaced; a live one is EADDRINUSE.
 ///
 /// The directory is locked (flock(2), without a file of our own) from the probe to listen, so that two primaries that
 /// find the same stale file cannot remove each other's new one.
-pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, backlog: i32) -> Sys<SocketFile> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or(Errno::EINVAL)?;
-    let handle = open_path(directory, libc::O_RDONLY | libc::O_DIRECTORY)?;
-    let address = address_of(path, handle.as_fd(), name.as_bytes())?;
-    // Kept to the end either way: the address may lead through it.
-    let locked = lock(handle);
+pub(crate) fn bind_and_listen(socket: BorrowedFd, place: Place, everybody: u32, backlog: i32) -> Sys<SocketFile> {
+    let address = place.address()?;
+    let locked = place.lock();
     // The file is made with these permissions less the umask: whatever that is, nobody else may write to (connect to) it
     // unless that was asked for.
-    nix::sys::stat::fchmod(socket, nix::sys::stat::Mode::from_bits_truncate(0o755))?;
+    fchmod(socket, Mode::from_bits_truncate(0o755))?;
     match socket::bind(socket, &address) {
-        Err(Errno::EADDRINUSE) if locked.is_ok() && is_stale(path, &address) => {
-            nix::unistd::unlink(path)?;
-            socket::bind(socket, &address)?;
-        }
+        Err(Errno::EADDRINUSE) if locked.is_some() && place.remove_stale() => socket::bind(socket, &address)?,
         outcome => outcome?,
     }
-    // The inode is held open while its mode is set, so a path that is swapped in between is never touched.
-    let bound = open_path(path, libc::O_PATH | libc::O_NOFOLLOW)?;
-    let stat = nix::sys::stat::fstat(&bound)?;
+    // The inode is held open while its mode is set, and a socket: a path that is swapped for another file's is never touched.
+    let bound = place.open_file()?;
+    let stat = fstat(&bound)?;
     if everybody != 0 {
-        let mode = nix::sys::stat::Mode::from_bits_truncate(stat.st_mode | everybody);
-        nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
-            &PathBuf::from(format!("/proc/self/fd/{}", bound.as_raw_fd())),
-            mode,
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        )?;
+        let mode = Mode::from_bits_truncate(stat.st_mode | everybody);
+        fchmodat(nix::fcntl::AT_FDCWD, through(bound.as_fd()).as_str(), mode, FchmodatFlags::FollowSymlink)?;
     }
-    let file = SocketFile { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
+    let Place { directory, name, .. } = place;
+    let file = SocketFile { directory, name, device: stat.st_dev, inode: stat.st_ino };
     if let Err(errno) = socket::listen(socket, backlog) {
         file.remove();
         return Err(errno);
@@ -73,52 +168,30 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, path: &Path, everybody: u32, b
     Ok(file)
 }
 
-/// Locks a directory, but waits no longer than a tenth of a second: whoever may read it can hold the lock, and without
-/// it only no file is taken for dead.
-fn lock(mut directory: OwnedFd) -> Result<Flock<OwnedFd>, OwnedFd> {
-    for _ in 0..20 {
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => return Ok(locked),
-            Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
-            Err((unlocked, _)) => return Err(unlocked),
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    Err(directory)
+/// The path by which an open inode can be named.
+fn through(fd: BorrowedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn open_path(path: &Path, flags: i32) -> Sys<OwnedFd> {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+fn look(directory: BorrowedFd, name: &CStr) -> Sys<FileStat> {
+    fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+fn c_string(bytes: &[u8]) -> Sys<CString> {
+    CString::new(bytes).map_err(|_| Errno::EINVAL)
+}
+
+/// A directory to hold, which needs no permission in it.
+pub(crate) fn open_directory(path: &Path) -> Sys<OwnedFd> {
+    let path = c_string(path.as_os_str().as_bytes())?;
+    // SAFETY: AT_FDCWD is no descriptor that anybody could close.
+    open_at(unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }, &path, libc::O_PATH | libc::O_DIRECTORY)
+}
+
+fn open_at(directory: BorrowedFd, path: &CStr, flags: i32) -> Sys<OwnedFd> {
+    let at = directory.as_raw_fd();
     // SAFETY: the path is NUL-terminated.
-    let fd = super::retry(|| check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) }))?;
+    let fd = retry(|| check(unsafe { libc::openat(at, path.as_ptr(), flags | libc::O_CLOEXEC) }))?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// sun_path holds 107 bytes (unix(7)). A longer path is bound through a shorter one: relative to the current
-/// directory, or through the open directory's entry in /proc.
-fn address_of(path: &Path, directory: BorrowedFd, name: &[u8]) -> Sys<SockAddr> {
-    if let Some(address) = SockAddr::unix(path.as_os_str().as_bytes()) {
-        return Ok(address);
-    }
-    if let Some(relative) =
-        std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned))
-        && let Some(address) = SockAddr::unix(relative.as_os_str().as_bytes())
-    {
-        return Ok(address);
-    }
-    let mut through = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    through.extend_from_slice(name);
-    SockAddr::unix(&through).ok_or(Errno::ENAMETOOLONG)
-}
-
-/// A socket file that refuses connections belongs to nobody any more. Asked with a datagram socket: a live stream socket
-/// answers EPROTOTYPE, whether it listens yet or not, and finds no dead connection in its queue.
-fn is_stale(path: &Path, address: &SockAddr) -> bool {
-    let is_socket = nix::sys::stat::lstat(path).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
-    if !is_socket {
-        return false;
-    }
-    let Ok(probe) = socket::open(libc::AF_UNIX, true) else { return false };
-    socket::connect(probe.as_fd(), address) == Err(Errno::ECONNREFUSED)
 }

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// `worker`: the sign that tells a worker to leave; without one there is nobody to ask it.
 pub(super) fn listen(address: Address, options: ListenOptions, worker: Option<Arc<Leaving>>) -> Result<Listener> {
-    let bound = bind::open(&bind::resolve(address)?, options.backlog, options.flags)?;
+    let bound = bind::open(&bind::resolve(address)?, None, options.backlog, options.flags)?;
     Listener::alone(bound, options.flags, worker)
 }
 
