@@ -752,7 +752,7 @@ CL_API int cl_worker_kill(int id, int signal);
  * @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
  *                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
  *                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
- *                 worker); "udp:" before one of the first three: then the descriptor returned is the datagram socket
+ *                 worker; it stays open, and is made non-blocking for all who have it); "udp:" before one of the first three: then the descriptor returned is the datagram socket
  *                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
  *                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
  *                 in the workers that replace them. Not NULL; not kept.
@@ -765,7 +765,9 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API int cl_listen(const char *address, int backlog);
+CL_API
+int cl_listen(const char *address,
+              int backlog);
 
 /**
  * Listens as cl_listen() does, with options.
@@ -1805,7 +1807,8 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
             code = cl__bind(at, options, listener);
         if (code < 0) return cl__fail(code, "bind %s: %s", at->text, cl_strerror(code));
     }
-    listener->fd = listener->socket = code;
+    listener->socket = code;
+    cl__set(&listener->fd, code); /* cl__hold looks at every place that was ever used */
     listener->kind = at->datagram ? CL__DATAGRAM : CL__OWN;
     listener->name_length = sizeof listener->name;
     getsockname(code, (struct sockaddr *)&listener->name, &listener->name_length);
@@ -1850,12 +1853,12 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
     listener->kind = passed ? CL__PASSED : cl__number(grant + 20) == 2 ? CL__DATAGRAM : CL__SHARED;
-    listener->fd = passed ? fds[0] : fds[1];
+    cl__set(&listener->fd, passed ? fds[0] : fds[1]);
     if (!passed && (listener->kind == CL__SHARED || options->flags & CL_LISTEN_NONBLOCK))
         fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
     /* One descriptor to poll for both places. For a connection the kernel shall wake one worker, not all of them. */
-    listener->fd = epoll_create1(EPOLL_CLOEXEC);
+    cl__set(&listener->fd, epoll_create1(EPOLL_CLOEXEC));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
         cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))
         return cl__os("epoll");
@@ -1941,7 +1944,7 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     int code = cl__enter();
     if (code < 0) return code;
     if (given == NULL) return cl__say(-EINVAL, "the options are NULL");
-    if (given->size < offsetof(cl_listen_options_t, address) + sizeof given->address)
+    if (given->size < offsetof(cl_listen_options_t, address) + sizeof given->address || given->size > 4096)
         return cl__say(-EINVAL, "the size of the options is not set; write sizeof(cl_listen_options_t) into it");
     for (size_t i = sizeof options; i < given->size; i++)
         if (((const char *)given)[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");

@@ -79,10 +79,12 @@ pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -
     let size = unsafe { given.cast::<usize>().read_unaligned() };
     check_size(size, least, name)?;
     let known = size_of::<T>();
+    // No struct ends in the middle of a pointer, and half a pointer is not to be followed.
+    let given_bytes = if size < known { size - size % align_of::<T>() } else { known };
     // SAFETY: all-zero is a valid T.
     let mut ours: T = unsafe { std::mem::zeroed() };
-    // SAFETY: both sides have at least `min` bytes, and ours is a local.
-    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut ours).cast::<u8>(), size.min(known)) };
+    // SAFETY: both sides have at least so many bytes, and ours is a local.
+    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut ours).cast::<u8>(), given_bytes) };
     for offset in known..size {
         // SAFETY: offset < size, and the caller says that so many bytes are there.
         if unsafe { given.cast::<u8>().add(offset).read() } != 0 {
@@ -137,6 +139,7 @@ mod tests {
             unsafe { sized(&raw const longer.0, 12, "two") }
         };
         assert_eq!(read(12, 2).unwrap().second, 0, "an older caller has no second field");
+        assert_eq!(read(15, 2).unwrap().second, 0, "a field that the size cuts is not there");
         assert_eq!(read(16, 2).unwrap().second, 2);
         assert_eq!(read(24, 2).unwrap().second, 2, "a newer caller whose new field is zero");
         assert_eq!(read(0, 2).unwrap_err().code(), -libc::EINVAL);

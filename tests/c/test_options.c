@@ -1,6 +1,7 @@
 /* Structs that may grow: too small, of an older header, of a newer one with and without something to say. */
 #include "primary.h"
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct {
     cl_listen_options_t known;
@@ -26,6 +27,12 @@ static void listen_options(void) {
         options.known.size = size;
         CHECK_EQ(cl_listen_with(&options.known), -EINVAL);
         CHECK(strlen(cl_last_error()) > 10);
+    }
+    /* What is surely no size is not followed to its end. */
+    static const size_t huge[] = {4097, 1 << 20, SIZE_MAX};
+    for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++) {
+        options.known.size = huge[i];
+        CHECK_EQ(cl_listen_with(&options.known), -EINVAL);
     }
     /* An older caller's struct ends early: what lies behind it is not read. */
     options.known.backlog = INT_MIN;
@@ -148,6 +155,9 @@ static void spawn_options(void) {
     CHECK_EQ(await_exit(OK(cl_spawn(&options.known)), 5000)->exit_code, 0);
     options.known.size = offsetof(cl_spawn_options_t, argv);
     options.known.argv = (char *const *)8; /* behind the end: not looked at */
+    CHECK_EQ(await_exit(OK(cl_spawn(&options.known)), 5000)->exit_code, 0);
+    /* No struct ends in the middle of a pointer: half of one is not followed. */
+    options.known.size += 4;
     CHECK_EQ(await_exit(OK(cl_spawn(&options.known)), 5000)->exit_code, 0);
     finish();
 }
