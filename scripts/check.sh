@@ -73,6 +73,32 @@ licences() {
     return $status
 }
 
+# What the library is linked from may run a program while it is built. These were looked at, and none fetches anything; Cargo.lock
+# pins them. Of known defects of what is linked (cargo audit) only a database in the network knows, so they are no check here.
+build_programs() {
+    local known='^(cfg-if|cluster-capi|cluster-rs-node|libc|memoffset|napi|napi-build|napi-sys|nix|proc-macro2|quote|serde_core|serde_json|zmij)$'
+    local name status=0 host
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    cargo metadata --locked --filter-platform "$host" --format-version 1 >"$CARGO_TARGET_DIR/metadata.json" || return 1
+    while IFS= read -r name; do
+        [[ $name =~ $known ]] || { echo "$name runs a program while it is built"; status=1; }
+    done < <(comm -12 <(cargo tree --locked --workspace --edges normal,build --prefix none --no-dedupe --format '{p}' | cut -d' ' -f1 | sort -u) \
+        <(node -p 'JSON.parse(fs.readFileSync(process.argv[1])).packages.filter((one) => one.targets.some(({ kind }) =>
+            kind.includes("custom-build"))).map(({ name }) => name).join("\n")' "$CARGO_TARGET_DIR/metadata.json" | sort -u))
+    return $status
+}
+
+# `unsafe` stands where it is looked for, and becomes no more by the way. Who needs more raises the number.
+unsafe_code() {
+    local most=290 found count
+    found=$(files_named '*.rs' | xargs -0 grep -lE '^#!\[allow\([a-z_, ]*unsafe_code' |
+        grep -Ev '^(core/src/sys/|capi/src/|node-addon/src/uv\.rs$|(core|capi|tests|fuzz|bench)/.*(tests?|fuzz|bench)/)' || true)
+    [ -z "$found" ] || { echo "unsafe code is allowed in: $found"; return 1; }
+    count=$(files_named 'core/src/*.rs' 'capi/src/*.rs' 'node-addon/src/*.rs' | xargs -0 cat | grep -cE '\bunsafe (\{|fn|impl|extern)')
+    echo "$count blocks and functions"
+    [ "$count" -le "$most" ]
+}
+
 shell_scripts() {
     local script status=0
     while IFS= read -r -d '' script; do
@@ -147,6 +173,8 @@ check header-alone header_alone
 check exported-symbols exported_symbols
 check bench-programs bench_programs
 check licences licences
+check build-programs build_programs
+check unsafe-code unsafe_code
 check shell-scripts shell_scripts
 check machine-paths machine_paths
 check npm-tools npm_tools

@@ -71,6 +71,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_worker_that_ends_at_once_is_started_eight_times_in_ten_seconds_at_most(jitters in proptest::collection::vec(0.0_f64..=1.0, 20)) {
+            let mut backoff = Backoff::default();
+            let mut clock = Duration::ZERO;
+            let mut starts = 1;
+            for jitter in jitters {
+                clock += backoff.next(Duration::ZERO, LEAST, MOST, jitter);
+                starts += u32::from(clock <= Duration::from_secs(10));
+            }
+            prop_assert!((6..=8).contains(&starts), "{starts} starts");
+        }
+
+        #[test]
         fn a_delay_is_always_within_its_limits(lives in proptest::collection::vec(0_u64..20, 1..200), jitter in -1.0_f64..2.0) {
             let mut backoff = Backoff::default();
             for life in lives {

@@ -118,7 +118,46 @@ static void resolved_number(void) {
 }
 IN_WORKERS(resolved_number)
 
+/* Again and again: two listens of each worker, the same two ports in both workers and in the replacement of one. */
+static int tell_ports(void) {
+    char text[32];
+    int one = OK(cl_listen("127.0.0.1:0", 0)), two = OK(cl_listen("127.0.0.1:0", 0));
+    int n = snprintf(text, sizeof text, "%d %d", bound_port(one), bound_port(two));
+    OK(cl_send(text, (size_t)n));
+    while (cl_receive(text, sizeof text, -1) != -ESHUTDOWN) {}
+    return 0;
+}
+
+enum { ROUNDS = 100 };
+
+static void again_and_again(int policy) {
+    use_policy(policy);
+    primary_ready(tell_ports);
+    for (int round = 0; round < ROUNDS; round++) {
+        char ports[32];
+        int one, two;
+        seen_count = 0;
+        int first = fork_worker(), second = fork_worker();
+        snprintf(ports, sizeof ports, "%s", ports_of(first));
+        CHECK_EQ(sscanf(ports, "%d %d", &one, &two), 2);
+        CHECK(one > 0 && two > 0 && one != two);
+        CHECK(strcmp(ports, ports_of(second)) == 0);
+        OK(cl_worker_kill(first, SIGKILL));
+        await_exit(first, 3000);
+        int third = fork_worker();
+        CHECK(strcmp(ports, ports_of(third)) == 0);
+        /* Given up by all, it is another address the next time. */
+        OK(cl_stop(2000));
+        CHECK_EQ(cl_run(), 0);
+    }
+    finish();
+}
+
+static void again_and_again_in_turn(void) { again_and_again(CL_SCHED_RR); }
+static void again_and_again_shared(void) { again_and_again(CL_SCHED_NONE); }
+
 static const check_case_t cases[] = {
+    {"again_and_again_in_turn", again_and_again_in_turn}, {"again_and_again_shared", again_and_again_shared},
     {"forked", forked},   {"forked_shared", forked_shared}, {"spawned", spawned}, {"spawned_shared", spawned_shared},
     {"alone", alone}, ROLE_CASES(resolved_number),
 };
