@@ -36,7 +36,9 @@ static void measure(int policy, int spawned) {
     long slept = sleeps_of_all(pids) - before;
     /* A thundering herd would be 8. A worker may find the next connection there already, and not sleep at all. */
     snprintf(measured, sizeof measured, "%.2f", (double)slept / CONNECTIONS);
-    figure("processes", "wake-ups for a connection, of 8 idle workers", contender_of(policy), measured, "<= 1.3", slept * 10 <= CONNECTIONS * 13);
+    /* Once is enough for the socket that all share, which no mechanism changes. */
+    if (!spawned && (policy != CL_SCHED_NONE || expected_mechanism() == CL_MECHANISM_PASSED))
+        figure("processes", "wake-ups for a connection, of 8 idle workers", contender_of(policy), measured, "<= 1.3", slept * 10 <= CONNECTIONS * 13);
     if (slept * 10 > CONNECTIONS * 13 && !under_valgrind())
         check_fail(__FILE__, __LINE__, "%ld times woken for %d connections", slept, CONNECTIONS);
     CHECK(slept > CONNECTIONS / 2 || under_valgrind());
