@@ -166,6 +166,7 @@ machine_paths() {
 }
 
 check format cargo fmt --all --check
+check format-fuzz cargo fmt --manifest-path fuzz/Cargo.toml --check
 check lints cargo clippy -q --workspace --all-targets -- -D warnings
 check rust-docs rust_docs
 check header-fresh cargo test -q -p cluster-capi --test header

@@ -9,6 +9,9 @@ use crate::sys::{Sys, cmsg};
 
 /// Bytes that may wait in memory for a worker that does not read.
 const QUEUE_LIMIT: usize = 1 << 20;
+/// Descriptors that may be kept for it, beside those that the socket holds: enough for the 64 unanswered listens that it may
+/// have, with two each.
+const FDS_LIMIT: usize = 128;
 
 struct Queued {
     bytes: Vec<u8>,
@@ -20,6 +23,7 @@ pub(crate) struct Channel {
     socket: OwnedFd,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
+    queued_fds: usize,
     armed: bool,
 }
 
@@ -35,7 +39,7 @@ pub(crate) enum Pending {
 
 impl Channel {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, queue: VecDeque::new(), queued_bytes: 0, armed: false }
+        Self { socket, queue: VecDeque::new(), queued_bytes: 0, queued_fds: 0, armed: false }
     }
 
     /// Sends or keeps a packet. EAGAIN when the limit is reached, EPIPE when the other end is gone.
@@ -49,11 +53,12 @@ impl Channel {
             }
         }
         let length = parts[0].len() + parts[1].len();
-        if self.queued_bytes + length > QUEUE_LIMIT {
+        if self.queued_bytes + length > QUEUE_LIMIT || self.queued_fds + fds.len() > FDS_LIMIT {
             return Err(Errno::EAGAIN);
         }
         let fds = fds.iter().map(|fd| crate::sys::socket::duplicate(*fd)).collect::<Sys<Vec<_>>>()?;
         self.queued_bytes += length;
+        self.queued_fds += fds.len();
         self.queue.push_back(Queued { bytes: parts.concat(), fds });
         self.flush()
     }
@@ -66,6 +71,12 @@ impl Channel {
         changed.then_some(wanted)
     }
 
+    /// Descriptors that are kept.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn kept_fds(&self) -> usize {
+        self.queued_fds
+    }
+
     /// Sends what was kept, as far as it goes.
     pub(crate) fn flush(&mut self) -> Sys<Pending> {
         while let Some(first) = self.queue.front() {
@@ -76,6 +87,7 @@ impl Channel {
             match cmsg::send(self.socket.as_fd(), [&first.bytes, b""], &fds[..first.fds.len().min(cmsg::MAX_FDS)]) {
                 Ok(()) => {
                     self.queued_bytes -= first.bytes.len();
+                    self.queued_fds -= first.fds.len();
                     self.queue.pop_front();
                 }
                 Err(errno) => match pending(errno) {

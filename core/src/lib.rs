@@ -35,6 +35,9 @@ mod bind;
 mod channel;
 mod env;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod mailbox;
 mod policy;

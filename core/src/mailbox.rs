@@ -111,6 +111,12 @@ impl Mailbox {
         self.reserved += 1;
     }
 
+    /// For the fuzzer and the tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn has_nothing_reserved(&self) -> bool {
+        self.reserved == 0
+    }
+
     /// Parcels that the worker has not received.
     ///
     /// Rounded to the nearest: the kernel signals room while one byte of a freed packet is still counted (sock_wfree), and

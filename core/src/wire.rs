@@ -232,6 +232,9 @@ impl Answer<'_> {
         if code < 0 {
             return Ok(Answer::Refusal { number, code, sentence: body.text(0, SENTENCE_MAX)? });
         }
+        if code > 0 {
+            return Err(Malformed("an answer that neither grants nor refuses"));
+        }
         let listener = body.u32()?;
         let mechanism = body.u32()?;
         let datagram = match body.u32()? {
@@ -379,6 +382,12 @@ mod tests {
         assert!(FromWorker::decode(&frame(kind::MESSAGE, 0, &[&[0; MESSAGE_MAX + 1]])).is_err());
         assert!(FromPrimary::decode(&frame(kind::HELLO, 0, &[&[0; 32]])).is_err(), "magic");
         assert!(Parcel::decode(&frame(kind::CONNECTION, 0, &[&[0; SOCKADDR_MAX + 1]])).is_err());
+        let grant = [0_u32, 1, 1, 1].map(u32::to_ne_bytes).concat();
+        assert!(Answer::decode(&frame(kind::GRANT, 0, &[&grant])).is_ok());
+        assert!(
+            Answer::decode(&frame(kind::GRANT, 0, &[&1_i32.to_ne_bytes(), &grant[4..]])).is_err(),
+            "a positive code"
+        );
     }
 
     proptest! {

@@ -1,8 +1,11 @@
 //! Workers whose process the program starts itself. Primary and workers live in this one process: what is tested is
 //! between their descriptors.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -34,11 +37,17 @@ impl Cluster {
     }
 
     fn member(&mut self) -> Member {
+        self.member_and_channel().0
+    }
+
+    /// With a copy of its end of the channel.
+    fn member_and_channel(&mut self) -> (Member, OwnedFd) {
         let place = self.primary.enroll().unwrap();
+        let copy = place.channel.try_clone().unwrap();
         let channel = place.channel.into_raw_fd();
         assert!(Worker::adopt_enrolled(channel, place.id + 1, place.slot).unwrap().is_none(), "the place of another");
         let worker = Worker::adopt_enrolled(channel, place.id, place.slot).unwrap().unwrap();
-        Member { id: place.id, slot: place.slot, worker }
+        (Member { id: place.id, slot: place.slot, worker }, copy)
     }
 
     fn grant(&mut self, member: &Member, address: &str) -> (Granted, Listener) {
@@ -372,4 +381,39 @@ fn a_socket_that_does_not_listen_yet_is_listened_on(mechanism: Mechanism) {
     assert_eq!(take_all(&share).len(), 1);
     let wrong = cluster.primary.grant(one.id, wanted("fd:0")).unwrap_err();
     assert!(wrong.code() < 0);
+}
+
+#[test]
+fn who_floods_the_channel_of_a_dead_worker_does_not_keep_the_primary() {
+    let mut cluster = Cluster::new(Mechanism::Passed, 2, PATIENCE);
+    let (one, channel) = cluster.member_and_channel();
+    let mut process = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    cluster.primary.enrolled_started(one.id, process.id() as i32).unwrap();
+    cluster.settle();
+    // As children of the worker's would that have its channel and outlive it.
+    const ENOUGH: usize = 20_000;
+    const MESSAGE: [u8; 8] = [5, 0, 0, 0, 0, 0, 0, 0];
+    let said = AtomicUsize::new(0);
+    let flood = |channel: UnixDatagram| {
+        channel.set_nonblocking(true).unwrap();
+        while said.load(Ordering::Relaxed) < ENOUGH {
+            match channel.send(&MESSAGE) {
+                Ok(_) => drop(said.fetch_add(1, Ordering::Relaxed)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..3).for_each(|_| drop(scope.spawn(|| flood(UnixDatagram::from(channel.try_clone().unwrap())))));
+        cluster.until("the flood comes", |_| said.load(Ordering::Relaxed) > 500);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let (mut heard, deadline) = (0, Instant::now() + PATIENCE);
+        while cluster.primary.worker_info(one.id).is_ok() {
+            assert!(Instant::now() < deadline, "its end is seen");
+            heard = cluster.primary.turn(Some(Duration::from_millis(5))).unwrap().len();
+        }
+        assert!(heard < 2_000, "{heard} messages of a dead worker in one turn");
+    });
 }

@@ -55,6 +55,11 @@ impl Mechanism for Datagrams {
         Ok(None)
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
+    fn descriptors_most(&self) -> usize {
+        1 + self.sockets.len()
+    }
+
     fn vacate(&mut self, slot: u32, _queue: Option<Queue>) {
         let socket = self.sockets.remove(&slot);
         // Closed, it is out of the kernel's choice; what waits in it is lost, as datagrams may be.

@@ -122,4 +122,11 @@ impl Mechanism for Kernel {
     fn close(self: Box<Self>) -> Option<Selector> {
         Some(self.selector)
     }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    fn descriptors_most(&self) -> usize {
+        /// The entrance, the program and its maps.
+        const OWN: usize = 6;
+        OWN + self.vacant.len()
+    }
 }

@@ -214,6 +214,12 @@ impl Member {
         std::mem::take(&mut self.staged)
     }
 
+    /// For the fuzzer and the tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn has_nothing_staged(&self) -> bool {
+        self.staged.is_empty() && self.mailbox.has_nothing_reserved()
+    }
+
     /// Takes the emptied list back, for its memory.
     pub(crate) fn keep_memory(&mut self, emptied: Vec<Connection>) {
         self.staged = emptied;

@@ -6,6 +6,8 @@
 //! that connections wait in the kernel and cost the primary nothing. (Under the policy SOURCE_HASH a few wait in the
 //! primary; see `choosing`.)
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod check;
 mod choosing;
 mod datagrams;
 mod held;
@@ -92,6 +94,11 @@ pub(crate) trait Mechanism: Send {
     /// The address is closed, and no slot has a queue: what it took a privilege to make, for the next one.
     fn close(self: Box<Self>) -> Option<Selector> {
         None
+    }
+    /// The most descriptors it may have, without those of its members.
+    #[cfg(any(test, feature = "fuzzing"))]
+    fn descriptors_most(&self) -> usize {
+        1
     }
 }
 

@@ -101,7 +101,7 @@ impl Primary {
     pub fn grant(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
         self.check_own()?;
         // It may have closed a listener of the same address just before, which is then still to be read.
-        self.channel_ready(id);
+        self.hear_out(id);
         let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
         if !entry.greeted || entry.channel.is_none() {
             return Err(Error::new(-libc::ENOTCONN, format!("worker {id} does not speak on its channel")));
@@ -155,6 +155,8 @@ impl Primary {
 
     /// A share of a worker's is no longer used. The last to close an address gives it up.
     pub fn close_share(&mut self, id: u32, listener: u32) {
+        // What it said of the listener while it still had it is no offence.
+        self.hear_out(id);
         let own = self.registry.get(id).is_some_and(|entry| entry.listeners.contains_key(&listener));
         if own {
             self.close_listener(id, listener);

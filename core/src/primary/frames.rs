@@ -24,20 +24,24 @@ use crate::wire::{Answer, FromWorker, Malformed, VERSION};
 
 /// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
 const FRAMES_PER_TURN: usize = 64;
+/// So many turns' frames are more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest).
+const TURNS_TO_HEAR_OUT: usize = 8;
 /// Open listeners of one worker.
 const LISTENERS_MAX: usize = 256;
 /// The same where a program asks in a worker's stead, which may have its own ideas of how many.
 const LISTENERS_OF_A_PROGRAM: usize = 4096;
+/// It asks and asks and does not read: more than what we keep for it.
+const UNREAD_ANSWERS: Malformed = Malformed("more listens than it reads answers");
 /// The greatest index of a port 0.
 const INDEX_MAX: u32 = 65536;
 
 impl Primary {
-    /// Reads what a worker has sent.
-    pub(super) fn channel_ready(&mut self, worker: u32) {
+    /// Reads what a worker has sent, but not more than is its due in a turn. True when there may be more.
+    pub(super) fn channel_ready(&mut self, worker: u32) -> bool {
         self.flush(worker);
         for _ in 0..FRAMES_PER_TURN {
             let Some(channel) = self.registry.get(worker).and_then(|entry| entry.channel.as_ref()) else {
-                return;
+                return false;
             };
             let mut buffer = std::mem::take(&mut self.buffer);
             let received = cmsg::receive(channel.as_fd(), &mut buffer, 0, 0);
@@ -63,8 +67,22 @@ impl Primary {
             self.buffer = buffer;
             match outcome {
                 Ok(true) => {}
-                Ok(false) => return,
-                Err(offence) => return self.punish(worker, offence),
+                Ok(false) => return false,
+                Err(offence) => {
+                    self.punish(worker, offence);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Reads what a worker had sent by now. A process that goes on sending, perhaps a child of a worker that has ended, does
+    /// not keep the primary here.
+    pub(super) fn hear_out(&mut self, worker: u32) {
+        for _ in 0..TURNS_TO_HEAR_OUT {
+            if !self.channel_ready(worker) {
+                return;
             }
         }
     }
@@ -239,6 +257,9 @@ impl Primary {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     self.close_listener(worker, listener);
+                    if error.is(libc::EAGAIN) {
+                        return Err(UNREAD_ANSWERS);
+                    }
                     error
                 }
             },
@@ -246,8 +267,7 @@ impl Primary {
         };
         let refusal = Answer::Refusal { number, code: refused.code(), sentence: refused.sentence() }.encode();
         match self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[])) {
-            // It asks and asks and does not read: more than what we keep for it.
-            Err(error) if error.is(libc::EAGAIN) => Err(Malformed("more listens than it reads answers")),
+            Err(error) if error.is(libc::EAGAIN) => Err(UNREAD_ANSWERS),
             // It is gone, which its pidfd tells.
             _ => Ok(()),
         }

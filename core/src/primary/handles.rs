@@ -163,6 +163,27 @@ impl Handles {
         }
     }
 
+    /// Panics when the ways to a handle disagree; for the fuzzer and the tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check(&self) {
+        assert_eq!(self.by_key.len(), self.by_id.len());
+        for (id, handle) in &self.by_id {
+            assert_eq!((handle.id, self.by_key.get(&handle.key)), (*id, Some(id)));
+        }
+    }
+
+    /// As `check`.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn knows(&self, listener: u32, handle: u32) -> bool {
+        self.by_listener.get(&listener) == Some(&handle)
+    }
+
+    /// As `check`.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn count_of_listeners(&self) -> usize {
+        self.by_listener.len()
+    }
+
     /// Notes that a handle may have something to move.
     pub(crate) fn mark(&mut self, id: u32) {
         if !self.dirty.contains(&id) {

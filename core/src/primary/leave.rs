@@ -179,13 +179,7 @@ impl Primary {
             Err(_) => ExitStatus::Unknown,
         };
         // What it said last is still in the channel.
-        while self.registry.get(id).is_some_and(|entry| entry.channel.is_some()) {
-            let before = self.events.len();
-            self.channel_ready(id);
-            if self.events.len() == before {
-                break;
-            }
-        }
+        self.hear_out(id);
         let Some(entry) = self.leave_books(id, status) else {
             return;
         };

@@ -1,6 +1,8 @@
 //! The primary: a state machine without a thread of its own. It waits on one descriptor and does what is due in
 //! `dispatch`, so that a program can run it, embed it in a loop of its own, or drive it from a thread.
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod check;
 mod enrolled;
 mod event;
 mod frames;
@@ -36,6 +38,8 @@ use crate::sys::sockaddr::SockAddr;
 use crate::token::Token;
 use crate::wire;
 use handles::Handles;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use handles::key;
 use permits::Permits;
 use registry::{Entry, Recipe, Registry};
 use spawn::{Plan, Seat};
@@ -335,7 +339,9 @@ impl Primary {
                     self.poller.alarm.clear();
                     self.alarm_at = None;
                 }
-                Token::Channel(worker) => self.channel_ready(worker),
+                Token::Channel(worker) => {
+                    self.channel_ready(worker);
+                }
                 Token::Grants(worker) => self.flush(worker),
                 Token::Process(worker) => self.process_ended(worker),
                 Token::Listening(id) => {

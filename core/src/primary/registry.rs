@@ -194,4 +194,14 @@ impl Registry {
     pub(crate) fn ids(&self) -> Vec<u32> {
         self.workers.keys().copied().collect()
     }
+
+    /// Panics when slots and workers disagree; for the fuzzer and the tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check(&self) {
+        for (id, entry) in &self.workers {
+            assert_eq!((entry.id, self.slots[entry.slot as usize].worker), (*id, Some(*id)));
+        }
+        let seated = self.slots.iter().filter(|slot| slot.worker.is_some()).count();
+        assert_eq!(seated, self.workers.len());
+    }
 }

@@ -195,6 +195,15 @@ pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
     outcome.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// From here on this thread has descriptors of its own, and none yet: what it counts is not disturbed by others' tests.
+#[cfg(test)]
+pub(crate) fn own_descriptors() {
+    // SAFETY: integers only; the caller is a new thread that has nothing open.
+    check(unsafe { libc::unshare(libc::CLONE_FILES) }).unwrap();
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).unwrap();
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitStatus {

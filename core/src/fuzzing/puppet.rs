@@ -1,0 +1,184 @@
+//! A worker's end of everything, in the hands of a test: it says what it is told to, in any order, and its descriptors are
+//! plain sockets of this process.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::Shutdown;
+
+use crate::primary::Primary;
+use crate::sys::memory::SharedPage;
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{Sys, cmsg, socket};
+use crate::wire::{self, Answer, FromPrimary, FromWorker, Parcel, VERSION};
+
+/// A share that was granted, as its worker has it.
+pub(super) struct Share {
+    pub(super) listener: u32,
+    pub(super) name: SockAddr,
+    pub(super) mailbox: OwnedFd,
+    /// What it accepts from beside the mailbox.
+    pub(super) socket: Option<OwnedFd>,
+}
+
+/// What was read from the grants socket.
+pub(super) enum Read {
+    Granted(u32),
+    Refused { number: u32, code: i32 },
+    Leave,
+    Nothing,
+}
+
+/// What a look into a mailbox brought.
+pub(super) enum Taken {
+    Connection(OwnedFd),
+    Control,
+    Stop,
+    Nothing,
+}
+
+pub(super) struct Puppet {
+    pub(super) id: u32,
+    pub(super) nonce: u64,
+    /// `None` once it has closed its end.
+    pub(super) channel: Option<OwnedFd>,
+    pub(super) grants: Option<OwnedFd>,
+    /// Lifeline, the primary's pidfd, scoreboard.
+    _others: [Option<OwnedFd>; 3],
+    pub(super) board: Option<SharedPage>,
+    pub(super) shares: Vec<Share>,
+    numbers: u32,
+    buffer: Vec<u8>,
+}
+
+impl Puppet {
+    /// Takes a place in the primary, and its hello.
+    pub(super) fn enroll(primary: &mut Primary) -> Option<Self> {
+        let place = primary.enroll().ok()?;
+        let mut buffer = vec![0; wire::FRAME_MAX];
+        let mut received =
+            cmsg::receive(place.channel.as_fd(), &mut buffer, cmsg::MAX_FDS, libc::MSG_CMSG_CLOEXEC).expect("a hello");
+        let Ok(FromPrimary::Hello(hello)) = FromPrimary::decode(&buffer[..received.length]) else {
+            panic!("a channel that does not begin with a hello");
+        };
+        assert_eq!((hello.version, hello.worker_id, hello.slot), (VERSION, place.id, place.slot));
+        let grants = received.take_fd(0);
+        let others = [1, 2, 3].map(|index| received.take_fd(index));
+        let board = others[2].as_ref().and_then(|file| SharedPage::of(file.as_fd()).ok());
+        assert!(grants.is_some() && others[0].is_some() && others[1].is_some());
+        Some(Self {
+            id: place.id,
+            nonce: hello.nonce,
+            channel: Some(place.channel),
+            grants,
+            _others: others,
+            board,
+            shares: Vec::new(),
+            numbers: 0,
+            buffer,
+        })
+    }
+
+    /// Sends any bytes. ENOTCONN when its end is closed; EAGAIN when the primary has not read for long.
+    pub(super) fn send(&self, bytes: &[u8], fds: &[BorrowedFd]) -> Sys<()> {
+        let channel = self.channel.as_ref().ok_or(Errno::ENOTCONN)?;
+        cmsg::send(channel.as_fd(), [bytes, b""], fds)
+    }
+
+    pub(super) fn say(&self, frame: FromWorker) -> Sys<()> {
+        self.send(&frame.encode(), &[])
+    }
+
+    pub(super) fn greeting(&self) -> FromWorker<'static> {
+        FromWorker::Online { version: VERSION, nonce: self.nonce, pid: 1 }
+    }
+
+    /// Asks for a share; returns the number of its answer.
+    pub(super) fn ask(&mut self, address: &str, index: u32, flags: u32) -> Sys<u32> {
+        self.numbers += 1;
+        let number = self.numbers;
+        self.say(FromWorker::Listen { number, flags, backlog: 16, index, address }).map(|()| number)
+    }
+
+    /// The next answer of the primary's, if one is there.
+    pub(super) fn read(&mut self) -> Read {
+        let Some(grants) = &self.grants else { return Read::Nothing };
+        let Ok(mut received) = cmsg::receive(grants.as_fd(), &mut self.buffer, 2, libc::MSG_CMSG_CLOEXEC) else {
+            return Read::Nothing;
+        };
+        if received.length == 0 {
+            return Read::Nothing;
+        }
+        let bytes = &self.buffer[..received.length];
+        if let Ok(FromPrimary::Disconnect) = FromPrimary::decode(bytes) {
+            return Read::Leave;
+        }
+        match Answer::decode(bytes).expect("an answer") {
+            Answer::Refusal { number, code, .. } => Read::Refused { number, code },
+            Answer::Grant { listener, name, .. } => {
+                let mailbox = received.take_fd(0).expect("a mailbox");
+                self.shares.push(Share { listener, name, mailbox, socket: received.take_fd(1) });
+                Read::Granted(listener)
+            }
+        }
+    }
+
+    /// A frame of the primary's on the channel. False when there is none.
+    pub(super) fn listen_to(&mut self) -> bool {
+        let Some(channel) = &self.channel else { return false };
+        match cmsg::receive(channel.as_fd(), &mut self.buffer, 0, 0) {
+            Ok(received) if received.length > 0 => {
+                FromPrimary::decode(&self.buffer[..received.length]).expect("a frame");
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Share {
+    /// What is next in the mailbox.
+    pub(super) fn take(&self) -> Taken {
+        let mut buffer = [0; wire::PARCEL_MAX];
+        match cmsg::receive(self.mailbox.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {
+            Ok(mut received) if received.length > 0 => match Parcel::decode(&buffer[..received.length]) {
+                Ok(Parcel::Connection(_)) => Taken::Connection(received.take_fd(0).expect("a connection")),
+                Ok(Parcel::Nop) => Taken::Control,
+                Ok(Parcel::Stop) => Taken::Stop,
+                Err(malformed) => panic!("a mailbox held {malformed:?}"),
+            },
+            _ => Taken::Nothing,
+        }
+    }
+
+    /// Accepts from the socket beside the mailbox.
+    pub(super) fn accept(&self) -> Option<OwnedFd> {
+        socket::accept_alone(self.socket.as_ref()?.as_fd(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).ok()
+    }
+
+    pub(super) fn shut_down(&self, socket: bool, how: Shutdown) {
+        use std::os::fd::AsRawFd;
+        let fd = if socket { self.socket.as_ref() } else { Some(&self.mailbox) };
+        if let Some(fd) = fd {
+            let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), how);
+        }
+    }
+}
+
+/// A client of an address, whose end leaves no trace in the kernel (SO_LINGER 0).
+pub(super) fn connect(name: &SockAddr) -> Option<OwnedFd> {
+    let client = socket::open(name.family(), false).ok()?;
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &linger).ok()?;
+    // A full backlog must not hold the test.
+    socket::make_nonblocking(client.as_fd()).ok()?;
+    match socket::connect(client.as_fd(), name) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Some(client),
+        Err(_) => None,
+    }
+}
+
+/// How many descriptors this thread has open; in a process of one thread, all.
+pub(super) fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/thread-self/fd").expect("/proc").count()
+}
