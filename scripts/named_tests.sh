@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 status=0
 complain() { echo "$1"; status=1; }
 
-references=$(grep -ohE '`[A-Za-z0-9_./-]+\.(c|rs|cjs|sh|py)(::[^`]+)?`' docs/reliability.md SECURITY.md | tr -d '`' | sort -u)
+references=$(grep -ohE '`[A-Za-z0-9_./-]+\.(c|h|rs|cjs|sh|py)(::[^`]+)?`' docs/reliability.md SECURITY.md | tr -d '`' | sort -u)
 [ "$(wc -l <<<"$references")" -gt 100 ] || complain "few tests are named; was the way of naming them changed?"
 while IFS= read -r reference; do
     file=${reference%%::*}
