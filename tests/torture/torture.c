@@ -148,6 +148,7 @@ static void be_primary(void) {
     open_foreign();
     spawns_left = 40 + (int)(share / 20000);
     run_threads();
+    cl_on_event(NULL, NULL); /* it would listen again */
     close_listeners();
     while (have_library && cl_worker_ids(NULL, 0) != 0) {
         cl_stop(300);
