@@ -27,3 +27,17 @@ finish() {
     echo "$suite_passed passed, $(wc -w <<<"$suite_failed") failed"
     [ -z "$suite_failed" ]
 }
+
+# Fails when a process is still there that was started with this script's CHECK_RUN in its environment, and says which.
+nobody_is_left() {
+    local environ pid status=0
+    for environ in /proc/[0-9]*/environ; do
+        pid=${environ//[!0-9]/}
+        if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
+        if { tr '\0' '\n' <"$environ" | grep -qx "CHECK_RUN=$CHECK_RUN"; } 2>/dev/null; then
+            tr '\0' ' ' <"/proc/$pid/cmdline"
+            status=1
+        fi
+    done
+    return $status
+}

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 pub mod chart;
+pub mod client;
 pub mod error;
 pub mod machine;
 pub mod namespace;

@@ -2,7 +2,6 @@
 
 mod board;
 mod charts;
-mod client;
 mod contender;
 mod crowd;
 mod figures;
@@ -17,7 +16,7 @@ mod server;
 
 use std::process::ExitCode;
 
-use cluster_bench::{chart, error, machine, namespace, page, process, workshop};
+use cluster_bench::{chart, client, error, machine, namespace, page, process, workshop};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

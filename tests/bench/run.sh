@@ -93,19 +93,6 @@ wrong_words() {
     done
 }
 
-nobody_is_left() {
-    local environ pid status=0
-    for environ in /proc/[0-9]*/environ; do
-        pid=${environ//[!0-9]/}
-        if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
-        if { tr '\0' '\n' <"$environ" | grep -qx "CHECK_RUN=$CHECK_RUN"; } 2>/dev/null; then
-            tr '\0' ' ' <"/proc/$pid/cmdline"
-            status=1
-        fi
-    done
-    return $status
-}
-
 check every-figure every_figure
 check page-and-charts page_and_charts
 check other-contenders other_contenders

@@ -1,63 +1,87 @@
 //! Does harm to a cluster under load, and holds what clients saw against what workers took: see tests/faults/README.md.
 
+mod chaos;
+mod claims;
+mod client;
+mod clock;
+mod contender;
+mod harm;
+mod invariants;
+mod options;
+mod oracle;
+mod random;
 mod report;
 mod result;
+mod scenarios;
+mod server;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cluster_bench::error::Result;
+use cluster_bench::namespace::Namespace;
 use cluster_bench::workshop::Workshop;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-const USAGE: &str = "\
-usage: cluster-faults [option ...] report [FILE] | note PART ROW CONTENDER MEASURED GOAL met|missed|-
-  note             appends a result to the file that FAULTS_RESULTS names, for parts that are shell scripts
-  report FILE      writes the results of FILE to tests/faults/results/last.jsonl, docs/reliability.md and docs/charts;
-                   without a FILE draws what was written last
-  --root DIR       the project (.)        --library DIR  where libcluster.so is (target/release)
-  --out DIR        for programs (target/faults)";
-
-fn run(words: &[String]) -> Result<()> {
-    let (mut root, mut library, mut out) =
-        (PathBuf::from("."), PathBuf::from("target/release"), PathBuf::from("target/faults"));
-    let mut rest = Vec::new();
-    let mut given = words.iter();
-    while let Some(word) = given.next() {
-        let place = match word.as_str() {
-            "--root" => &mut root,
-            "--library" => &mut library,
-            "--out" => &mut out,
-            _ => {
-                rest.push(word.as_str());
-                continue;
-            }
-        };
-        *place = given.next().map(PathBuf::from).unwrap_or_default();
-    }
-    if let ["note", part, row, contender, measured, goal, met] = rest[..] {
-        let [part, row, contender, measured, goal] = [part, row, contender, measured, goal].map(str::to_owned);
-        let met = match met {
-            "met" => Some(true),
-            "missed" => Some(false),
-            _ => None,
-        };
-        return result::append(&[result::Row { part, row, contender, measured, goal, met }]);
-    }
-    let shop = Workshop::new(root, library, out, "tests/faults/workers")?;
-    match rest[..] {
-        ["report"] => report::report(&shop, None, "make faults"),
-        ["report", file] => report::report(&shop, Some(file.as_ref()), "make faults"),
-        _ => cluster_bench::error::fail(USAGE),
-    }
-}
+use crate::options::{Options, Task};
+use crate::scenarios::Rig;
 
 fn main() -> ExitCode {
+    invariants::note_inherited();
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match run(&words) {
-        Ok(()) => ExitCode::SUCCESS,
+    if words.iter().any(|word| word == "--help") {
+        println!("{}", options::USAGE);
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::parse(&words) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("cluster-faults: {error}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cluster-faults: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether everything that was promised was kept.
+fn run(options: &Options) -> Result<bool> {
+    let shop = || {
+        let Options { root, library, out, .. } = options;
+        Workshop::new(root.clone(), library.clone(), out.clone(), "tests/faults/workers")
+    };
+    match &options.task {
+        Task::Note(row) => result::append(std::slice::from_ref(row)).map(|()| true),
+        Task::Report(file) => report::report(&shop()?, file.as_deref(), "make faults").map(|()| true),
+        Task::Perform(scenarios) => {
+            let shop = shop()?;
+            // Thousands of connections wait in some scenarios.
+            if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+                let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+            }
+            // Orphans of a primary that was killed become ours, so that none can get away.
+            let _ = set_child_subreaper(true);
+            let inside = Namespace::enter();
+            match &inside {
+                // More may wait there than the machine allows elsewhere.
+                Ok(_) => drop(std::fs::write("/proc/sys/net/core/somaxconn", "16384")),
+                Err(error) => println!("in the machine's own network: {error}"),
+            }
+            let mut rig = Rig::new(&shop, options.quick, options.seeds.clone(), options.only.clone());
+            println!("seeds: {:?}", rig.seeds);
+            for scenario in scenarios {
+                rig.perform(scenario);
+            }
+            result::append(&rig.rows)?;
+            println!("\n{} broken", rig.broken.len());
+            rig.broken.iter().for_each(|what| println!("  {what}"));
+            Ok(rig.broken.is_empty())
         }
     }
 }

@@ -1,0 +1,81 @@
+//! Kills, one after the other: what is lost but what the dead had in hand?
+
+use std::time::Duration;
+
+use cluster_bench::error::Result;
+use cluster_bench::page::number;
+
+use super::{Rig, milliseconds, quantile, under_load};
+use crate::chaos::{execute, storm};
+use crate::client::Load;
+use crate::clock::ms;
+use crate::contender::Contender;
+use crate::harm::Harmed;
+use crate::invariants::Watch;
+use crate::oracle::{Entry, Harm, Outcome, Verdict};
+use crate::report::HUNG;
+use crate::server::Shape;
+
+pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
+    // Others are here for comparison, and take fewer connections.
+    let kills = if rig.quick { 20 } else { 300 };
+    let seeds = match (rig.quick, contender.is_c()) {
+        (true, _) => rig.seeds.iter().copied().take(1).collect(),
+        (false, true) => rig.seeds.clone(),
+        (false, false) => rig.seeds.iter().copied().take(1).collect::<Vec<u64>>(),
+    };
+    let mut all = Verdict::default();
+    let (mut dead, mut waits) = (0, Vec::new());
+    for seed in &seeds {
+        let shape = Shape { grandchildren: contender.is_c(), ..Shape::default() };
+        // Every hundred milliseconds would leave no worker in Node the time to start.
+        let every = if contender.is_c() { 100 } else { 250 };
+        let kills = if contender.is_c() { kills } else { kills.min(120) };
+        let (mut server, running) = under_load(rig, contender, shape, Load::new(0, contender.rate()))?;
+        let (watch, mut harmed) = (Watch::start(server.primary()), Harmed::default());
+        let done = execute(&mut server, &storm(*seed, every, kills), &mut harmed);
+        let entries = running.finish()?;
+        done?;
+        if !server.await_serving(shape.workers, Duration::from_secs(10)) {
+            rig.breach(
+                contender,
+                &format!("seed {seed}: {} of {} workers serve", server.serving().len(), shape.workers),
+            );
+        }
+        let verdict = rig.judge(&server, &entries, &harmed, &format!("seed {seed}"))?;
+        for breach in watch.finish().breaches() {
+            rig.breach(contender, &format!("seed {seed}: {breach}"));
+        }
+        dead += harmed.kills() as u64;
+        waits.extend(redelivered(&entries, &harmed));
+        all.add(verdict);
+        if let Err(error) = server.stop() {
+            rig.breach(contender, &format!("seed {seed}: {error}"));
+        }
+    }
+    let runs = format!("{dead} kills, {} connections", number(all.requests as f64, 0));
+    rig.row(contender, &format!("lost, taken by nobody ({runs})"), all.lost().to_string(), "0", all.lost() == 0);
+    let hung = number(all.hung as f64 * 1e4 / all.requests.max(1) as f64, 1);
+    rig.row(contender, HUNG, hung.replace(".0", ""), "0", all.hung == 0);
+    rig.row(contender, "taken by two", all.twice.to_string(), "0", all.twice == 0);
+    rig.row(contender, "refused", all.refused.to_string(), "0", all.refused == 0);
+    let few = all.unclaimed * 100 <= dead;
+    rig.row(contender, "lost between accept and the claim", all.unclaimed.to_string(), "<= 1 per 100 kills", few);
+    rig.row(contender, "cut in the dead worker's hand", all.in_hand.to_string(), "", true);
+    let wait = quantile(&mut waits, 0.99);
+    rig.row(contender, "answered after a kill it had waited for, p99, ms", milliseconds(wait), "<= 20", wait <= 20.0);
+    Ok(())
+}
+
+/// How long after a kill those were answered, in milliseconds, that were under way at that moment.
+fn redelivered(entries: &[Entry], harmed: &Harmed) -> Vec<f64> {
+    let mut deaths: Vec<u64> =
+        harmed.windows.iter().filter(|window| window.harm == Harm::Killed).map(|window| window.begin).collect();
+    deaths.sort_unstable();
+    let answered = entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Answered { .. }));
+    let waits = answered.filter_map(|entry| {
+        let next = deaths.get(deaths.partition_point(|death| *death < entry.begun))?;
+        (*next <= entry.ended).then(|| ms(entry.ended - next))
+    });
+    waits.collect()
+}
