@@ -107,7 +107,9 @@ impl Seen {
             }
             for (number, what) in links(program) {
                 let is_known = INHERITED.get().is_some_and(|known| known.contains(&what));
-                if number > 2 && !is_known && self.leaked.len() < 10 {
+                // A program that starts opens files of its own.
+                let is_ours = !what.starts_with('/') || what.starts_with("/memfd:") || what.contains("claims-");
+                if number > 2 && is_ours && !is_known && self.leaked.len() < 10 {
                     self.leaked.push(format!("{number} -> {what}"));
                 }
             }

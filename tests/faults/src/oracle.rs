@@ -69,7 +69,7 @@ pub enum Breach {
     Lost {
         id: u64,
     },
-    /// Nobody had claimed it; somebody was killed meanwhile, but this is more than one for a hundred kills.
+    /// Nobody had claimed it; somebody was killed meanwhile, but they are too many to have been between two calls.
     LostWithTheDead {
         id: u64,
     },
@@ -194,11 +194,11 @@ fn books<'a>(claims: &'a [Claim], windows: &'a [Window]) -> Books<'a> {
     books
 }
 
-/// `kills`: how often a worker was killed; decides how many may be lost between the kernel's dequeue and the claim.
-pub fn judge(entries: &[Entry], claims: &[Claim], windows: &[Window]) -> Verdict {
+/// `per_hundred`: how many in a hundred kills may be lost between the kernel's dequeue and the claim.
+pub fn judge(entries: &[Entry], claims: &[Claim], windows: &[Window], per_hundred: u64) -> Verdict {
     let books = books(claims, windows);
     let mut verdict = Verdict { requests: entries.len() as u64, ..Verdict::default() };
-    let may_be_unclaimed = (books.deaths.len() as u64).div_ceil(100);
+    let may_be_unclaimed = (books.deaths.len() as u64 * per_hundred).div_ceil(100);
     for entry in entries {
         let takers = books.takers(entry);
         let id = entry.id;

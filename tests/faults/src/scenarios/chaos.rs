@@ -26,7 +26,8 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     for seed in &seeds {
         let shape = Shape { grandchildren: true, ..Shape::default() };
         let steps = mixed(*seed, length, shape.workers as u64);
-        let (mut server, running) = under_load(rig, contender, shape, Load::new(0, contender.rate() / 2.0))?;
+        let (mut server, running) =
+            under_load(rig, contender, shape, Load::new(0, if rig.quick { 500.0 } else { contender.rate() / 2.0 }))?;
         let (watch, mut harmed) = (Watch::start(server.primary()), Harmed::default());
         let before = (descriptors(server.primary()), memory(server.primary()));
         let done = execute(&mut server, &steps, &mut harmed);

@@ -15,9 +15,10 @@ use crate::server::Shape;
 
 pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     let (replacements, requests) = if rig.quick { (15, 3000) } else { (200, 100_000) };
+    let rate = if rig.quick { 1000.0 } else { contender.rate() };
     let shape = Shape { looping: true, ..Shape::default() };
-    let (mut server, plain) = under_load(rig, contender, shape, Load::new(0, contender.rate()))?;
-    let keep = Load { wanted: Wanted::Keep, connections: 64, ..Load::new(0, contender.rate()) };
+    let (mut server, plain) = under_load(rig, contender, shape, Load::new(0, rate))?;
+    let keep = Load { wanted: Wanted::Keep, connections: 64, ..Load::new(0, rate) };
     let keep = begin(&server, keep)?;
     for done in 0..replacements {
         // The oldest; ids grow.

@@ -24,7 +24,10 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
         let what = if computing { "computing" } else { "stopped" };
         let shape = Shape { busy_ms: length.as_millis() as u64, ..Shape::default() };
         // Whoever waits for the stuck one is to be seen waiting, not to be counted as hung.
-        let load = Load { patience: length + Duration::from_secs(5), ..Load::new(0, contender.rate() / 2.0) };
+        let load = Load {
+            patience: length + Duration::from_secs(5),
+            ..Load::new(0, if rig.quick { 500.0 } else { contender.rate() / 2.0 })
+        };
         let (server, running) = under_load(rig, contender, shape, load)?;
         let Some((_, worker)) = server.serving().get(1).copied() else { continue };
         let mut harmed = Harmed::default();
