@@ -237,5 +237,5 @@ test('stats is there without a fork and gives plain objects that are the caller\
       report('stats', cluster.stats(), Object.getPrototypeOf(stats) === Object.prototype);
     },
   });
-  assert.deepEqual(run.all('stats'), [[{ workers: [], addresses: [] }, true]]);
+  assert.deepEqual(run.all('stats'), [[{ workers: [], addresses: [], notices: [] }, true]]);
 });

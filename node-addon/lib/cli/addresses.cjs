@@ -2,6 +2,8 @@
 
 // Who listens where: one line for each address, as soon as all workers listen there.
 
+const { ADDRESSES } = require('./binds.cjs');
+
 class Addresses {
   #slots;
   #output;
@@ -17,11 +19,22 @@ class Addresses {
   }
 
   heard(address) {
-    if (!this.#told.has(address)) {
+    if (!this.#told.has(address) && this.#hasRoom()) {
       this.#told.set(address, false);
       setTimeout(() => this.#tell((late) => late === address), this.#patience).unref();
     }
     this.changed();
+  }
+
+  /** Workers may make addresses up. What nobody listens on any more is forgotten once there are many. */
+  #hasRoom() {
+    const most = ADDRESSES * this.#slots.length;
+    if (this.#told.size >= most) {
+      for (const address of this.#told.keys()) {
+        if (!this.#slots.some((slot) => slot.life?.addresses.has(address))) this.#told.delete(address);
+      }
+    }
+    return this.#told.size < most;
   }
 
   /** Tells what has become complete. A slot whose last worker has ended is no longer waited for. */

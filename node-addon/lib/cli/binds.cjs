@@ -10,12 +10,23 @@ const REASONS = {
   EADDRNOTAVAIL: 'this machine has no such address',
 };
 
+/** Addresses that one worker may have, and the primary may hear of; what is more is passed over. */
+const ADDRESSES = 256;
+const LONGEST = 500;
+
+/** What a worker sent, fit for a line of ours: no control characters, no lines of its own, not long. */
+function shown(value) {
+  if (typeof value !== 'string' && typeof value !== 'number') return '?';
+  const text = `${value}`.slice(0, LONGEST);
+  return text.replace(/^\0/, '@').replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?');
+}
+
 /** Calls `failed({ code, text })` whenever an address that this worker asked for could not be had. */
 function watchBinds(worker, failed) {
   const child = worker.process;
   const questions = new Map();
   child.prependListener('internalMessage', (message) => {
-    if (message?.act === 'queryServer') questions.set(message.seq, message);
+    if (message?.act === 'queryServer' && questions.size < ADDRESSES) questions.set(message.seq, message);
   });
   const { send } = child;
   child.send = function(message, ...rest) {
@@ -36,12 +47,15 @@ function explain(address, { errno, crsWhy }) {
   return { code, text: `cannot listen on ${nameOf(address)}: ${reason}` };
 }
 
-/** An address as Node's 'listening' event and its queries describe it. */
+const isNumber = (value, least) => Number.isInteger(value) && value >= least;
+
+/** An address as Node's 'listening' event and its queries describe it. A worker may have made it up. */
 function nameOf({ addressType, address, port, fd }) {
-  if (addressType === -1 || addressType === '-1') return fd >= 0 ? `descriptor ${fd}` : `${address}`;
-  if (fd >= 0 && !(port > 0)) return `descriptor ${fd}`;
-  const host = address === null || address === undefined ? '*' : address.includes(':') ? `[${address}]` : address;
-  return `${typeof addressType === 'string' ? 'udp ' : ''}${host}:${port}`;
+  const isPath = addressType === -1 || addressType === '-1';
+  if (isNumber(fd, 0) && (isPath || !isNumber(port, 1))) return `descriptor ${fd}`;
+  if (isPath) return shown(address);
+  const host = address === null || address === undefined ? '*' : shown(address);
+  return `${typeof addressType === 'string' ? 'udp ' : ''}${host.includes(':') ? `[${host}]` : host}:${shown(port)}`;
 }
 
-module.exports = { watchBinds, nameOf };
+module.exports = { ADDRESSES, nameOf, shown, watchBinds };

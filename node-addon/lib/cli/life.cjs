@@ -6,7 +6,7 @@
 const { EventEmitter } = require('node:events');
 const { constants } = require('node:os');
 const { GO } = require('./hold-signals.cjs');
-const { nameOf, watchBinds } = require('./binds.cjs');
+const { ADDRESSES, nameOf, watchBinds } = require('./binds.cjs');
 
 /** { code, signal, error? } of an ended worker, in words. */
 function describe({ code, signal, error }) {
@@ -40,6 +40,7 @@ class Life extends EventEmitter {
     }
     watchBinds(this.worker, (error) => { this.bindError = error; });
     this.worker.on('listening', (address) => {
+      if (this.addresses.size >= ADDRESSES) return;
       this.addresses.add(nameOf(address));
       this.emit('listening', nameOf(address));
     });

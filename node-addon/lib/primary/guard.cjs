@@ -129,7 +129,7 @@ function guard(worker, warn) {
     try {
       return Reflect.apply(onread, this, args);
     } catch (error) {
-      punish(`what is no message (${error.message.split('\n')[0]})`);
+      punish(`what is no message (${error.message.split('\n')[0].replace(/\p{C}/gu, '?')})`);
       return undefined;
     }
   };
