@@ -61,6 +61,8 @@ struct Standstill {
     /// Neither is enough alone. A SYN without a connection looks like one that was taken, and a worker that is alive may
     /// leave just this queue alone.
     signs: Option<(u64, Option<u64>)>,
+    /// Something was taken between the last two looks.
+    moves: bool,
     /// Nothing had moved between two looks; from then on it counts.
     suspected: bool,
     since: Duration,
@@ -74,9 +76,10 @@ impl Standstill {
         let alive = look.workers.sign_of_life(worker);
         let moved = self.signs.is_none_or(|(before, sign)| taken != before && (alive.is_none() || alive != sign));
         if moved {
-            *self = Self { signs: Some((taken, alive)), ..Self::default() };
+            *self = Self { signs: Some((taken, alive)), moves: self.signs.is_some(), ..Self::default() };
             return false;
         }
+        self.moves = false;
         // A file of /proc, and so only for one that is suspected.
         let now = look.workers.processor_time(worker);
         if !self.suspected {
@@ -231,6 +234,9 @@ impl Queue {
             self.moved_here = MovedHere::Unnoticed;
             self.drained = false;
             return Seen::Unnoticed;
+        } else if self.standstill.moves {
+            // It is awake and will come to the end of it.
+            self.moved_here = MovedHere::No;
         }
         let mut next = look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64);
         // Whoever lets something wait may have just begun to stand still.
