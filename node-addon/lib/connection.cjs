@@ -10,11 +10,18 @@ const { load } = require('./load.cjs');
 const SOCKET = 0; // TCPConstants.SOCKET and PipeConstants.SOCKET.
 const classes = new Map();
 
+// A socket that has begun to connect has a handle, which for TCP has no descriptor before the name is looked up. That of a
+// unix socket would connect at once.
+function example(tcp) {
+  if (tcp) return new net.Socket().connect({ host: 'localhost', port: 1, lookup() {} });
+  return new net.Socket({ fd: load().unconnectedSocket(), manualStart: true });
+}
+
 // The classes are not public; an instance leads to them.
 function classOf(tcp) {
   let found = classes.get(tcp);
   if (!found) {
-    const socket = new net.Socket({ fd: load().unconnectedSocket(tcp), manualStart: true });
+    const socket = example(tcp);
     found = socket._handle.constructor;
     socket.destroy();
     classes.set(tcp, found);
@@ -22,13 +29,19 @@ function classOf(tcp) {
   return found;
 }
 
-/** A function that makes a handle of a descriptor, which is closed if that fails; undefined then. */
-function opener(tcp) {
+/**
+ * A function that takes a connection by `accept()`, which gives its descriptor or a negative errno value, and makes a handle of
+ * it. Gives the handle or that value; undefined where no handle could be made, and the connection is closed then. The handle
+ * comes first: an environment can be terminated wherever JavaScript runs, and a descriptor that is only a number would stay open.
+ */
+function taker(tcp) {
   const Handle = classOf(tcp);
-  return function open(fd) {
+  return function take(accept) {
     const handle = new Handle(SOCKET);
-    if (handle.open(fd) === 0) return handle;
+    const fd = accept();
+    if (fd >= 0 && handle.open(fd) === 0) return handle;
     handle.close();
+    if (fd < 0) return fd;
     fs.closeSync(fd);
     return undefined;
   };
@@ -43,4 +56,4 @@ function watch(listener, turn) {
   listener.watch(turn, scoped, process.env.CLUSTER_RS_WAIT === 'thread');
 }
 
-module.exports = { classOf, opener, watch };
+module.exports = { classOf, taker, watch };

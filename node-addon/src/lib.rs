@@ -78,8 +78,8 @@ pub fn accept_from(socket: i32) -> i32 {
     listener::accept_from(socket)
 }
 
-/// A socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
+/// A unix socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
 #[napi]
-pub fn unconnected_socket(tcp: bool) -> napi::Result<i32> {
-    listener::unconnected(tcp)
+pub fn unconnected_socket() -> napi::Result<i32> {
+    listener::unconnected()
 }

@@ -185,11 +185,9 @@ pub(crate) fn accept_from(socket: i32) -> i32 {
     nix::sys::socket::accept4(socket, nix::sys::socket::SockFlag::SOCK_CLOEXEC).unwrap_or_else(|errno| -(errno as i32))
 }
 
-/// A socket that is connected to nothing, of the kind that TCP or unix connections have: from one, JavaScript learns the
-/// class of Node's handles for such connections.
-pub(crate) fn unconnected(tcp: bool) -> Result<i32> {
+/// A unix socket that is connected to nothing.
+pub(crate) fn unconnected() -> Result<i32> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-    let family = if tcp { AddressFamily::Inet } else { AddressFamily::Unix };
-    let made: nix::Result<OwnedFd> = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    let made: nix::Result<OwnedFd> = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
     made.map(OwnedFd::into_raw_fd).map_err(|errno| napi::Error::from_reason(format!("socket: {}", errno.desc())))
 }

@@ -117,7 +117,7 @@ test('stats: what was delivered adds up to the connections that were made', ours
 
 test('stats: no addresses before the first listen(), none after the last worker', ours, async (t) => {
   const rig = await startRig(t, { workers: 0, serve: answerId });
-  assert.deepEqual(await rig.stats(), { workers: [], addresses: [] });
+  assert.deepEqual(await rig.stats(), { workers: [], addresses: [], notices: [] });
   await rig.fork(2);
   assert.equal((await rig.stats()).addresses.length, 1);
   await rig.inPrimary((cluster) => new Promise((resolve) => { cluster.disconnect(resolve); }));

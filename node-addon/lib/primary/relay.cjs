@@ -5,7 +5,7 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
-const { opener, watch } = require('../connection.cjs');
+const { taker, watch } = require('../connection.cjs');
 
 // Before a worker that refused is asked again, in milliseconds. Others may take the connection meanwhile.
 const PAUSE = 50;
@@ -19,7 +19,7 @@ class Relay {
   #handle;
   #name;
   #listener;
-  #open;
+  #take;
   #pending = null;
   #closing = false;
 
@@ -30,7 +30,7 @@ class Relay {
     this.#handle = handle;
     this.#name = name;
     this.#listener = listener;
-    this.#open = opener(listener.isTcp);
+    this.#take = taker(listener.isTcp);
     watch(listener, () => this.#turn());
   }
 
@@ -40,18 +40,14 @@ class Relay {
       this.#listener.ignore();
       return;
     }
-    const fd = this.#listener.accept();
-    if (fd === -ERRNO.EAGAIN) return;
+    const connection = this.#take(() => this.#listener.accept());
+    if (connection === -ERRNO.EAGAIN) return;
     // The next one when the worker has answered.
     this.#listener.ignore();
-    if (fd < 0) {
+    if (connection === undefined || typeof connection === 'number') {
       // Anything but a shortage means that nothing comes any more.
-      if (fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) this.#resumeLater();
-      return;
-    }
-    const connection = this.#open(fd);
-    if (!connection) {
-      this.#resumeLater();
+      const isShort = [undefined, -ERRNO.EMFILE, -ERRNO.ENFILE].includes(connection);
+      if (isShort) this.#resumeLater();
       return;
     }
     asked += 1;

@@ -34,11 +34,16 @@ function watchLimit(server, limited) {
  */
 function sitDown(listener, standIn, server) {
   const { backlog } = listener;
-  const fd = isLimit(server.maxConnections) ? -1 : listener.takeSocket();
-  const handle = fd < 0 ? undefined : new (classOf(true))(SERVER);
-  if (!handle || handle.open(fd) !== 0) {
+  if (backlog === undefined || isLimit(server.maxConnections)) {
     listener.unseat();
-    handle?.close();
+    return undefined;
+  }
+  // The handle first: see connection.cjs.
+  const handle = new (classOf(true))(SERVER);
+  const fd = listener.takeSocket();
+  if (fd < 0 || handle.open(fd) !== 0) {
+    listener.unseat();
+    handle.close();
     if (fd >= 0) fs.closeSync(fd);
     return undefined;
   }

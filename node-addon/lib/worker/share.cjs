@@ -5,7 +5,7 @@
 
 const fs = require('node:fs');
 
-const { opener, watch } = require('../connection.cjs');
+const { taker, watch } = require('../connection.cjs');
 const { load } = require('../load.cjs');
 const { sitDown } = require('./seat.cjs');
 
@@ -41,7 +41,6 @@ function hasDescriptor() {
 }
 
 /**
-/**
  * Makes Node's stand-in for a listening socket one that gets its connections from a share. Returns the handle that the server
  * is to have: the stand-in, or a real one. `closed` is called when it is closed, `stopped` when the last connection has been
  * taken: none comes any more; `delivered` when the server has got one from here. `takeAll`, when called, takes all that wait
@@ -50,7 +49,7 @@ function hasDescriptor() {
 function serve(listener, standIn, server, { closed, stopped = nothing, delivered = nothing }) {
   const { EAGAIN, EMFILE, ENFILE, acceptFrom } = load();
   let handle = standIn;
-  let open;
+  let take;
   let resting = null;
 
   // Nothing is taken until `ready`, and what waits goes to other workers now.
@@ -82,18 +81,30 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
       rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
       return;
     }
-    const fd = listener.accept();
-    if (fd < 0) {
-      refused(fd);
-      return;
-    }
-    deliver(fd);
+    deliver(next(accept));
   }
 
-  function deliver(fd) {
-    open ??= opener(listener.isTcp);
-    const connection = open(fd);
-    if (!connection) return;
+  function accept() {
+    return listener.accept();
+  }
+
+  function next(from) {
+    try {
+      take ??= taker(listener.isTcp);
+    } catch {
+      // To learn the class of the handles takes a descriptor.
+      return -EMFILE;
+    }
+    return take(from);
+  }
+
+  // What `next` gave.
+  function deliver(connection) {
+    if (connection === undefined) return;
+    if (typeof connection === 'number') {
+      refused(connection);
+      return;
+    }
     handle.onconnection(0, connection);
     delivered();
     const { maxConnections } = server;
@@ -113,11 +124,12 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
     }
   }
 
-  function takeFrom(accept) {
-    for (let fd = 0; fd >= 0 && !resting && !isFull(server); ) {
-      fd = accept();
+  function takeFrom(from) {
+    while (!resting && !isFull(server)) {
+      const connection = next(from);
+      if (typeof connection === 'number') return;
       try {
-        if (fd >= 0) deliver(fd);
+        deliver(connection);
       } catch (error) {
         process.nextTick(() => {
           throw error;
@@ -128,7 +140,7 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
 
   // The server is about to be closed, and maybe nobody else is there: all that wait are taken at once.
   function takeAll() {
-    takeFrom(() => listener.accept());
+    takeFrom(accept);
     if (handle !== standIn) takeFrom(() => acceptFrom(handle.fd));
   }
 

@@ -35,6 +35,19 @@ const STAY_OPEN = 2;
 const ACCEPTED = 1;
 const READ = 2;
 
+function listen(server) {
+  server.on('error', (error) => {
+    process.send?.({ refused: error.message });
+  });
+  server.listen({ port: number('FAULTS_PORT', 0), host: '127.0.0.1', backlog: number('FAULTS_BACKLOG', 511) });
+}
+
+function serveHttp() {
+  const { createServer } = require('node:http');
+  const text = `${cluster.worker.id}`;
+  listen(createServer((request, response) => response.end(text)));
+}
+
 function serve() {
   const { id: worker } = cluster.worker;
   const claims = env.FAULTS_CLAIMS ? fs.openSync(env.FAULTS_CLAIMS, 'a') : -1;
@@ -93,10 +106,7 @@ function serve() {
     setTimeout(() => idle.forEach((socket) => socket.destroy()), SILENCE);
     return Reflect.apply(close, this, args);
   };
-  server.on('error', (error) => {
-    process.send?.({ refused: error.message });
-  });
-  server.listen({ port: number('FAULTS_PORT', 0), host: '127.0.0.1', backlog: number('FAULTS_BACKLOG', 511) });
+  listen(server);
 
   process.on('SIGUSR2', () => {
     const end = performance.now() + number('FAULTS_BUSY_MS', 1000);
@@ -262,4 +272,5 @@ function supervise() {
 }
 
 if (cluster.isPrimary) supervise();
+else if (env.FAULTS_HTTP === '1') serveHttp();
 else serve();
