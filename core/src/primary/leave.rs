@@ -207,6 +207,10 @@ impl Primary {
             self.remove_listener(id, listener, in_order);
         }
         let entry = self.registry.remove(id)?;
+        // The deadline may be far away, and workers be replaced often until then.
+        if let Some((at, _)) = entry.escalation {
+            self.timers.cancel(at, Timer::Escalate(id));
+        }
         if let Some(pidfd) = entry.process.pidfd() {
             self.poller.poll.remove(pidfd);
         }

@@ -1,4 +1,4 @@
-//! What is due when. A timer is never cancelled: whoever gets it checks whether it still matters.
+//! What is due when. Whoever gets a timer checks whether it still matters; only one that would stay for long after that is cancelled.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -27,6 +27,11 @@ pub(crate) struct Timers(BTreeSet<(Instant, Timer)>);
 impl Timers {
     pub(crate) fn add(&mut self, at: Instant, timer: Timer) {
         self.0.insert((at, timer));
+    }
+
+    /// Takes a timer away that is not due yet.
+    pub(crate) fn cancel(&mut self, at: Instant, timer: Timer) {
+        self.0.remove(&(at, timer));
     }
 
     pub(crate) fn earliest(&self) -> Option<Instant> {
