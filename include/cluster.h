@@ -379,7 +379,9 @@ typedef struct cl_spawn_options_t {
      */
     char *const *argv;
     /**
-     * Its environment, NULL last. NULL: this program's own.
+     * Its environment, NULL last. NULL: this program's own; for another user only PATH, TERM, TZ, LANG, LANGUAGE and LC_* of it
+     * (these without paths in them), and HOME, USER, LOGNAME and SHELL of that user. CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD
+     * are added in any case.
      */
     char *const *envp;
     /**
@@ -387,7 +389,9 @@ typedef struct cl_spawn_options_t {
      */
     const char *cwd;
     /**
-     * The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set.
+     * The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and a user other
+     * than root keeps no capabilities. Such a worker may listen only on what cl_settings_t.listen_allow declares; one that
+     * changes its user by itself counts as this program's own.
      */
     const char *user;
     /**
@@ -613,13 +617,15 @@ CL_API int cl_fork(void);
  * @return the worker's id > 0.
  *         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or the directory's from
  *         chdir(2)); -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
- *         -ESHUTDOWN: the cluster is being stopped; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then.
+ *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was the
+ *         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
  *
  * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
  * fork(2): -ECHILD. Signals: not in a handler. The program starts with the caller's signal mask; handlers are
  * reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
  */
-CL_API int cl_spawn(const struct cl_spawn_options_t *options);
+CL_API
+int cl_spawn(const struct cl_spawn_options_t *options);
 
 /**
  * Forks workers that each run a function, and is their primary until the cluster is stopped: by SIGTERM or SIGINT

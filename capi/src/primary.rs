@@ -138,7 +138,8 @@ pub extern "C" fn cl_fork() -> c_int {
 /// @return the worker's id > 0.
 ///         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or the directory's from
 ///         chdir(2)); -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
-///         -ESHUTDOWN: the cluster is being stopped; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then.
+///         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was the
+///         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
 ///
 /// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
 /// fork(2): -ECHILD. Signals: not in a handler. The program starts with the caller's signal mask; handlers are

@@ -71,11 +71,15 @@ pub struct cl_spawn_options_t {
     pub file: *const c_char,
     /// Its arguments, its name first, NULL last. NULL: this program's own; if a file is given, its name alone.
     pub argv: *const *mut c_char,
-    /// Its environment, NULL last. NULL: this program's own.
+    /// Its environment, NULL last. NULL: this program's own; for another user only PATH, TERM, TZ, LANG, LANGUAGE and LC_* of it
+    /// (these without paths in them), and HOME, USER, LOGNAME and SHELL of that user. CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD
+    /// are added in any case.
     pub envp: *const *mut c_char,
     /// The directory it starts in. NULL: the current one.
     pub cwd: *const c_char,
-    /// The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set.
+    /// The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and a user other
+    /// than root keeps no capabilities. Such a worker may listen only on what cl_settings_t.listen_allow declares; one that
+    /// changes its user by itself counts as this program's own.
     pub user: *const c_char,
     /// The group it runs as, by name or number. NULL: the user's own groups.
     pub group: *const c_char,

@@ -35,7 +35,7 @@ pub(crate) fn take() -> Option<(u32, u32, i32)> {
 
 /// What the environment wants; `Auto` where it says nothing.
 pub(crate) fn mechanism() -> Result<Mechanism> {
-    match std::env::var_os(MECHANISM) {
+    match std::env::var_os(MECHANISM).filter(|_| !crate::sys::process::is_secure_execution()) {
         None => Ok(Mechanism::Auto),
         Some(value) => value.to_str().and_then(Mechanism::from_name).ok_or_else(|| {
             let value = value.to_string_lossy();

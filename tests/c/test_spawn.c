@@ -239,7 +239,60 @@ static void from_another_thread(void) {
     finish();
 }
 
+/* -- Another thread of the host that forks, and whose children go on without exec -------------------------------------------- */
+
+static volatile int forking = 1;
+
+static void *fork_and_hold(void *argument) {
+    pid_t *children = (pid_t *)argument;
+    for (int i = 0; i < 100 && forking; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            pause();
+            _exit(0);
+        }
+    }
+    return NULL;
+}
+
+/* Whatever such a child has a copy of, cl_spawn does not wait for its end. */
+static void spawn_beside_forks(const char *user) {
+    static pid_t children[100];
+    pthread_t thread;
+    char program[] = "/bin/true";
+    char *argv[] = {program, NULL};
+    cl_spawn_options_t options;
+    int ids[50];
+    if (under_valgrind()) check_skip("valgrind makes a fork of every vfork");
+    ZERO(options);
+    options.size = sizeof options;
+    options.file = program;
+    options.argv = argv;
+    options.user = user;
+    primary_ready(leave_at_once);
+    CHECK_EQ(pthread_create(&thread, NULL, fork_and_hold, children), 0);
+    long long begin = now_ms();
+    for (int i = 0; i < 50 && now_ms() - begin < 20000; i++) ids[i] = OK(cl_spawn(&options));
+    forking = 0;
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 100; i++) {
+        if (children[i] <= 0) continue;
+        kill(children[i], SIGKILL);
+        waitpid(children[i], NULL, 0);
+    }
+    for (int i = 0; i < 50; i++) CHECK_EQ(await_exit(ids[i], 5000)->exit_code, 0);
+    finish();
+}
+
+static void others_fork(void) { spawn_beside_forks(NULL); }
+
+static void others_fork_user(void) {
+    if (geteuid() != 0) check_skip("only root can give another user");
+    spawn_beside_forks("nobody");
+}
+
 static const check_case_t cases[] = {
+    {"others_fork", others_fork}, {"others_fork_user", others_fork_user},
     {"arguments", arguments},     {"_arguments", arguments_here},   {"same_again", same_again},
     {"environment", environment}, {"folder", folder},               {"failures", failures},
     {"threaded_host", threaded_host}, {"starting_thread_ends", starting_thread_ends},

@@ -3,6 +3,8 @@
 #include <grp.h>
 #include <pwd.h>
 
+extern char **environ;
+
 static const char *status_of_spawned(const char *user, const char *group) {
     static char text[8192];
     cl_spawn_options_t options;
@@ -13,6 +15,7 @@ static const char *status_of_spawned(const char *user, const char *group) {
     options.size = sizeof options;
     options.file = program;
     options.argv = argv;
+    options.envp = environ;
     options.user = user;
     options.group = group;
     unlink(case_path("status"));
@@ -181,6 +184,7 @@ static void serves(void) {
     options.size = sizeof options;
     options.file = copy;
     options.argv = argv;
+    options.envp = environ;
     options.user = "nobody";
     const char *allow[] = {"127.0.0.1:0", NULL};
     cl_settings_t settings;

@@ -4,6 +4,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
 mod enrolled;
+mod environment;
 mod event;
 mod frames;
 mod handles;

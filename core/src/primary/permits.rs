@@ -97,9 +97,10 @@ fn below(held: &OwnedFd, rest: &str, directory: &str, name: &str) -> Result<Perm
     let path = format!("{directory}/{name}");
     let address = Address::UnixPath(path.clone());
     let place = match Place::below(held.as_fd(), rest, name, &path) {
-        Err(Errno::ELOOP | Errno::EXDEV) => {
+        Err(Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => {
             return Err(refusal(format!(
-                "\"{}\" is reached through a link, which is not followed below a directory that was declared",
+                "\"{}\" is reached through a link, which is not followed below a directory that was declared, or through what is no \
+                 directory",
                 shown(&address)
             )));
         }

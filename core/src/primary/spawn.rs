@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User};
 
+use super::environment::{self, Account};
 use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
 use crate::scoreboard::Board;
+use crate::sys::credentials::Credentials;
 use crate::sys::process;
-use crate::sys::spawn::{self, Credentials, Program};
+use crate::sys::spawn::{self, Program};
 use crate::sys::{cmsg, socket};
 use crate::wire::{Hello, VERSION};
 
@@ -25,7 +28,8 @@ pub struct SpawnOptions {
     pub file: Option<OsString>,
     /// All arguments, the program's name first. `None`: this program's own, or the file's name alone if a file is given.
     pub arguments: Option<Vec<OsString>>,
-    /// The environment, as `NAME=value`. `None`: this program's own.
+    /// The environment, as `NAME=value`. `None`: this program's own; for another user only PATH, LANG, LANGUAGE, LC_*, TZ and TERM
+    /// of it, and who the user is.
     pub environment: Option<Vec<OsString>>,
     /// The directory to start in. `None`: the current one.
     pub directory: Option<PathBuf>,
@@ -70,14 +74,6 @@ impl Plan {
         };
         let arguments =
             arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>>>()?;
-        let environment = match &options.environment {
-            Some(environment) => {
-                environment.iter().map(|entry| c_string(entry, "the environment")).collect::<Result<_>>()?
-            }
-            None => std::env::vars_os()
-                .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
-                .collect(),
-        };
         let directory = match &options.directory {
             Some(directory) => Some(c_string(directory.as_os_str(), "the directory")?),
             None => None,
@@ -85,14 +81,32 @@ impl Plan {
         for fd in &options.inherit {
             socket::duplicate_number(*fd).context(format_args!("descriptor {fd}, which the program is to inherit"))?;
         }
-        let credentials = credentials(options.user.as_deref(), options.group.as_deref())?;
+        let (credentials, account) = match credentials(options.user.as_deref(), options.group.as_deref())? {
+            Some((credentials, account)) => (Some(credentials), account),
+            None => (None, None),
+        };
+        let environment = match &options.environment {
+            Some(environment) => {
+                environment.iter().map(|entry| c_string(entry, "the environment")).collect::<Result<_>>()?
+            }
+            None if credentials.as_ref().is_some_and(is_another_user) => {
+                let account = account.as_ref().map(|user| Account {
+                    name: OsStr::new(&user.name),
+                    home: user.dir.as_os_str(),
+                    shell: user.shell.as_os_str(),
+                });
+                environment::of_another_user(std::env::vars_os(), account)
+            }
+            None => std::env::vars_os()
+                .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
+                .collect(),
+        };
         Ok(Self { file, arguments, environment, directory, credentials, inherit: options.inherit.clone() })
     }
 
     /// It runs as another user than this process.
     pub(crate) fn confined(&self) -> bool {
-        let own = nix::unistd::geteuid().as_raw();
-        self.credentials.as_ref().is_some_and(|credentials| credentials.user != own)
+        self.credentials.as_ref().is_some_and(is_another_user)
     }
 
     /// Starts the program as a worker with its end of a channel.
@@ -135,8 +149,12 @@ fn own_arguments() -> Result<Vec<OsString>> {
     Ok(text.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect())
 }
 
-fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>> {
-    use nix::unistd::{Gid, Group, Uid, User};
+fn is_another_user(credentials: &Credentials) -> bool {
+    credentials.user != nix::unistd::geteuid().as_raw()
+}
+
+/// What a user and a group are in numbers, and the user's account if there is one.
+fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<(Credentials, Option<User>)>> {
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
@@ -167,7 +185,7 @@ fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
             Error::invalid("the user has a number but no entry in the user database; give a group as well")
         })?,
     };
-    let groups = match &known {
+    let mut groups: Vec<u32> = match &known {
         Some(known) if group.is_none() => {
             let name = CString::new(known.name.as_str()).unwrap_or_default();
             let groups =
@@ -176,7 +194,8 @@ fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
         }
         _ => vec![gid],
     };
-    Ok(Some(Credentials { user: uid, group: gid, groups }))
+    groups.sort_unstable();
+    Ok(Some((Credentials { user: uid, group: gid, groups }, known)))
 }
 
 /// The primary's side of a new worker's connection, before the worker exists.

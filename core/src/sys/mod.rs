@@ -3,6 +3,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod cmsg;
+pub(crate) mod credentials;
 pub(crate) mod fork_guard;
 pub(crate) mod memory;
 pub(crate) mod poll;

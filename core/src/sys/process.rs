@@ -62,6 +62,18 @@ pub(crate) fn has_other_threads() -> Sys<bool> {
     nix::sys::stat::stat("/proc/self/task").map(|stat| stat.st_nlink > 3)
 }
 
+/// The process has become a program of its own since it was made (PF_FORKNOEXEC of include/linux/sched.h is gone from its
+/// flags, proc_pid_stat(5)).
+pub(super) fn has_executed(pid: Pid) -> bool {
+    let flags = || {
+        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let behind_name = text.iter().rposition(|byte| *byte == b')')? + 2;
+        let fields = std::str::from_utf8(text.get(behind_name..)?).ok()?;
+        fields.split_ascii_whitespace().nth(6)?.parse::<u32>().ok()
+    };
+    flags().is_some_and(|flags| flags & 0x40 == 0)
+}
+
 /// A child, held by a pidfd so that its number cannot come to mean another process.
 ///
 /// Where pidfd_open(2) is forbidden or missing (an old sandbox's filter, valgrind 3.19) it is held by its number alone,

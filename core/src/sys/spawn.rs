@@ -1,22 +1,17 @@
 #![allow(unsafe_code)] // clone(2) with shared memory, and what a child may do before exec, are beyond safe wrappers.
-//! Starting a program as posix_spawn(3) does, and as another user.
+//! Starting a program as posix_spawn(3) does, or as another user.
 
 use std::ffi::CString;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::process::{Child, own_pid};
+use super::credentials::{self, Credentials};
+use super::poll::{Waited, wait_readable};
+use super::process::{Child, has_executed, own_pid};
 use super::{Sys, check, socket};
-
-/// Whom a program is to run as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) user: libc::uid_t,
-    pub(crate) group: libc::gid_t,
-    pub(crate) groups: Vec<libc::gid_t>,
-}
 
 /// Everything a child needs between clone and exec, made beforehand: the child may not allocate.
 pub(crate) struct Program {
@@ -34,24 +29,26 @@ pub(crate) struct Program {
 /// The step at which a child could not become the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-enum Step {
+pub(super) enum Step {
     Inherit = 1,
     Directory,
     Groups,
     Group,
     User,
+    Capabilities,
     Verify,
     NoNewPrivileges,
     Exec,
 }
 
 impl Step {
-    const ALL: [Step; 8] = [
+    const ALL: [Step; 9] = [
         Step::Inherit,
         Step::Directory,
         Step::Groups,
         Step::Group,
         Step::User,
+        Step::Capabilities,
         Step::Verify,
         Step::NoNewPrivileges,
         Step::Exec,
@@ -64,6 +61,7 @@ impl Step {
             Step::Groups => "setting the program's supplementary groups",
             Step::Group => "setting the program's group",
             Step::User => "setting the program's user",
+            Step::Capabilities => "taking the program's capabilities",
             Step::Verify => "verifying that the program cannot regain its privileges",
             Step::NoNewPrivileges => "setting no_new_privs",
             Step::Exec => "starting the program",
@@ -90,13 +88,22 @@ struct ChildTask<'a> {
     report: RawFd,
     mask: libc::sigset_t,
     keep: &'a [RawFd],
+    /// Room for the groups that the kernel says the child has.
+    groups: Vec<libc::gid_t>,
 }
 
 const CHILD_STACK: usize = 64 * 1024;
 
+/// How long a child that changes its user may take until it is the program. While it has that user and not yet the program,
+/// other processes of that user can stop it.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Starts a program as posix_spawn(3) does: the child borrows our memory until exec (CLONE_VM | CLONE_VFORK), so that
 /// it is safe and quick in a large process with threads. What fails before or in exec comes back as an error.
-/// posix_spawn itself cannot set a user.
+///
+/// A child that changes its user or group gets a copy of the memory instead (as fork(2) makes it, but it runs nothing of
+/// the program's). With ours, the kernel would take the change for our own and forbid core dumps and debuggers here
+/// (PR_SET_DUMPABLE), and whoever stopped the child would have stopped us.
 pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let argv = pointers(&program.arguments);
     let envp = pointers(&program.environment);
@@ -113,6 +120,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
         // SAFETY: sigset_t is plain data.
         mask: unsafe { mem::zeroed() },
         keep: &keep,
+        groups: program.credentials.as_ref().map_or(Vec::new(), |credentials| vec![0; credentials.groups.len()]),
     };
     let mut stack = vec![0_u128; CHILD_STACK / mem::size_of::<u128>()];
     // SAFETY: sigset_t is plain data.
@@ -123,11 +131,13 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     // SAFETY: both sets are ours.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut task.mask) };
     let mut made: RawFd = -1;
+    let apart = program.credentials.is_some();
     // SAFETY: `stack` is one allocation of CHILD_STACK bytes; the stack grows down from its end.
     let top = unsafe { stack.as_mut_ptr().add(stack.len()) };
-    // SAFETY: the parent is suspended until the child has left this memory, so `task` and `stack` outlive its use.
+    // SAFETY: the parent is suspended until the child has left this memory, or the child has a copy of it, so `task` and `stack` outlive its use.
     let outcome = check(unsafe {
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let memory = if apart { 0 } else { libc::CLONE_VM | libc::CLONE_VFORK };
+        let flags = memory | libc::CLONE_PIDFD | libc::SIGCHLD;
         libc::clone(child, top.cast(), flags, (&raw mut task).cast(), &raw mut made)
     });
     // SAFETY: puts back the mask found above.
@@ -137,11 +147,23 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd = (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) });
-    // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork.
+    let child = Child::new(pid, pidfd)?;
+    if apart && !await_change(&child, report_reader.as_fd())? {
+        child.abandon();
+        return Err(SpawnError {
+            step: "waiting for a process to change its user and become",
+            errno: Errno::ETIMEDOUT,
+        });
+    }
+    // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork. Only
+    // under those the end of the pipe has to be waited for: children of other threads' forks may have it open for long.
+    if apart || made >= 0 {
+        socket::set_nonblocking(report_reader.as_fd())?;
+    }
     let mut report = [0_u8; 8];
-    let length = super::retry(|| nix::unistd::read(&report_reader, &mut report))?;
-    if length < report.len() {
-        return Ok(Child::new(pid, pidfd)?);
+    match super::retry(|| nix::unistd::read(&report_reader, &mut report)) {
+        Ok(length) if length == report.len() => {}
+        _ => return Ok(child),
     }
     let mut status = 0;
     // SAFETY: waits for the child just made, which has left by itself; ECHILD where the host reaped it is as good.
@@ -157,6 +179,21 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     })
 }
 
+/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. `false`: it is none of these
+/// in time.
+fn await_change(child: &Child, report: BorrowedFd) -> Sys<bool> {
+    let deadline = Instant::now() + CHANGE_WITHIN;
+    let fds = [Some(report), child.pidfd()];
+    let fds: Vec<BorrowedFd> = fds.into_iter().flatten().collect();
+    while Instant::now() < deadline {
+        // Usually the pipe says so at once, unless another thread's child has a copy of its other end.
+        if wait_readable(&fds, Some(Duration::from_millis(50)))? == Waited::Ready || has_executed(child.pid()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
@@ -165,7 +202,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 /// glibc's wrappers would carry them to the other threads of the parent whose memory this is.
 extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` passed a ChildTask that outlives the child's use of this memory.
-    let task = unsafe { &*argument.cast::<ChildTask>() };
+    let task = unsafe { &mut *argument.cast::<ChildTask>() };
     default_handlers();
     // SAFETY: the set is the parent's mask, which the program is to inherit; no handler is left that could run.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
@@ -197,7 +234,7 @@ fn default_handlers() {
     }
 }
 
-fn become_program(task: &ChildTask) -> Result<std::convert::Infallible, (Step, Errno)> {
+fn become_program(task: &mut ChildTask) -> Result<std::convert::Infallible, (Step, Errno)> {
     let program = task.program;
     let at = |step: Step| move |errno: Errno| (step, errno);
     if program.lifeline >= 0 {
@@ -214,37 +251,11 @@ fn become_program(task: &ChildTask) -> Result<std::convert::Infallible, (Step, E
         check(unsafe { libc::chdir(directory.as_ptr()) }).map_err(at(Step::Directory))?;
     }
     if let Some(credentials) = &program.credentials {
-        take_credentials(credentials)?;
+        credentials::take(credentials, &mut task.groups)?;
     }
     // SAFETY: file, argv and envp are NUL-terminated and end with NULL; all were made before the clone.
     unsafe { libc::execve(program.file.as_ptr(), task.argv, task.envp) };
     Err((Step::Exec, Errno::last()))
-}
-
-/// The order matters: without the user's rights the groups could no longer be changed.
-fn take_credentials(credentials: &Credentials) -> Result<(), (Step, Errno)> {
-    let Credentials { user, group, groups } = credentials;
-    let at = |step: Step| move |errno: Errno| (step, errno);
-    // SAFETY: pointer and count describe the list.
-    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map_err(at(Step::Groups))?;
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) }).map_err(at(Step::Group))?;
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) }).map_err(at(Step::User))?;
-    let mut ids = [0 as libc::uid_t; 3];
-    let [real, effective, saved] = &mut ids;
-    // SAFETY: three pointers to integers of our own.
-    check(unsafe { libc::getresuid(real, effective, saved) }).map_err(at(Step::Verify))?;
-    if ids != [*user; 3] {
-        return Err((Step::Verify, Errno::EPERM));
-    }
-    // SAFETY: integers only. It must fail, or the program could become root again.
-    if *user != 0 && unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) } == 0 {
-        return Err((Step::Verify, Errno::EPERM));
-    }
-    // SAFETY: integers only.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map_err(at(Step::NoNewPrivileges))?;
-    Ok(())
 }
 
 /// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9).

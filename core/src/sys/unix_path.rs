@@ -1,8 +1,7 @@
-#![allow(unsafe_code)] // openat2(2) and O_PATH keep hold of inodes that a path alone could not name safely.
+#![allow(unsafe_code)] // openat(2) with O_PATH keeps hold of inodes that a path alone could not name safely.
 //! Socket files: binding them where nobody live is evicted, setting their mode, removing only our own.
 
 use std::ffi::{CStr, CString};
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -54,19 +53,20 @@ impl Place {
         Ok(Self { directory, name: c_string(name.as_bytes())?, path: path.to_owned(), held: false })
     }
 
-    /// In a directory that is held open or further down, without following a link: `rest` leads from the one to the other and
-    /// `path` is what the place is called.
+    /// In a directory that is held open or further down: `rest` leads from the one to the other and `path` is what the place is
+    /// called. ENOTDIR where a link would have to be followed.
     pub(crate) fn below(directory: BorrowedFd, rest: &str, name: &str, path: &str) -> Sys<Self> {
-        let rest = c_string(if rest.is_empty() { b"." } else { rest.as_bytes() })?;
-        // SAFETY: open_how is plain data for which all-zero is a valid value.
-        let mut how: libc::open_how = unsafe { mem::zeroed() };
-        how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
-        how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
-        let (at, size) = (directory.as_raw_fd(), mem::size_of_val(&how));
-        // SAFETY: the path is NUL-terminated, and `how` is as long as said.
-        let fd = retry(|| check(unsafe { libc::syscall(libc::SYS_openat2, at, rest.as_ptr(), &raw const how, size) }))?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        let directory = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        // One by one: openat2(2) would do it at once, but is missing in some sandboxes.
+        let step = |at: BorrowedFd, part: &str| {
+            open_at(at, &c_string(part.as_bytes())?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        };
+        let mut directory = step(directory, ".")?;
+        for part in rest.split('/').filter(|part| !part.is_empty()) {
+            if part == ".." {
+                return Err(Errno::EXDEV);
+            }
+            directory = step(directory.as_fd(), part)?;
+        }
         Ok(Self { directory, name: c_string(name.as_bytes())?, path: path.into(), held: true })
     }
 
