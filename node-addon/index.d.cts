@@ -30,6 +30,18 @@ declare module 'node:cluster' {
      * the first of these that is to be had.
      */
     mechanism?: 'auto' | 'passed' | 'kernel' | undefined;
+
+    /**
+     * What workers may listen on; it counts as it is at each fork, for all workers from then on. Left out: anything. Each is a port, on
+     * all addresses, or a text: `host:port`, `host:low-high`, `host:*` (port 0: a free one), where no host means the socket of all
+     * addresses and `*` any address; `udp:` before one of these; `unix:/path`, `unix:/directory/` (any socket file in it or further
+     * down), `unix:@name`; `fd:N`. A worker that asks for anything else gets EACCES, and the primary a warning. Only what is asked of
+     * the primary is judged: what a worker binds itself (`exclusive`, `reusePort`) it binds with its own rights.
+     */
+    listen?: readonly (number | string)[] | undefined;
+
+    /** How many addresses may be open for the workers at a time; more are EMFILE. 0, the default: any number. */
+    listenMax?: number | undefined;
   }
 
   interface Cluster {

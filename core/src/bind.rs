@@ -149,6 +149,11 @@ fn open_inet(
     bind_inet(at, datagram, backlog, flags).map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno))
 }
 
+/// Whether connections over IPv4 come there: to all addresses, or to an IPv4 address that is written as IPv6.
+fn takes_ipv4(at: &SocketAddr) -> bool {
+    sockaddr::is_wildcard(at) || matches!(at.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
+}
+
 fn bind_inet(
     at: SocketAddr,
     datagram: bool,
@@ -163,7 +168,7 @@ fn bind_inet(
     let fd = socket.as_fd();
     if at.is_ipv6() {
         // Said either way, so that the host's bindv6only setting does not decide.
-        let only = flags.contains(ListenFlags::IPV6ONLY) || !sockaddr::is_wildcard(&at);
+        let only = flags.contains(ListenFlags::IPV6ONLY) || !takes_ipv4(&at);
         during("setsockopt IPV6_V6ONLY", socket::set_ipv6_only(fd, only))?;
     }
     // For datagrams SO_REUSEADDR would let a stranger of the same user take them over.

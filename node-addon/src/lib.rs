@@ -11,7 +11,7 @@ mod worker;
 
 use std::time::Duration;
 
-use cluster_core::Settings;
+use cluster_core::{ListenRule, Settings};
 use napi_derive::napi;
 
 /// An engine's error as JavaScript gets it, with the sentence.
@@ -62,6 +62,12 @@ impl Backoff {
 #[napi]
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
+}
+
+/// What is wrong with rules for what workers may listen on, in a sentence.
+#[napi]
+pub fn fault_of_rules(rules: Vec<String>) -> Option<String> {
+    rules.iter().find_map(|rule| ListenRule::parse(rule).err()).map(|error| error.sentence().to_owned())
 }
 
 /// Takes the exit status of a dead child that nobody else waits for: an orphan that PID 1 inherited. True if it was there.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cluster_core::{Event, Granted, ListenFlags, Mechanism, Policy, Poller, Primary, Settings, Wanted};
+use cluster_core::{Event, Granted, ListenFlags, ListenRule, Mechanism, Policy, Poller, Primary, Settings, Wanted};
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
@@ -48,6 +48,15 @@ pub struct Listening {
     pub address: String,
     /// Not for unix sockets.
     pub port: Option<u16>,
+}
+
+/// What workers may listen on.
+#[napi(object)]
+pub struct Allow {
+    /// In the engine's words; without them, anything.
+    pub rules: Option<Vec<String>>,
+    /// How many addresses; 0: any number.
+    pub most: u32,
 }
 
 /// Something that the program may want to know: one of these.
@@ -163,7 +172,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the engine. `scheduling`: the policy's number. `mechanism`: its name. `window`: how many connections may wait
     /// for one worker; `window_most`: for one that keeps up. `keep_unattended`: for how many milliseconds an address stays
-    /// open for a successor when its last worker died. `tell` is called with what the program may want to know.
+    /// open for a successor when its last worker died. `allow`: what workers may listen on. `tell` is called with what the program may want to know.
     #[napi(constructor)]
     pub fn new(
         scheduling: u32,
@@ -171,6 +180,7 @@ impl Engine {
         window: u32,
         window_most: u32,
         keep_unattended: u32,
+        allow: Allow,
         tell: Function<News, ()>,
     ) -> Result<Self> {
         let mut settings = Settings::default();
@@ -184,6 +194,7 @@ impl Engine {
         settings.keep_unattended = Duration::from_millis(keep_unattended.into());
         // JavaScript refuses the names that are none.
         settings.mechanism = Mechanism::from_name(&mechanism).unwrap_or_default();
+        (settings.listen_allow, settings.listen_max) = allowed(allow)?;
         let mut primary = Primary::new(settings.clone()).map_err(refusal)?;
         // Makes ready what needs a privilege, which the program may give up before a worker listens. That a mechanism cannot be
         // had is an error of each listen.
@@ -202,6 +213,22 @@ impl Engine {
             .spawn(move || theirs.run(&tell))
             .map_err(|error| napi::Error::from_reason(format!("a thread could not be started: {error}")))?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// What workers may listen on from now on.
+    #[napi]
+    pub fn allow(&self, allow: Allow) -> Result<()> {
+        let mut primary = self.shared.lock();
+        let mut settings = primary.settings().clone();
+        (settings.listen_allow, settings.listen_max) = allowed(allow)?;
+        primary.configure(settings).map_err(refusal)
+    }
+
+    /// Whether a worker may have an address that Node itself opens for it: 0, or a negative errno value.
+    #[napi]
+    pub fn check_listen(&self, id: u32, address: String, index: u32) -> i32 {
+        let outcome = wanted(&address, index, 0, 0).and_then(|wanted| self.shared.lock().check_listen(id, &wanted));
+        outcome.map_or_else(|error| error.code(), |()| 0)
     }
 
     /// Makes a place for a worker.
@@ -290,6 +317,11 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn allowed(allow: Allow) -> Result<(Option<Vec<ListenRule>>, u32)> {
+    let rules = allow.rules.map(|rules| rules.iter().map(|rule| ListenRule::parse(rule)).collect());
+    Ok((rules.transpose().map_err(refusal)?, allow.most))
 }
 
 fn wanted(address: &str, index: u32, backlog: i32, flags: u32) -> cluster_core::Result<Wanted<'_>> {

@@ -305,3 +305,19 @@ test('several servers of several kinds in one worker', async () => {
   });
   assert.deepEqual(run.all('answers'), new Array(4).fill(['net', 'http', 'unix']));
 });
+
+test('an IPv4 address that is written as IPv6 is the IPv4 address', async () => {
+  const run = await play({
+    async primary({ cluster, report, happens, ask }) {
+      const worker = cluster.fork();
+      const [{ address, port }] = await happens(worker, 'listening');
+      report('answer', address, await ask({ port, host: '127.0.0.1' }));
+      worker.disconnect();
+      await happens(worker, 'exit');
+    },
+    worker() {
+      require('node:net').createServer((socket) => socket.end('served')).listen(0, '::ffff:127.0.0.1');
+    },
+  });
+  assert.deepEqual(run.all('answer'), [['::ffff:127.0.0.1', 'served']]);
+});

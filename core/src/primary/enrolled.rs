@@ -136,6 +136,14 @@ impl Primary {
         Ok(Relayed { granted, mailbox })
     }
 
+    /// Whether an enrolled worker may have an address that the program is about to open for it itself. An error says why not, and
+    /// is told as it is when the engine is asked to open one.
+    pub fn check_listen(&mut self, id: u32, wanted: &Wanted) -> Result<()> {
+        self.check_own()?;
+        let address = Address::parse(wanted.address)?;
+        self.permit(id, &address, wanted.index).map(drop)
+    }
+
     /// Gives back a connection that was taken for a worker which did not want it after all; another gets it, also when
     /// the worker is gone meanwhile. The descriptor is duplicated; the caller closes its own. ENOENT when the address was
     /// given up.

@@ -11,6 +11,7 @@ const { forkEnrolled } = require('./fork.cjs');
 const { guard } = require('./guard.cjs');
 const { addMechanism } = require('./mechanisms.cjs');
 const { LEAST_LOADED, addPolicies, isOfEngine } = require('./policies.cjs');
+const { addPermits, permitQueries } = require('./permits.cjs');
 const { answerQueries } = require('./queries.cjs');
 
 // Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
@@ -42,6 +43,7 @@ function patch(cluster) {
   const native = load();
   const policy = addPolicies(cluster);
   const mechanism = addMechanism(cluster);
+  const allow = addPermits(cluster);
   const { Worker, fork } = cluster;
   const { disconnect } = Worker.prototype;
   // The engine's view of each worker that has not ended.
@@ -50,7 +52,7 @@ function patch(cluster) {
 
   function theEngine() {
     if (!engine) {
-      engine = new native.Engine(policy(), mechanism(), WINDOW, WINDOW_MOST, KEEP_UNATTENDED, (news) => {
+      engine = new native.Engine(policy(), mechanism(), WINDOW, WINDOW_MOST, KEEP_UNATTENDED, allow(), (news) => {
         if (news.notice !== undefined) debug(news.notice);
         if (news.warning !== undefined) warn(news.warning, news.aboutWorker ? undefined : 'CLUSTER_RS_ENGINE');
         for (const seat of seats.values()) if (seat.id === news.listening?.id) tellListening(cluster, seat, news.listening);
@@ -63,6 +65,7 @@ function patch(cluster) {
 
   cluster.fork = function forkWorker(env) {
     mechanism();
+    if (engine) engine.allow(allow());
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
     if (!place) return worker;
     const seat = { worker, id: place.id, slot: place.slot, shares: new Map(), asksHere: false };
@@ -80,6 +83,7 @@ function patch(cluster) {
       if (worker.exitedAfterDisconnect) engine.retire(seat.id);
     });
     if (isOfEngine(cluster, policy())) answerQueries(engine, seat, policy() === LEAST_LOADED);
+    permitQueries(engine, seat, allow, !isOfEngine(cluster, policy()));
     // Last, so that it sees each message first.
     guard(worker, warn);
     return worker;

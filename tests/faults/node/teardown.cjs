@@ -21,7 +21,7 @@ const DEADLINE = 10_000;
 function thread() {
   const native = require(`${PACKAGE}/load.cjs`).load();
   const { serve } = require(`${PACKAGE}/worker/share.cjs`);
-  const engine = new native.Engine(ROUND_ROBIN, workerData.mechanism, 2, 8, 0, () => {});
+  const engine = new native.Engine(ROUND_ROBIN, workerData.mechanism, 2, 8, 0, { most: 0 }, () => {});
   const place = engine.enroll();
   engine.started(place.id, process.pid);
   const member = native.Member.adopt(place.fd, place.id, place.slot);
