@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench|bench-contenders|faults.
+# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|tsan|bench|bench-contenders|faults.
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install, and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,12 +17,12 @@ install) tools="readelf" ;;
 check) tools="cargo cargo-fmt cargo-clippy cc c++ nm node npm" ;;
 test) tools="cargo cc c++ nm readelf pkg-config cmake node npm" ;;
 valgrind) tools="cargo cc c++ valgrind" ;;
-asan) tools="cargo cc c++" ;;
+asan | tsan) tools="cargo cc c++" ;;
 bench-contenders) tools="libuv nginx node npm" ;;
 # The parts of tests/faults/long need what stands here; prlimit is in a package that every Debian has.
-faults) tools="cargo cc node npm prlimit" ;;
+faults) tools="cargo cc c++ nm node npm prlimit valgrind" ;;
 *)
-    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench|bench-contenders|faults" >&2
+    echo "usage: $0 build|addon|test|check|install|valgrind|asan|tsan|bench|bench-contenders|faults" >&2
     exit 2
     ;;
 esac
