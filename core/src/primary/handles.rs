@@ -191,6 +191,11 @@ impl Handles {
         }
     }
 
+    /// Notes that any handle may.
+    pub(crate) fn mark_all(&mut self) {
+        self.dirty = self.by_id.keys().copied().collect();
+    }
+
     /// Gives the marked ones into an empty list.
     pub(crate) fn take_marked(&mut self, into: &mut Vec<u32>) {
         std::mem::swap(&mut self.dirty, into);

@@ -23,7 +23,7 @@ use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
-use crate::sys::{Sys, cmsg, process, socket, watch_thread};
+use crate::sys::{Sys, cmsg, panics, process, socket, watch_thread};
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
 
 /// How long a worker that does not notice its primary's death lives on. With the time the kernel needs for both, it is
@@ -63,6 +63,7 @@ pub struct Worker {
 
 /// A poisoned lock only means that another thread panicked; what the lock guards is valid at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    panics::point();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
