@@ -231,6 +231,7 @@ struct cl__listener {
     int receiving; /* threads between a receive from the mailbox and having acted on it */
     int own;       /* the socket is this worker's alone, not shared with others */
     int accepts;   /* calls of cl_accept */
+    int shortages; /* how many of them in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
     int kind, fd, mailbox, socket;
     int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
@@ -273,18 +274,32 @@ CL__FN void cl__ring(int eventfd) {
     if (eventfd >= 0 && write(eventfd, &one, sizeof one) < 0) return; /* full, and so readable already */
 }
 
+/* Sleeps for 1, 2, 4 ... 100 ms: something is short that no readiness tells about. */
+CL__FN void cl__pause(int failures) {
+    long time[2] = {0, 1000000L * (failures < 7 ? 1 << failures : 100)};
+    cl__os_syscall(SYS_nanosleep, time, NULL);
+}
+CL__FN int cl__is_short_of_memory(int code) { return code == ENOMEM || code == ENOBUFS; }
+
+/* As poll(2), with a pause where memory is short, so that whoever simply waits again does not spin. */
+CL__FN int cl__poll(struct pollfd *fds, int count, int timeout_ms) {
+    int ready = poll(fds, (nfds_t)count, timeout_ms);
+    if (ready < 0 && cl__is_short_of_memory(errno)) cl__pause(4);
+    return ready;
+}
+
 /* Waits for `events` on the first or until the second is readable; -1 is none. May return early. */
 CL__FN int cl__wait(int first, int events, int second, int timeout_ms) {
     struct pollfd fds[2] = {{first, (short)events, 0}, {second, POLLIN, 0}};
-    return poll(fds, 2, timeout_ms);
+    return cl__poll(fds, 2, timeout_ms);
 }
 
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
 /* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
  * it brought, -1 for each that it did not. The control buffer is exactly as long as that, so none can be left over. */
-CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
-                      int flags) {
+CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds,
+                              int room, int flags) {
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(4 * sizeof(int))];
@@ -307,6 +322,16 @@ CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, si
     if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
         memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
     return (int)n;
+}
+
+/* The same, again for a quarter of a second while memory is short: what is left there could mean something else later. */
+CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
+                      int flags) {
+    for (int failures = 0;; failures++) {
+        int n = cl__packet_at_once(socket, head, head_length, body, body_length, fds, room, flags);
+        if (!cl__is_short_of_memory(-n) || failures == 8) return n;
+        cl__pause(failures);
+    }
 }
 
 CL__FN unsigned cl__number(const unsigned char *at) {
@@ -338,11 +363,12 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
     memset(&message, 0, sizeof message);
     message.msg_iov = parts;
     message.msg_iovlen = 4;
-    for (;;) {
+    for (int failures = 0;; failures++) {
         if (cl__get(&cl__process.gone)) return cl__primary_gone();
         if (sendmsg(cl__process.channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
         if (errno == EPIPE || errno == ECONNRESET) return cl__primary_gone();
         if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, cl__process.primary, -1);
+        else if (cl__is_short_of_memory(errno)) cl__pause(failures);
         else if (errno != EINTR) return cl__os("the channel to the primary");
     }
 }
@@ -358,7 +384,7 @@ CL__FN ino_t cl__pipe_inode(int fd) {
  * neither is ended before the second is over, since a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
-    while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) continue;
+    while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
     /* A program that calls closefrom(3) closes this descriptor too, and its number may mean anything by now. */
     if (cl__pipe_inode(cl__process.primary) != cl__process.pipe) return NULL;
     if (cl__process.pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 &&
@@ -391,6 +417,10 @@ CL__FN void cl__start_watch(void) {
     cl__os_sigfillset(&every);
     cl__os_sigprocmask(CL__SIG_SETMASK, &every, &before);
     int failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
+    for (int failures = 0; failed == EAGAIN && failures < 8; failures++) {
+        cl__pause(failures);
+        failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
+    }
     /* The program's thread-local variables count as stack, and may need more. */
     if (failed == EINVAL && cl__weak_stacksize(&attributes, 8 * 1024 * 1024) == 0)
         failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
@@ -453,12 +483,16 @@ CL__FN void cl__adopt(void) {
     if (id < 1 || slot < 0 || fd < 0 || getauxval(AT_SECURE)) return;
     if (getsockname(fd, (struct sockaddr *)&name, &name_length) != 0 || name.ss_family != AF_UNIX) return;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_SEQPACKET) return;
-    if (recv(fd, seen, sizeof seen, MSG_PEEK | MSG_DONTWAIT) != 40 || cl__type(seen, 40) != CL__HELLO) return;
+    /* Asked twice before it is believed that nothing is there: a worker that takes itself for none would start workers. */
+    int n = cl__packet(fd, seen, sizeof seen, NULL, 0, NULL, 0, MSG_PEEK);
+    if (n == -EAGAIN) n = cl__packet(fd, seen, sizeof seen, NULL, 0, NULL, 0, MSG_PEEK);
+    if (n != 40 || cl__type(seen, 40) != CL__HELLO) return;
     if (memcmp(seen + 2, "\0\0\0\0\0\0libclust", 14) != 0) return;
     if (cl__number(seen + 20) != (unsigned)id || cl__number(seen + 24) != (unsigned)slot) return;
     /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
-    if (cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC) != 40 || memcmp(seen, hello, 40) != 0 ||
-        fds[2] < 0) {
+    n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
+    if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
+    if (n != 40 || memcmp(seen, hello, 40) != 0 || fds[2] < 0) {
         for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
         return;
     }
@@ -999,7 +1033,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = -1;
-    listener->stopped = listener->own = listener->accepts = 0;
+    listener->stopped = listener->own = listener->accepts = listener->shortages = 0;
     listener->index = index;
     listener->flags = options->flags;
     listener->granted = 0;
@@ -1081,7 +1115,8 @@ CL__FN void cl__give_name(struct sockaddr *to, socklen_t *room, const void *name
 /* accept4(2), going on after what concerns only the one connection that failed (there under "Error handling"). */
 CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *length, int flags) {
     socklen_t room = length != NULL ? *length : 0;
-    for (;;) {
+    /* No client can make so many of them in a row; then it is time to look at something else. */
+    for (int failures = 0; failures < 16; failures++) {
         int fd = cl__os_accept4(socket, peer, length, flags);
         if (fd >= 0) return fd;
         if (length != NULL) *length = room;
@@ -1089,9 +1124,12 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
         case EAGAIN: return -EAGAIN;
         case EINTR: case ECONNABORTED: case EPERM: case EPROTO: case ENOPROTOOPT: break;
         case ENETDOWN: case ENETUNREACH: case EHOSTDOWN: case EHOSTUNREACH: case ENONET: case ETIMEDOUT: break;
+        case EOPNOTSUPP: break;
         default: return cl__os("accept");
         }
     }
+    cl__pause(5);
+    return -EAGAIN;
 }
 
 /* Takes the next connection out of a mailbox; -EAGAIN when it is empty. One packet at a time: what is received is this
@@ -1106,7 +1144,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         if (fd < 0) return cl__os("a place for a connection");
         close(fd);
         cl__add(&listener->receiving, 1);
-        n = cl__packet(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, how);
+        n = cl__packet_at_once(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, how);
         type = cl__type(parcel, n);
         if (type == CL__STOP) {
             cl__set(&listener->stopped, 1);
@@ -1146,7 +1184,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     } else {
         struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
                                 {own ? cl__process.grants : -1, POLLIN, 0}};
-        poll(fds, 3, -1);
+        cl__poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
 }
@@ -1191,6 +1229,15 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
 CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
     int result = cl__accept_any(listener, peer, length, flags);
     (void)fd;
+    /* Where descriptors or memory are short, the connection stays where it is, and a program that simply tries again must not
+     * spin: from the second time in a row on it hears of it after a pause. */
+    if (result == -EMFILE || result == -ENFILE || cl__is_short_of_memory(-result)) {
+        int before = cl__get(&listener->shortages);
+        cl__set(&listener->shortages, before < 7 ? before + 1 : 7);
+        if (before > 0 && !(listener->flags & CL_LISTEN_NONBLOCK)) cl__pause(before + 1);
+    } else if (cl__get(&listener->shortages) != 0) {
+        cl__set(&listener->shortages, 0);
+    }
     cl__show(result >= 0 && listener->granted);
     return result;
 }

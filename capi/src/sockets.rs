@@ -133,7 +133,9 @@ pub unsafe extern "C" fn cl_accept(listener: c_int, peer: *mut sockaddr, peer_le
 ///         -EAGAIN: CL_LISTEN_NONBLOCK and nothing is there;
 ///         -ESHUTDOWN: this worker was asked to disconnect and nothing is left for it: finish and exit;
 ///         -EPIPE: the primary is gone: finish within a second and exit;
-///         -EMFILE, -ENFILE: no descriptor is free; the connection waits, nothing is lost;
+///         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits, nothing is
+///         lost, and the program may simply call again: from the second time in a row on a call that may wait says so
+///         only after a pause of 4 to 100 ms, so that nobody spins;
 ///         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
 ///
 /// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal

@@ -77,6 +77,11 @@ impl Channel {
         self.queued_fds
     }
 
+    /// Room is of interest, as `rearm` said last.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     /// Sends what was kept, as far as it goes.
     pub(crate) fn flush(&mut self) -> Sys<Pending> {
         while let Some(first) = self.queue.front() {

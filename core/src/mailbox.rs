@@ -126,7 +126,9 @@ impl Mailbox {
             return 0;
         }
         let cost = parcel_cost();
-        let waiting = socket::unread_by_peer(self.sender.as_fd()).map_or(0, |bytes| ((bytes + cost / 2) / cost) as u32);
+        // Not known is not empty: what waits unseen would be taken back from nobody.
+        let Ok(bytes) = socket::unread_by_peer(self.sender.as_fd()) else { return 1 };
+        let waiting = ((bytes + cost / 2) / cost) as u32;
         if waiting == 0 {
             self.empty_at.set(self.sent);
         }

@@ -416,6 +416,13 @@ impl Member {
         self.arm(true, poll);
     }
 
+    /// Who is stuck comes back by an event alone; this makes up for one that could not be asked for.
+    pub(crate) fn watch_for_return(&mut self, poll: &Poll) {
+        if matches!(self.flow, Flow::Stuck { .. }) {
+            self.arm(true, poll);
+        }
+    }
+
     fn look_whether_back(&mut self, waiting: u32, poll: &Poll) {
         if let Flow::Stuck { taken, .. } = self.flow
             && (waiting == 0 || self.mailbox.taken() > taken)

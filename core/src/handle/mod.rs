@@ -551,6 +551,7 @@ impl Handle {
         }
         for member in &mut self.members {
             member.watch_queue(poll, wanted);
+            member.watch_for_return(poll);
         }
     }
 }

@@ -218,7 +218,12 @@ impl Queue {
         if !self.busy {
             return Seen::Moving(Watched::default());
         }
-        let Some(waiting) = self.waiting() else { return Seen::Gone };
+        let waiting = match socket::listening_backlog(self.socket.as_fd()) {
+            Ok(Some(waiting)) => waiting,
+            Ok(None) => return Seen::Gone,
+            // Not known for want of memory; the next look may know more.
+            Err(_) => return Seen::Moving(Watched { again: Some(LOOK), changed: false }),
+        };
         let fresh = assigned.saturating_sub(self.assigned);
         self.assigned = assigned;
         self.depth = waiting;

@@ -18,9 +18,9 @@ use crate::handle::Member;
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
 use crate::sys::poll::Interest;
-use crate::sys::{Sys, cmsg};
+use crate::sys::{Sys, cmsg, is_short_of_memory};
 use crate::token::Token;
-use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
+use crate::wire::{Answer, FromWorker, Malformed, VERSION};
 
 /// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
 const FRAMES_PER_TURN: usize = 64;
@@ -44,11 +44,13 @@ impl Primary {
                 return false;
             };
             let mut buffer = std::mem::take(&mut self.buffer);
-            // Empty at first, and after a panic in here.
-            buffer.resize(FRAME_MAX + 1, 0);
             let received = cmsg::receive(channel.as_fd(), &mut buffer, 0, 0);
             let outcome = match received {
                 Err(Errno::EAGAIN) => Ok(false),
+                Err(errno) if is_short_of_memory(errno) => {
+                    self.read_later(worker);
+                    Ok(false)
+                }
                 Err(_) => {
                     self.channel_closed(worker);
                     Ok(false)
@@ -87,6 +89,44 @@ impl Primary {
                 return;
             }
         }
+    }
+
+    /// What it has sent cannot be received for now, and the channel must not announce it all the time.
+    fn read_later(&mut self, worker: u32) {
+        if let Some(entry) = self.registry.get(worker)
+            && let Some(channel) = &entry.channel
+        {
+            let _ = self.poller.poll.modify(channel, Token::Channel(worker).pack(), Interest::None);
+            self.timers.add(Instant::now() + FLUSH_AGAIN, Timer::Read(worker));
+        }
+    }
+
+    /// Reads what could not be read before.
+    pub(super) fn read_again(&mut self, worker: u32) {
+        self.watch_channel(worker);
+        self.channel_ready(worker);
+    }
+
+    /// Tells the poll what a worker's sockets are watched for.
+    fn watch_channel(&mut self, worker: u32) {
+        let Some(entry) = self.registry.get(worker) else {
+            return;
+        };
+        let poll = &self.poller.poll;
+        if let Some(channel) = &entry.channel {
+            let interest = if channel.is_armed() { Interest::ReadableOrWritable } else { Interest::Readable };
+            let _ = poll.modify(channel, Token::Channel(worker).pack(), interest);
+        }
+        let interest = if entry.grants.is_armed() { Interest::RoomAppears } else { Interest::None };
+        let _ = poll.modify(&entry.grants, Token::Grants(worker).pack(), interest);
+    }
+
+    /// Something could not be told to the poll: everything is told again. What fails again comes back here.
+    pub(super) fn watch_again(&mut self) {
+        for worker in self.registry.ids() {
+            self.watch_channel(worker);
+        }
+        self.handles.mark_all();
     }
 
     /// An empty packet reads like end of file; only the hang-up tells them apart.

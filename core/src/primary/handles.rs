@@ -191,9 +191,10 @@ impl Handles {
         }
     }
 
-    /// Notes that any handle may.
+    /// Any of them may have.
     pub(crate) fn mark_all(&mut self) {
-        self.dirty = self.by_id.keys().copied().collect();
+        self.dirty.clear();
+        self.dirty.extend(self.by_id.keys());
     }
 
     /// Gives the marked ones into an empty list.

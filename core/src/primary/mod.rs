@@ -48,6 +48,8 @@ use timers::{Timer, Timers};
 
 /// How often a worker without a pidfd is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How soon after epoll_ctl(2) failed everything is told to it again.
+const WATCH_AGAIN: Duration = Duration::from_millis(20);
 /// How soon a socket that was short of something is tried again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 
@@ -94,17 +96,6 @@ pub struct HandleInfo {
     pub lost: u64,
 }
 
-/// A turn in which a defect of ours made a panic leaves events that were taken and not heeded. There is another at once.
-struct Unfinished<'a>(&'a Poller);
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.wake.wake();
-        }
-    }
-}
-
 /// The process that owns the listening sockets.
 pub struct Primary {
     guard: ForkGuard,
@@ -132,8 +123,6 @@ pub struct Primary {
     stopping: bool,
     due_forks: Vec<u32>,
     events: Vec<Event>,
-    /// A turn was begun; between turns, one that a panic ended.
-    in_turn: bool,
     buffer: Vec<u8>,
     /// Empty between turns; kept for its memory.
     marked: Vec<u32>,
@@ -165,8 +154,7 @@ impl Primary {
             stopping: false,
             due_forks: Vec::new(),
             events: Vec::new(),
-            in_turn: false,
-            buffer: Vec::new(),
+            buffer: vec![0; wire::FRAME_MAX + 1],
             marked: Vec::new(),
         })
     }
@@ -347,11 +335,6 @@ impl Primary {
         if self.guard.is_forked() {
             return;
         }
-        let poller = self.poller();
-        let _unfinished = Unfinished(&poller);
-        if std::mem::replace(&mut self.in_turn, true) {
-            self.handles.mark_all();
-        }
         for token in ready.0.tokens().filter_map(Token::unpack) {
             match token {
                 Token::Wake => self.poller.wake.clear(),
@@ -392,12 +375,14 @@ impl Primary {
         let now = Instant::now();
         self.run_timers(now);
         self.pump(now);
+        if self.poller.poll.take_failed() {
+            self.timers.add(now + WATCH_AGAIN, Timer::Repair);
+        }
         self.set_alarm();
         if self.handles.has_marked() {
             // No event tells that these have more to move.
             self.poller.wake.wake();
         }
-        self.in_turn = false;
     }
 
     fn pump(&mut self, now: Instant) {
@@ -445,6 +430,8 @@ impl Primary {
                     }
                 }
                 Timer::Flush(worker) => self.flush(worker),
+                Timer::Read(worker) => self.read_again(worker),
+                Timer::Repair => self.watch_again(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
             }
         }

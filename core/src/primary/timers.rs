@@ -17,6 +17,10 @@ pub(crate) enum Timer {
     Ask(u32),
     /// A worker's socket was short of something.
     Flush(u32),
+    /// Something could not be registered with the poll.
+    Repair,
+    /// Memory was short for what a worker has sent.
+    Read(u32),
     /// A handle has had no worker for long.
     Unattended(u32),
 }

@@ -6,7 +6,6 @@ pub(crate) mod cmsg;
 pub(crate) mod credentials;
 pub(crate) mod fork_guard;
 pub(crate) mod memory;
-pub mod panics;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod signal;
@@ -16,6 +15,8 @@ pub(crate) mod spawn;
 pub(crate) mod unix_path;
 pub(crate) mod watch_thread;
 
+use std::time::Duration;
+
 use nix::errno::Errno;
 
 /// A system call's outcome.
@@ -24,6 +25,31 @@ pub(crate) type Sys<T> = Result<T, Errno>;
 /// Turns a libc return value into a result.
 fn check<T: Copy + PartialEq + From<i8>>(value: T) -> Sys<T> {
     if value == T::from(-1) { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// Memory is short, which passes.
+pub(crate) fn is_short_of_memory(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOMEM | Errno::ENOBUFS)
+}
+
+/// Sleeps for a while that doubles from one millisecond to a tenth of a second.
+pub(crate) fn pause_after(failures: u32) {
+    const LONGEST: Duration = Duration::from_millis(100);
+    let pause = Duration::from_millis(1 << failures.min(7));
+    std::thread::sleep(pause.min(LONGEST));
+}
+
+/// Repeats a call that fails while memory is short, with pauses, for a quarter of a second in all. For workers only: the
+/// primary never waits (rule R5).
+pub(crate) fn patiently<T>(mut call: impl FnMut() -> Sys<T>) -> Sys<T> {
+    const TRIES: u32 = 8;
+    for failures in 0..TRIES {
+        match call() {
+            Err(errno) if is_short_of_memory(errno) => pause_after(failures),
+            outcome => return outcome,
+        }
+    }
+    call()
 }
 
 /// Repeats a call that a signal interrupted. Never wrap close(2) in it.

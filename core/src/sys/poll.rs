@@ -1,6 +1,7 @@
 //! One descriptor for everything the primary waits for: an epoll over sockets, pidfds, a timerfd and an eventfd.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -10,7 +11,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::Sys;
+use super::{Sys, pause_after};
 
 /// What to watch a descriptor for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +41,11 @@ impl Interest {
 }
 
 /// An epoll instance with owned registration by token.
-pub(crate) struct Poll(Epoll);
+pub(crate) struct Poll {
+    epoll: Epoll,
+    /// A registration has failed: epoll_ctl(2) may be short of memory.
+    failed: AtomicBool,
+}
 
 /// A batch of tokens that are ready.
 pub(crate) struct ReadyBatch {
@@ -56,41 +61,47 @@ impl ReadyBatch {
 
 impl Poll {
     pub(crate) fn new() -> Sys<Self> {
-        super::panics::point();
-        Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Self)
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Self { epoll, failed: AtomicBool::new(false) })
     }
 
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
-        super::panics::point();
-        self.0.add(fd, EpollEvent::new(interest.flags(), token))
+        self.note(self.epoll.add(fd, EpollEvent::new(interest.flags(), token)))
     }
 
     /// Watches a listening socket that several processes watch: only some of them are woken (EPOLLEXCLUSIVE).
     pub(crate) fn add_exclusive(&self, fd: impl AsFd, token: u64) -> Sys<()> {
-        self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token))
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token))
     }
 
     pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
-        super::panics::point();
-        self.0.modify(fd, &mut EpollEvent::new(interest.flags(), token))
+        self.note(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token)))
+    }
+
+    fn note(&self, outcome: Sys<()>) -> Sys<()> {
+        outcome.inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
+    }
+
+    /// True once after something could not be registered or changed: what was to be waited for may go unnoticed.
+    pub(crate) fn take_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) && self.failed.swap(false, Ordering::Relaxed)
     }
 
     /// Must come before the descriptor is closed wherever another process may hold a copy of it: epoll keeps an
     /// entry until the last copy is closed.
     pub(crate) fn remove(&self, fd: impl AsFd) {
-        let _ = self.0.delete(fd);
+        let _ = self.epoll.delete(fd);
     }
 
     /// Waits; `None` waits for ever. A signal ends the wait with an empty batch.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Sys<ReadyBatch> {
-        super::panics::point();
         let mut batch = ReadyBatch { events: [EpollEvent::empty(); 64], count: 0 };
         let timeout = match timeout {
             None => EpollTimeout::NONE,
             // Rounded up, or a caller that waits for a deadline would spin through the last millisecond.
             Some(timeout) => EpollTimeout::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(EpollTimeout::MAX),
         };
-        match self.0.wait(&mut batch.events, timeout) {
+        match self.epoll.wait(&mut batch.events, timeout) {
             Ok(count) => batch.count = count,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -101,7 +112,7 @@ impl Poll {
 
 impl AsFd for Poll {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
+        self.epoll.0.as_fd()
     }
 }
 
@@ -110,7 +121,6 @@ pub(crate) struct Wake(EventFd);
 
 impl Wake {
     pub(crate) fn new() -> Sys<Self> {
-        super::panics::point();
         EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Self)
     }
 
@@ -135,13 +145,11 @@ pub(crate) struct Alarm(TimerFd);
 
 impl Alarm {
     pub(crate) fn new() -> Sys<Self> {
-        super::panics::point();
         TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK).map(Self)
     }
 
     /// Sets the alarm to an instant, or switches it off.
     pub(crate) fn set(&self, at: Option<Instant>) -> Sys<()> {
-        super::panics::point();
         match at {
             None => self.0.unset(),
             Some(at) => {
@@ -183,7 +191,6 @@ pub(crate) fn is_hung_up(fd: BorrowedFd) -> bool {
 /// Waits until one of the descriptors is readable (or hung up), for the whole time in spite of signals. `None`: for
 /// ever.
 pub(crate) fn wait_readable(fds: &[BorrowedFd], timeout: Option<Duration>) -> Sys<Waited> {
-    super::panics::point();
     wait_for(fds, PollFlags::POLLIN, timeout)
 }
 
@@ -195,12 +202,16 @@ pub(crate) fn wait_writable(fd: BorrowedFd) -> Sys<Waited> {
 /// The most descriptors that anybody here waits for at once.
 const WAIT_MAX: usize = 3;
 
+/// How often a wait for which memory was short is tried again.
+const PATIENCE: u32 = 8;
+
 fn wait_for(fds: &[BorrowedFd], events: PollFlags, timeout: Option<Duration>) -> Sys<Waited> {
     let Some(first) = fds.first() else { return Ok(Waited::TimedOut) };
     let mut polled: [PollFd; WAIT_MAX] =
         std::array::from_fn(|index| PollFd::new(*fds.get(index).unwrap_or(first), events));
     let polled = &mut polled[..fds.len().min(WAIT_MAX)];
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut failures = 0;
     loop {
         let left = match deadline {
             None => PollTimeout::NONE,
@@ -214,6 +225,11 @@ fn wait_for(fds: &[BorrowedFd], events: PollFlags, timeout: Option<Duration>) ->
             Ok(0) => return Ok(Waited::TimedOut),
             Ok(_) => return Ok(Waited::Ready),
             Err(Errno::EINTR) => {}
+            // Who waits anyway waits a little longer. The primary only asks, with no time at all.
+            Err(Errno::ENOMEM) if timeout != Some(Duration::ZERO) && failures < PATIENCE => {
+                pause_after(failures);
+                failures += 1;
+            }
             Err(errno) => return Err(errno),
         }
     }

@@ -24,6 +24,9 @@ static GIVEN: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
 // The thread calls poll(2) and a few more functions; the rest of the smallest stack is room for a sanitizer's frames.
 const STACK_BYTES: usize = 64 * 1024;
 
+/// After a wait that failed.
+const ASK_AGAIN_MS: libc::c_int = 100;
+
 /// Starts a thread that, once `primary` (a pidfd, or a pipe that hangs up) says that the primary has exited, calls `on_death`, waits
 /// `grace_ms` and ends this process with SIGKILL. It blocks every signal, so the program's handlers never run on it.
 ///
@@ -51,22 +54,28 @@ pub(crate) fn start(primary: OwnedFd, on_death: fn(), grace_ms: i32) -> Sys<()> 
     let argument = Box::into_raw(watch);
     GIVEN.store(argument, Ordering::SeqCst);
     let mut thread: libc::pthread_t = 0;
-    // SAFETY: `run` takes no argument, and what it works with is set.
-    let outcome = unsafe { libc::pthread_create(&mut thread, &attributes, run, std::ptr::null_mut()) };
+    // EAGAIN: too many threads or too little memory, which passes; without this thread there can be no worker.
+    let outcome = super::patiently(|| {
+        // SAFETY: `run` takes no argument, and what it works with is set.
+        match unsafe { libc::pthread_create(&mut thread, &attributes, run, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            libc::EAGAIN => Err(Errno::ENOMEM),
+            number => Err(Errno::from_raw(number)),
+        }
+    });
     // SAFETY: puts back the mask found above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     // SAFETY: initialised above and not used any more.
     unsafe { libc::pthread_attr_destroy(&mut attributes) };
-    if outcome == 0 {
+    if outcome.is_ok() {
         // The thread waits on it until the process ends.
         std::mem::forget(primary);
-        Ok(())
     } else {
         GIVEN.store(std::ptr::null_mut(), Ordering::SeqCst);
         // SAFETY: no thread was made, so the box is still ours.
         drop(unsafe { Box::from_raw(argument) });
-        Err(Errno::from_raw(outcome))
     }
+    outcome
 }
 
 extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
@@ -79,6 +88,9 @@ extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
         if ready > 0 {
             break;
         }
+        // ENOMEM, or EINVAL where RLIMIT_NOFILE is 0: not to be asked again at once.
+        // SAFETY: no descriptors, only the timeout is used.
+        unsafe { libc::poll(std::ptr::null_mut(), 0, ASK_AGAIN_MS) };
     }
     // A program that calls closefrom(3) closes the descriptor under us, and its number may mean something else by now.
     let still_ours = match watch.pipe {

@@ -2,9 +2,11 @@
 
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
+
 use super::Worker;
 use crate::env;
-use crate::sys::{cmsg, socket};
+use crate::sys::{cmsg, patiently, socket};
 use crate::wire::{FromPrimary, Hello};
 
 /// The worker that the environment says this process is, if the descriptor proves it. The variables are removed in
@@ -35,7 +37,10 @@ fn hello_in(fd: BorrowedFd, id: u32, slot: u32) -> Option<Hello> {
         return None;
     }
     let mut buffer = [0; 256];
-    let received = cmsg::receive(fd, &mut buffer, 0, libc::MSG_PEEK).ok()?;
+    // What a process is must not depend on whether memory is short at this moment; and it is asked twice before it is believed
+    // that nothing is there, since a worker that takes itself for none would start workers.
+    let mut look = || patiently(|| cmsg::receive(fd, &mut buffer, 0, libc::MSG_PEEK));
+    let received = look().or_else(|errno| if errno == Errno::EAGAIN { look() } else { Err(errno) }).ok()?;
     match FromPrimary::decode(&buffer[..received.length]) {
         Ok(FromPrimary::Hello(hello)) if hello.worker_id == id && hello.slot == slot => Some(hello),
         _ => None,

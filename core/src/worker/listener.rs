@@ -16,7 +16,7 @@ use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, Wake, wait_readable};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
-use crate::sys::{cmsg, socket};
+use crate::sys::{cmsg, pause_after, socket};
 use crate::wire::{self, Parcel};
 
 /// What a grant brought.
@@ -88,6 +88,8 @@ pub struct Listener {
     closed: AtomicBool,
     /// How many more calls expect an empty mailbox.
     empty_handed: AtomicU32,
+    /// How many accepts in a row found descriptors or memory short.
+    shortages: AtomicU32,
 }
 
 /// Counts the threads that are somewhere.
@@ -178,6 +180,7 @@ impl Listener {
             receiving: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             empty_handed: AtomicU32::new(0),
+            shortages: AtomicU32::new(0),
         }
     }
 
@@ -233,7 +236,22 @@ impl Listener {
             }
             board.beat();
         }
+        match &outcome {
+            Err(error) if self.waits && is_shortage(error) => self.slow_down(),
+            _ if self.shortages.load(Ordering::Relaxed) > 0 => self.shortages.store(0, Ordering::Relaxed),
+            _ => {}
+        }
         outcome
+    }
+
+    /// Descriptors or memory are short, and the connection stays where it is. A program that simply tries again must not
+    /// spin: from the second time in a row it hears of it only after a pause. (The first time it may know what to close.)
+    fn slow_down(&self) {
+        let before = self.shortages.fetch_add(1, Ordering::Relaxed);
+        if before > 0 {
+            // From 4 ms on.
+            pause_after(before.saturating_add(1));
+        }
     }
 
     /// Begins to wait, which counts as a sign of life: from here on nothing is this worker's to do.
@@ -460,9 +478,16 @@ impl Drop for Listener {
     }
 }
 
+fn is_shortage(error: &Error) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].into_iter().any(|errno| error.is(errno))
+}
+
 fn nothing_there() -> Error {
     Error::new(-libc::EAGAIN, "no connection is waiting")
 }
+
+/// Connections in a row that failed before they were accepted; after more it pauses, since no client can make so many.
+const FAILURES_IN_A_ROW: u32 = 16;
 
 /// accept4(2) as a server wants it: connections that failed before they were accepted are nobody's.
 fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
@@ -473,7 +498,7 @@ fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<(Owne
     if flags.close_on_exec {
         bits |= libc::SOCK_CLOEXEC;
     }
-    loop {
+    for _ in 0..FAILURES_IN_A_ROW {
         let accepted = match flags.without_peer {
             true => socket::accept_alone(listening, bits).map(|connection| (connection, SockAddr::EMPTY)),
             false => socket::accept(listening, bits),
@@ -485,6 +510,8 @@ fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<(Owne
             Err(errno) => return Err(Error::os("accept4", errno)),
         }
     }
+    pause_after(5);
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
-use crate::sys::{Sys, cmsg, panics, process, socket, watch_thread};
+use crate::sys::{Sys, cmsg, is_short_of_memory, patiently, pause_after, process, socket, watch_thread};
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
 
 /// How long a worker that does not notice its primary's death lives on. With the time the kernel needs for both, it is
@@ -63,7 +63,6 @@ pub struct Worker {
 
 /// A poisoned lock only means that another thread panicked; what the lock guards is valid at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    panics::point();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -110,9 +109,13 @@ impl Worker {
     /// The worker, and the primary's pidfd.
     fn take_hello(channel: OwnedFd) -> Result<(Self, OwnedFd)> {
         let mut buffer = [0; 256];
-        wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
-        let mut received =
-            cmsg::receive(channel.as_fd(), &mut buffer, 4, libc::MSG_CMSG_CLOEXEC).context("receiving the hello")?;
+        let mut received = loop {
+            wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
+            match patiently(|| cmsg::receive(channel.as_fd(), &mut buffer, 4, libc::MSG_CMSG_CLOEXEC)) {
+                Err(Errno::EAGAIN) => {}
+                outcome => break outcome.context("receiving the hello")?,
+            }
+        };
         let hello = match FromPrimary::decode(&buffer[..received.length]) {
             Ok(FromPrimary::Hello(hello)) => hello,
             _ => {
@@ -143,8 +146,8 @@ impl Worker {
             open: Mutex::new(BTreeMap::new()),
         };
         let online = FromWorker::Online { version: wire::VERSION, nonce: hello.nonce, pid: process::own_pid() as u32 };
-        // A primary that died meanwhile is noticed at the next call.
-        let _ = cmsg::send(worker.channel.as_fd(), [&online.encode(), b""], &[]);
+        // A primary that died meanwhile is noticed at the next call. One that lives believes nothing before this.
+        let _ = worker.tell(&online.encode());
         Ok((worker, primary))
     }
 
@@ -270,7 +273,8 @@ impl Worker {
                 return Err(Error::shutdown());
             }
             let mut buffer = [0; 1024];
-            let mut received = match cmsg::receive(grants, &mut buffer, 2, libc::MSG_CMSG_CLOEXEC) {
+            // An answer that is left there would be taken for one that nobody waits for.
+            let mut received = match patiently(|| cmsg::receive(grants, &mut buffer, 2, libc::MSG_CMSG_CLOEXEC)) {
                 Err(Errno::EAGAIN) => continue,
                 outcome => outcome.context("receiving a grant")?,
             };
@@ -307,19 +311,22 @@ impl Worker {
     }
 
     fn tell_parts(&self, header: &[u8], body: &[u8]) -> Result<()> {
-        loop {
+        for failures in 0.. {
             check_primary()?;
             match cmsg::send(self.channel.as_fd(), [header, body], &[]) {
-                Ok(()) => return Ok(()),
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
+                Ok(()) => break,
+                Err(Errno::EAGAIN) => {
                     wait_writable(self.channel.as_fd()).context("poll of the channel")?;
                 }
+                // No readiness tells of the end of that.
+                Err(errno) if is_short_of_memory(errno) => pause_after(failures),
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
                     return Err(primary_gone::seen());
                 }
                 Err(errno) => return Err(Error::os("sending to the primary", errno)),
             }
         }
+        Ok(())
     }
 
     /// Sends the primary a message, waiting for room.
@@ -418,7 +425,7 @@ impl Worker {
     }
 
     fn receive_frame(&self, buffer: &mut [u8], flags: i32) -> Result<Option<usize>> {
-        let received: Sys<_> = cmsg::receive(self.channel.as_fd(), buffer, 0, flags);
+        let received: Sys<_> = patiently(|| cmsg::receive(self.channel.as_fd(), buffer, 0, flags));
         match received {
             Err(Errno::EAGAIN) => Ok(None),
             Ok(received) if received.length == 0 => Err(primary_gone::seen()),
