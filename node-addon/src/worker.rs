@@ -49,10 +49,10 @@ impl Member {
     }
 
     /// Takes the channel of a worker that Node's cluster started; `null` when the descriptor is something else, which is
-    /// then left alone.
+    /// then left alone. From then on this process is ended soon after its primary, if it does not follow by itself.
     #[napi]
     pub fn adopt(env: Env, fd: i32, id: u32, slot: u32) -> Result<Option<Member>> {
-        let adopted = Worker::adopt_enrolled(fd, id, slot).map_err(refusal)?;
+        let adopted = Worker::adopt_following(fd, id, slot).map_err(refusal)?;
         Ok(adopted.map(|worker| Member::new(&env, worker)))
     }
 
@@ -101,6 +101,12 @@ impl Member {
     pub fn set_load(&self, load: u32) {
         // That the primary is gone is seen elsewhere.
         let _ = self.worker.set_load(load);
+    }
+
+    /// This worker was asked to leave, and ends when it has finished, also without its primary.
+    #[napi]
+    pub fn outlive(&self) {
+        self.worker.outlive();
     }
 
     /// Asks the primary to let this worker go.

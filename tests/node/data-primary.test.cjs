@@ -4,6 +4,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const { once } = require('node:events');
 const { ask, deadline, isAlive, ours, refusal, until } = require('./support/index.cjs');
 const { hold, release, tally } = require('./fixtures-data/clients.cjs');
 const { startRig } = require('./fixtures-data/rig.cjs');
@@ -59,7 +60,42 @@ test('the primary is killed: all its workers go, also those with work, and the p
   rig.primary.kill('SIGKILL');
   await until(() => ![...rig.workerPids].some(isAlive), 'the end of all workers');
   await deadline(Promise.all(ends), 'the end of all connections');
-  assert.equal(await refusal(rig.port), 'ECONNREFUSED');
+  await until(async () => await refusal(rig.port) === 'ECONNREFUSED', 'a free port');
+});
+
+test('the primary is killed: a worker whose loop is blocked and one that is stopped go as well, and the port is free', ours, async (t) => {
+  const rig = await startRig(t, { workers: 3, serve: answerId });
+  rig.expectPrimary = 'SIGKILL';
+  const { port } = rig;
+  await rig.blockForEver(1);
+  rig.kill(2, 'SIGSTOP');
+  rig.primary.kill('SIGKILL');
+  await until(() => ![...rig.workerPids].some(isAlive), 'the end of all workers');
+  await until(async () => await refusal(port) === 'ECONNREFUSED', 'a free port');
+});
+
+test('a worker that was asked to leave finishes, though the primary is killed', async (t) => {
+  const rig = await startRig(t, {
+    workers: 1,
+    serve(w) {
+      require('node:net').createServer((socket) => {
+        // One byte for one byte, a tenth of a second later.
+        socket.on('error', () => {}).on('data', (bytes) => setTimeout(() => socket.write(bytes), 100)).write(`${w.id}`);
+      }).listen(0, '127.0.0.1');
+    },
+  });
+  rig.expectPrimary = 'SIGKILL';
+  const socket = await hold({ port: rig.port });
+  await rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); });
+  await until(async () => await refusal(rig.port) === 'ECONNREFUSED', 'the worker leaves');
+  rig.primary.kill('SIGKILL');
+  for (let i = 0; i < 15; i++) {
+    const answer = once(socket, 'data');
+    socket.write('x');
+    assert.equal(`${(await answer)[0]}`, 'x');
+  }
+  socket.destroy();
+  await until(() => ![...rig.workerPids].some(isAlive), 'the end of the worker');
 });
 
 test('the primary exits: its workers do, too', async (t) => {
@@ -68,7 +104,7 @@ test('the primary exits: its workers do, too', async (t) => {
   const { port } = rig;
   rig.inPrimary(() => { process.exit(7); }).catch(() => {});
   await until(() => ![...rig.workerPids].some(isAlive), 'the end of all workers');
-  assert.equal(await refusal(port), 'ECONNREFUSED');
+  await until(async () => await refusal(port) === 'ECONNREFUSED', 'a free port');
 });
 
 test('cluster.disconnect(callback) calls back when all are gone, not when the first one is', ours, async (t) => {

@@ -50,6 +50,7 @@ test('send to a worker that is gone returns false, gives the callback an error a
 
 test('a worker that dies while the primary answers it harms nobody', ours, async () => {
   const run = await play({
+    leaves: true, // The address of a worker that crashed is kept for a while, if it was opened in time.
     async primary({ cluster, report, happens }) {
       for (let i = 0; i < 10; i++) {
         const worker = cluster.fork();

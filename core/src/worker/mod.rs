@@ -83,6 +83,26 @@ impl Worker {
         }
     }
 
+    /// Like `adopt_enrolled`, for a process that learns of its primary's death in a way of its own, but may be too busy to follow, or
+    /// stopped: it is ended 0.7 s after its primary, unless it was told to [`outlive`](Self::outlive) it.
+    pub fn adopt_following(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
+        if identity::primary_of(channel, id, slot).is_none() {
+            return Ok(None);
+        }
+        let (worker, primary) = Self::take_hello(socket::adopt_number(channel))?;
+        watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS).context("pthread_create")?;
+        process::soften_lifeline(worker.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")?;
+        process::own_lifeline(worker.lifeline.as_fd(), process::own_pid()).context("fcntl of the lifeline")?;
+        Ok(Some(worker))
+    }
+
+    /// This worker was asked to leave: it ends when it has finished, whatever becomes of the primary.
+    pub fn outlive(&self) {
+        primary_gone::outlive();
+        // Nothing is to be woken any more. That it could not be told is no reason to stay.
+        let _ = process::own_lifeline(self.lifeline.as_fd(), 0);
+    }
+
     /// Like `adopt_named`, for a process that learns of its primary's death in a way of its own, and whose program asks
     /// for what it listens on in a way of its own.
     pub fn adopt_enrolled(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
@@ -155,7 +175,7 @@ impl Worker {
     fn watch_primary(&self, primary: OwnedFd) -> Result<()> {
         primary_gone::wake_at_death(self.channel.as_fd());
         primary_gone::wake_at_death(self.leaving.grants());
-        watch_thread::start(primary, primary_gone::on_death, ORPHAN_GRACE_MS).context("pthread_create")?;
+        watch_thread::start(primary, primary_gone::on_death, || false, ORPHAN_GRACE_MS).context("pthread_create")?;
         process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")
     }
 

@@ -12,6 +12,8 @@ use crate::error::Error;
 use crate::sys::socket;
 
 static GONE: AtomicBool = AtomicBool::new(false);
+/// This process leaves when it has finished, primary or not.
+static LEAVING: AtomicBool = AtomicBool::new(false);
 static TO_WAKE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
 /// True once anybody here has seen it.
@@ -33,6 +35,16 @@ pub(crate) fn wake_at_death(socket: BorrowedFd) {
 /// To be called before the socket is closed.
 pub(crate) fn forget(socket: RawFd) {
     TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
+}
+
+/// From here on this process goes on without a primary.
+pub(crate) fn outlive() {
+    LEAVING.store(true, Ordering::SeqCst);
+}
+
+/// Asked by the watch thread.
+pub(crate) fn may_be_outlived() -> bool {
+    LEAVING.load(Ordering::SeqCst)
 }
 
 /// Runs on the watch thread.

@@ -49,7 +49,9 @@ function patch(cluster, place) {
   const shares = new Map();
   const servers = () => Array.from(shares.values(), ({ server }) => server);
 
+  // Node lets a worker that leaves finish, primary or not.
   function drainAll() {
+    member.outlive();
     const drain = drainer();
     for (const { server, takeAll } of shares.values()) {
       takeAll();
