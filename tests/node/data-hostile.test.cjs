@@ -6,7 +6,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
-const { ask, ours } = require('./support/index.cjs');
+const { ask, ours, until } = require('./support/index.cjs');
 const { tally } = require('./fixtures-data/clients.cjs');
 const { startRig } = require('./fixtures-data/rig.cjs');
 
@@ -24,7 +24,10 @@ async function suffer(rig, attack, options = {}) {
   });
   await rig.event(/^(tell|exit)$/, (e) => e.id === id);
   const counts = await tally(40, 4, () => ask(rig.port));
-  for (const good of ['1', '2']) assert.ok(counts.get(good) > 0, `worker ${good} answers`);
+  // On a busy machine one of them may have been passed over all the time.
+  for (const good of ['1', '2']) {
+    await until(async () => counts.has(good) || await ask(rig.port) === good, `worker ${good} answers`);
+  }
   const { workers } = await rig.stats();
   for (const good of [1, 2]) assert.ok(workers.some((worker) => worker.id === good), `worker ${good} is there`);
 }

@@ -45,15 +45,15 @@ async function main([contender, ...numbers]) {
 
     const { all, failed } = sum(counts);
     const ours = contender !== 'stock';
-    const who = fresh === 0 ? `${kept} keep-alive clients` : 'keep-alive and not';
+    const row = `rolling replacements in Node, ${fresh === 0 ? `${kept} keep-alive clients` : 'keep-alive and not'}`;
     const { refused, cut, hung, wrong } = counts;
     console.log(`  ${grouped(counts.reused)} on connections used before; refused ${refused}, cut ${cut}, hung ${hung}, wrong ${wrong}`);
     const longest = Math.round(Math.max(...drains));
-    const row = `${replacements} rolling replacements, ${who}: requests that failed`;
-    const kept0 = result('rolling', row, name, `${grouped(failed)} of ${grouped(all)}`, ours ? '0' : '', ours ? failed === 0 : null);
-    if (fresh > 0) return kept0;
-    return result('rolling', `${replacements} rolling replacements, ${who}: the longest that an old worker took to leave`, name,
-      longest < PATIENCE ? `${longest} ms` : `over ${PATIENCE} ms`, ours ? `<= ${SLOWEST} ms` : '', ours ? longest <= SLOWEST : null) && kept0;
+    const told = `${grouped(failed)} of ${grouped(all)} in ${replacements} replacements`;
+    const noneFailed = result('rolling', `${row}: requests that failed`, name, told, ours ? '0' : '', ours ? failed === 0 : null);
+    if (fresh > 0) return noneFailed;
+    return result('rolling', `${row}: the longest that an old worker took to leave`, name,
+      longest < PATIENCE ? `${longest} ms` : `over ${PATIENCE} ms`, ours ? `<= ${SLOWEST} ms` : '', ours ? longest <= SLOWEST : null) && noneFailed;
   } finally {
     await server.kill();
   }

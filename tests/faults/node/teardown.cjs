@@ -32,7 +32,8 @@ function thread() {
     if (share.isTcp && socket.remotePort % 2) socket.on('error', () => {}).end('served');
     else socket.on('error', () => {}).write('served');
   });
-  const standIn = { close() {}, ref() {}, unref() {}, onconnection: (status, handle) => server.emit('connection', new net.Socket({ handle })) };
+  const onconnection = (status, handle) => server.emit('connection', new net.Socket({ handle }));
+  const standIn = { close() {}, ref() {}, unref() {}, onconnection };
   const { handle } = serve(share, standIn, server, { closed() {} });
   // Where the mechanism is `kernel` it is a real one.
   if (handle !== standIn) server.listen(handle);
