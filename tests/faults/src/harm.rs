@@ -91,6 +91,8 @@ fn lowest_free(pid: u32) -> u64 {
     looks.min().unwrap_or(0)
 }
 
+const NEARLY: u64 = 32;
+
 /// While it is there, the process gets no further descriptor.
 pub struct Shortage {
     pub pid: u32,
@@ -100,7 +102,9 @@ pub struct Shortage {
 impl Shortage {
     pub fn of(pid: u32) -> Result<Self> {
         let before = limit_of(pid)?;
-        // Those that are open stay, even above it.
+        // A process that runs out of descriptors is short of them before. Those that are open stay, even above the limit.
+        set_limit(pid, lowest_free(pid) + NEARLY)?;
+        std::thread::sleep(std::time::Duration::from_millis(30));
         set_limit(pid, lowest_free(pid))?;
         Ok(Self { pid, before })
     }

@@ -25,6 +25,8 @@ use crate::contender::{Contender, Kind};
 pub struct Shape {
     pub workers: usize,
     pub looping: bool,
+    /// A client whose SYN finds it full asks again after 1 s and 3 s, which no server can help: room enough for the longest
+    /// time in which nothing is accepted.
     pub backlog: u32,
     pub respawn_ms: u64,
     pub busy_ms: u64,
@@ -33,7 +35,7 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { workers: 4, looping: false, backlog: 511, respawn_ms: 20, busy_ms: 300, grandchildren: false }
+        Self { workers: 4, looping: false, backlog: 4096, respawn_ms: 20, busy_ms: 300, grandchildren: false }
     }
 }
 
@@ -217,6 +219,8 @@ impl Server {
         let told = self.command("stop");
         let gone = process::are_gone(&[self.primary()], Duration::from_secs(15));
         let status = if gone { self.child.wait().ok().and_then(|status| status.code()) } else { None };
+        // Programs of a worker's own are killed with it, and take a moment to die.
+        wait_until(Duration::from_secs(2), || self.running().is_empty());
         let left = self.clear_up();
         told?;
         if status != Some(0) {
@@ -228,12 +232,17 @@ impl Server {
         Ok(())
     }
 
+    /// Its processes that run, orphans among them.
+    fn running(&self) -> Vec<Pid> {
+        let is_running = |pid: &Pid| !matches!(process::state(*pid), None | Some('Z'));
+        let ours: Vec<Pid> = [self.pids(), process::children(Pid::this())].concat();
+        ours.into_iter().filter(is_running).filter(|pid| is_of(*pid, &self.claims)).collect()
+    }
+
     /// Kills what is left of it; tells who that was. The rig inherits orphans and reaps them.
     pub fn clear_up(&mut self) -> Vec<i32> {
         self.input = None;
-        let is_running = |pid: &Pid| !matches!(process::state(*pid), None | Some('Z'));
-        let ours: Vec<Pid> = [self.pids(), process::children(Pid::this())].concat();
-        let left: Vec<Pid> = ours.into_iter().filter(is_running).filter(|pid| is_of(*pid, &self.claims)).collect();
+        let left = self.running();
         for pid in &left {
             process::signal(*pid, Signal::SIGKILL);
         }

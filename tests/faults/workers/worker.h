@@ -158,8 +158,10 @@ static int serve_looping(int listener) {
 
 /* A program of the worker's own, in which nothing of ours is to be found. It ends with the worker. */
 static void start_grandchild(void) {
+    pid_t worker = getpid();
     if (fork() == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != worker) _exit(0);
         execlp("sleep", "sleep", "600", (char *)NULL);
         _exit(127);
     }

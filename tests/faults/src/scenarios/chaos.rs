@@ -19,8 +19,13 @@ use crate::server::{Server, Shape};
 const MEMORY_GROWTH: u64 = 1024;
 
 pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
-    let seeds: Vec<u64> = if rig.quick { rig.seeds.iter().copied().take(1).collect() } else { rig.seeds.clone() };
-    let length = if rig.quick { 3000 } else { 6000 };
+    let count = match (rig.quick, contender.is_in_turns()) {
+        (true, _) => 1,
+        (false, true) => rig.seeds.len(),
+        (false, false) => 3,
+    };
+    let seeds: Vec<u64> = rig.seeds.iter().copied().take(count).collect();
+    let length = if rig.quick { 3000 } else { 5000 };
     let mut all = Verdict::default();
     let (mut steps_done, mut most_memory, mut descriptors_left) = (0, 0, 0i64);
     for seed in &seeds {

@@ -36,7 +36,7 @@ pub struct Scenario {
 pub static SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "storm",
-        title: "Figure 1: a worker of four is killed every 100 ms",
+        title: "Figure 1: a worker of four is killed every 100 ms (Node: 250)",
         contenders: &["passed", "kernel", "cluster-rs-passed", "cluster-rs-kernel", "node-rr", "node-none"],
         quick_contenders: &["none", "passed", "kernel"],
         run: storm::run,

@@ -19,11 +19,8 @@ use crate::server::Shape;
 pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     // Others are here for comparison, and take fewer connections.
     let kills = if rig.quick { 20 } else { 300 };
-    let seeds = match (rig.quick, contender.is_c()) {
-        (true, _) => rig.seeds.iter().copied().take(1).collect(),
-        (false, true) => rig.seeds.clone(),
-        (false, false) => rig.seeds.iter().copied().take(1).collect::<Vec<u64>>(),
-    };
+    let count = if rig.quick || !contender.is_c() { 1 } else { rig.seeds.len() };
+    let seeds: Vec<u64> = rig.seeds.iter().copied().take(count).collect();
     // `make test` runs on machines that are busy with other things.
     let rate = if rig.quick { contender.rate() / 4.0 } else { contender.rate() };
     let mut all = Verdict::default();
@@ -32,7 +29,7 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
         let shape = Shape { grandchildren: contender.is_c(), ..Shape::default() };
         // Every hundred milliseconds would leave no worker in Node the time to start.
         let every = if contender.is_c() { 100 } else { 250 };
-        let kills = if contender.is_c() { kills } else { kills.min(120) };
+        let kills = if contender.is_c() { kills } else { kills.min(100) };
         let (mut server, running) = under_load(rig, contender, shape, Load::new(0, rate))?;
         let (watch, mut harmed) = (Watch::start(server.primary()), Harmed::default());
         let done = execute(&mut server, &storm(*seed, every, kills), &mut harmed);
