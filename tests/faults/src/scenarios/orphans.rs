@@ -48,8 +48,11 @@ fn one(rig: &Rig, contender: Contender, state: &str) -> Result<Option<f64>> {
     match state {
         "computing" => {
             pids.iter().for_each(|pid| harmed.keep_busy(*pid, BUSY_MS));
-            // In its loop it runs and does not wait any more.
-            if !wait_until(Duration::from_secs(5), || workers.iter().all(|pid| process::state(*pid) == Some('R'))) {
+            // In its loop it has nothing to wait for.
+            let used = |pid: &Pid| process::used(*pid).map_or(0.0, |(cpu, _)| cpu);
+            let before: Vec<f64> = workers.iter().map(used).collect();
+            let compute = || workers.iter().zip(&before).all(|(pid, before)| used(pid) > before + 30_000.0);
+            if !wait_until(Duration::from_secs(5), compute) {
                 return fail("the workers do not compute");
             }
         }

@@ -15,7 +15,7 @@ use crate::server::Shape;
 
 pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     let (replacements, requests) = if rig.quick { (15, 3000) } else { (200, 100_000) };
-    let rate = if rig.quick { 1000.0 } else { contender.rate() };
+    let rate = if rig.quick { contender.rate() / 2.0 } else { contender.rate() };
     let shape = Shape { looping: true, ..Shape::default() };
     let (mut server, plain) = under_load(rig, contender, shape, Load::new(0, rate))?;
     let keep = Load { wanted: Wanted::Keep, connections: 64, ..Load::new(0, rate) };
