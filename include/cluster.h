@@ -234,7 +234,9 @@
 #define CL_EVERSION (-4098)
 
 /**
- * A defect inside libcluster was caught.
+ * A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. What the call was
+ * to do may be half done: a connection in its hands is closed, an address that it was to open may stay taken, a process that it
+ * was to start may end unseen. Other calls and other threads go on, and so does the cluster, which can be stopped as ever.
  */
 #define CL_EPANIC (-4099)
 

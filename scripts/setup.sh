@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|bench|bench-contenders|faults.
+# Makes sure that the tools for one make target are here: setup.sh build|addon|test|check|install|valgrind|asan|tsan|bench|bench-contenders|faults|fuzz.
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install, and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Debian 12 has Node 18, which is too old. Where no newer one is, one from the npm registry is put here, for this checkout only.
 own_node=${CARGO_TARGET_DIR:-$PWD/target}/node
-export PATH=$own_node/bin:$PATH
+own_tools=${CARGO_TARGET_DIR:-$PWD/target}/tools
+export PATH=$own_node/bin:$own_tools/bin:$PATH
 oldest_node=20
 fetched_node=24
+cargo_fuzz=0.13.2
 
 case ${1:-} in
 build | bench) tools="cargo cc" ;;
@@ -17,12 +19,13 @@ install) tools="readelf" ;;
 check) tools="cargo cargo-fmt cargo-clippy cc c++ nm node npm" ;;
 test) tools="cargo cc c++ nm readelf pkg-config cmake node npm strace" ;;
 valgrind) tools="cargo cc c++ valgrind" ;;
-asan) tools="cargo cc c++" ;;
+asan | tsan) tools="cargo cc c++" ;;
 bench-contenders) tools="libuv nginx node npm" ;;
 # The parts of tests/faults/long need what stands here; prlimit is in a package that every Debian has.
-faults) tools="cargo cc node npm prlimit strace" ;;
+faults) tools="cargo cc c++ nm node npm prlimit strace valgrind" ;;
+fuzz) tools="cargo cc c++ cargo-fuzz" ;;
 *)
-    echo "usage: $0 build|addon|test|check|install|valgrind|asan|bench|bench-contenders|faults" >&2
+    echo "usage: $0 build|addon|test|check|install|valgrind|asan|tsan|bench|bench-contenders|faults|fuzz" >&2
     exit 2
     ;;
 esac
@@ -91,7 +94,15 @@ fetch_missing_node() {
     if grep -qx node <<<"$(missing_from)" && present npm; then fetch_node; fi
 }
 
+# From crates.io, for this checkout only. It builds with whatever compiler is here.
+fetch_missing_cargo_fuzz() {
+    grep -qx cargo-fuzz <<<"$(missing_from)" && present cargo && present cc || return 0
+    echo "setup: installing cargo-fuzz $cargo_fuzz into $own_tools"
+    env -u CARGO_TARGET_DIR cargo install -q cargo-fuzz --version "$cargo_fuzz" --locked --root "$own_tools"
+}
+
 fetch_missing_node
+fetch_missing_cargo_fuzz
 missing=$(missing_from)
 [ -n "$missing" ] || exit 0
 
@@ -103,6 +114,8 @@ for tool in $missing; do
         echo "setup: Rust is missing. Install 1.88 or newer: https://rustup.rs" >&2
         exit 1
         ;;
+    # Built at the end, when there is a compiler.
+    cargo-fuzz) ;;
     cargo-fmt | cargo-clippy)
         echo "setup: ${tool/-/ } is missing. Run: rustup component add rustfmt clippy" >&2
         exit 1
@@ -143,5 +156,6 @@ fi
 rm -f "$log"
 
 fetch_missing_node
+fetch_missing_cargo_fuzz
 missing=$(missing_from)
 [ -z "$missing" ] || { echo "setup: still missing after installation: ${missing//$'\n'/ }" >&2; exit 1; }

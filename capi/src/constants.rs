@@ -90,7 +90,9 @@ pub const CL_ENOLIB: c_int = -4096;
 pub const CL_ETHREADS: c_int = -4097;
 /// Primary and worker speak different versions of the protocol.
 pub const CL_EVERSION: c_int = -4098;
-/// A defect inside libcluster was caught.
+/// A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. What the call was
+/// to do may be half done: a connection in its hands is closed, an address that it was to open may stay taken, a process that it
+/// was to start may end unseen. Other calls and other threads go on, and so does the cluster, which can be stopped as ever.
 pub const CL_EPANIC: c_int = -4099;
 
 /// The most bytes of one message.

@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use cluster_core::{ENOLIB, EPANIC, ETHREADS, EVERSION};
 
 use crate::errno_table::look_up;
+use crate::guard::guard_text;
 
 thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
@@ -44,7 +45,7 @@ pub(crate) fn remember(sentence: &str) {
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_strerror(code: c_int) -> *const c_char {
-    known(code).map_or(c"Unknown error", |(_, text)| text).as_ptr()
+    guard_text(|| known(code).map_or(c"Unknown error", |(_, text)| text).as_ptr())
 }
 
 /// The name of a code, such as "EADDRINUSE" or "CL_ENOLIB".
@@ -55,7 +56,7 @@ pub extern "C" fn cl_strerror(code: c_int) -> *const c_char {
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_err_name(code: c_int) -> *const c_char {
-    known(code).map_or(c"UNKNOWN", |(name, _)| name).as_ptr()
+    guard_text(|| known(code).map_or(c"UNKNOWN", |(name, _)| name).as_ptr())
 }
 
 /// What was wrong with this thread's last failed call, in one sentence for a person.
@@ -65,7 +66,7 @@ pub extern "C" fn cl_err_name(code: c_int) -> *const c_char {
 /// Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_last_error() -> *const c_char {
-    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+    guard_text(|| LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr()))
 }
 
 /// The version of the library that is running, such as "0.1.0".

@@ -8,12 +8,31 @@ use cluster_core::{EPANIC, Error, Result};
 
 use crate::errors::remember;
 
+/// A place where tests/panics may want a panic.
+pub(crate) fn point() {
+    #[cfg(feature = "panic-injection")]
+    cluster_core::panics::point();
+}
+
+/// Runs the body of an entry point that returns text and cannot fail.
+pub(crate) fn guard_text(body: impl FnOnce() -> *const c_char) -> *const c_char {
+    catch_unwind(AssertUnwindSafe(|| {
+        point();
+        body()
+    }))
+    .unwrap_or(c"a defect inside libcluster".as_ptr())
+}
+
 /// Runs the body of an entry point.
 pub(crate) fn guard(body: impl FnOnce() -> Result<c_int>) -> c_int {
     // SAFETY: errno is this thread's own.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { *errno };
+    let body = || {
+        point();
+        body()
+    };
     let code = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => {

@@ -11,6 +11,8 @@ mod errors;
 mod events;
 mod guard;
 mod identity;
+#[cfg(feature = "panic-injection")]
+mod injection;
 mod primary;
 mod sockets;
 mod structs;

@@ -10,7 +10,7 @@ use cluster_core::{Error, ListenRule, Mechanism, Policy, Respawn, Result, Settin
 
 use crate::constants::*;
 use crate::events::deliver;
-use crate::guard::{bytes, check_size, guard, invalid, sized, text};
+use crate::guard::{bytes, check_size, guard, invalid, point, sized, text};
 use crate::structs::{cl_settings_t, cl_spawn_options_t, cl_worker_info_t};
 
 fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
@@ -306,7 +306,10 @@ pub extern "C" fn cl_poll_fd() -> c_int {
 pub extern "C" fn cl_stop(deadline_ms: c_int) -> c_int {
     // A guard of its own: keeping a sentence allocates, which a signal handler may not.
     let deadline = u64::try_from(deadline_ms).ok().map(Duration::from_millis);
-    match std::panic::catch_unwind(|| process::stop(deadline)) {
+    match std::panic::catch_unwind(|| {
+        point();
+        process::stop(deadline)
+    }) {
         Ok(Ok(())) => 0,
         Ok(Err(code)) => code,
         Err(_) => CL_EPANIC,

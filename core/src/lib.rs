@@ -63,6 +63,9 @@ pub use primary::{
 pub use process::{listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Respawn};
 pub use settings::{Mechanism, Settings, WINDOW_MAX};
+#[cfg(feature = "panic-injection")]
+#[doc(hidden)]
+pub use sys::panics;
 pub use sys::process::ExitStatus;
 pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 pub use wire::MESSAGE_MAX;

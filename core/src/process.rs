@@ -11,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::primary::{Event, Forked, Primary, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
+use crate::sys::panics::point;
 use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
 use crate::worker::{self, ListenOptions, Listener, Worker};
 
@@ -29,6 +30,7 @@ static PROCESS: OnceLock<Option<Process>> = OnceLock::new();
 static STOP: SignalCell<StopRequest> = SignalCell::empty();
 
 fn process() -> Result<&'static Process> {
+    point();
     let process = PROCESS.get_or_init(|| {
         Some(Process {
             guard: ForkGuard::new()?,
@@ -78,6 +80,7 @@ pub fn close(listener: &Listener) -> Result<()> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    point();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -97,7 +100,10 @@ fn primary_of(process: &Process) -> Result<MutexGuard<'_, Option<Primary>>> {
 /// Uses this process's primary, which is made on first use. Must not be nested.
 pub fn with_primary<T>(use_it: impl FnOnce(&mut Primary) -> Result<T>) -> Result<T> {
     match primary_of(process()?)?.as_mut() {
-        Some(primary) => use_it(primary),
+        Some(primary) => {
+            point();
+            use_it(primary)
+        }
         None => Err(Error::wrong_role("this process has no primary")),
     }
 }
@@ -110,6 +116,7 @@ pub fn poll_fd() -> Result<RawFd> {
 /// Asks the primary to stop. `None`: with the settings' deadline. Async-signal-safe, and for that reason its error is
 /// a bare code.
 pub fn stop(deadline: Option<Duration>) -> std::result::Result<(), i32> {
+    point();
     if let Some(Some(process)) = PROCESS.get() {
         if process.guard.is_forked() {
             return Err(-libc::ECHILD);

@@ -80,7 +80,11 @@ run_one() { # mode name
     case $what in
     valgrind) command=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
         --trace-children=yes --vgdb=no "--trace-children-skip=/bin/*,/usr/bin/*" "--log-file=$log.%p" "$program") ;;
-    asan) export ASAN_OPTIONS=log_path=$log:exitcode=99:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$log ;;
+    asan)
+        export ASAN_OPTIONS=log_path=$log:exitcode=99:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$log
+        # The leak sanitizer makes a thread that looks at the others with ptrace(2), which the filter does not allow.
+        [ "$name" != test_seccomp ] || export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
+        ;;
     esac
     text=$(timeout --kill-after=5 $((limit)) "${command[@]}" 2>&1) || code=$?
     # What a memory checker said about a worker stands in a file of that process.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::alone;
 use super::puppet::{Puppet, Read, open_descriptors};
 use crate::primary::{Event, Primary, Wanted};
 use crate::settings::{Mechanism, Settings};
@@ -17,15 +18,6 @@ fn rig() -> (Primary, Puppet) {
 
 fn turn(primary: &mut Primary) -> Vec<Event> {
     primary.turn(Some(Duration::ZERO)).unwrap()
-}
-
-/// On a thread with descriptors of its own.
-fn alone(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        crate::sys::process::own_descriptors();
-        test();
-    });
-    assert!(thread.join().is_ok());
 }
 
 #[test]
@@ -58,7 +50,7 @@ fn whoever_reads_in_time_may_have_many_listens_unanswered() {
             turn(&mut primary);
         }
         let granted = std::iter::from_fn(|| match puppet.read() {
-            Read::Granted(listener) => Some(listener),
+            Read::Granted { listener, .. } => Some(listener),
             _ => None,
         });
         assert_eq!(granted.count(), 64);
@@ -72,7 +64,7 @@ fn what_a_worker_said_of_a_share_before_it_was_closed_is_no_offence() {
     let wanted =
         Wanted { address: "127.0.0.1:0", index: 1, backlog: 0, flags: Default::default(), pad_abstract: false };
     let granted = primary.grant(puppet.id, wanted).unwrap();
-    assert!(matches!(puppet.read(), Read::Granted(listener) if listener == granted.listener));
+    assert!(matches!(puppet.read(), Read::Granted { listener, .. } if listener == granted.listener));
     // As many as its channel holds, of which the primary reads 64 in a turn.
     for _ in 0..100 {
         puppet.say(FromWorker::Pause { listener: granted.listener }).unwrap();

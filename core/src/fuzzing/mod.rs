@@ -7,7 +7,11 @@ mod address;
 mod frames;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod model;
 mod primary;
+// The tests use more of it than the targets do.
+#[cfg_attr(not(test), allow(dead_code))]
 mod puppet;
 
 pub use address::address;
@@ -44,6 +48,16 @@ impl<'a> Choices<'a> {
     }
 }
 
+/// On a thread with descriptors of its own.
+#[cfg(test)]
+fn alone(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        crate::sys::process::own_descriptors();
+        test();
+    });
+    assert!(thread.join().is_ok());
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -54,14 +68,12 @@ mod tests {
         let mut inputs: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         inputs.sort();
         assert!(!inputs.is_empty(), "{} holds no inputs", directory.display());
-        let all = std::thread::spawn(move || {
-            crate::sys::process::own_descriptors();
+        super::alone(move || {
             for input in inputs {
                 println!("{}", input.display());
                 run(&std::fs::read(&input).unwrap());
             }
         });
-        assert!(all.join().is_ok(), "the input named last");
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl Rig {
         let share = puppet.shares.get(usize::from(detail & 7));
         match what {
             10 | 11 => match puppet.read() {
-                Read::Granted(listener) => {
+                Read::Granted { listener, .. } => {
                     if !expected.withdrawn.contains(&listener) {
                         expected.shares.insert(listener);
                     }

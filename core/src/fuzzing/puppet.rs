@@ -15,6 +15,8 @@ use crate::wire::{self, Answer, FromPrimary, FromWorker, Parcel, VERSION};
 /// A share that was granted, as its worker has it.
 pub(super) struct Share {
     pub(super) listener: u32,
+    /// What it is to whoever asked for it.
+    pub(super) key: String,
     pub(super) name: SockAddr,
     pub(super) mailbox: OwnedFd,
     /// What it accepts from beside the mailbox.
@@ -23,7 +25,7 @@ pub(super) struct Share {
 
 /// What was read from the grants socket.
 pub(super) enum Read {
-    Granted(u32),
+    Granted { number: u32, listener: u32 },
     Refused { number: u32, code: i32 },
     Leave,
     Nothing,
@@ -97,7 +99,7 @@ impl Puppet {
     pub(super) fn ask(&mut self, address: &str, index: u32, flags: u32) -> Sys<u32> {
         self.numbers += 1;
         let number = self.numbers;
-        self.say(FromWorker::Listen { number, flags, backlog: 16, index, address }).map(|()| number)
+        self.say(FromWorker::Listen { number, flags, backlog: 512, index, address }).map(|()| number)
     }
 
     /// The next answer of the primary's, if one is there.
@@ -115,10 +117,10 @@ impl Puppet {
         }
         match Answer::decode(bytes).expect("an answer") {
             Answer::Refusal { number, code, .. } => Read::Refused { number, code },
-            Answer::Grant { listener, name, .. } => {
+            Answer::Grant { number, listener, name, .. } => {
                 let mailbox = received.take_fd(0).expect("a mailbox");
-                self.shares.push(Share { listener, name, mailbox, socket: received.take_fd(1) });
-                Read::Granted(listener)
+                self.shares.push(Share { listener, key: String::new(), name, mailbox, socket: received.take_fd(1) });
+                Read::Granted { number, listener }
             }
         }
     }

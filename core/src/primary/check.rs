@@ -41,6 +41,12 @@ impl Primary {
         entry.listeners.iter().filter_map(open).collect()
     }
 
+    /// The keys of the open addresses.
+    #[cfg(test)]
+    pub(crate) fn open_keys(&self) -> Vec<String> {
+        self.handles.iter().map(|handle| handle.key.clone()).collect()
+    }
+
     /// The most descriptors that the books account for: its own, each worker's, each address's.
     pub(crate) fn descriptors_most(&self) -> usize {
         /// Poll, wake, alarm, pidfd.

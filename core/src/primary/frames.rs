@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::sys::poll::Interest;
 use crate::sys::{Sys, cmsg, is_short_of_memory};
 use crate::token::Token;
-use crate::wire::{Answer, FromWorker, Malformed, VERSION};
+use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
 
 /// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
 const FRAMES_PER_TURN: usize = 64;
@@ -44,6 +44,8 @@ impl Primary {
                 return false;
             };
             let mut buffer = std::mem::take(&mut self.buffer);
+            // Empty at first, and after a panic in here.
+            buffer.resize(FRAME_MAX + 1, 0);
             let received = cmsg::receive(channel.as_fd(), &mut buffer, 0, 0);
             let outcome = match received {
                 Err(Errno::EAGAIN) => Ok(false),

@@ -191,10 +191,9 @@ impl Handles {
         }
     }
 
-    /// Any of them may have.
+    /// Notes that any handle may.
     pub(crate) fn mark_all(&mut self) {
-        self.dirty.clear();
-        self.dirty.extend(self.by_id.keys());
+        self.dirty = self.by_id.keys().copied().collect();
     }
 
     /// Gives the marked ones into an empty list.

@@ -96,6 +96,17 @@ pub struct HandleInfo {
     pub lost: u64,
 }
 
+/// A turn in which a defect of ours made a panic leaves events that were taken and not heeded. There is another at once.
+struct Unfinished<'a>(&'a Poller);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.wake.wake();
+        }
+    }
+}
+
 /// The process that owns the listening sockets.
 pub struct Primary {
     guard: ForkGuard,
@@ -123,6 +134,8 @@ pub struct Primary {
     stopping: bool,
     due_forks: Vec<u32>,
     events: Vec<Event>,
+    /// A turn was begun; between turns, one that a panic ended.
+    in_turn: bool,
     buffer: Vec<u8>,
     /// Empty between turns; kept for its memory.
     marked: Vec<u32>,
@@ -154,7 +167,8 @@ impl Primary {
             stopping: false,
             due_forks: Vec::new(),
             events: Vec::new(),
-            buffer: vec![0; wire::FRAME_MAX + 1],
+            in_turn: false,
+            buffer: Vec::new(),
             marked: Vec::new(),
         })
     }
@@ -335,6 +349,11 @@ impl Primary {
         if self.guard.is_forked() {
             return;
         }
+        let poller = self.poller();
+        let _unfinished = Unfinished(&poller);
+        if std::mem::replace(&mut self.in_turn, true) {
+            self.handles.mark_all();
+        }
         for token in ready.0.tokens().filter_map(Token::unpack) {
             match token {
                 Token::Wake => self.poller.wake.clear(),
@@ -383,6 +402,7 @@ impl Primary {
             // No event tells that these have more to move.
             self.poller.wake.wake();
         }
+        self.in_turn = false;
     }
 
     fn pump(&mut self, now: Instant) {

@@ -41,6 +41,7 @@ impl Received {
 
 /// Sends one packet. Never blocks, never raises SIGPIPE.
 pub(crate) fn send(socket: BorrowedFd, parts: [&[u8]; 2], fds: &[BorrowedFd]) -> Sys<()> {
+    super::panics::point();
     let mut control = Control([0; CONTROL_WORDS]);
     let mut iov = parts.map(|part| libc::iovec { iov_base: part.as_ptr() as *mut libc::c_void, iov_len: part.len() });
     // SAFETY: msghdr is plain data for which all-zero is a valid value.
@@ -80,6 +81,7 @@ pub(crate) fn send(socket: BorrowedFd, parts: [&[u8]; 2], fds: &[BorrowedFd]) ->
 /// Receives one packet without blocking. `flags` may hold MSG_PEEK, MSG_TRUNC and MSG_CMSG_CLOEXEC. With `max_fds` 0
 /// the kernel discards descriptors instead of installing them.
 pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8], max_fds: usize, flags: i32) -> Sys<Received> {
+    super::panics::point();
     let mut control = Control([0; CONTROL_WORDS]);
     let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr is plain data for which all-zero is a valid value.

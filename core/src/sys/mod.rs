@@ -6,6 +6,7 @@ pub(crate) mod cmsg;
 pub(crate) mod credentials;
 pub(crate) mod fork_guard;
 pub(crate) mod memory;
+pub mod panics;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod signal;

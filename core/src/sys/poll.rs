@@ -61,11 +61,13 @@ impl ReadyBatch {
 
 impl Poll {
     pub(crate) fn new() -> Sys<Self> {
+        super::panics::point();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self { epoll, failed: AtomicBool::new(false) })
     }
 
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
+        super::panics::point();
         self.note(self.epoll.add(fd, EpollEvent::new(interest.flags(), token)))
     }
 
@@ -75,6 +77,7 @@ impl Poll {
     }
 
     pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
+        super::panics::point();
         self.note(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token)))
     }
 
@@ -95,6 +98,7 @@ impl Poll {
 
     /// Waits; `None` waits for ever. A signal ends the wait with an empty batch.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Sys<ReadyBatch> {
+        super::panics::point();
         let mut batch = ReadyBatch { events: [EpollEvent::empty(); 64], count: 0 };
         let timeout = match timeout {
             None => EpollTimeout::NONE,
@@ -121,6 +125,7 @@ pub(crate) struct Wake(EventFd);
 
 impl Wake {
     pub(crate) fn new() -> Sys<Self> {
+        super::panics::point();
         EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Self)
     }
 
@@ -145,11 +150,13 @@ pub(crate) struct Alarm(TimerFd);
 
 impl Alarm {
     pub(crate) fn new() -> Sys<Self> {
+        super::panics::point();
         TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK).map(Self)
     }
 
     /// Sets the alarm to an instant, or switches it off.
     pub(crate) fn set(&self, at: Option<Instant>) -> Sys<()> {
+        super::panics::point();
         match at {
             None => self.0.unset(),
             Some(at) => {
@@ -191,6 +198,7 @@ pub(crate) fn is_hung_up(fd: BorrowedFd) -> bool {
 /// Waits until one of the descriptors is readable (or hung up), for the whole time in spite of signals. `None`: for
 /// ever.
 pub(crate) fn wait_readable(fds: &[BorrowedFd], timeout: Option<Duration>) -> Sys<Waited> {
+    super::panics::point();
     wait_for(fds, PollFlags::POLLIN, timeout)
 }
 

@@ -144,6 +144,7 @@ impl std::fmt::Debug for SockAddr {
 
 /// The address a socket is bound to.
 pub(crate) fn local_name(socket: BorrowedFd) -> Sys<SockAddr> {
+    super::panics::point();
     SockAddr::fill(|address, length| {
         // SAFETY: `fill` passes a buffer and its length.
         unsafe { libc::getsockname(socket.as_raw_fd(), address, length) }

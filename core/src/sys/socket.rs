@@ -12,6 +12,7 @@ use super::{Sys, check};
 
 /// A pair of connected packet sockets: packets are never merged or split, and an end that closes is seen by the other.
 pub(crate) fn packet_pair() -> Sys<(OwnedFd, OwnedFd)> {
+    super::panics::point();
     nix::sys::socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
@@ -28,6 +29,7 @@ pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
 
 /// A stream or datagram socket of a family, close-on-exec and, for listening, never blocking in accept.
 pub(crate) fn open(family: i32, datagram: bool) -> Sys<OwnedFd> {
+    super::panics::point();
     let kind = if datagram { libc::SOCK_DGRAM } else { libc::SOCK_STREAM | libc::SOCK_NONBLOCK };
     // SAFETY: socket(2) takes only integers.
     let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
@@ -36,11 +38,13 @@ pub(crate) fn open(family: i32, datagram: bool) -> Sys<OwnedFd> {
 }
 
 pub(crate) fn bind(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
+    super::panics::point();
     // SAFETY: pointer and length describe one initialised address.
     check(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr(), address.length()) }).map(|_| ())
 }
 
 pub(crate) fn listen(socket: BorrowedFd, backlog: i32) -> Sys<()> {
+    super::panics::point();
     nix::sys::socket::listen(
         &socket,
         Backlog::new(backlog).or(Backlog::new(libc::SOMAXCONN)).unwrap_or(Backlog::MAXCONN),
@@ -58,6 +62,7 @@ pub(crate) fn connect(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
 
 /// accept4(2). `flags` may hold SOCK_NONBLOCK and SOCK_CLOEXEC.
 pub(crate) fn accept(listener: BorrowedFd, flags: i32) -> Sys<(OwnedFd, SockAddr)> {
+    super::panics::point();
     let (fd, peer) = SockAddr::fill(|address, length| {
         // SAFETY: `fill` passes a buffer and its length.
         unsafe { libc::accept4(listener.as_raw_fd(), address, length, flags) }
@@ -68,6 +73,7 @@ pub(crate) fn accept(listener: BorrowedFd, flags: i32) -> Sys<(OwnedFd, SockAddr
 
 /// The same without the peer's address, which spares a copy.
 pub(crate) fn accept_alone(listener: BorrowedFd, flags: i32) -> Sys<OwnedFd> {
+    super::panics::point();
     let (nobody, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: accept4(2) writes no address where none is asked for.
     let fd = check(unsafe { libc::accept4(listener.as_raw_fd(), nobody, no_length, flags) })?;
@@ -97,6 +103,7 @@ pub(crate) fn is_of_one_connection(errno: Errno) -> bool {
 
 /// Bytes, as the kernel counts them, of packets sent on this socket that the other end has not received.
 pub(crate) fn unread_by_peer(socket: BorrowedFd) -> Sys<usize> {
+    super::panics::point();
     let mut bytes: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) })?;
@@ -141,6 +148,7 @@ pub(crate) fn waiting_here(socket: BorrowedFd) -> Sys<usize> {
 
 /// Asks for a send buffer; the kernel doubles the number and has a lower limit (socket(7)).
 pub(crate) fn set_send_buffer(socket: BorrowedFd, bytes: usize) -> Sys<()> {
+    super::panics::point();
     setsockopt(&socket, sockopt::SndBuf, &bytes)
 }
 
@@ -199,6 +207,7 @@ fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
 
 /// Duplicates a descriptor, close-on-exec.
 pub(crate) fn duplicate(fd: BorrowedFd) -> Sys<OwnedFd> {
+    super::panics::point();
     // SAFETY: fcntl with integers only.
     let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us.
@@ -217,6 +226,7 @@ pub(crate) fn duplicate_number(number: i32) -> Sys<OwnedFd> {
 /// EMFILE when the descriptor table is full. recvmsg(2) succeeds then and loses the descriptors it brings, so this is
 /// asked before each receive of one. It costs two cheap system calls; there is no way to ask with fewer.
 pub(crate) fn free_descriptor(any: BorrowedFd) -> Sys<()> {
+    super::panics::point();
     duplicate(any).map(drop)
 }
 

@@ -23,7 +23,7 @@ use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
-use crate::sys::{Sys, cmsg, is_short_of_memory, patiently, pause_after, process, socket, watch_thread};
+use crate::sys::{Sys, cmsg, is_short_of_memory, panics, patiently, pause_after, process, socket, watch_thread};
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
 
 /// How long a worker that does not notice its primary's death lives on. With the time the kernel needs for both, it is
@@ -63,6 +63,7 @@ pub struct Worker {
 
 /// A poisoned lock only means that another thread panicked; what the lock guards is valid at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    panics::point();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -90,7 +91,8 @@ impl Worker {
             return Ok(None);
         }
         let (worker, primary) = Self::take_hello(socket::adopt_number(channel))?;
-        watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS).context("pthread_create")?;
+        watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS)
+            .context("pthread_create")?;
         process::soften_lifeline(worker.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")?;
         process::own_lifeline(worker.lifeline.as_fd(), process::own_pid()).context("fcntl of the lifeline")?;
         Ok(Some(worker))
