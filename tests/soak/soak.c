@@ -11,7 +11,7 @@ enum { CLIENTS = 4, WORKERS = 4, WARM_UP = 200 };
 
 typedef struct {
     int port, paused, resting[CLIENTS], over;
-    long long answered, cut, hung, refused;
+    long long answered, cut, reset, hung, refused;
 } shared_t;
 static shared_t *shared;
 
@@ -35,13 +35,12 @@ static void be_client(int number) {
         int fd = SYS(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         SYS(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
         SYS(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
-        if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
-            __atomic_add_fetch(&shared->refused, 1, __ATOMIC_SEQ_CST);
-        } else {
-            ssize_t n = recv(fd, &byte, 1, 0);
-            long long *outcome = n == 1 ? &shared->answered : n < 0 && errno == EAGAIN ? &shared->hung : &shared->cut;
-            __atomic_add_fetch(outcome, 1, __ATOMIC_SEQ_CST);
-        }
+        /* Who dies with a connection in its hand ends it in order, as it has received nothing. So a reset says that nobody had taken
+         * it; connect(2) itself may be the one to find it. */
+        ssize_t n = connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ? -1 : recv(fd, &byte, 1, 0);
+        long long *outcome = n == 1 ? &shared->answered : n == 0 ? &shared->cut : errno == EAGAIN ? &shared->hung
+                             : errno == ECONNRESET ? &shared->reset : &shared->refused;
+        __atomic_add_fetch(outcome, 1, __ATOMIC_SEQ_CST);
         close(fd);
     }
     _exit(0);
@@ -216,6 +215,12 @@ int main(int argc, char **argv) {
     snprintf(what, sizeof what, "clients that hung over 2 s, were refused; were cut off in %lld kills", kills);
     snprintf(measured, sizeof measured, "%lld, %lld; %lld", shared->hung, shared->refused, shared->cut);
     missed += figure(name, what, measured, "0, 0; one for each kill at most", shared->hung == 0 && shared->refused == 0 && shared->cut <= kills);
+    snprintf(what, sizeof what, "connections reset that nobody had taken, at %lld replacements", replaced);
+    snprintf(measured, sizeof measured, "%lld", shared->reset);
+    int lost = figure(name, what, measured, "0", shared->reset == 0);
+    /* With the kernel's queues one may fall between a handshake's last packet and the end of its queue: told, but
+     * no reason for this test, which is about what stays behind, to fail. */
+    missed += strcmp(name, "kernel") == 0 && shared->reset * 200 <= replaced ? 0 : lost;
     /* Whatever was made ready for the kernel's addresses is given back with the stop. */
     snprintf(measured, sizeof measured, "%+d", count_descriptors() - at_start);
     missed += figure(name, "descriptors of the primary after the stop", measured, "+0 at most", count_descriptors() <= at_start);
