@@ -223,3 +223,37 @@ impl Handles {
         self.by_id.get_mut(&id).map(|handle| handle.pump(poll, now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address() -> impl Strategy<Value = String> {
+        prop_oneof![
+            (any::<std::net::SocketAddr>(), any::<bool>()).prop_map(|(mut at, zero)| {
+                if zero {
+                    at.set_port(0);
+                }
+                at.to_string()
+            }),
+            "[a-c#]{1,3}:[01]",
+            "udp:[a-c]:[01]",
+            "unix:@?/?[a-c#01:]{1,4}",
+            (0..3_i32).prop_map(|number| format!("fd:{number}")),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn two_listens_have_one_key_when_they_mean_one_address_and_index(
+            first in address(), second in address(), indices in (0..3_u32, 0..3_u32)
+        ) {
+            if let (Ok(first), Ok(second)) = (Address::parse(&first), Address::parse(&second)) {
+                let same_index = indices.0 == indices.1 || !first.is_port_zero();
+                prop_assert_eq!(key(&first, indices.0) == key(&second, indices.1), first == second && same_index);
+                prop_assert_eq!(key(&first, indices.0) == key(&first, indices.1), same_index);
+            }
+        }
+    }
+}
