@@ -1215,6 +1215,16 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
+        if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {
+            /* Another worker has shut the shared socket down; the primary mends that within a second. */
+            struct pollfd mailbox = {listener->mailbox, POLLIN, 0};
+            if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
+            poll(&mailbox, 1, 20);
+            woken = 0;
+            look = 1;
+            result = 0;
+            continue;
+        }
         if (result != -EAGAIN) return result;
         if (!look) {
             look = 1;

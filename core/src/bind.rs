@@ -154,15 +154,15 @@ fn takes_ipv4(at: &SocketAddr) -> bool {
     sockaddr::is_wildcard(at) || matches!(at.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }
 
-fn bind_inet(
+fn during<T>(call: &'static str, outcome: Sys<T>) -> std::result::Result<T, (&'static str, Errno)> {
+    outcome.map_err(|errno| (call, errno))
+}
+
+fn bound_inet(
     at: SocketAddr,
     datagram: bool,
-    backlog: i32,
     flags: ListenFlags,
-) -> std::result::Result<Bound, (&'static str, Errno)> {
-    fn during<T>(call: &'static str, outcome: Sys<T>) -> std::result::Result<T, (&'static str, Errno)> {
-        outcome.map_err(|errno| (call, errno))
-    }
+) -> std::result::Result<OwnedFd, (&'static str, Errno)> {
     let family = if at.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
     let socket = during("socket", socket::open(family, datagram))?;
     let fd = socket.as_fd();
@@ -179,10 +179,33 @@ fn bind_inet(
         during("setsockopt SO_REUSEPORT", socket::set_reuse_port(fd))?;
     }
     during("bind", socket::bind(fd, &at.into()))?;
+    Ok(socket)
+}
+
+fn bind_inet(
+    at: SocketAddr,
+    datagram: bool,
+    backlog: i32,
+    flags: ListenFlags,
+) -> std::result::Result<Bound, (&'static str, Errno)> {
+    let socket = bound_inet(at, datagram, flags)?;
+    let fd = socket.as_fd();
+    let name = during("getsockname", sockaddr::local_name(fd))?;
+    if let Some(chosen) = name.to_inet()
+        && at.port() == 0
+        && !datagram
+    {
+        // A port that the kernel has chosen is given back when anybody shuts the socket down (tcp_set_state), one that was named is
+        // not. SO_REUSEADDR lets the second in, as long as the first does not listen.
+        let mut at = at;
+        at.set_port(chosen.port());
+        let named = bound_inet(at, datagram, flags)?;
+        during("listen", socket::listen(named.as_fd(), backlog))?;
+        return Ok(Bound { socket: named, name, datagram, file: None });
+    }
     if !datagram {
         during("listen", socket::listen(fd, backlog))?;
     }
-    let name = during("getsockname", sockaddr::local_name(fd))?;
     Ok(Bound { socket, name, datagram, file: None })
 }
 

@@ -63,6 +63,11 @@ impl Channel {
         self.flush()
     }
 
+    /// Packets that wait for room.
+    pub(crate) fn kept(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether room is of interest, when that has changed since the last call.
     pub(crate) fn rearm(&mut self) -> Option<bool> {
         let wanted = !self.queue.is_empty();
@@ -97,7 +102,12 @@ impl Channel {
                 }
                 Err(errno) => match pending(errno) {
                     Some(state) => return Ok(state),
-                    None => return Err(Errno::EPIPE),
+                    None => {
+                        // Nobody reads any more. Whoever kept it would be told of room for it without end.
+                        self.queue.clear();
+                        self.queued_bytes = 0;
+                        return Err(Errno::EPIPE);
+                    }
                 },
             }
         }

@@ -184,8 +184,14 @@ impl Mailbox {
         Ok(())
     }
 
+    /// The receiving socket is the worker's, too: what it has the kernel add to each packet would leave no room for the descriptor.
+    fn reclaim_plainly(&self) {
+        socket::receive_plainly(self.receiver.as_fd());
+    }
+
     /// Nobody reads from it any more: is there a connection in it? Parcels before the first one are thrown away.
     pub(crate) fn is_left_with_some(&mut self) -> bool {
+        self.reclaim_plainly();
         loop {
             let mut header = [0; wire::CONNECTION_HEADER.len()];
             match cmsg::receive(self.receiver.as_fd(), &mut header, 0, libc::MSG_PEEK) {
@@ -210,6 +216,7 @@ impl Mailbox {
     }
 
     fn take_oldest(&mut self) -> Sys<TakenBack> {
+        self.reclaim_plainly();
         loop {
             socket::free_descriptor(self.receiver.as_fd())?;
             let mut buffer = [0; wire::PARCEL_MAX];

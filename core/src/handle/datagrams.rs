@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::{Accepted, Mechanism, MechanismKind, Queue};
 use crate::bind;
+use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
 
@@ -47,10 +48,15 @@ impl Mechanism for Datagrams {
 
     fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
         let socket = match (self.spare.take(), self.sockets.values().next()) {
-            (Some(spare), _) => spare,
+            (Some(spare), _) => {
+                socket::set_reuse_port(spare.as_fd())?;
+                spare
+            }
             (None, Some(other)) => bind::beside(other.as_fd(), &self.name, None)?,
             (None, None) => return Err(Errno::ENOTCONN),
         };
+        // A program on one socket would choose for all.
+        lock_filter(socket.as_fd())?;
         self.sockets.insert(slot, socket);
         Ok(None)
     }
@@ -58,6 +64,16 @@ impl Mechanism for Datagrams {
     #[cfg(any(test, feature = "fuzzing"))]
     fn descriptors_most(&self) -> usize {
         1 + self.sockets.len()
+    }
+
+    fn audit(&mut self) -> Option<&'static str> {
+        let stolen = |socket: &&OwnedFd| socket::is_reuse_port(socket.as_fd()) == Ok(false);
+        let mut found = None;
+        for socket in self.sockets.values().filter(stolen) {
+            let _ = socket::set_reuse_port(socket.as_fd());
+            found = Some("had taken its socket out of the group, and with it all datagrams");
+        }
+        found
     }
 
     fn vacate(&mut self, slot: u32, _queue: Option<Queue>) {

@@ -52,6 +52,14 @@ impl Kernel {
     }
 }
 
+/// A socket that was somebody else's and listens no more, as it is needed for the next.
+fn renewed(socket: OwnedFd, backlog: i32) -> Sys<OwnedFd> {
+    socket::set_nonblocking(socket.as_fd())?;
+    socket::set_reuse_port(socket.as_fd())?;
+    socket::listen(socket.as_fd(), bind::backlog(backlog))?;
+    Ok(socket)
+}
+
 impl Mechanism for Kernel {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
@@ -77,11 +85,14 @@ impl Mechanism for Kernel {
         if slot >= SLOTS {
             return Ok(None);
         }
-        let socket = match self.vacant.remove(&slot) {
-            // To be bound anew may be forbidden by now.
-            Some(socket) => socket::listen(socket.as_fd(), bind::backlog(self.backlog)).map(|()| socket)?,
-            None => bind::beside(self.entrance.socket(), &self.name, Some(self.backlog))?,
-        };
+        // A process that a former worker left behind may still have the old one.
+        let socket =
+            match (bind::beside(self.entrance.socket(), &self.name, Some(self.backlog)), self.vacant.remove(&slot)) {
+                (Ok(fresh), _) => fresh,
+                // To be bound anew may be forbidden by now.
+                (Err(_), Some(old)) => renewed(old, self.backlog)?,
+                (Err(errno), None) => return Err(errno),
+            };
         if !self.selector.is_attached() {
             self.selector.attach(socket.as_fd())?;
             self.selector.put(ENTRANCE, self.entrance.socket())?;
@@ -109,6 +120,16 @@ impl Mechanism for Kernel {
             // socket that no worker has, and the one that is not locked.
             self.selector.attach_again(self.entrance.socket());
         }
+    }
+
+    fn audit(&mut self) -> Option<&'static str> {
+        self.selector.attach_again(self.entrance.socket());
+        // Who was a worker, or a process that it left behind, may have made one listen again.
+        for socket in self.vacant.values() {
+            let _ = socket::set_reuse_port(socket.as_fd());
+            socket::stop_listening(socket.as_fd());
+        }
+        None
     }
 
     fn begun(&self) -> u64 {

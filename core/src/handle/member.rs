@@ -405,7 +405,7 @@ impl Member {
                 Watched::default()
             }
             Seen::Gone => {
-                drop(self.unseat(assigned, look.poll));
+                queue.spoil();
                 Watched { again: None, changed: true }
             }
         }

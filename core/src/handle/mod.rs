@@ -83,6 +83,10 @@ pub(crate) trait Mechanism: Send {
     fn vacate(&mut self, _slot: u32, _queue: Option<Queue>) {}
     /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
     fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
+    /// Looks whether its sockets are as they were made, as far as a worker has them, and repairs them. What somebody had done.
+    fn audit(&mut self) -> Option<&'static str> {
+        None
+    }
     /// Connections begun with slots' own queues in all, which the primary does not see.
     fn begun(&self) -> u64 {
         0
@@ -106,6 +110,17 @@ pub(crate) trait Mechanism: Send {
 const BATCH: usize = 32;
 /// The first and the longest pause after a shortage.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+/// How often the program is told at most of what goes wrong at an address and is no one worker's offence.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// What an audit found.
+pub(crate) struct Audited {
+    /// Workers that had taken others' connections.
+    pub(crate) thieves: Vec<u32>,
+    /// What somebody had done to a socket that all have, if the program is to be told.
+    pub(crate) spoiled: Option<&'static str>,
+}
 
 /// Counters of a handle since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,6 +155,8 @@ pub(crate) struct Handle {
     accepting: bool,
     paused_until: Option<Instant>,
     pause: Duration,
+    /// When the program was last told of something that a worker may have brought about.
+    told_at: Option<Instant>,
 }
 
 /// What a pump leaves to be done.
@@ -182,6 +199,7 @@ impl Handle {
             accepting: false,
             paused_until: None,
             pause: PAUSE.0,
+            told_at: None,
         }
     }
 
@@ -258,7 +276,11 @@ impl Handle {
         poll.remove(member.mailbox.sender());
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
         let queue = member.take_queue(poll);
-        self.vacate(member.slot, queue, poll);
+        if self.datagram {
+            self.mechanism.vacate(member.slot, None);
+        } else {
+            self.vacate(member.slot, queue, poll);
+        }
         // An empty one is closed here; its listener takes nothing any more, so nothing can be missed.
         if member.mailbox.is_left_with_some() {
             self.orphans.push_back(member.mailbox);
@@ -276,8 +298,38 @@ impl Handle {
         }
     }
 
-    fn seated(&self) -> usize {
-        self.members.iter().filter(|member| member.queue().is_some()).count()
+    /// From a queue that its worker spoiled the primary does not accept; the kernel gives to others what waits in it.
+    fn unseat_spoiled(&mut self, poll: &Poll) {
+        while let Some(member) = self.members.iter().find(|member| member.queue().is_some_and(Queue::is_spoiled)) {
+            self.unseat(member.listener, poll);
+        }
+    }
+
+    /// The program was not told about this address of late. What a worker can bring about again and again, it is told only now and
+    /// then.
+    pub(crate) fn may_tell(&mut self, now: Instant) -> bool {
+        let due = self.told_at.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN);
+        if due {
+            self.told_at = Some(now);
+        }
+        due
+    }
+
+    /// A worker has a socket that is not its alone, or in a group with those of others.
+    pub(crate) fn wants_audit(&self) -> bool {
+        self.mechanism.kind() != MechanismKind::Passed && !self.members.is_empty()
+    }
+
+    /// Undoes what workers did to such sockets.
+    pub(crate) fn audit(&mut self, poll: &Poll, now: Instant) -> Audited {
+        let stealing = |member: &&Member| member.queue().is_some_and(Queue::is_stealing);
+        let thieves: Vec<(u32, u32)> =
+            self.members.iter().filter(stealing).map(|member| (member.listener, member.worker)).collect();
+        for (listener, _) in &thieves {
+            self.unseat(*listener, poll);
+        }
+        let spoiled = self.mechanism.audit().filter(|_| self.may_tell(now));
+        Audited { thieves: thieves.into_iter().map(|(_, worker)| worker).collect(), spoiled }
     }
 
     /// Gives a slot's queue back. The kernel moves what waits in it to the others, and may wake nobody for that.
@@ -402,6 +454,7 @@ impl Handle {
                 }
             }
         }
+        self.unseat_spoiled(poll);
         let short = self.send_staged();
         if short {
             self.rest(now);
@@ -426,14 +479,10 @@ impl Handle {
             _ => look,
         };
         let mut watched = Watched::default();
-        let seated = self.seated();
         for member in &mut self.members {
             watched = watched.and(member.look(look, self.mechanism.assigned(member.slot)));
         }
-        if self.seated() < seated {
-            // A worker has shut its socket down itself.
-            self.members.iter_mut().for_each(Member::expect_moved);
-        }
+        self.unseat_spoiled(look.poll);
         let least = self.members.iter().filter_map(Member::depth).min().unwrap_or(0);
         let mut turns_changed = watched.changed;
         for member in &mut self.members {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Accepted;
 use super::passed::accept_one;
 use super::watch::{LOOK, Look, Watched};
-use crate::sys::poll::{Interest, Poll};
+use crate::sys::poll::{Interest, Poll, Waited, wait_readable};
 use crate::sys::process::ProcessorTime;
 use crate::sys::socket;
 use crate::token::Token;
@@ -41,6 +41,7 @@ pub(crate) struct Queue {
     /// Nothing is left to be rescued, as far as is known.
     drained: bool,
     moved_here: MovedHere,
+    spoiled: bool,
     standstill: Standstill,
 }
 
@@ -61,8 +62,6 @@ struct Standstill {
     /// Neither is enough alone. A SYN without a connection looks like one that was taken, and a worker that is alive may
     /// leave just this queue alone.
     signs: Option<(u64, Option<u64>)>,
-    /// Something was taken between the last two looks.
-    moves: bool,
     /// Nothing had moved between two looks; from then on it counts.
     suspected: bool,
     since: Duration,
@@ -76,10 +75,9 @@ impl Standstill {
         let alive = look.workers.sign_of_life(worker);
         let moved = self.signs.is_none_or(|(before, sign)| taken != before && (alive.is_none() || alive != sign));
         if moved {
-            *self = Self { signs: Some((taken, alive)), moves: self.signs.is_some(), ..Self::default() };
+            *self = Self { signs: Some((taken, alive)), ..Self::default() };
             return false;
         }
-        self.moves = false;
         // A file of /proc, and so only for one that is suspected.
         let now = look.workers.processor_time(worker);
         if !self.suspected {
@@ -131,6 +129,7 @@ impl Queue {
             busy: false,
             drained: false,
             moved_here: MovedHere::No,
+            spoiled: false,
             standstill: Standstill::default(),
         }
     }
@@ -197,11 +196,7 @@ impl Queue {
 
     /// Accepts in the worker's stead.
     pub(super) fn take(&mut self) -> Accepted {
-        // The flag belongs to the open file, which the worker has too, and the primary must never wait (rule R5).
-        if socket::set_nonblocking(self.socket.as_fd()).is_err() {
-            return Accepted::Short;
-        }
-        let accepted = accept_one(self.socket.as_fd());
+        let accepted = if self.may_accept() { accept_one(self.socket.as_fd()) } else { Accepted::Nothing };
         match accepted {
             Accepted::Connection(_) => self.rescued += 1,
             Accepted::Nothing => {
@@ -211,6 +206,37 @@ impl Queue {
             Accepted::Short => {}
         }
         accepted
+    }
+
+    /// Something waits, and to accept it cannot make the primary wait (rule R5). The open file is the worker's too, and with it
+    /// O_NONBLOCK; to set it again here would only be a race with a worker that takes it off again. The socket of such a worker
+    /// is shut down instead, and the kernel moves what waits in it.
+    fn may_accept(&mut self) -> bool {
+        let socket = self.socket.as_fd();
+        let there = wait_readable(&[socket], Some(Duration::ZERO)).is_ok_and(|waited| waited != Waited::TimedOut);
+        if there && (!socket::is_nonblocking(socket).unwrap_or(false) || self.waiting().is_none()) {
+            self.spoiled = true;
+        }
+        there && !self.spoiled
+    }
+
+    pub(super) fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// Its worker has made it useless: it does not listen any more, or would make the primary wait.
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.spoiled
+    }
+
+    /// Its worker takes what belongs to all; see `socket::is_reuse_port`. From here on it does not, until it does it again.
+    pub(super) fn is_stealing(&self) -> bool {
+        let socket = self.socket.as_fd();
+        let stealing = socket::is_reuse_port(socket) == Ok(false);
+        if stealing {
+            let _ = socket::set_reuse_port(socket);
+        }
+        stealing
     }
 
     /// One look of the watch, while its worker has its turns. `assigned`: connections begun with the slot.
@@ -239,9 +265,6 @@ impl Queue {
             self.moved_here = MovedHere::Unnoticed;
             self.drained = false;
             return Seen::Unnoticed;
-        } else if self.standstill.moves {
-            // It is awake and will come to the end of it.
-            self.moved_here = MovedHere::No;
         }
         let mut next = look.interval.mul_f64(BETWEEN_LOOKS as f64 / fresh.max(1) as f64);
         // Whoever lets something wait may have just begun to stand still.

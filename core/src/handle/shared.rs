@@ -1,16 +1,23 @@
 //! The mechanism `shared`: every worker has the socket itself, and the kernel decides who accepts or receives.
+//!
+//! What one worker does to the socket, all have. The primary looks each second whether it is still as it was made (`audit`).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Accepted, Mechanism, MechanismKind};
+use crate::sys::listening::Condition;
 
 pub(crate) struct Shared {
     socket: OwnedFd,
+    /// How it was made; `None` for datagrams.
+    condition: Option<Condition>,
 }
 
 impl Shared {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket }
+    /// `ours`: the program has not made it, and will not change its options.
+    pub(crate) fn new(socket: OwnedFd, ours: bool) -> Self {
+        let condition = Condition::of(socket.as_fd(), ours);
+        Self { socket, condition }
     }
 }
 
@@ -29,5 +36,9 @@ impl Mechanism for Shared {
 
     fn accept(&mut self) -> Accepted {
         Accepted::Nothing
+    }
+
+    fn audit(&mut self) -> Option<&'static str> {
+        self.condition.as_ref()?.repair(self.socket.as_fd())
     }
 }

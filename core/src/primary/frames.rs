@@ -18,16 +18,26 @@ use crate::handle::Member;
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
 use crate::sys::poll::Interest;
-use crate::sys::{Sys, cmsg, is_short_of_memory};
+use crate::sys::{Sys, cmsg, is_short_of_memory, socket};
 use crate::token::Token;
 use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
 
 /// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
 const FRAMES_PER_TURN: usize = 64;
-/// So many turns' frames are more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest).
-const TURNS_TO_HEAR_OUT: usize = 8;
+/// So many more others could be read in the time that it takes to open an address.
+const LISTEN_COST: usize = 15;
+/// Bytes of its frames in one turn: messages are kept until the program has them.
+const BYTES_PER_TURN: usize = 256 << 10;
+/// What is read of a worker that has ended is more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest
+/// frame), and no more: a child of it may go on to write.
+const TO_HEAR_OUT: usize = 512 * (1 + LISTEN_COST);
+/// Answers to a worker's listens that are kept for it when its grants socket is full; the protocol lets it ask so often without
+/// reading the answers.
+const ANSWERS_KEPT: usize = 64;
 /// Open listeners of one worker.
 const LISTENERS_MAX: usize = 256;
+/// Descriptors that stay free whatever workers ask for: for clients, and for workers to be started.
+const DESCRIPTORS_KEPT: u64 = 64;
 /// The same where a program asks in a worker's stead, which may have its own ideas of how many.
 const LISTENERS_OF_A_PROGRAM: usize = 4096;
 /// It asks and asks and does not read: more than what we keep for it.
@@ -39,7 +49,12 @@ impl Primary {
     /// Reads what a worker has sent, but not more than is its due in a turn. True when there may be more.
     pub(super) fn channel_ready(&mut self, worker: u32) -> bool {
         self.flush(worker);
-        for _ in 0..FRAMES_PER_TURN {
+        self.read_channel(worker, FRAMES_PER_TURN)
+    }
+
+    fn read_channel(&mut self, worker: u32, frames: usize) -> bool {
+        let (mut bytes, mut cost) = (0, 0);
+        while bytes < BYTES_PER_TURN && cost < frames {
             let Some(channel) = self.registry.get(worker).and_then(|entry| entry.channel.as_ref()) else {
                 return false;
             };
@@ -66,9 +81,18 @@ impl Primary {
                     }
                     false => Err(Malformed("an empty packet")),
                 },
-                Ok(received) => FromWorker::decode(&buffer[..received.length])
-                    .and_then(|frame| self.frame(worker, frame))
-                    .map(|()| true),
+                Ok(received) => {
+                    bytes += received.length;
+                    cost += 1;
+                    FromWorker::decode(&buffer[..received.length])
+                        .and_then(|frame| {
+                            if matches!(frame, FromWorker::Listen { .. }) {
+                                cost += LISTEN_COST;
+                            }
+                            self.frame(worker, frame)
+                        })
+                        .map(|()| true)
+                }
             };
             self.buffer = buffer;
             match outcome {
@@ -86,11 +110,8 @@ impl Primary {
     /// Reads what a worker had sent by now. A process that goes on sending, perhaps a child of a worker that has ended, does
     /// not keep the primary here.
     pub(super) fn hear_out(&mut self, worker: u32) {
-        for _ in 0..TURNS_TO_HEAR_OUT {
-            if !self.channel_ready(worker) {
-                return;
-            }
-        }
+        self.flush(worker);
+        self.read_channel(worker, TO_HEAR_OUT);
     }
 
     /// What it has sent cannot be received for now, and the channel must not announce it all the time.
@@ -161,6 +182,8 @@ impl Primary {
                         "it speaks version {version} of the protocol and this primary version {VERSION}; it was ended"
                     );
                     self.warn(Some(reference), text);
+                    // What else is in it would be the same once more.
+                    self.channel_closed(worker);
                     return Ok(());
                 }
                 entry.greeted = true;
@@ -221,7 +244,20 @@ impl Primary {
         }
         let address = Address::parse(text)?;
         let flags = ListenFlags::from_bits(flags)?;
+        if !self.handles.has(&address, index) && !self.has_descriptors_to_spare() {
+            return Err(Error::new(-libc::EMFILE, "the primary has no descriptors to spare for another address"));
+        }
         self.join_address(worker, flags, backlog, index, &address, true).map(|(listener, _)| listener)
+    }
+
+    /// Addresses that nobody serves any more are given up first.
+    fn has_descriptors_to_spare(&mut self) -> bool {
+        let poller = &self.poller;
+        let spare = || socket::has_room_for(DESCRIPTORS_KEPT, poller.wake.as_fd());
+        spare() || {
+            self.handles.close_unattended(&poller.poll);
+            spare()
+        }
     }
 
     /// Makes a worker a member of an address; returns the listener's id and whether the address was opened for it. `seated`:
@@ -273,7 +309,9 @@ impl Primary {
         if is_new && let Some(text) = self.handles.ladder.take_notice() {
             self.events.push(Event::Notice { text });
         }
-        if let Ok(Err(errno)) = &joined {
+        if let Ok(Err(errno)) = &joined
+            && self.handles.get_mut(id).is_some_and(|handle| handle.may_tell(Instant::now()))
+        {
             let text = format!(
                 "{}: slot {slot} has no socket of its own, because that failed ({}); its connections are passed on",
                 key(address, index),
@@ -298,7 +336,7 @@ impl Primary {
     fn answer(&mut self, worker: u32, number: u32, answer: Result<u32>) -> std::result::Result<(), Malformed> {
         let refused = match answer {
             Ok(listener) => match self.send_grant(worker, number, listener) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.check_reads_answers(worker),
                 Err(error) => {
                     self.close_listener(worker, listener);
                     if error.is(libc::EAGAIN) {
@@ -313,6 +351,13 @@ impl Primary {
         match self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[])) {
             Err(error) if error.is(libc::EAGAIN) => Err(UNREAD_ANSWERS),
             // It is gone, which its pidfd tells.
+            _ => self.check_reads_answers(worker),
+        }
+    }
+
+    fn check_reads_answers(&self, worker: u32) -> std::result::Result<(), Malformed> {
+        match self.registry.get(worker) {
+            Some(entry) if entry.grants.kept() > ANSWERS_KEPT => Err(UNREAD_ANSWERS),
             _ => Ok(()),
         }
     }
@@ -417,12 +462,17 @@ impl Primary {
 
     /// Ends a worker that broke the rules; nobody else is affected.
     fn punish(&mut self, worker: u32, offence: Malformed) {
+        self.end(worker, &format!("it sent {}", offence.0));
+    }
+
+    /// Ends a worker, and says for what.
+    pub(super) fn end(&mut self, worker: u32, offence: &str) {
         let Some(entry) = self.registry.get(worker) else {
             return;
         };
         let reference = entry.reference();
         let _ = entry.process.signal(libc::SIGKILL);
-        self.warn(Some(reference), format!("it sent {} and was ended", offence.0));
+        self.warn(Some(reference), format!("{offence} and was ended"));
         self.channel_closed(worker);
     }
 }

@@ -1,6 +1,7 @@
 //! The handles a primary has, by id and by key, and which handle a listener belongs to.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::ladder::Ladder;
@@ -8,11 +9,15 @@ use super::permits::Permit;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
-use crate::handle::{Choice, Datagrams, Handle, Look, Mechanism, Passed, Shared, Watched};
+use crate::handle::{Audited, Choice, Datagrams, Handle, Look, Mechanism, Passed, Shared, Watched};
 use crate::policy::Policy;
 use crate::settings;
+use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
 use crate::sys::process;
+
+/// For how many addresses it is remembered how much was lost.
+const LOST_MAX: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct Handles {
@@ -52,27 +57,36 @@ impl Handles {
         }
         let bound = bind::open(address, place, backlog, flags)?;
         let seed = process::random() as u32;
-        let mechanism: Box<dyn Mechanism> =
-            if policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed) {
-                Box::new(Shared::new(bound.socket))
-            } else if bound.datagram {
-                let made = Datagrams::new(bound.socket, bound.name);
-                Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)
-            } else {
-                let passed = Passed::new(bound.socket);
-                // A load has to be known at the moment of the choice, and there the kernel does not know it.
-                let choice = match (address, policy) {
-                    (Address::Inet { .. }, Policy::RoundRobin) => Some(Choice::InTurn),
-                    (Address::Inet { .. }, Policy::SourceHash) => Some(Choice::ByClient { seed }),
-                    _ => None,
-                };
-                match (mechanism, choice) {
-                    (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
-                    (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, backlog, choice, wanted)?,
-                }
+        let shared = policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed);
+        let ours = !matches!(address, Address::Inherited(_));
+        if shared && ours {
+            // No worker's filter decides what the others get. A socket of the program's own is left as it is.
+            lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
+        }
+        let mechanism: Box<dyn Mechanism> = if shared {
+            Box::new(Shared::new(bound.socket, ours))
+        } else if bound.datagram {
+            let made = Datagrams::new(bound.socket, bound.name);
+            Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)
+        } else {
+            let passed = Passed::new(bound.socket);
+            // A load has to be known at the moment of the choice, and there the kernel does not know it.
+            let choice = match (address, policy) {
+                (Address::Inet { .. }, Policy::RoundRobin) => Some(Choice::InTurn),
+                (Address::Inet { .. }, Policy::SourceHash) => Some(Choice::ByClient { seed }),
+                _ => None,
             };
-        self.last_handle += 1;
-        let id = self.last_handle;
+            match (mechanism, choice) {
+                (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
+                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, backlog, choice, wanted)?,
+            }
+        };
+        let id = loop {
+            self.last_handle = self.last_handle.wrapping_add(1).max(1);
+            if !self.by_id.contains_key(&self.last_handle) {
+                break self.last_handle;
+            }
+        };
         let text = address.to_string();
         let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
         handle.choose_by(policy, seed);
@@ -96,9 +110,14 @@ impl Handles {
     }
 
     pub(crate) fn new_listener(&mut self, handle: u32) -> u32 {
-        self.last_listener += 1;
-        self.by_listener.insert(self.last_listener, handle);
-        self.last_listener
+        // Not even a worker that listens and closes for days comes upon the number of another's.
+        loop {
+            self.last_listener = self.last_listener.wrapping_add(1).max(1);
+            if !self.by_listener.contains_key(&self.last_listener) {
+                self.by_listener.insert(self.last_listener, handle);
+                return self.last_listener;
+            }
+        }
     }
 
     pub(crate) fn forget_listener(&mut self, listener: u32) {
@@ -126,7 +145,8 @@ impl Handles {
         if let Some(handle) = self.by_id.remove(&id) {
             self.by_key.remove(&handle.key);
             let lost = handle.unserved();
-            if lost > 0 {
+            // A worker may open any number of addresses, one after another.
+            if lost > 0 && (self.lost.len() < LOST_MAX || self.lost.contains_key(&handle.key)) {
                 *self.lost.entry(handle.key.clone()).or_default() += lost;
             }
             if let Some(selector) = handle.close(poll) {
@@ -216,6 +236,19 @@ impl Handles {
             all = all.and(watched);
         }
         all.again
+    }
+
+    /// Looks at every socket that a worker could have spoiled for others, by address; none where there is no such.
+    pub(crate) fn audit(&mut self, poll: &Poll, now: Instant) -> Vec<(String, Audited)> {
+        let mut found = Vec::new();
+        for handle in self.by_id.values_mut().filter(|handle| handle.wants_audit()) {
+            let audited = handle.audit(poll, now);
+            if !audited.thieves.is_empty() && !self.dirty.contains(&handle.id) {
+                self.dirty.push(handle.id);
+            }
+            found.push((handle.key.clone(), audited));
+        }
+        found
     }
 
     /// Moves connections in one handle.

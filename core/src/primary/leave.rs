@@ -113,10 +113,12 @@ impl Primary {
         let in_order = entry.was_asked_to_leave();
         entry.state = WorkerState::Disconnected;
         let reference = entry.reference();
-        let listeners: Vec<u32> = entry.listeners.keys().filter(|id| !entry.relayed.contains(id)).copied().collect();
+        let own = entry.listeners.iter().filter(|(listener, _)| !entry.relayed.contains(listener));
+        let listeners: Vec<(u32, u32)> = own.map(|(listener, handle)| (*listener, *handle)).collect();
         self.events.push(Event::Disconnect(reference));
-        for listener in listeners {
+        for (listener, handle) in listeners {
             self.remove_listener(id, listener, in_order);
+            self.keep_for_a_successor(handle);
         }
     }
 
@@ -134,6 +136,8 @@ impl Primary {
             && self.handles.get(handle).is_some_and(|handle| handle.is_unattended())
         {
             self.handles.close(handle, &self.poller.poll);
+        } else if let Some(handle) = handle {
+            self.keep_for_a_successor(handle);
         }
     }
 
@@ -142,21 +146,27 @@ impl Primary {
     pub(super) fn remove_listener(&mut self, worker: u32, listener: u32, in_order: bool) {
         if let Some(handle) = self.handles.of_listener(listener) {
             let delivered = handle.leave(listener, &self.poller.poll);
-            let (id, unattended) = (handle.id, handle.is_unattended());
+            let id = handle.id;
             if let Some(entry) = self.registry.get_mut(worker) {
                 entry.delivered_before += delivered;
             }
             self.handles.mark(id);
             if in_order && self.program_replaces {
                 self.close_if_given_up(id);
-            } else if unattended {
-                self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(id));
             }
         }
         self.handles.forget_listener(listener);
         if let Some(entry) = self.registry.get_mut(worker) {
             entry.listeners.remove(&listener);
             entry.relayed.remove(&listener);
+        }
+    }
+
+    /// An address that nobody serves any more is given up if that is still so after a while. A timer is not made for one that is
+    /// given up at once: a worker can open and close an address some thousand times in a second.
+    fn keep_for_a_successor(&mut self, handle: u32) {
+        if self.handles.get(handle).is_some_and(|handle| handle.is_unattended()) {
+            self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(handle));
         }
     }
 
@@ -201,10 +211,13 @@ impl Primary {
         let in_order = self.registry.get(id).is_some_and(Entry::was_asked_to_leave);
         self.channel_closed(id);
         // Those held in its stead, of which the end of the channel says nothing.
-        let listeners: Vec<u32> =
-            self.registry.get(id).map(|entry| entry.listeners.keys().copied().collect()).unwrap_or_default();
-        for listener in listeners {
+        let listeners: Vec<(u32, u32)> = match self.registry.get(id) {
+            Some(entry) => entry.listeners.iter().map(|(listener, handle)| (*listener, *handle)).collect(),
+            None => Vec::new(),
+        };
+        for (listener, handle) in listeners {
             self.remove_listener(id, listener, in_order);
+            self.keep_for_a_successor(handle);
         }
         let entry = self.registry.remove(id)?;
         // The deadline may be far away, and workers be replaced often until then.

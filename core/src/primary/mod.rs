@@ -50,6 +50,8 @@ use timers::{Timer, Timers};
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon after epoll_ctl(2) failed everything is told to it again.
 const WATCH_AGAIN: Duration = Duration::from_millis(20);
+/// How often sockets that workers have, too, are looked at whether one has spoiled them for the others.
+const AUDIT: Duration = Duration::from_secs(1);
 /// How soon a socket that was short of something is tried again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 
@@ -128,6 +130,8 @@ pub struct Primary {
     alarm_at: Option<Instant>,
     /// When anything waits: the time between the last look of the watch and the next.
     watching: Option<Duration>,
+    /// Sockets that workers have are looked at each second.
+    auditing: bool,
     /// Workers are enrolled; whether one is replaced, only the program knows.
     program_replaces: bool,
     /// Everybody is leaving, and nobody is replaced.
@@ -163,6 +167,7 @@ impl Primary {
             timers: Timers::default(),
             alarm_at: None,
             watching: None,
+            auditing: false,
             program_replaces: false,
             stopping: false,
             due_forks: Vec::new(),
@@ -414,6 +419,10 @@ impl Primary {
                 Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
                 Some(Pumped::Done) | None => {}
             }
+            if !self.auditing && self.handles.get(id).is_some_and(|handle| handle.wants_audit()) {
+                self.auditing = true;
+                self.timers.add(now + AUDIT, Timer::Audit);
+            }
             if self.watching.is_none() && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
                 self.watch_in(LOOK, now);
             }
@@ -440,6 +449,7 @@ impl Primary {
                         self.watch_in(again, now);
                     }
                 }
+                Timer::Audit => self.audit(now),
                 Timer::Pump(handle) => self.handles.mark(handle),
                 Timer::Respawn(slot) => self.respawn(slot),
                 Timer::Escalate(worker) => self.escalate(worker, now),
@@ -453,6 +463,24 @@ impl Primary {
                 Timer::Read(worker) => self.read_again(worker),
                 Timer::Repair => self.watch_again(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
+            }
+        }
+    }
+
+    fn audit(&mut self, now: Instant) {
+        let found: Vec<_> = self.handles.audit(&self.poller.poll, now);
+        self.auditing = !found.is_empty();
+        if self.auditing {
+            self.timers.add(now + AUDIT, Timer::Audit);
+        }
+        for (handle, audited) in found {
+            for worker in audited.thieves {
+                self.end(worker, "it took its socket out of the group, and with it the others' connections,");
+            }
+            if let Some(what) = audited.spoiled {
+                let text =
+                    format!("a worker has {what} the socket of {handle} that all workers share; it was made as it was");
+                self.warn(None, text);
             }
         }
     }

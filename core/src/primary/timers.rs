@@ -7,6 +7,8 @@ use std::time::Instant;
 pub(crate) enum Timer {
     /// One look at every queue.
     Watch,
+    /// Sockets that workers have are looked at.
+    Audit,
     /// A handle paused because something was short.
     Pump(u32),
     /// A slot's worker is to be replaced.

@@ -160,6 +160,12 @@ pub(crate) fn set_reuse_port(socket: BorrowedFd) -> Sys<()> {
     setsockopt(&socket, sockopt::ReusePort, &true)
 }
 
+/// SO_REUSEPORT is set. Whoever has a listening socket of such a group and takes it off is found before the group is asked, and has
+/// all its connections (inet_lhash2_lookup).
+pub(crate) fn is_reuse_port(socket: BorrowedFd) -> Sys<bool> {
+    Ok(option(socket, libc::SO_REUSEPORT)? != 0)
+}
+
 pub(crate) fn set_ipv6_only(socket: BorrowedFd, only: bool) -> Sys<()> {
     setsockopt(&socket, sockopt::Ipv6V6Only, &only)
 }
@@ -195,6 +201,27 @@ pub(crate) fn nature(socket: BorrowedFd) -> Sys<Nature> {
     })
 }
 
+/// Takes off a packet socket what makes the kernel add credentials, labels and pidfds to what is received, or look elsewhere than
+/// at the beginning.
+pub(crate) fn receive_plainly(socket: BorrowedFd) {
+    // Not in the libc crate for every target; Linux 6.5.
+    const PASS_PIDFD: i32 = 76;
+    for (name, plain) in [(libc::SO_PASSCRED, 0), (libc::SO_PASSSEC, 0), (PASS_PIDFD, 0), (libc::SO_PEEK_OFF, -1)] {
+        if option(socket, name).is_ok_and(|value| value != plain) {
+            // SAFETY: the option is an int, and the length says so.
+            let _ = unsafe {
+                libc::setsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    name,
+                    (&raw const plain).cast(),
+                    std::mem::size_of_val(&plain) as libc::socklen_t,
+                )
+            };
+        }
+    }
+}
+
 fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
     let mut value: libc::c_int = 0;
     let mut length = std::mem::size_of_val(&value) as libc::socklen_t;
@@ -228,6 +255,19 @@ pub(crate) fn duplicate_number(number: i32) -> Sys<OwnedFd> {
 pub(crate) fn free_descriptor(any: BorrowedFd) -> Sys<()> {
     super::panics::point();
     duplicate(any).map(drop)
+}
+
+/// The flag belongs to the open file, so that another process that has it may have changed it.
+pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
+    // SAFETY: fcntl with integers only.
+    Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
+}
+
+/// Whether the descriptor table has room for so many more, or for a quarter of what it can hold if that is less.
+pub(crate) fn has_room_for(count: u64, any: BorrowedFd) -> bool {
+    let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
+    // The lowest number that is free comes next.
+    duplicate(any).is_ok_and(|next| next.as_raw_fd() as u64 + count.min(most / 4) < most)
 }
 
 pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {

@@ -111,6 +111,9 @@ impl Drop for Counted<'_> {
 /// How many calls wait before they look, after one that looked and found nothing.
 const LOOKS_AFTER: u32 = 8;
 
+/// How often one looks again at a shared socket that does not listen, which the primary mends within a second.
+const MENDED_SOON: Duration = Duration::from_millis(20);
+
 /// What an accept may set on the connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AcceptFlags {
@@ -289,7 +292,7 @@ impl Listener {
     }
 
     fn accept_both(&self, both: &Both, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
-        let (mailbox, socket) = (both.mailbox.as_fd(), both.socket.as_fd());
+        let mailbox = both.mailbox.as_fd();
         loop {
             self.check_not_closed()?;
             if self.stopped.load(Ordering::SeqCst) {
@@ -317,7 +320,7 @@ impl Listener {
                 Ok(Some(taken)) => return Ok(taken),
                 // Even behind a stop: this thread may be the only one that was woken for what waits in the socket.
                 outcome if from_socket => {
-                    if let Some(taken) = self.accept_mine(socket, flags)? {
+                    if let Some(taken) = self.accept_mine(both, flags)? {
                         return Ok(taken);
                     }
                     self.empty_handed.store(LOOKS_AFTER, Ordering::Relaxed);
@@ -330,17 +333,24 @@ impl Listener {
 
     /// Behind the stop: what waits in a queue of this worker's own is still its own.
     fn accept_last(&self, both: &Both, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
-        let last = if both.own { self.accept_mine(both.socket.as_fd(), flags)? } else { None };
+        let last = if both.own { self.accept_mine(both, flags)? } else { None };
         last.ok_or_else(Error::shutdown)
     }
 
-    /// A socket that does not listen any more was taken away by the primary: because it was closed here, or because this
-    /// worker does not count as one any more.
-    fn accept_mine(&self, socket: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
-        accept_from(socket, flags).or_else(|error| match error.is(libc::EINVAL) {
-            true => self.check_not_closed().and(Err(Error::shutdown())),
-            false => Err(error),
-        })
+    /// A socket of this worker's own that does not listen any more was taken away by the primary: because it was closed here, or
+    /// because this worker does not count as one any more. One that all workers share was shut down by another of them.
+    fn accept_mine(&self, both: &Both, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
+        match accept_from(both.socket.as_fd(), flags) {
+            Err(error) if error.is(libc::EINVAL) => self.check_not_closed()?,
+            outcome => return outcome,
+        }
+        if both.own {
+            return Err(Error::shutdown());
+        }
+        if self.waits {
+            wait_readable(&[both.mailbox.as_fd()], Some(MENDED_SOON)).context("poll of a mailbox")?;
+        }
+        Ok(None)
     }
 
     fn accept_own(&self, socket: BorrowedFd, close: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {

@@ -1,0 +1,131 @@
+#![allow(unsafe_code)] // Options of several types are read and written as bytes.
+//! How a listening socket was made, to be restored when somebody else who has it has changed it.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
+
+use super::{Sys, check, socket};
+
+/// Not in the libc crate. SO_BINDTOIFINDEX of Linux 5.1, SO_BUF_LOCK of 5.14, IPV6_MINHOPCOUNT.
+const BIND_TO_INTERFACE: i32 = 62;
+const BUFFER_LOCK: i32 = 72;
+const IPV6_MIN_HOPS: i32 = 73;
+
+/// What decides whether connections come, how long that takes, and what they inherit from the socket. What a kernel or a family
+/// does not have is left out.
+const OPTIONS: [(i32, i32); 24] = [
+    (SOL_SOCKET, libc::SO_REUSEPORT),
+    (SOL_SOCKET, BIND_TO_INTERFACE),
+    (SOL_SOCKET, libc::SO_LINGER),
+    (SOL_SOCKET, libc::SO_RCVTIMEO),
+    (SOL_SOCKET, libc::SO_SNDTIMEO),
+    (SOL_SOCKET, libc::SO_RCVLOWAT),
+    (SOL_SOCKET, libc::SO_KEEPALIVE),
+    (SOL_SOCKET, libc::SO_OOBINLINE),
+    (SOL_SOCKET, libc::SO_PRIORITY),
+    (SOL_SOCKET, libc::SO_MARK),
+    (SOL_SOCKET, libc::SO_MAX_PACING_RATE),
+    (IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+    (IPPROTO_TCP, libc::TCP_SYNCNT),
+    (IPPROTO_TCP, libc::TCP_NODELAY),
+    (IPPROTO_TCP, libc::TCP_CORK),
+    (IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP),
+    (IPPROTO_IP, libc::IP_TTL),
+    (IPPROTO_IP, libc::IP_TOS),
+    (IPPROTO_IP, libc::IP_MINTTL),
+    (IPPROTO_IP, libc::IP_TRANSPARENT),
+    (IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+    (IPPROTO_IPV6, libc::IPV6_TCLASS),
+    (IPPROTO_IPV6, IPV6_MIN_HOPS),
+];
+
+/// The longest of these is a `struct timeval`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Value {
+    bytes: [u8; 16],
+    length: libc::socklen_t,
+}
+
+pub(crate) struct Condition {
+    options: [Option<Value>; OPTIONS.len()],
+    /// Receiving and sending, and whether somebody has set them.
+    buffers: [Option<Value>; 2],
+    buffer_lock: Option<Value>,
+    /// How many connections may wait; only TCP tells.
+    room: Option<u32>,
+}
+
+const BUFFERS: [i32; 2] = [libc::SO_RCVBUF, libc::SO_SNDBUF];
+
+impl Condition {
+    /// `None` for a socket that does not listen. `ours`: nobody else may set its options.
+    pub(crate) fn of(socket: BorrowedFd, ours: bool) -> Option<Self> {
+        let listens = socket::nature(socket).is_ok_and(|nature| nature.listening);
+        let get = |level, name| if ours { get(socket, level, name) } else { None };
+        listens.then(|| Self {
+            options: OPTIONS.map(|(level, name)| get(level, name)),
+            buffers: BUFFERS.map(|name| get(SOL_SOCKET, name)),
+            buffer_lock: get(SOL_SOCKET, BUFFER_LOCK),
+            room: socket::listening_room(socket).ok().flatten(),
+        })
+    }
+
+    /// Makes it as it was. Says what had been done to it.
+    pub(crate) fn repair(&self, socket: BorrowedFd) -> Option<&'static str> {
+        let mut found = None;
+        for (wanted, (level, name)) in self.options.iter().zip(OPTIONS) {
+            if let Some(wanted) = wanted
+                && get(socket, level, name).as_ref() != Some(wanted)
+            {
+                let _ = set(socket, level, name, wanted);
+                found = Some("changed the options of");
+            }
+        }
+        for (wanted, name) in self.buffers.iter().zip(BUFFERS) {
+            if let Some(wanted) = wanted
+                && get(socket, SOL_SOCKET, name).as_ref() != Some(wanted)
+            {
+                // The kernel doubles what is asked.
+                let bytes = i32::from_ne_bytes([wanted.bytes[0], wanted.bytes[1], wanted.bytes[2], wanted.bytes[3]]);
+                let _ = set(socket, SOL_SOCKET, name, &Value::of(bytes / 2));
+                let _ = self.buffer_lock.map(|lock| set(socket, SOL_SOCKET, BUFFER_LOCK, &lock));
+                found = Some("changed the buffers of");
+            }
+        }
+        if socket::is_nonblocking(socket) == Ok(false) {
+            let _ = socket::set_nonblocking(socket);
+            found = Some("made accept wait at");
+        }
+        let listens = socket::nature(socket).is_ok_and(|nature| nature.listening);
+        if !listens || socket::listening_room(socket).ok().flatten() != self.room {
+            let _ = socket::listen(socket, self.room.map_or(libc::SOMAXCONN, |room| room as i32));
+            found = Some(if listens { "changed the backlog of" } else { "shut down" });
+        }
+        found
+    }
+}
+
+impl Value {
+    fn of(number: i32) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_ne_bytes());
+        Self { bytes, length: 4 }
+    }
+}
+
+fn get(socket: BorrowedFd, level: i32, name: i32) -> Option<Value> {
+    let mut value = Value { bytes: [0; 16], length: 16 };
+    // SAFETY: the kernel writes at most `length` bytes, for which there is room.
+    let outcome = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, value.bytes.as_mut_ptr().cast(), &mut value.length)
+    };
+    check(outcome).ok().map(|_| value)
+}
+
+fn set(socket: BorrowedFd, level: i32, name: i32, value: &Value) -> Sys<()> {
+    // SAFETY: pointer and length describe initialised bytes; the length is the kernel's own or that of an int.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.bytes.as_ptr().cast(), value.length) })
+        .map(|_| ())
+}
