@@ -35,6 +35,7 @@ static int siblings[SIBLINGS];
 static pid_t client_pid;
 static long long longest_turn_us, longest_work_us;
 static const char *rig_mechanism = "";
+static long long longest_gap_ms;
 static int warnings, exits, exit_signal, sibling_exits, hostile_id, events_of_hostile;
 static char last_warning[256];
 /* What the next hostile worker finds in the book. */
@@ -44,6 +45,17 @@ static inline long long now_us(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+/* A result of make faults: a line in the file that FAULTS_RESULTS names. met: 1, 0, or -1 where there is no goal. */
+static inline void tell_result(const char *row, const char *measured, const char *goal, int met) {
+    const char *name = getenv("FAULTS_RESULTS");
+    FILE *file = name != NULL ? fopen(name, "ae") : NULL;
+    printf("%s, %s: %s, goal %s%s\n", row, rig_mechanism, measured, goal, met == 0 ? ", NOT MET" : "");
+    if (file == NULL) return;
+    fprintf(file, "{\"part\":\"hostile\",\"row\":\"%s\",\"contender\":\"libcluster %s\",\"measured\":\"%s\",\"goal\":\"%s\",\"met\":%s}\n",
+            row, rig_mechanism, measured, goal, met < 0 ? "null" : met ? "true" : "false");
+    fclose(file);
 }
 
 /* -- The load ------------------------------------------------------------------------------------------------------ */
@@ -294,6 +306,7 @@ static inline void suffer(const attack_t *attack) {
     long long gap_ms = atomic_load(&book->gap_us) / 1000;
     if (attack->reach & RESETS_ITS_TURNS && strcmp(rig_mechanism, "kernel") == 0) atomic_store(&book->failed, 0);
     if (outage) {
+        if (gap_ms > longest_gap_ms) longest_gap_ms = gap_ms;
         if (gap_ms > OUTAGE_LIMIT_MS * check_slow()) check_fail(attack->name, 0, "no service for %lld ms", gap_ms);
         atomic_store(&book->failed, 0);
         atomic_store(&book->refused, 0);
@@ -317,13 +330,22 @@ static inline void suffer(const attack_t *attack) {
     if (peak - resident > (attack->reach & LEAVES_ADDRESSES ? 16 : 1) * 1024) check_fail(attack->name, 0, "the primary grew by %ld kB", peak - resident);
 }
 
-static inline void suffer_all(const char *mechanism, const attack_t *attacks, size_t count) {
+static inline void suffer_all(const char *mechanism, const attack_t *attacks, size_t count, const char *kind) {
     const char *only = getenv("HOSTILE_ONLY");
+    char row[128], text[64];
     if (strcmp(mechanism, "kernel") == 0 && !may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
     begin_rig(mechanism);
     for (size_t i = 0; i < count; i++)
         if (only == NULL || strcmp(only, attacks[i].name) == 0) suffer(&attacks[i]);
     end_rig();
+    if (getenv("FAULTS_RESULTS") == NULL) return;
+    /* Whoever comes to here has had every connection answered. */
+    snprintf(row, sizeof row, "siblings' connections that a hostile worker left unanswered, %d ways (%s)", (int)count, kind);
+    snprintf(text, sizeof text, "0 of %ld", atomic_load(&book->answered));
+    tell_result(row, text, "0", 1);
+    if (longest_gap_ms == 0) return;
+    snprintf(text, sizeof text, "%.1f s", (double)longest_gap_ms / 1000);
+    tell_result("no service while a socket that all share is spoiled, the worst way", text, "1.1 s", longest_gap_ms <= 1100);
 }
 
 static inline void be_hostile(const attack_t *attacks, size_t count) {
@@ -342,7 +364,7 @@ static inline void be_hostile(const attack_t *attacks, size_t count) {
 
 #define HOSTILE_ROLE(attacks) \
     static void hostile_role(void) { be_hostile(attacks, sizeof(attacks) / sizeof(attacks)[0]); }
-#define HOSTILE_CASE(name, mechanism, attacks) \
-    static void name(void) { suffer_all(mechanism, attacks, sizeof(attacks) / sizeof(attacks)[0]); }
+#define HOSTILE_CASE(name, mechanism, attacks, kind) \
+    static void name(void) { suffer_all(mechanism, attacks, sizeof(attacks) / sizeof(attacks)[0], kind); }
 
 #endif

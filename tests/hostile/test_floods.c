@@ -204,9 +204,9 @@ static void few_descriptors(const char *mechanism) {
 static void few_passed(void) { few_descriptors("passed"); }
 static void few_kernel(void) { few_descriptors("kernel"); }
 
-HOSTILE_CASE(none, "none", attacks)
-HOSTILE_CASE(passed, "passed", attacks)
-HOSTILE_CASE(kernel, "kernel", attacks)
+HOSTILE_CASE(none, "none", attacks, "floods")
+HOSTILE_CASE(passed, "passed", attacks, "floods")
+HOSTILE_CASE(kernel, "kernel", attacks, "floods")
 HOSTILE_ROLE(attacks)
 
 static const check_case_t cases[] = {

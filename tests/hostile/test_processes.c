@@ -203,9 +203,9 @@ static const attack_t attacks[] = {
     {"child takes", child_takes, EXITS, 0, 0},
 };
 
-HOSTILE_CASE(none, "none", attacks)
-HOSTILE_CASE(passed, "passed", attacks)
-HOSTILE_CASE(kernel, "kernel", attacks)
+HOSTILE_CASE(none, "none", attacks, "processes")
+HOSTILE_CASE(passed, "passed", attacks, "processes")
+HOSTILE_CASE(kernel, "kernel", attacks, "processes")
 HOSTILE_ROLE(attacks)
 
 static const check_case_t cases[] = {

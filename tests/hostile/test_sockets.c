@@ -302,9 +302,9 @@ static const attack_t attacks[] = {
     {"the lifeline", the_lifeline, LIVES, 0, 0},
 };
 
-HOSTILE_CASE(none, "none", attacks)
-HOSTILE_CASE(passed, "passed", attacks)
-HOSTILE_CASE(kernel, "kernel", attacks)
+HOSTILE_CASE(none, "none", attacks, "sockets and files")
+HOSTILE_CASE(passed, "passed", attacks, "sockets and files")
+HOSTILE_CASE(kernel, "kernel", attacks, "sockets and files")
 HOSTILE_ROLE(attacks)
 
 static const check_case_t cases[] = {
