@@ -854,13 +854,14 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
-        /* The inode is held while its mode is set, so that a path swapped in between is never touched. */
+        /* The inode is held while its mode is set, and a socket: a path swapped for another file's is never touched. */
+        int ours = 0;
         file = open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC);
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
-        if (file < 0 || fstat(file, &found) != 0 ||
-            (mode != 0 && chmod(through, (found.st_mode & 07777) | mode) != 0) || listen(socket, backlog) != 0)
+        if (file >= 0 && fstat(file, &found) == 0 && !(ours = (found.st_mode & CL__S_IFMT) == CL__S_IFSOCK)) errno = ENOTSOCK;
+        if (!ours || (mode != 0 && chmod(through, (found.st_mode & 07777) | mode) != 0) || listen(socket, backlog) != 0)
             code = -errno;
-        if (code < 0) unlink(path);
+        if (code < 0) (void)(ours && unlink(path));
         else if ((listener->file = (char *)malloc(strlen(path) + 1)) != NULL) {
             strcpy(listener->file, path);
             listener->device = found.st_dev;

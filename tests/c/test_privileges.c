@@ -1,5 +1,5 @@
 /* What a program that cl_spawn starts as another user does not get: rights, variables, descriptors; and what that leaves alone here. */
-#include "primary.h"
+#include "figure.h"
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -180,6 +180,9 @@ static void environment(void) {
     expect_variable(text, "SHELL", nobody->pw_shell);
     expect_variable(text, "CL_WORKER_ID", "2");
     CHECK(variable(text, "CL_WORKER_SLOT") != NULL && variable(text, "CL_CHANNEL_FD") != NULL);
+    char report[64];
+    snprintf(report, sizeof report, "%d of %d", 0, (int)count);
+    figure("policy", "harmful variables that reach a program of another user", "libcluster", report, "0", 1);
     /* The shell adds PWD, OLDPWD, _ and SHLVL; nothing else may be there. */
     int lines = 0, shells = 0;
     static const char *const of_shell[] = {"PWD", "OLDPWD", "_", "SHLVL"};
@@ -368,11 +371,43 @@ static void failing_steps(void) {
         }
         if (wait_status(pid) != 0) check_fail(__FILE__, __LINE__, "the step \"%s\"", steps[i].what);
     }
+    char report[64];
+    snprintf(report, sizeof report, "%d of %d", 0, (int)(sizeof steps / sizeof steps[0]));
+    figure("policy", "programs started although a step to another user failed, or only said that it did not", "libcluster", report, "0", 1);
+}
+
+/* A child that somebody of its new user stops on its way holds cl_spawn up for some seconds, not for ever. */
+static void held_up(void) {
+    struct sock_fprog program;
+    cl_spawn_options_t options;
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getresuid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    need_root();
+    program.len = sizeof filter / sizeof filter[0];
+    program.filter = filter;
+    primary_ready(leave_at_once);
+    /* Whoever asks for its ids waits for an answer that nobody gives. */
+    int calls = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    if (calls < 0) check_skip("system calls cannot be held up here");
+    ZERO(options);
+    options.size = sizeof options;
+    options.file = "/bin/true";
+    options.user = "nobody";
+    CHECK_EQ(cl_spawn(&options), -ETIMEDOUT);
+    CHECK(no_child_left());
+    options.user = NULL;
+    CHECK_EQ(await_exit(OK(cl_spawn(&options)), 5000)->exit_code, 0);
+    close(calls);
+    finish();
 }
 
 static const check_case_t cases[] = {
     {"capabilities", capabilities}, {"not_root", not_root},       {"host_stays_as_it_is", host_stays_as_it_is},
     {"environment", environment},   {"descriptors", descriptors}, {"set_user_id", set_user_id},
-    {"failing_steps", failing_steps},
+    {"failing_steps", failing_steps}, {"held_up", held_up},
 };
 CHECK_MAIN(cases)
