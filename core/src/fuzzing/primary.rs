@@ -26,8 +26,8 @@ const PUPPETS_MAX: usize = 5;
 const CLIENTS_MAX: usize = 24;
 /// What an input may do at most; more would only be slower.
 const STEPS_MAX: usize = 400;
-/// Turns until nothing more is to be done: 64 frames of each worker in one.
-const TURNS_MAX: usize = 64;
+/// Turns until nothing more is to be done: of what a channel holds at most, 277 frames, four listens are heard in one.
+const TURNS_MAX: usize = 128;
 
 /// Addresses that are bound in no one's way.
 const ADDRESSES: [&str; 8] = [
