@@ -283,7 +283,36 @@ static void scaling(void) {
     finish();
 }
 
+/* -- A worker that joins and leaves without end -------------------------------------------------------------------------- */
+
+enum { ROUNDS = 4000 };
+
+/* The second worker listens and closes again and again, and then stays. */
+static int serve_or_come_and_go(void) {
+    if (cl_worker_slot() == 1)
+        for (int i = 0; i < ROUNDS / check_slow(); i++) OK(cl_close(OK(cl_listen(served_address, 0))));
+    return serve_address();
+}
+
+/* The last packet of a handshake that meets a socket at the moment of its shutdown is answered with a reset. At this rate one in
+ * some 1,000 leaves would do that. */
+static void comings_and_goings_reset_nobody(void) {
+    begin_kernel();
+    primary_ready(serve_or_come_and_go);
+    crew_t crew = hire(1, 0);
+    load_t load = begin_load(crew.port);
+    cl_worker_info_t info;
+    ZERO(info);
+    info.size = sizeof info;
+    PUMP_UNTIL((OK(cl_worker_info(crew.ids[0], &info)), info.delivered > 0), 5000);
+    int second = fork_worker();
+    PUMP_UNTIL(count_events(CL_EVENT_LISTENING, second) == ROUNDS / check_slow() + 1, 30000);
+    CHECK(end_load(load) > 0);
+    finish();
+}
+
 static const check_case_t cases[] = {
+    {"comings_and_goings_reset_nobody", comings_and_goings_reset_nobody},
     {"_load", _load},
     {"killed_with_a_queue", killed_with_a_queue},
     {"last_killed_forked", last_killed_forked},

@@ -29,7 +29,7 @@ typedef struct {
 
 /* With the mechanism none it hits all who serve the address, until the primary has mended it; with the mechanism kernel it hits
  * the clients of its own turns, who wait until TCP asks again, and is left out; or it resets some of these. */
-enum { HITS_ALL = 1, HITS_ITS_TURNS = 2, LEAVES_ADDRESSES = 4 /* which wait for a successor */, RESETS_ITS_TURNS = 8 };
+enum { HITS_ALL = 1, HITS_ITS_TURNS = 2, LEAVES_ADDRESSES = 4 /* which wait for a successor */ };
 
 static int siblings[SIBLINGS];
 static pid_t client_pid;
@@ -304,7 +304,6 @@ static inline void suffer(const attack_t *attack) {
     answered = atomic_load(&book->answered);
     RIG_UNTIL(atomic_load(&book->answered) > answered + 20, 6000);
     long long gap_ms = atomic_load(&book->gap_us) / 1000;
-    if (attack->reach & RESETS_ITS_TURNS && strcmp(rig_mechanism, "kernel") == 0) atomic_store(&book->failed, 0);
     if (outage) {
         if (gap_ms > longest_gap_ms) longest_gap_ms = gap_ms;
         if (gap_ms > OUTAGE_LIMIT_MS * check_slow()) check_fail(attack->name, 0, "no service for %lld ms", gap_ms);

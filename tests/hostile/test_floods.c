@@ -165,7 +165,7 @@ static const attack_t attacks[] = {
     {"pauses", pauses, LIVES, 0, 0},
     {"refused listens", refused_listens, EITHER, 1, 0},
     {"listens and closes", listens_and_closes, LIVES, 0, 0},
-    {"joins and leaves", joins_and_leaves, LIVES, 0, RESETS_ITS_TURNS},
+    {"joins and leaves", joins_and_leaves, LIVES, 0, 0},
     {"into what nobody reads", into_what_nobody_reads, LIVES, 0, 0},
     {"both sides full", both_sides_full, LIVES, 0, 0},
     {"granted listens", granted_listens, EITHER, 1, LEAVES_ADDRESSES},

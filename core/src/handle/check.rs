@@ -30,6 +30,7 @@ impl Handle {
         self.mechanism.descriptors_most()
             + MEMBER * self.members.len()
             + 2 * self.orphans.len()
+            + self.retired.descriptors_most()
             + self.unsent.len()
             + self.held.len()
     }

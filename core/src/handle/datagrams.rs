@@ -76,7 +76,7 @@ impl Mechanism for Datagrams {
         found
     }
 
-    fn vacate(&mut self, slot: u32, _queue: Option<Queue>) {
+    fn vacate(&mut self, slot: u32, _queue: Option<Queue>, _keep: bool) {
         let socket = self.sockets.remove(&slot);
         // Closed, it is out of the kernel's choice; what waits in it is lost, as datagrams may be.
         self.spare = if self.sockets.is_empty() { socket } else { None };

@@ -103,12 +103,14 @@ impl Mechanism for Kernel {
         Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
     }
 
-    fn vacate(&mut self, slot: u32, queue: Option<Queue>) {
-        let Some(socket) = queue.map(Queue::into_socket) else { return };
-        // Whoever else has the socket open: it stops to listen, and what waited in it moves to those who have a turn, or to
-        // the entrance.
-        socket::stop_listening(socket.as_fd());
-        self.vacant.insert(slot, socket);
+    fn vacate(&mut self, slot: u32, queue: Option<Queue>, keep: bool) {
+        let Some(queue) = queue else { return };
+        // A worker may have taken off what says where the queue goes.
+        self.selector.attach_again(self.entrance.socket());
+        queue.stop_listening();
+        if keep {
+            self.vacant.insert(slot, queue.into_socket());
+        }
     }
 
     fn set_turns(&mut self, turns: &mut dyn Iterator<Item = Option<u32>>) {

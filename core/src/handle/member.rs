@@ -197,6 +197,13 @@ impl Member {
         }
     }
 
+    /// Its worker did with its queue what it should not.
+    pub(crate) fn spoil_queue(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.spoil();
+        }
+    }
+
     /// Another member's queue has been closed; what waited in it may have come here.
     pub(crate) fn expect_moved(&mut self) {
         if let Some(queue) = &mut self.queue {

@@ -15,6 +15,7 @@ mod kernel;
 mod member;
 mod passed;
 mod queue;
+mod retired;
 mod selector;
 mod shared;
 mod watch;
@@ -30,6 +31,7 @@ pub(crate) use kernel::Kernel;
 pub(crate) use member::Member;
 pub(crate) use passed::Passed;
 pub(crate) use queue::{Queue, Share};
+use retired::Retired;
 pub(crate) use selector::{Choice, Selector};
 pub(crate) use shared::Shared;
 pub(crate) use watch::{LOOK, Look, PART_OF_RUNNING, Pulse, Watched};
@@ -79,8 +81,9 @@ pub(crate) trait Mechanism: Send {
     fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
         Ok(None)
     }
-    /// The slot has no member any more. What waits in its queue goes to others.
-    fn vacate(&mut self, _slot: u32, _queue: Option<Queue>) {}
+    /// The slot has no member any more. What waits in its queue goes to others. `keep`: it has no other queue, and its next
+    /// member may need this one.
+    fn vacate(&mut self, _slot: u32, _queue: Option<Queue>, _keep: bool) {}
     /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
     fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
     /// Looks whether its sockets are as they were made, as far as a worker has them, and repairs them. What somebody had done.
@@ -150,6 +153,7 @@ pub(crate) struct Handle {
     held: Held<Connection>,
     unsent: VecDeque<Connection>,
     orphans: VecDeque<Mailbox>,
+    retired: Retired,
     /// Whose listener was the last to leave.
     last_left: Option<u32>,
     accepting: bool,
@@ -195,6 +199,7 @@ impl Handle {
             held: Held::default(),
             unsent: VecDeque::new(),
             orphans: VecDeque::new(),
+            retired: Retired::default(),
             last_left: None,
             accepting: false,
             paused_until: None,
@@ -244,7 +249,7 @@ impl Handle {
     /// second kind is only why it has no queue.
     pub(crate) fn join(&mut self, mut member: Member, seated: bool, poll: &Poll) -> Sys<Sys<()>> {
         poll.add(member.mailbox.sender(), Token::Mailbox(member.listener).pack(), Interest::None)?;
-        let queue = if seated { self.mechanism.seat(member.slot) } else { Ok(None) };
+        let queue = if seated { self.queue_for(member.slot, poll) } else { Ok(None) };
         let outcome = queue.map(|queue| {
             if let Some(queue) = queue {
                 member.seat(queue);
@@ -264,6 +269,19 @@ impl Handle {
         Ok(outcome)
     }
 
+    /// A queue in the kernel for a slot, where the mechanism has such.
+    fn queue_for(&mut self, slot: u32, poll: &Poll) -> Sys<Option<Queue>> {
+        let outcome = self.mechanism.seat(slot);
+        if outcome.is_err()
+            && let Some(queue) = self.retired.take_of(slot)
+        {
+            // To bind a new one is forbidden by now: the old one has to do.
+            self.shut(slot, queue, poll);
+            return self.mechanism.seat(slot);
+        }
+        outcome
+    }
+
     /// Takes a listener out. What waits for it goes to the others. Returns how many connections it had taken.
     pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
         let Some(index) = self.members.iter().position(|member| member.listener == listener) else {
@@ -277,7 +295,7 @@ impl Handle {
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
         let queue = member.take_queue(poll);
         if self.datagram {
-            self.mechanism.vacate(member.slot, None);
+            self.mechanism.vacate(member.slot, None, false);
         } else {
             self.vacate(member.slot, queue, poll);
         }
@@ -326,21 +344,50 @@ impl Handle {
         let thieves: Vec<(u32, u32)> =
             self.members.iter().filter(stealing).map(|member| (member.listener, member.worker)).collect();
         for (listener, _) in &thieves {
-            self.unseat(*listener, poll);
+            if let Some(member) = self.members.iter_mut().find(|member| member.listener == *listener) {
+                member.spoil_queue();
+            }
         }
+        self.unseat_spoiled(poll);
         let spoiled = self.mechanism.audit().filter(|_| self.may_tell(now));
         Audited { thieves: thieves.into_iter().map(|(_, worker)| worker).collect(), spoiled }
     }
 
-    /// Gives a slot's queue back. The kernel moves what waits in it to the others, and may wake nobody for that.
+    /// A slot has no member any more, or one without its queue in the kernel. That goes on listening for a while (see `retired`).
     fn vacate(&mut self, slot: u32, queue: Option<Queue>, poll: &Poll) {
-        if queue.is_none() {
-            return;
+        match queue {
+            None => {}
+            Some(queue) if queue.is_spoiled() => self.shut(slot, queue, poll),
+            Some(queue) => {
+                if let Some((slot, oldest)) = self.retired.add(slot, queue, Instant::now()) {
+                    self.shut(slot, oldest, poll);
+                }
+                // The next pump has the poll look at it.
+                self.accept_while(false, poll);
+            }
         }
-        self.mechanism.vacate(slot, queue);
+    }
+
+    /// Gives a slot's queue back. The kernel moves what waits in it to the others, and may wake nobody for that.
+    fn shut(&mut self, slot: u32, mut queue: Queue, poll: &Poll) {
+        queue.forget(poll);
+        let has_another = self.members.iter().any(|member| member.slot == slot && member.queue().is_some());
+        self.mechanism.vacate(slot, Some(queue), !has_another);
         self.members.iter_mut().for_each(Member::expect_moved);
         // The next pump has the poll look at the entrance anew.
         self.accept_while(false, poll);
+    }
+
+    /// Shuts retired queues down whose time is over.
+    fn end_retired(&mut self, poll: &Poll, now: Instant) {
+        while let Some((slot, queue)) = self.retired.take_over(now) {
+            self.shut(slot, queue, poll);
+        }
+    }
+
+    /// When the next pump is due in any case, if that has not been said yet.
+    pub(crate) fn take_alarm(&mut self, now: Instant) -> Option<Instant> {
+        self.retired.take_alarm(now)
     }
 
     /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
@@ -409,6 +456,7 @@ impl Handle {
     /// The listening socket is readable.
     pub(crate) fn announced(&mut self) {
         self.mechanism.announced();
+        self.retired.announced();
     }
 
     /// Room has appeared in a mailbox, or its worker moves again.
@@ -428,6 +476,7 @@ impl Handle {
 
     /// Moves connections from the sources to the sinks.
     pub(crate) fn pump(&mut self, poll: &Poll, now: Instant) -> Pumped {
+        self.end_retired(poll, now);
         if let Some(until) = self.paused_until {
             if now < until {
                 return Pumped::At(until);
@@ -524,6 +573,10 @@ impl Handle {
             poll.remove(member.mailbox.sender());
             drop(member.take_queue(poll));
         }
+        for (_, mut queue) in self.retired.take_all() {
+            queue.forget(poll);
+            queue.stop_listening();
+        }
         if let Some(file) = &self.file {
             file.remove();
         }
@@ -532,7 +585,8 @@ impl Handle {
     }
 
     fn only_the_kernel_has_some(&self) -> bool {
-        self.unsent.is_empty() && self.orphans.is_empty() && !self.members.iter().any(Member::is_source)
+        let ours = !self.unsent.is_empty() || !self.orphans.is_empty() || self.retired.has_some();
+        !ours && !self.members.iter().any(Member::is_source)
     }
 
     /// The next connection of the first source that has one.
@@ -561,6 +615,14 @@ impl Handle {
                 Accepted::Nothing => {}
                 Accepted::Short => return Accepted::Short,
             }
+        }
+        match self.retired.take() {
+            Accepted::Connection(connection) => {
+                self.stats.reclaimed += 1;
+                return Accepted::Connection(connection);
+            }
+            Accepted::Nothing => {}
+            Accepted::Short => return Accepted::Short,
         }
         let accepted = self.mechanism.accept();
         self.stats.accepted += u64::from(matches!(accepted, Accepted::Connection(_)));
@@ -602,5 +664,6 @@ impl Handle {
             member.watch_queue(poll, wanted);
             member.watch_for_return(poll);
         }
+        self.retired.watch(poll, Token::Listening(self.id), wanted);
     }
 }

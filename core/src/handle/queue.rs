@@ -134,6 +134,11 @@ impl Queue {
         }
     }
 
+    /// Whoever else has the socket open: what waits in it moves to those who have a turn, or to the entrance.
+    pub(super) fn stop_listening(&self) {
+        socket::stop_listening(self.socket.as_fd());
+    }
+
     pub(super) fn into_socket(self) -> OwnedFd {
         self.socket
     }

@@ -419,6 +419,9 @@ impl Primary {
                 Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
                 Some(Pumped::Done) | None => {}
             }
+            if let Some(at) = self.handles.get_mut(id).and_then(|handle| handle.take_alarm(now)) {
+                self.timers.add(at, Timer::Pump(id));
+            }
             if !self.auditing && self.handles.get(id).is_some_and(|handle| handle.wants_audit()) {
                 self.auditing = true;
                 self.timers.add(now + AUDIT, Timer::Audit);
