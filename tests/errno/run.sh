@@ -38,6 +38,8 @@ build subject subject -L"$lib" -lcluster
 build subject-header subject -DCL_HEADER_ONLY -ldl
 build sweep sweep -DCL_HEADER_ONLY -ldl
 build limits limits -DCL_HEADER_ONLY -ldl
+build close_once.so close_once -shared -fPIC
+export CLOSE_ONCE=$out/close_once.so
 
 traced=1
 if ! strace -qq -o /dev/null true 2>/dev/null; then
@@ -55,6 +57,13 @@ if [ $traced = 1 ]; then
     # A worker that is started anew, and the worker's side in the header alone.
     for way in passed kernel; do
         run "$out/sweep" "$out/subject-header" spawn $way quick
+    done
+fi
+if [ "$extent" = whole ]; then
+    # What is closed twice anywhere is found by the C tests that close the most.
+    for name in accept close listen_kinds spawn respawn disconnect unix kill stuck messages; do
+        MODES=shared JOBS=1 BUILD=$out/.. LIBDIR=$lib tests/c/run.sh "test_$name" >/dev/null 2>&1
+        run env LD_PRELOAD="$CLOSE_ONCE" "$out/../run/shared/test_$name"
     done
 fi
 echo "$passed passed, $failed failed, $skipped skipped"

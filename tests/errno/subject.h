@@ -171,6 +171,7 @@ static inline int send_descriptor(int socket, int fd) {
 
 typedef struct {
     int answered, hung, broken, refused;
+    int pid;                /* who answered last */
     int by[WORKERS_MOST];  /* answers of each slot */
     int code, others; /* what the last failure that a worker told of was; failures of another code than that */
     long long slowest_ms;
@@ -195,6 +196,7 @@ static inline void take_answer(tally_t *tally, int fd, long long since, int limi
         tally->broken++;
     } else {
         tally->answered++;
+        tally->pid = pid;
         if (slot >= 0 && slot < WORKERS_MOST) tally->by[slot]++;
         if (code != 0 && tally->code != 0 && tally->code != code) tally->others++;
         if (code != 0) tally->code = code;
