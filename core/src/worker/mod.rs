@@ -87,12 +87,13 @@ impl Worker {
     /// Like `adopt_enrolled`, for a process that learns of its primary's death in a way of its own, but may be too busy to follow, or
     /// stopped: it is ended 0.7 s after its primary, unless it was told to [`outlive`](Self::outlive) it.
     pub fn adopt_following(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
-        if identity::primary_of(channel, id, slot).is_none() {
-            return Ok(None);
-        }
+        let Some(pid) = identity::primary_of(channel, id, slot) else { return Ok(None) };
         let (worker, primary) = Self::take_hello(socket::adopt_number(channel))?;
-        watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS)
-            .context("pthread_create")?;
+        if primary_gone::follow(pid) {
+            watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS)
+                .inspect_err(|_| primary_gone::unfollow())
+                .context("pthread_create")?;
+        }
         process::soften_lifeline(worker.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")?;
         process::own_lifeline(worker.lifeline.as_fd(), process::own_pid()).context("fcntl of the lifeline")?;
         Ok(Some(worker))

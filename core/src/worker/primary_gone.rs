@@ -5,13 +5,15 @@
 //! same end of file by shutting our own ends down.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
 use crate::sys::socket;
 
 static GONE: AtomicBool = AtomicBool::new(false);
+/// The process of the primary that is watched, or 0.
+static FOLLOWED: AtomicU32 = AtomicU32::new(0);
 /// This process leaves when it has finished, primary or not.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 static TO_WAKE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
@@ -35,6 +37,17 @@ pub(crate) fn wake_at_death(socket: BorrowedFd) {
 /// To be called before the socket is closed.
 pub(crate) fn forget(socket: RawFd) {
     TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
+}
+
+/// False if this process is ended with that primary already: a process may be its worker in several threads of a program, one
+/// after the other, and they need one watch.
+pub(crate) fn follow(primary: u32) -> bool {
+    FOLLOWED.swap(primary, Ordering::SeqCst) != primary
+}
+
+/// The watch could not be started.
+pub(crate) fn unfollow() {
+    FOLLOWED.store(0, Ordering::SeqCst);
 }
 
 /// From here on this process goes on without a primary.
