@@ -159,4 +159,18 @@ mod tests {
         drop(theirs);
         assert_eq!(channel.send([b"x", b""], &[]), Err(Errno::EPIPE));
     }
+
+    #[test]
+    fn nothing_is_kept_for_one_that_receives_no_more() {
+        let (ours, theirs) = socket::packet_pair().unwrap();
+        let mut channel = Channel::new(ours);
+        while channel.send([b"", &[0; 60000]], &[]).is_ok() {}
+        assert!(channel.kept() > 0);
+        assert_eq!(channel.rearm(), Some(true));
+        // Its buffer has room from here on, of which the poll would tell without end.
+        socket::finish_receiving(theirs.as_fd());
+        while cmsg::receive(theirs.as_fd(), &mut [0; 8], 0, 0).is_ok_and(|received| received.length > 0) {}
+        assert_eq!(channel.flush(), Err(Errno::EPIPE));
+        assert_eq!((channel.kept(), channel.rearm()), (0, Some(false)));
+    }
 }

@@ -30,7 +30,7 @@ const LISTEN_COST: usize = 15;
 const BYTES_PER_TURN: usize = 256 << 10;
 /// What is read of a worker that has ended is more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest
 /// frame), and no more: a child of it may go on to write.
-const TO_HEAR_OUT: usize = 512 * (1 + LISTEN_COST);
+const TO_HEAR_OUT: usize = 512;
 /// Answers to a worker's listens that are kept for it when its grants socket is full; the protocol lets it ask so often without
 /// reading the answers.
 const ANSWERS_KEPT: usize = 64;
@@ -49,10 +49,10 @@ impl Primary {
     /// Reads what a worker has sent, but not more than is its due in a turn. True when there may be more.
     pub(super) fn channel_ready(&mut self, worker: u32) -> bool {
         self.flush(worker);
-        self.read_channel(worker, FRAMES_PER_TURN)
+        self.read_channel(worker, FRAMES_PER_TURN, LISTEN_COST)
     }
 
-    fn read_channel(&mut self, worker: u32, frames: usize) -> bool {
+    fn read_channel(&mut self, worker: u32, frames: usize, listen_cost: usize) -> bool {
         let (mut bytes, mut cost) = (0, 0);
         while bytes < BYTES_PER_TURN && cost < frames {
             let Some(channel) = self.registry.get(worker).and_then(|entry| entry.channel.as_ref()) else {
@@ -87,7 +87,7 @@ impl Primary {
                     FromWorker::decode(&buffer[..received.length])
                         .and_then(|frame| {
                             if matches!(frame, FromWorker::Listen { .. }) {
-                                cost += LISTEN_COST;
+                                cost += listen_cost;
                             }
                             self.frame(worker, frame)
                         })
@@ -111,7 +111,7 @@ impl Primary {
     /// not keep the primary here.
     pub(super) fn hear_out(&mut self, worker: u32) {
         self.flush(worker);
-        self.read_channel(worker, TO_HEAR_OUT);
+        self.read_channel(worker, TO_HEAR_OUT, 0);
     }
 
     /// What it has sent cannot be received for now, and the channel must not announce it all the time.
