@@ -98,6 +98,7 @@ int main(int argc, char **argv) {
     int is_hostile = argc > 1 && argv[1][0] == '_';
     if (!is_hostile) own_network();
     SYS(setenv("HOSTILE_MS", "1200", 1));
+    SYS(setenv("HOSTILE_APART", "1", 1));
     if (argc > 1 && argv[1][0] != '-')
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
             if (strcmp(argv[1], cases[i].name) == 0) return run_here(&cases[i]);

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -24,6 +24,8 @@ use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
 
 /// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
 const FRAMES_PER_TURN: usize = 64;
+/// A worker that had its share of a turn waits so long for the next.
+const REST: Duration = Duration::from_millis(1);
 /// So many more others could be read in the time that it takes to open an address.
 const LISTEN_COST: usize = 15;
 /// Bytes of its frames in one turn: messages are kept until the program has them.
@@ -49,7 +51,12 @@ impl Primary {
     /// Reads what a worker has sent, but not more than is its due in a turn. True when there may be more.
     pub(super) fn channel_ready(&mut self, worker: u32) -> bool {
         self.flush(worker);
-        self.read_channel(worker, FRAMES_PER_TURN, LISTEN_COST)
+        let more = self.read_channel(worker, FRAMES_PER_TURN, LISTEN_COST);
+        if more {
+            // Else one that floods would have the primary, and with it a processor, for itself.
+            self.read_later(worker, REST);
+        }
+        more
     }
 
     fn read_channel(&mut self, worker: u32, frames: usize, listen_cost: usize) -> bool {
@@ -65,7 +72,7 @@ impl Primary {
             let outcome = match received {
                 Err(Errno::EAGAIN) => Ok(false),
                 Err(errno) if is_short_of_memory(errno) => {
-                    self.read_later(worker);
+                    self.read_later(worker, FLUSH_AGAIN);
                     Ok(false)
                 }
                 Err(_) => {
@@ -114,18 +121,22 @@ impl Primary {
         self.read_channel(worker, TO_HEAR_OUT, 0);
     }
 
-    /// What it has sent cannot be received for now, and the channel must not announce it all the time.
-    fn read_later(&mut self, worker: u32) {
-        if let Some(entry) = self.registry.get(worker)
+    /// What it has sent is not to be received for now, and the channel must not announce it all the time.
+    fn read_later(&mut self, worker: u32, pause: Duration) {
+        if let Some(entry) = self.registry.get_mut(worker)
             && let Some(channel) = &entry.channel
+            && !std::mem::replace(&mut entry.resting, true)
         {
             let _ = self.poller.poll.modify(channel, Token::Channel(worker).pack(), Interest::None);
-            self.timers.add(Instant::now() + FLUSH_AGAIN, Timer::Read(worker));
+            self.timers.add(Instant::now() + pause, Timer::Read(worker));
         }
     }
 
     /// Reads what could not be read before.
     pub(super) fn read_again(&mut self, worker: u32) {
+        if let Some(entry) = self.registry.get_mut(worker) {
+            entry.resting = false;
+        }
         self.watch_channel(worker);
         self.channel_ready(worker);
     }

@@ -319,6 +319,7 @@ impl Primary {
             _lifeline: seat.lifeline_writer,
             nonce: seat.hello.nonce,
             greeted: false,
+            resting: false,
             state: WorkerState::Starting,
             started: Instant::now(),
             listeners: Default::default(),

@@ -50,6 +50,8 @@ pub(crate) struct Entry {
     pub(crate) nonce: u64,
     /// It has said that it is online. Apart from the state: it may be asked to leave before.
     pub(crate) greeted: bool,
+    /// Its channel is read again after a pause.
+    pub(crate) resting: bool,
     pub(crate) state: WorkerState,
     pub(crate) started: Instant,
     /// Listener id and handle id of each open listener.
