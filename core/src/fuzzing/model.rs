@@ -160,7 +160,12 @@ impl Life {
     }
 
     fn settle(&mut self) {
-        while !self.primary.turn(Some(Duration::ZERO)).unwrap().is_empty() {}
+        loop {
+            let wait = if self.primary.is_reading_later() { Duration::from_millis(2) } else { Duration::ZERO };
+            if self.primary.turn(Some(wait)).unwrap().is_empty() && !self.primary.is_reading_later() {
+                break;
+            }
+        }
         self.primary.check_books();
     }
 

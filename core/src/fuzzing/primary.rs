@@ -397,7 +397,8 @@ impl Rig {
 
     /// True when something happened.
     fn turn(&mut self) -> bool {
-        let events = self.primary.turn(Some(Duration::ZERO)).expect("a turn");
+        let wait = if self.primary.is_reading_later() { Duration::from_millis(2) } else { Duration::ZERO };
+        let events = self.primary.turn(Some(wait)).expect("a turn");
         for event in &events {
             if let Event::Warning { worker: Some(worker), .. } = event {
                 self.warned.insert(worker.id);

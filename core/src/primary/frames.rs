@@ -132,6 +132,12 @@ impl Primary {
         }
     }
 
+    /// Some worker's channel is read again after a pause.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_reading_later(&self) -> bool {
+        self.registry.ids().into_iter().filter_map(|id| self.registry.get(id)).any(|entry| entry.resting)
+    }
+
     /// Reads what could not be read before.
     pub(super) fn read_again(&mut self, worker: u32) {
         if let Some(entry) = self.registry.get_mut(worker) {
