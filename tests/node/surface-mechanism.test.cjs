@@ -144,7 +144,8 @@ test('kernel without the privilege on the command line: the last line says why',
 
 test('--stats says once why connections are passed on', { skip: unable || ours.skip }, async () => {
   const args = ['-i', '1', '--mechanism', 'auto', '--stats=200ms', 'server.js'];
-  const run = await cli({ args, command: (line) => [...WITHOUT, ...line] }, async (started) => {
+  const env = { CL_MECHANISM: 'auto' };
+  const run = await cli({ args, env, command: (line) => [...WITHOUT, ...line] }, async (started) => {
     await started.wait(/stats: worker 0 .* passed rr/, { count: 3 });
     started.kill();
   });
