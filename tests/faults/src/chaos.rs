@@ -38,10 +38,12 @@ impl fmt::Display for Step {
     }
 }
 
-/// A kill every so many milliseconds.
+/// A kill in each interval of so many milliseconds. At any time in it: clients come in step with the clock, and each kill would
+/// otherwise meet a connection at the same point of its way.
 pub fn storm(seed: u64, every: u64, kills: u64) -> Vec<Step> {
     let mut random = Random::new(seed);
-    (1..=kills).map(|i| Step { at: i * every, action: Action::Kill, pick: random.next() }).collect()
+    let mut step = |i| Step { at: i * every + random.below(every), action: Action::Kill, pick: random.next() };
+    (1..=kills).map(&mut step).collect()
 }
 
 /// Everything, in no order; the last step brings the number of workers back to where it was.
@@ -143,8 +145,10 @@ mod tests {
     fn a_seed_gives_the_same_schedule_again_and_another_another() {
         assert_eq!(mixed(7, 5000, 4), mixed(7, 5000, 4));
         assert_ne!(mixed(7, 5000, 4), mixed(8, 5000, 4));
-        assert_eq!(storm(1, 100, 300).len(), 300);
-        assert_eq!(storm(1, 100, 300).last().map(|step| step.at), Some(30_000));
+        let kills = storm(1, 100, 300);
+        assert_eq!(kills, storm(1, 100, 300));
+        assert!(kills.iter().zip(1..).all(|(kill, i)| kill.at / 100 == i), "one in each interval");
+        assert_eq!(kills.len(), 300);
     }
 
     #[test]

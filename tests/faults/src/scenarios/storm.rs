@@ -59,6 +59,9 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     rig.row(contender, "taken by two", all.twice.to_string(), "0", all.twice == 0);
     rig.row(contender, "refused", all.refused.to_string(), "0", all.refused == 0);
     let few = all.unclaimed * 100 <= dead;
+    if !few && !rig.quick {
+        rig.breach(contender, &format!("{} of {dead} kills cost a connection that nobody had claimed", all.unclaimed));
+    }
     rig.row(contender, "lost between accept and the claim", all.unclaimed.to_string(), "<= 1 per 100 kills", few);
     rig.row(contender, "cut in the dead worker's hand", all.in_hand.to_string(), "", true);
     let wait = quantile(&mut waits, 0.99);
