@@ -28,7 +28,7 @@ static const disturbed_t disturbed[] = {
     {"epoll_create1", WORKER | BIRTH, "EMFILE ENFILE ENOMEM"},
     {"fcntl", PRIMARY | WORKER, "EMFILE ENOMEM"},
     {"ioctl", PRIMARY, "ENOMEM"},
-    {"read", PRIMARY | BIRTH | LOADER, "EINTR EAGAIN EIO"},
+    {"read", PRIMARY | BIRTH | LOADER, "EINTR EAGAIN"},
     {"write", PRIMARY | BIRTH, "EAGAIN EINTR EIO"},
     {"getsockopt", PRIMARY, "ENOBUFS ENOMEM"},
     {"setsockopt", PRIMARY | BIRTH, "ENOMEM ENOBUFS"},

@@ -168,7 +168,7 @@ impl<'a> Rig<'a> {
         // A worker is between accept and its claim for a few microseconds, unless the machine is busy with other things, as
         // it may be in `make test`. By chance one run has several times as many as another: that no more than 1 kill in 100
         // costs one is judged over all seeds.
-        let per_hundred = if self.quick { 20 } else { 4 };
+        let per_hundred = if self.quick || !server.contender.is_c() { 20 } else { 4 };
         let verdict = judge(entries, &server.claims()?, &harmed.windows, per_hundred);
         println!("  {:<20} {what}: {verdict}", server.contender.name);
         for breach in verdict.breaches.iter().take(5) {

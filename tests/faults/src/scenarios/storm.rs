@@ -58,11 +58,14 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     rig.row(contender, HUNG, hung.replace(".0", ""), "0", all.hung == 0);
     rig.row(contender, "taken by two", all.twice.to_string(), "0", all.twice == 0);
     rig.row(contender, "refused", all.refused.to_string(), "0", all.refused == 0);
-    let few = all.unclaimed * 100 <= dead;
+    // Between accept and its first line of JavaScript a connection is in the hands of Node for most of a millisecond, however it
+    // came there: with stock Node and SCHED_NONE as many are lost.
+    let few = !contender.is_c() || all.unclaimed * 100 <= dead;
+    let goal = if contender.is_c() { "<= 1 per 100 kills" } else { "" };
     if !few && !rig.quick {
         rig.breach(contender, &format!("{} of {dead} kills cost a connection that nobody had claimed", all.unclaimed));
     }
-    rig.row(contender, "lost between accept and the claim", all.unclaimed.to_string(), "<= 1 per 100 kills", few);
+    rig.row(contender, "lost between accept and the claim", all.unclaimed.to_string(), goal, few);
     rig.row(contender, "cut in the dead worker's hand", all.in_hand.to_string(), "", true);
     let wait = quantile(&mut waits, 0.99);
     rig.row(contender, "answered after a kill it had waited for, p99, ms", milliseconds(wait), "<= 20", wait <= 20.0);
