@@ -98,6 +98,37 @@ test('a worker that was asked to leave finishes, though the primary is killed', 
   await until(() => ![...rig.workerPids].some(isAlive), 'the end of the worker');
 });
 
+test('a worker that is leaving finishes, though the primary is killed before it has heard of it', async (t) => {
+  const rig = await startRig(t, {
+    workers: 1,
+    serve(w) {
+      const primary = process.ppid;
+      const server = require('node:net').createServer((socket) => {
+        socket.on('error', () => {}).on('data', (bytes) => socket.write(bytes)).write(`${w.id}`);
+      }).listen(0, '127.0.0.1');
+      const { close } = server;
+      server.close = function closeLate(...args) {
+        // Node closes the servers of a worker that leaves, and tells the primary: by now there is nobody to tell.
+        process.kill(primary, 'SIGKILL');
+        for (const end = Date.now() + 10_000; process.ppid === primary && Date.now() < end;);
+        return Reflect.apply(close, this, args);
+      };
+    },
+  });
+  rig.expectPrimary = 'SIGKILL';
+  const socket = await hold({ port: rig.port });
+  const { port } = rig;
+  rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); }).catch(() => {});
+  await until(async () => await refusal(port) === 'ECONNREFUSED', 'the worker leaves');
+  for (let i = 0; i < 15; i++) {
+    const answer = once(socket, 'data');
+    socket.write('x');
+    assert.equal(`${(await answer)[0]}`, 'x');
+  }
+  socket.destroy();
+  await until(() => ![...rig.workerPids].some(isAlive), 'the end of the worker');
+});
+
 test('the primary exits: its workers do, too', async (t) => {
   const rig = await startRig(t, { serve: answerId });
   rig.expectPrimary = 7;

@@ -7,6 +7,7 @@ const fs = require('node:fs');
 
 const { load } = require('../load.cjs');
 const { Load } = require('./load.cjs');
+const { sendOwn } = require('./repairs.cjs');
 const { serve } = require('./share.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
@@ -46,6 +47,7 @@ function patch(cluster, place) {
   if (!place) return;
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return;
+  process.send = sendOwn(process.send);
   const shares = new Map();
   const servers = () => Array.from(shares.values(), ({ server }) => server);
 
