@@ -851,7 +851,9 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
 CL_API int cl_close(int listener);
 
 /**
- * Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read.
+ * Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no worker keeps it
+ * from its connections, it reads 16,000 small messages of one in a second (each 4096 bytes count as another), and as many more
+ * at once of one that was silent for a second.
  *
  * @param data    the bytes; copied. May be NULL if length is 0.
  * @param length  0 to CL_MESSAGE_MAX.
@@ -859,7 +861,9 @@ CL_API int cl_close(int listener);
  *
  * Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API int cl_send(const void *data, size_t length);
+CL_API
+int cl_send(const void *data,
+            size_t length);
 
 /**
  * Takes the next message of the primary's.

@@ -393,11 +393,42 @@ static void flooded(void) {
     finish();
 }
 
+/* However much a worker has sent, one turn is for a little of it: connections do not wait for the rest. */
+static void much_at_once(void) {
+    take_hello();
+    say_online(1);
+    for (int i = 0; i < 100; i++) CHECK_EQ(send_frame(channel, MESSAGE, 0, "x", 1, NULL, 0), 0);
+    for (unsigned i = 1; i <= 10; i++) send_listen(i, 0, 64, i, "127.0.0.1:0");
+    for (unsigned i = 1; i <= 10; i++) close(expect_grant(i, 0));
+    _exit(0);
+}
+
+static void short_turns(void) {
+    use_mechanism("passed");
+    primary_ready(serve_any_port);
+    int id = start_role_as_worker("_much_at_once"), messages = 0, addresses = 0, most_messages = 0, most_addresses = 0;
+    for (long long end = now_ms() + 5000LL * check_slow(); find_event(CL_EVENT_EXIT, id, 0) < 0;) {
+        CHECK(now_ms() < end);
+        turn(10);
+        int more = count_events(CL_EVENT_MESSAGE, id) - messages, opened = count_events(CL_EVENT_LISTENING, id) - addresses;
+        messages += more;
+        addresses += opened;
+        if (more > most_messages) most_messages = more;
+        if (opened > most_addresses) most_addresses = opened;
+    }
+    CHECK_EQ(messages, 100);
+    CHECK_EQ(addresses, 10);
+    CHECK(most_messages <= 16);
+    CHECK_EQ(most_addresses, 1);
+    finish();
+}
+
 static const check_case_t cases[] = {
     {"whole_life", whole_life}, {"_live_by_hand", live_by_hand}, {"offences", offences}, {"_offend", offend},
     {"scoreboard", scoreboard}, {"_write_board_by_hand", write_board_by_hand},
     {"descriptors_to_the_primary", descriptors_to_the_primary}, {"_send_descriptors", send_descriptors},
     {"flooded", flooded}, {"_flood", flood},
+    {"short_turns", short_turns}, {"_much_at_once", much_at_once},
     {"too_many_listeners", too_many_listeners}, {"_listen_without_end", listen_without_end},
 };
 CHECK_MAIN(cases)

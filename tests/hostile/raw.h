@@ -8,7 +8,7 @@
 
 enum { PAUSE = 12, RESUME = 13, UNSEAT = 14 };
 
-enum { LATENCIES = 4096 };
+enum { LATENCIES = 16384, LATENCY_US = 10 };
 
 /* What the processes of a case tell each other, in a file of the case's own. */
 typedef struct {
@@ -21,7 +21,7 @@ typedef struct {
     atomic_long taken;   /* connections that it took and answers in no way */
     atomic_long answered, failed, hung, refused;
     atomic_llong gap_us; /* the longest time between two answers */
-    atomic_uint latency[2][LATENCIES]; /* in steps of 50 us, for a phase each */
+    atomic_uint latency[2][LATENCIES]; /* in steps of LATENCY_US, for a phase each */
 } book_t;
 
 static book_t *book;

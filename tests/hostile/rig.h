@@ -69,7 +69,7 @@ typedef struct {
 } client_t;
 
 static inline void client_ends(client_t *client, int phase) {
-    long long took = (now_us() - client->begun) / 50;
+    long long took = (now_us() - client->begun) / LATENCY_US;
     client->text[client->length] = '\0';
     if (client->length > 0 && client->text[0] >= '1' && client->text[0] <= '9') {
         static long long before;

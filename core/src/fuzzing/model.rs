@@ -161,8 +161,8 @@ impl Life {
 
     fn settle(&mut self) {
         loop {
-            let wait = if self.primary.is_reading_later() { Duration::from_millis(2) } else { Duration::ZERO };
-            if self.primary.turn(Some(wait)).unwrap().is_empty() && !self.primary.is_reading_later() {
+            let wait = if self.primary.has_unread() { Duration::from_millis(2) } else { Duration::ZERO };
+            if self.primary.turn(Some(wait)).unwrap().is_empty() && !self.primary.has_unread() {
                 break;
             }
         }

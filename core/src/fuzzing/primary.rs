@@ -27,7 +27,7 @@ const CLIENTS_MAX: usize = 24;
 /// What an input may do at most; more would only be slower.
 const STEPS_MAX: usize = 400;
 /// Turns until nothing more is to be done: of what a channel holds at most, 277 frames, four listens are heard in one.
-const TURNS_MAX: usize = 128;
+const TURNS_MAX: usize = 2048;
 
 /// Addresses that are bound in no one's way.
 const ADDRESSES: [&str; 8] = [
@@ -397,7 +397,7 @@ impl Rig {
 
     /// True when something happened.
     fn turn(&mut self) -> bool {
-        let wait = if self.primary.is_reading_later() { Duration::from_millis(2) } else { Duration::ZERO };
+        let wait = if self.primary.has_unread() { Duration::from_millis(2) } else { Duration::ZERO };
         let events = self.primary.turn(Some(wait)).expect("a turn");
         for event in &events {
             if let Event::Warning { worker: Some(worker), .. } = event {

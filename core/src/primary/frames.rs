@@ -22,17 +22,17 @@ use crate::sys::{Sys, cmsg, is_short_of_memory, socket};
 use crate::token::Token;
 use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
 
-/// Frames of one worker in one turn, so that one that floods does not keep the others waiting.
-const FRAMES_PER_TURN: usize = 64;
-/// A worker that had its share of a turn waits so long for the next.
-const REST: Duration = Duration::from_millis(1);
-/// So many more others could be read in the time that it takes to open an address.
-const LISTEN_COST: usize = 15;
-/// Bytes of its frames in one turn: messages are kept until the program has them.
-const BYTES_PER_TURN: usize = 256 << 10;
+/// Units of one worker's allowance in one turn, so that connections do not wait for one that floods. A frame is a unit.
+const UNITS_PER_TURN: usize = 16;
+/// So many bytes are another: they are copied, and a message is kept until the program has it.
+const BYTES_PER_UNIT: usize = 4096;
+/// What opening an address takes, and closing one. At once a worker may open as many as it may have.
+const UNITS_OF_A_LISTEN: usize = 64;
+const UNITS_OF_A_CLOSE: usize = 8;
 /// What is read of a worker that has ended is more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest
 /// frame), and no more: a child of it may go on to write.
-const TO_HEAR_OUT: usize = 512;
+const FRAMES_TO_HEAR_OUT: usize = 512;
+const BYTES_TO_HEAR_OUT: usize = 256 << 10;
 /// Answers to a worker's listens that are kept for it when its grants socket is full; the protocol lets it ask so often without
 /// reading the answers.
 const ANSWERS_KEPT: usize = 64;
@@ -47,78 +47,87 @@ const UNREAD_ANSWERS: Malformed = Malformed("more listens than it reads answers"
 /// The greatest index of a port 0.
 const INDEX_MAX: u32 = 65536;
 
+/// What a frame took: units of its worker's allowance, and bytes.
+struct Read {
+    units: usize,
+    bytes: usize,
+}
+
 impl Primary {
-    /// Reads what a worker has sent, but not more than is its due in a turn. True when there may be more.
-    pub(super) fn channel_ready(&mut self, worker: u32) -> bool {
+    /// Reads what a worker has sent, but not more than is its due in a turn, and in the long run.
+    pub(super) fn channel_ready(&mut self, worker: u32) {
         self.flush(worker);
-        let more = self.read_channel(worker, FRAMES_PER_TURN, LISTEN_COST);
-        if more {
-            // Else one that floods would have the primary, and with it a processor, for itself.
-            self.read_later(worker, REST);
+        let mut units = 0;
+        while units < UNITS_PER_TURN
+            && let Some(read) = self.read_frame(worker)
+        {
+            units += read.units;
         }
-        more
+        let now = Instant::now();
+        let rest = self.registry.get_mut(worker).and_then(|entry| {
+            entry.allowance.take(units, now);
+            entry.allowance.rest(now)
+        });
+        if let Some(rest) = rest {
+            // Else one that floods would have the primary, and with it a processor, for itself.
+            self.read_later(worker, rest);
+        }
     }
 
-    fn read_channel(&mut self, worker: u32, frames: usize, listen_cost: usize) -> bool {
-        let (mut bytes, mut cost) = (0, 0);
-        while bytes < BYTES_PER_TURN && cost < frames {
-            let Some(channel) = self.registry.get(worker).and_then(|entry| entry.channel.as_ref()) else {
-                return false;
-            };
-            let mut buffer = std::mem::take(&mut self.buffer);
-            // Empty at first, and after a panic in here.
-            buffer.resize(FRAME_MAX + 1, 0);
-            let received = cmsg::receive(channel.as_fd(), &mut buffer, 0, 0);
-            let outcome = match received {
-                Err(Errno::EAGAIN) => Ok(false),
-                Err(errno) if is_short_of_memory(errno) => {
-                    self.read_later(worker, FLUSH_AGAIN);
-                    Ok(false)
-                }
-                Err(_) => {
-                    self.channel_closed(worker);
-                    Ok(false)
-                }
-                Ok(received) if received.fds_lost => Err(Malformed("descriptors, which no worker may send")),
-                Ok(received) if received.truncated => Err(Malformed("a frame that is too long")),
-                Ok(received) if received.length == 0 => match self.is_hung_up(worker) {
-                    true => {
-                        self.channel_closed(worker);
-                        Ok(false)
-                    }
-                    false => Err(Malformed("an empty packet")),
-                },
-                Ok(received) => {
-                    bytes += received.length;
-                    cost += 1;
-                    FromWorker::decode(&buffer[..received.length])
-                        .and_then(|frame| {
-                            if matches!(frame, FromWorker::Listen { .. }) {
-                                cost += listen_cost;
-                            }
-                            self.frame(worker, frame)
-                        })
-                        .map(|()| true)
-                }
-            };
-            self.buffer = buffer;
-            match outcome {
-                Ok(true) => {}
-                Ok(false) => return false,
-                Err(offence) => {
-                    self.punish(worker, offence);
-                    return false;
-                }
+    /// Reads the next frame of a worker. None when there is none for now.
+    fn read_frame(&mut self, worker: u32) -> Option<Read> {
+        let channel = self.registry.get(worker)?.channel.as_ref()?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        // Empty at first, and after a panic in here.
+        buffer.resize(FRAME_MAX + 1, 0);
+        let outcome = match cmsg::receive(channel.as_fd(), &mut buffer, 0, 0) {
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(errno) if is_short_of_memory(errno) => {
+                self.read_later(worker, FLUSH_AGAIN);
+                Ok(None)
             }
-        }
-        true
+            Err(_) => {
+                self.channel_closed(worker);
+                Ok(None)
+            }
+            Ok(received) if received.fds_lost => Err(Malformed("descriptors, which no worker may send")),
+            Ok(received) if received.truncated => Err(Malformed("a frame that is too long")),
+            Ok(received) if received.length == 0 => match self.is_hung_up(worker) {
+                true => {
+                    self.channel_closed(worker);
+                    Ok(None)
+                }
+                false => Err(Malformed("an empty packet")),
+            },
+            Ok(received) => FromWorker::decode(&buffer[..received.length]).and_then(|frame| {
+                let bytes = received.length;
+                let units = match frame {
+                    FromWorker::Listen { .. } => UNITS_OF_A_LISTEN,
+                    FromWorker::Close { .. } => UNITS_OF_A_CLOSE,
+                    _ => 1 + bytes / BYTES_PER_UNIT,
+                };
+                self.frame(worker, frame).map(|()| Some(Read { units, bytes }))
+            }),
+        };
+        self.buffer = buffer;
+        outcome.unwrap_or_else(|offence| {
+            self.punish(worker, offence);
+            None
+        })
     }
 
     /// Reads what a worker had sent by now. A process that goes on sending, perhaps a child of a worker that has ended, does
     /// not keep the primary here.
     pub(super) fn hear_out(&mut self, worker: u32) {
         self.flush(worker);
-        self.read_channel(worker, TO_HEAR_OUT, 0);
+        let (mut frames, mut bytes) = (0, 0);
+        while frames < FRAMES_TO_HEAR_OUT
+            && bytes < BYTES_TO_HEAR_OUT
+            && let Some(read) = self.read_frame(worker)
+        {
+            frames += 1;
+            bytes += read.bytes;
+        }
     }
 
     /// What it has sent is not to be received for now, and the channel must not announce it all the time.
@@ -132,10 +141,14 @@ impl Primary {
         }
     }
 
-    /// Some worker's channel is read again after a pause.
+    /// Some worker has sent what was not its turn yet.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn is_reading_later(&self) -> bool {
-        self.registry.ids().into_iter().filter_map(|id| self.registry.get(id)).any(|entry| entry.resting)
+    pub(crate) fn has_unread(&self) -> bool {
+        use crate::sys::poll::{Waited, wait_readable};
+        let channels = self.registry.ids().into_iter().filter_map(|id| self.registry.get(id)?.channel.as_ref());
+        channels
+            .into_iter()
+            .any(|channel| wait_readable(&[channel.as_fd()], Some(Duration::ZERO)) != Ok(Waited::TimedOut))
     }
 
     /// Reads what could not be read before.
@@ -209,6 +222,8 @@ impl Primary {
                 }
                 self.events.push(Event::Online(reference));
             }
+            // Nobody is there any more to whom an address would be of use.
+            FromWorker::Listen { .. } if entry.ended => {}
             FromWorker::Listen { number, flags, backlog, index, address } => {
                 let answer = self.listen(worker, flags, backlog, index, address);
                 return self.answer(worker, number, answer);

@@ -189,6 +189,9 @@ impl Primary {
             Err(_) => ExitStatus::Unknown,
         };
         // What it said last is still in the channel.
+        if let Some(entry) = self.registry.get_mut(id) {
+            entry.ended = true;
+        }
         self.hear_out(id);
         let Some(entry) = self.leave_books(id, status) else {
             return;

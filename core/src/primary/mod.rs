@@ -1,6 +1,7 @@
 //! The primary: a state machine without a thread of its own. It waits on one descriptor and does what is due in
 //! `dispatch`, so that a program can run it, embed it in a loop of its own, or drive it from a thread.
 
+mod allowance;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
 mod enrolled;
@@ -38,6 +39,7 @@ use crate::sys::process;
 use crate::sys::sockaddr::SockAddr;
 use crate::token::Token;
 use crate::wire;
+use allowance::Allowance;
 use handles::Handles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use handles::key;
@@ -310,6 +312,7 @@ impl Primary {
             self.set_alarm();
         }
         let confined = matches!(&recipe, Recipe::Program(plan) if plan.confined());
+        let now = Instant::now();
         let entry = Entry {
             id,
             slot,
@@ -319,9 +322,11 @@ impl Primary {
             _lifeline: seat.lifeline_writer,
             nonce: seat.hello.nonce,
             greeted: false,
+            allowance: Allowance::new(now),
             resting: false,
             state: WorkerState::Starting,
-            started: Instant::now(),
+            started: now,
+            ended: false,
             listeners: Default::default(),
             relayed: Default::default(),
             delivered_before: 0,
@@ -367,9 +372,7 @@ impl Primary {
                     self.poller.alarm.clear();
                     self.alarm_at = None;
                 }
-                Token::Channel(worker) => {
-                    self.channel_ready(worker);
-                }
+                Token::Channel(worker) => self.channel_ready(worker),
                 Token::Grants(worker) => self.flush(worker),
                 Token::Process(worker) => self.process_ended(worker),
                 Token::Listening(id) => {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::allowance::Allowance;
 use super::event::WorkerRef;
 use super::permits::Refusals;
 use super::spawn::Plan;
@@ -50,10 +51,14 @@ pub(crate) struct Entry {
     pub(crate) nonce: u64,
     /// It has said that it is online. Apart from the state: it may be asked to leave before.
     pub(crate) greeted: bool,
+    /// What reading its frames may take.
+    pub(crate) allowance: Allowance,
     /// Its channel is read again after a pause.
     pub(crate) resting: bool,
     pub(crate) state: WorkerState,
     pub(crate) started: Instant,
+    /// Its process was reaped, and what it said last is being read.
+    pub(crate) ended: bool,
     /// Listener id and handle id of each open listener.
     pub(crate) listeners: BTreeMap<u32, u32>,
     /// Those of them that the primary's program holds in its stead; the end of the channel says nothing of them.

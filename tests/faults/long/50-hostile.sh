@@ -12,7 +12,7 @@ program=$BUILD/hostile/measure
     -Wl,-rpath,"$LIBDIR" -lpthread
 for mechanism in none passed kernel; do
     folder=$(mktemp -d)
-    CHECK_DIR=$folder timeout --kill-after=5 60 "$program" "$mechanism" || [ $? -eq 77 ] || status=1
+    CHECK_DIR=$folder timeout --kill-after=5 120 "$program" "$mechanism" || [ $? -eq 77 ] || status=1
     rm -rf "$folder"
 done
 exit $status
