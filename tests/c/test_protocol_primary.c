@@ -423,12 +423,53 @@ static void short_turns(void) {
     finish();
 }
 
+/* It sends without a pause, and makes room for what it is sent time and again. */
+enum { FLOOD = 40000 };
+static void flood_and_read(void) {
+    char buffer[64];
+    take_hello();
+    say_online(1);
+    SYS(fcntl(channel, F_SETFL, O_NONBLOCK));
+    for (int sent = 0, tried = 0; sent < FLOOD; tried++) {
+        sent += send_frame(channel, MESSAGE, 0, "x", 1, NULL, 0) == 0;
+        while (tried % 64 == 0 && recv(channel, buffer, sizeof buffer, MSG_DONTWAIT) > 0) {}
+    }
+    for (;;) pause();
+}
+
+static int messages_counted;
+static void count_messages(const cl_event_t *event, void *user) {
+    (void)user;
+    messages_counted += event->type == CL_EVENT_MESSAGE;
+}
+
+/* Nothing that a worker does gives it more of the primary's time than is its due. */
+static void held_back(void) {
+    use_mechanism("passed");
+    primary_ready(serve_any_port);
+    OK(cl_on_event(count_messages, NULL));
+    long long begun = now_ms();
+    int id = start_role_as_worker("_flood_and_read");
+    for (long long end = now_ms() + 20000LL * check_slow(); messages_counted < FLOOD;) {
+        CHECK(now_ms() < end);
+        turn(10);
+        for (int i = 0; i < 400 && cl_worker_send(id, "y", 1) == 0; i++) {}
+    }
+    /* 16,384 at once, and 16 in a millisecond. */
+    CHECK(now_ms() - begun >= (FLOOD - 16384 - 64) / 16);
+    OK(cl_on_event(remember_event, NULL));
+    OK(cl_worker_kill(id, SIGKILL));
+    await_exit(id, 5000);
+    finish();
+}
+
 static const check_case_t cases[] = {
     {"whole_life", whole_life}, {"_live_by_hand", live_by_hand}, {"offences", offences}, {"_offend", offend},
     {"scoreboard", scoreboard}, {"_write_board_by_hand", write_board_by_hand},
     {"descriptors_to_the_primary", descriptors_to_the_primary}, {"_send_descriptors", send_descriptors},
     {"flooded", flooded}, {"_flood", flood},
     {"short_turns", short_turns}, {"_much_at_once", much_at_once},
+    {"held_back", held_back}, {"_flood_and_read", flood_and_read},
     {"too_many_listeners", too_many_listeners}, {"_listen_without_end", listen_without_end},
 };
 CHECK_MAIN(cases)

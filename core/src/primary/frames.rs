@@ -57,6 +57,10 @@ impl Primary {
     /// Reads what a worker has sent, but not more than is its due in a turn, and in the long run.
     pub(super) fn channel_ready(&mut self, worker: u32) {
         self.flush(worker);
+        if self.registry.get(worker).is_none_or(|entry| entry.resting) {
+            // There was room for what is kept for it, or it has ended.
+            return;
+        }
         let mut units = 0;
         while units < UNITS_PER_TURN
             && let Some(read) = self.read_frame(worker)
@@ -166,7 +170,9 @@ impl Primary {
             return;
         };
         let poll = &self.poller.poll;
-        if let Some(channel) = &entry.channel {
+        if let Some(channel) = &entry.channel
+            && !entry.resting
+        {
             let interest = if channel.is_armed() { Interest::ReadableOrWritable } else { Interest::Readable };
             let _ = poll.modify(channel, Token::Channel(worker).pack(), interest);
         }
@@ -480,8 +486,10 @@ impl Primary {
             self.timers.add(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
         }
         let poll = &self.poller.poll;
+        // One that rests is watched for room again when it is read again.
         if let Some(channel) = &mut entry.channel
             && let Some(wanted) = channel.rearm()
+            && !entry.resting
         {
             let interest = if wanted { Interest::ReadableOrWritable } else { Interest::Readable };
             let _ = poll.modify(&*channel, Token::Channel(worker).pack(), interest);
