@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::bind::ListenFlags;
 use crate::channel::Pending;
 use crate::error::{Context, Error, Result};
-use crate::handle::Member;
+use crate::handle::{MechanismKind, Member};
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
 use crate::sys::poll::Interest;
@@ -29,6 +29,8 @@ const BYTES_PER_UNIT: usize = 4096;
 /// What opening an address takes, and closing one. At once a worker may open as many as it may have.
 const UNITS_OF_A_LISTEN: usize = 64;
 const UNITS_OF_A_CLOSE: usize = 8;
+/// What it takes beside where the kernel is to choose: a program that it has to check first.
+const UNITS_OF_A_CHOICE: usize = 192;
 /// What is read of a worker that has ended is more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest
 /// frame), and no more: a child of it may go on to write.
 const FRAMES_TO_HEAR_OUT: usize = 512;
@@ -285,7 +287,14 @@ impl Primary {
         if !self.handles.has(&address, index) && !self.has_descriptors_to_spare() {
             return Err(Error::new(-libc::EMFILE, "the primary has no descriptors to spare for another address"));
         }
-        self.join_address(worker, flags, backlog, index, &address, true).map(|(listener, _)| listener)
+        let (listener, is_new) = self.join_address(worker, flags, backlog, index, &address, true)?;
+        if is_new
+            && self.handles.of_listener(listener).is_some_and(|handle| handle.mechanism() == MechanismKind::Kernel)
+            && let Some(entry) = self.registry.get_mut(worker)
+        {
+            entry.allowance.take(UNITS_OF_A_CHOICE, Instant::now());
+        }
+        Ok(listener)
     }
 
     /// Addresses that nobody serves any more are given up first.
