@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// For a unit, which is a frame without much work behind it: 16,000 in a second. (One takes some 2 us: a worker that floods has the
-/// primary for a thirtieth of the time.)
+/// For a unit, which is a frame without much work behind it: 16,000 in a second.
 const UNIT: Duration = Duration::from_nanos(62_500);
 /// What a worker that was silent for a second may take at once.
 const UNITS_AT_ONCE: u32 = 16_384;
