@@ -74,6 +74,17 @@ test('the primary is killed: a worker whose loop is blocked and one that is stop
   await until(async () => await refusal(port) === 'ECONNREFUSED', 'a free port');
 });
 
+// Its worker still answers, again and again, and ends when the client is gone.
+async function finishes(rig, socket) {
+  for (let i = 0; i < 15; i++) {
+    const answer = once(socket, 'data');
+    socket.write('x');
+    assert.equal(`${(await answer)[0]}`, 'x');
+  }
+  socket.destroy();
+  await until(() => ![...rig.workerPids].some(isAlive), 'the end of the worker');
+}
+
 test('a worker that was asked to leave finishes, though the primary is killed', async (t) => {
   const rig = await startRig(t, {
     workers: 1,
@@ -89,13 +100,7 @@ test('a worker that was asked to leave finishes, though the primary is killed', 
   await rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); });
   await until(async () => await refusal(rig.port) === 'ECONNREFUSED', 'the worker leaves');
   rig.primary.kill('SIGKILL');
-  for (let i = 0; i < 15; i++) {
-    const answer = once(socket, 'data');
-    socket.write('x');
-    assert.equal(`${(await answer)[0]}`, 'x');
-  }
-  socket.destroy();
-  await until(() => ![...rig.workerPids].some(isAlive), 'the end of the worker');
+  await finishes(rig, socket);
 });
 
 test('a worker that is leaving finishes, though the primary is killed before it has heard of it', async (t) => {
@@ -120,13 +125,7 @@ test('a worker that is leaving finishes, though the primary is killed before it 
   const { port } = rig;
   rig.inPrimary((cluster) => { cluster.workers[1].disconnect(); }).catch(() => {});
   await until(async () => await refusal(port) === 'ECONNREFUSED', 'the worker leaves');
-  for (let i = 0; i < 15; i++) {
-    const answer = once(socket, 'data');
-    socket.write('x');
-    assert.equal(`${(await answer)[0]}`, 'x');
-  }
-  socket.destroy();
-  await until(() => ![...rig.workerPids].some(isAlive), 'the end of the worker');
+  await finishes(rig, socket);
 });
 
 test('the primary exits: its workers do, too', async (t) => {
