@@ -26,7 +26,8 @@ const PUPPETS_MAX: usize = 5;
 const CLIENTS_MAX: usize = 24;
 /// What an input may do at most; more would only be slower.
 const STEPS_MAX: usize = 400;
-/// Turns until nothing more is to be done: of what a channel holds at most, 277 frames, four listens are heard in one.
+/// Turns until nothing more is to be done: of what a channel holds at most, 277 frames, one listen is heard in one, and
+/// a puppet that has used its allowance rests in between.
 const TURNS_MAX: usize = 2048;
 
 /// Addresses that are bound in no one's way.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Workers that break the protocol in all the ways of tests/hostile, each flood for a second; then what their siblings' clients
-# notice of floods, beside a worker that only computes. Two minutes.
+# notice of floods, beside workers that only compute or sleep. Four minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 mkdir -p "$BUILD/hostile"
