@@ -103,6 +103,16 @@
 #define CL_HANDLE_SIGNALS 1
 
 /**
+ * Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do.
+ */
+#define CL_WORKER_SIGNALS 16
+
+/**
+ * Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, it starts with no signal blocked.
+ */
+#define CL_SPAWN_KEEP_MASK 1
+
+/**
  * Respawn: cl_serve() replaces every worker, cl_run() none, as in Node.
  */
 #define CL_RESPAWN_DEFAULT 0
@@ -362,6 +372,15 @@ typedef struct cl_settings_t {
      * but 64 where a worker asks that cl_spawn() started as another user.
      */
     int listen_max;
+    /**
+     * Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this server
+     * is to go. Default 0. The deadline of the stop begins behind it.
+     */
+    int drain_delay_ms;
+    /**
+     * For a later version; anything but 0 is -EOPNOTSUPP.
+     */
+    int ready_min;
 } cl_settings_t;
 
 /**
@@ -408,6 +427,10 @@ typedef struct cl_spawn_options_t {
      * How many they are.
      */
     size_t inherit_count;
+    /**
+     * CL_SPAWN_* bits.
+     */
+    unsigned int flags;
 } cl_spawn_options_t;
 
 /**
@@ -450,6 +473,28 @@ typedef struct cl_worker_info_t {
 } cl_worker_info_t;
 
 /**
+ * One socket option; see cl_listen_options_t.options and setsockopt(2).
+ */
+typedef struct cl_socket_option_t {
+    /**
+     * SOL_SOCKET, IPPROTO_TCP, ...
+     */
+    int level;
+    /**
+     * SO_KEEPALIVE, TCP_NODELAY, ...
+     */
+    int name;
+    /**
+     * The value. Not NULL.
+     */
+    const void *value;
+    /**
+     * Its length in bytes.
+     */
+    socklen_t length;
+} cl_socket_option_t;
+
+/**
  * How to listen; see cl_listen_with(). A zeroed field means the default.
  */
 typedef struct cl_listen_options_t {
@@ -474,6 +519,14 @@ typedef struct cl_listen_options_t {
      * listens on port 0 (the lowest number it has not open).
      */
     int index;
+    /**
+     * Socket options of the listening socket, which accepted connections inherit; see cl_setsockopt(). NULL: none. Not kept.
+     */
+    const struct cl_socket_option_t *options;
+    /**
+     * How many they are, at most 32.
+     */
+    size_t option_count;
 } cl_listen_options_t;
 
 #ifndef CL_HEADER_ONLY

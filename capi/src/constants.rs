@@ -32,6 +32,11 @@ pub const CL_MECHANISM_SHARED: c_int = 3;
 /// Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0). What was
 /// installed for them before is restored when cl_run() returns.
 pub const CL_HANDLE_SIGNALS: c_uint = 1;
+/// Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do.
+pub const CL_WORKER_SIGNALS: c_uint = 16;
+
+/// Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, it starts with no signal blocked.
+pub const CL_SPAWN_KEEP_MASK: c_uint = 1;
 
 /// Respawn: cl_serve() replaces every worker, cl_run() none, as in Node.
 pub const CL_RESPAWN_DEFAULT: c_int = 0;

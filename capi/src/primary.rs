@@ -46,10 +46,20 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
         CL_RESPAWN_ALWAYS => Respawn::Always,
         other => return Err(unknown("respawn", other)),
     };
-    if given.flags & !CL_HANDLE_SIGNALS != 0 {
-        return Err(invalid("the settings' flags hold more than CL_HANDLE_SIGNALS"));
+    if given.flags & !(CL_HANDLE_SIGNALS | CL_WORKER_SIGNALS) != 0 {
+        return Err(invalid("the settings' flags hold more than CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS"));
     }
     settings.handle_signals |= given.flags & CL_HANDLE_SIGNALS != 0;
+    settings.worker_signals |= given.flags & CL_WORKER_SIGNALS != 0;
+    // A program of an older header has padding where the delay is now.
+    if given.size >= offset_of!(cl_settings_t, ready_min) + size_of::<c_int>() {
+        if let Some(delay) = milliseconds(given.drain_delay_ms, "the drain delay")? {
+            settings.drain_delay = delay;
+        }
+        if given.ready_min != 0 {
+            return Err(Error::new(-libc::EOPNOTSUPP, "ready_min is for a later version; leave it 0"));
+        }
+    }
     if let Some(deadline) = milliseconds(given.stop_deadline_ms, "the stop deadline")? {
         settings.stop_deadline = deadline;
     }
@@ -189,6 +199,10 @@ unsafe fn spawn_options(given: &cl_spawn_options_t) -> Result<SpawnOptions> {
         // SAFETY: not NULL, and as long as the caller says.
         options.inherit = unsafe { std::slice::from_raw_parts(given.inherit, given.inherit_count) }.to_vec();
     }
+    if given.flags & !CL_SPAWN_KEEP_MASK != 0 {
+        return Err(invalid("the spawn options' flags hold more than CL_SPAWN_KEEP_MASK"));
+    }
+    options.keep_mask = given.flags & CL_SPAWN_KEEP_MASK != 0;
     Ok(options)
 }
 

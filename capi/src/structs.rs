@@ -17,6 +17,24 @@ pub struct cl_listen_options_t {
     /// For port 0, which of the ports that all workers share: n is the n-th; 0 is the next in order of this worker's
     /// listens on port 0 (the lowest number it has not open).
     pub index: c_int,
+    /// Socket options of the listening socket, which accepted connections inherit; see cl_setsockopt(). NULL: none. Not kept.
+    pub options: *const cl_socket_option_t,
+    /// How many they are, at most 32.
+    pub option_count: usize,
+}
+
+/// One socket option; see cl_listen_options_t.options and setsockopt(2).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_socket_option_t {
+    /// SOL_SOCKET, IPPROTO_TCP, ...
+    pub level: c_int,
+    /// SO_KEEPALIVE, TCP_NODELAY, ...
+    pub name: c_int,
+    /// The value. Not NULL.
+    pub value: *const c_void,
+    /// Its length in bytes.
+    pub length: libc::socklen_t,
 }
 
 /// A cluster's settings; see cl_setup_primary(). A zeroed field leaves what was set before, at first the default.
@@ -59,6 +77,11 @@ pub struct cl_settings_t {
     /// How many addresses may be open for the workers at a time; more are -EMFILE. 0: what was set before, at first any number,
     /// but 64 where a worker asks that cl_spawn() started as another user.
     pub listen_max: c_int,
+    /// Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this server
+    /// is to go. Default 0. The deadline of the stop begins behind it.
+    pub drain_delay_ms: c_int,
+    /// For a later version; anything but 0 is -EOPNOTSUPP.
+    pub ready_min: c_int,
 }
 
 /// A program to start as a worker; see cl_spawn(). A zeroed field means the default.
@@ -87,6 +110,8 @@ pub struct cl_spawn_options_t {
     pub inherit: *const c_int,
     /// How many they are.
     pub inherit_count: usize,
+    /// CL_SPAWN_* bits.
+    pub flags: c_uint,
 }
 
 /// Something happened to a worker; see cl_on_event(). Pointers are valid during the callback only.

@@ -44,8 +44,12 @@ pub struct Settings {
     pub respawn: Respawn,
     /// How long a worker that was asked to leave has until SIGTERM; SIGKILL follows 2 s later.
     pub stop_deadline: Duration,
+    /// For how long a stop goes on serving before anything is closed. The deadline begins behind it.
+    pub drain_delay: Duration,
     /// SIGTERM and SIGINT stop the cluster while `run` runs.
     pub handle_signals: bool,
+    /// Workers made by fork and spawn hold a group's signals, as those of `serve` do.
+    pub worker_signals: bool,
     /// Connections that may wait in one mailbox.
     pub window: u32,
     /// What that may grow to while the worker keeps up; less than `window` means that it does not grow.
@@ -79,7 +83,9 @@ impl Default for Settings {
             mechanism: Mechanism::default(),
             respawn: Respawn::default(),
             stop_deadline: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             handle_signals: false,
+            worker_signals: false,
             window: 12,
             window_most: 0,
             patience: Duration::from_millis(20),

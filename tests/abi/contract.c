@@ -23,6 +23,9 @@ VALUE(CL_MECHANISM_KERNEL, 2);
 VALUE(CL_MECHANISM_SHARED, 3);
 
 VALUE(CL_HANDLE_SIGNALS, 1);
+VALUE(CL_WORKER_SIGNALS, 16);
+
+VALUE(CL_SPAWN_KEEP_MASK, 1);
 
 VALUE(CL_RESPAWN_DEFAULT, 0);
 VALUE(CL_RESPAWN_NEVER, 1);
@@ -66,14 +69,22 @@ VALUE(CL_MESSAGE_MAX, 65536);
     static_assert(offsetof(type, field) == (offset), #type "." #field " has moved"); \
     static_assert(sizeof(((type *)0)->field) == (bytes), #type "." #field " has another width")
 
-SIZE(cl_listen_options_t, 32);
+SIZE(cl_listen_options_t, 48);
 FIELD(cl_listen_options_t, size, 0, 8);
 FIELD(cl_listen_options_t, address, 8, 8);
 FIELD(cl_listen_options_t, backlog, 16, 4);
 FIELD(cl_listen_options_t, flags, 20, 4);
 FIELD(cl_listen_options_t, index, 24, 4);
+FIELD(cl_listen_options_t, options, 32, 8);
+FIELD(cl_listen_options_t, option_count, 40, 8);
 
-SIZE(cl_settings_t, 56);
+SIZE(cl_socket_option_t, 24);
+FIELD(cl_socket_option_t, level, 0, 4);
+FIELD(cl_socket_option_t, name, 4, 4);
+FIELD(cl_socket_option_t, value, 8, 8);
+FIELD(cl_socket_option_t, length, 16, 4);
+
+SIZE(cl_settings_t, 64);
 FIELD(cl_settings_t, size, 0, 8);
 FIELD(cl_settings_t, policy, 8, 4);
 FIELD(cl_settings_t, mechanism, 12, 4);
@@ -85,8 +96,11 @@ FIELD(cl_settings_t, restart_min_ms, 32, 4);
 FIELD(cl_settings_t, restart_max_ms, 36, 4);
 FIELD(cl_settings_t, listen_allow, 40, 8);
 FIELD(cl_settings_t, listen_max, 48, 4);
+/* Where a program of 0.1's first header had padding: it counts only behind a size that has the next field, too. */
+FIELD(cl_settings_t, drain_delay_ms, 52, 4);
+FIELD(cl_settings_t, ready_min, 56, 4);
 
-SIZE(cl_spawn_options_t, 72);
+SIZE(cl_spawn_options_t, 80);
 FIELD(cl_spawn_options_t, size, 0, 8);
 FIELD(cl_spawn_options_t, file, 8, 8);
 FIELD(cl_spawn_options_t, argv, 16, 8);
@@ -96,6 +110,7 @@ FIELD(cl_spawn_options_t, user, 40, 8);
 FIELD(cl_spawn_options_t, group, 48, 8);
 FIELD(cl_spawn_options_t, inherit, 56, 8);
 FIELD(cl_spawn_options_t, inherit_count, 64, 8);
+FIELD(cl_spawn_options_t, flags, 72, 4);
 
 SIZE(cl_event_t, 72);
 FIELD(cl_event_t, size, 0, 8);

@@ -39,6 +39,8 @@ pub struct SpawnOptions {
     pub group: Option<String>,
     /// Descriptors that the program inherits besides 0, 1 and 2.
     pub inherit: Vec<RawFd>,
+    /// The program starts with this thread's signal mask; otherwise with no signal blocked.
+    pub keep_mask: bool,
 }
 
 /// `SpawnOptions` made ready for any number of starts.
