@@ -1,11 +1,14 @@
-//! The primary's sending side of a packet socket: never blocks, keeps what does not fit, up to a limit.
+//! The primary's end of a packet socket whose other end is a worker's. Sending never blocks: what does not fit is kept, up to a
+//! limit. What a worker sends cannot make the primary wait either: descriptors, which no worker may send, are refused or looked for
+//! (see `sys::attached`).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use crate::sys::{Sys, cmsg};
+use crate::sys::cmsg::Received;
+use crate::sys::{Sys, attached, cmsg, socket};
 
 /// Bytes that may wait in memory for a worker that does not read.
 const QUEUE_LIMIT: usize = 1 << 20;
@@ -25,6 +28,8 @@ pub(crate) struct Channel {
     queued_bytes: usize,
     queued_fds: usize,
     armed: bool,
+    /// Nobody can attach a descriptor to what is received here.
+    sealed: bool,
 }
 
 /// What is left after an attempt to send.
@@ -38,8 +43,35 @@ pub(crate) enum Pending {
 }
 
 impl Channel {
+    /// For both directions.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, queue: VecDeque::new(), queued_bytes: 0, queued_fds: 0, armed: false }
+        let sealed = attached::refuse(socket.as_fd());
+        Self::with(socket, sealed)
+    }
+
+    /// For what the primary sends. Nobody can put anything in on the other side.
+    pub(crate) fn sending(socket: OwnedFd) -> Self {
+        socket::finish_receiving(socket.as_fd());
+        Self::with(socket, true)
+    }
+
+    fn with(socket: OwnedFd, sealed: bool) -> Self {
+        Self { socket, queue: VecDeque::new(), queued_bytes: 0, queued_fds: 0, armed: false, sealed }
+    }
+
+    /// The next packet. One with descriptors stays where it is, with `fds_lost`; the channel is to be closed then.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Sys<Received> {
+        if !self.sealed && attached::next_has_some(self.socket.as_fd())? {
+            return Ok(Received { length: 0, fds: Default::default(), fds_lost: true, truncated: false });
+        }
+        cmsg::receive(self.socket.as_fd(), buffer, 0, 0)
+    }
+
+    /// Closes it, whatever lies in it unread. Apart from drop, because a forked worker drops its copy.
+    pub(crate) fn close(self) {
+        if !self.sealed {
+            attached::close(self.socket);
+        }
     }
 
     /// Sends or keeps a packet. EAGAIN when the limit is reached, EPIPE when the other end is gone.
@@ -56,7 +88,7 @@ impl Channel {
         if self.queued_bytes + length > QUEUE_LIMIT || self.queued_fds + fds.len() > FDS_LIMIT {
             return Err(Errno::EAGAIN);
         }
-        let fds = fds.iter().map(|fd| crate::sys::socket::duplicate(*fd)).collect::<Sys<Vec<_>>>()?;
+        let fds = fds.iter().map(|fd| socket::duplicate(*fd)).collect::<Sys<Vec<_>>>()?;
         self.queued_bytes += length;
         self.queued_fds += fds.len();
         self.queue.push_back(Queued { bytes: parts.concat(), fds });
@@ -134,7 +166,6 @@ impl AsFd for Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket;
 
     #[test]
     fn what_does_not_fit_is_kept_in_order_up_to_a_limit() {

@@ -37,6 +37,8 @@ pub(crate) fn take() -> Option<(u32, u32, i32)> {
 pub(crate) fn mechanism() -> Result<Mechanism> {
     match std::env::var_os(MECHANISM).filter(|_| !crate::sys::process::is_secure_execution()) {
         None => Ok(Mechanism::Auto),
+        // As a script leaves it that sets it from a variable of its own.
+        Some(value) if value.is_empty() => Ok(Mechanism::Auto),
         Some(value) => value.to_str().and_then(Mechanism::from_name).ok_or_else(|| {
             let value = value.to_string_lossy();
             Error::invalid(format!("{MECHANISM} is \"{value}\"; it must be auto, passed or kernel"))

@@ -51,6 +51,8 @@ impl Mailbox {
     /// A mailbox in which at most `window` connections wait, for the worker whose board it is.
     pub(crate) fn new(window: u32, board: Arc<Board>) -> Sys<Self> {
         let (sender, receiver) = socket::packet_pair()?;
+        // What its worker sent there would lie unread, and what is attached to it would be closed with it (see `sys::attached`).
+        socket::finish_receiving(sender.as_fd());
         // The kernel doubles what is asked. EPOLLOUT comes when the queue has fallen below a quarter of this.
         socket::set_send_buffer(sender.as_fd(), window as usize * parcel_cost() / 2)?;
         Ok(Self {

@@ -18,7 +18,7 @@ use crate::handle::{MechanismKind, Member};
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
 use crate::sys::poll::Interest;
-use crate::sys::{Sys, cmsg, is_short_of_memory, socket};
+use crate::sys::{Sys, is_short_of_memory, socket};
 use crate::token::Token;
 use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
 
@@ -86,7 +86,7 @@ impl Primary {
         let mut buffer = std::mem::take(&mut self.buffer);
         // Empty at first, and after a panic in here.
         buffer.resize(FRAME_MAX + 1, 0);
-        let outcome = match cmsg::receive(channel.as_fd(), &mut buffer, 0, 0) {
+        let outcome = match channel.receive(&mut buffer) {
             Err(Errno::EAGAIN) => Ok(None),
             Err(errno) if is_short_of_memory(errno) => {
                 self.read_later(worker, FLUSH_AGAIN);

@@ -110,6 +110,7 @@ impl Primary {
             return;
         };
         self.poller.poll.remove(&channel);
+        channel.close();
         let in_order = entry.was_asked_to_leave();
         entry.state = WorkerState::Disconnected;
         let reference = entry.reference();

@@ -28,6 +28,7 @@ pub use poller::{Poller, Ready, StopRequest};
 pub use registry::WorkerState;
 pub use spawn::SpawnOptions;
 
+use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
 use crate::handle::{HandleStats, LOOK, Look, MechanismKind, PART_OF_RUNNING, Pumped};
@@ -107,6 +108,15 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.wake.wake();
+        }
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
+        // The copy that a forked worker drops is not its to close.
+        if !self.guard.is_forked() {
+            self.registry.take_channels().for_each(Channel::close);
         }
     }
 }
@@ -264,7 +274,8 @@ impl Primary {
     /// Replaces the worker of a slot that `take_due_fork` gave.
     pub fn fork_into(&mut self, slot: u32) -> Result<Forked> {
         self.check_own()?;
-        if process::has_other_threads().context("counting this process's threads")? {
+        let threads = "counting this process's threads, which takes /proc or unshare(2)";
+        if process::has_other_threads().context(threads)? {
             return Err(Error::new(
                 crate::error::ETHREADS,
                 "cl_fork needs a process with one thread: the others would not exist in the worker and what they \

@@ -198,6 +198,11 @@ impl Registry {
         self.workers.get_mut(&id)
     }
 
+    /// Every channel that is still open.
+    pub(crate) fn take_channels(&mut self) -> impl Iterator<Item = Channel> {
+        self.workers.values_mut().filter_map(|entry| entry.channel.take())
+    }
+
     pub(crate) fn ids(&self) -> Vec<u32> {
         self.workers.keys().copied().collect()
     }

@@ -135,18 +135,30 @@ impl Plan {
 }
 
 /// The running program. Its name where that still leads to it; the link itself leads to it also when its file has been
-/// replaced since.
+/// replaced since. Without /proc, the path that it was started by (getauxval(3)).
 fn own_file() -> CString {
     const LINK: &std::ffi::CStr = c"/proc/self/exe";
-    let named = std::fs::read_link("/proc/self/exe").ok().filter(|path| path.exists());
+    let Ok(named) = std::fs::read_link("/proc/self/exe") else {
+        return process::started_by().unwrap_or_else(|| LINK.to_owned());
+    };
+    let named = Some(named).filter(|path| path.exists());
     named.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok()).unwrap_or_else(|| LINK.to_owned())
 }
 
-/// The arguments this program was started with. Not from std, which a C program's library cannot rely on.
+/// The arguments this program was started with. From /proc, as a program may have written over what it was given; where there is
+/// none, from the standard library, which has them where the C library gives them to its constructors (glibc).
 fn own_arguments() -> Result<Vec<OsString>> {
-    let bytes = std::fs::read("/proc/self/cmdline")
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::ENOENT)))
-        .context("reading /proc/self/cmdline")?;
+    let bytes = match std::fs::read("/proc/self/cmdline") {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let arguments: Vec<OsString> = std::env::args_os().collect();
+            if !arguments.is_empty() {
+                return Ok(arguments);
+            }
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::ENOENT));
+            return Err(errno).context("reading /proc/self/cmdline (mount /proc, or give the file and its arguments)");
+        }
+    };
     let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     Ok(text.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect())
 }
@@ -225,7 +237,7 @@ impl Seat {
         let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
         let seat = Self {
             channel: Channel::new(channel),
-            grants: Channel::new(grants),
+            grants: Channel::sending(grants),
             lifeline_reader,
             lifeline_writer,
             grants_worker,

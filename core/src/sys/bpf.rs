@@ -4,13 +4,13 @@
 //!
 //! Sources: Documentation/bpf/standardization/instruction-set.rst of the kernel, bpf(2), include/uapi/linux/bpf.h.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
 
-use super::{Sys, check};
+use super::{Sys, check, descriptor};
 
 /// A register. A call reads R1 to R5 and leaves its result in R0; R6 to R9 keep their values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,9 +292,9 @@ fn bpf<T>(command: libc::c_int, attributes: &mut T) -> Sys<libc::c_int> {
     check(outcome as libc::c_int)
 }
 
-fn owned(fd: libc::c_int) -> OwnedFd {
-    // SAFETY: bpf(2) has just made this descriptor, close-on-exec, for us.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+/// bpf(2) makes descriptors close-on-exec.
+fn owned(fd: libc::c_int) -> Sys<OwnedFd> {
+    descriptor::take(fd)
 }
 
 /// An array of sockets of one reuseport group.
@@ -307,7 +307,7 @@ pub(crate) fn socket_array(entries: u32) -> Sys<OwnedFd> {
         map_name: NAME,
         ..Default::default()
     };
-    bpf(MAP_CREATE, &mut attributes).map(owned)
+    bpf(MAP_CREATE, &mut attributes).and_then(owned)
 }
 
 /// Puts a listening socket into an array, in the place of what is there.
@@ -341,10 +341,10 @@ pub(crate) fn load_selector(assembler: Assembler) -> Sys<OwnedFd> {
     for _ in 1..ATTEMPTS {
         match bpf(PROG_LOAD, &mut attributes) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            outcome => return outcome.map(owned),
+            outcome => return outcome.and_then(owned),
         }
     }
-    bpf(PROG_LOAD, &mut attributes).map(owned)
+    bpf(PROG_LOAD, &mut attributes).and_then(owned)
 }
 
 /// Lets a program select for the whole group that a socket belongs to.
@@ -388,7 +388,7 @@ impl SharedValue {
             map_name: NAME,
             ..Default::default()
         };
-        let map = bpf(MAP_CREATE, &mut attributes).map(owned)?;
+        let map = bpf(MAP_CREATE, &mut attributes).and_then(owned)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, anywhere, of a descriptor of ours; the kernel rounds the length up to pages.
         let address = unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-use super::{Sys, check};
+use super::{Sys, check, descriptor};
 
 /// The most descriptors that one packet of our protocol carries.
 pub(crate) const MAX_FDS: usize = 4;
@@ -105,7 +105,8 @@ pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8], max_fds: usize, fla
         Err(Errno::ECONNRESET) => receive_once(),
         outcome => outcome,
     }? as usize;
-    let fds = if room > 0 { take_fds(&message) } else { Default::default() };
+    let close_on_exec = flags & libc::MSG_CMSG_CLOEXEC != 0;
+    let fds = if room > 0 { take_fds(&message, close_on_exec) } else { Default::default() };
     Ok(Received {
         length,
         fds,
@@ -115,7 +116,7 @@ pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8], max_fds: usize, fla
 }
 
 /// Takes ownership of every descriptor the kernel put into the control buffer; surplus ones are closed.
-fn take_fds(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_FDS] {
+fn take_fds(message: &libc::msghdr, close_on_exec: bool) -> [Option<OwnedFd>; MAX_FDS] {
     let mut fds: [Option<OwnedFd>; MAX_FDS] = Default::default();
     let mut found = 0;
     // SAFETY: the kernel set msg_controllen to what it filled of our buffer.
@@ -134,7 +135,7 @@ fn take_fds(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_FDS] {
                 // SAFETY: the kernel has just installed this descriptor for us, nobody else owns it.
                 let fd = unsafe { OwnedFd::from_raw_fd(raw) };
                 if let Some(place) = fds.get_mut(found) {
-                    *place = Some(fd);
+                    *place = Some(descriptor::connection(fd, close_on_exec));
                 }
                 found += 1;
             }

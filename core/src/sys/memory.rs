@@ -3,14 +3,14 @@
 
 use std::ffi::CStr;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::{Sys, check};
+use super::{Sys, check, descriptor};
 
 /// Bytes of the file, whatever the machine's pages are.
 pub(crate) const PAGE: usize = 4096;
@@ -104,8 +104,7 @@ impl Drop for SharedPage {
 fn memory_file(name: &CStr, flags: libc::c_uint) -> Sys<OwnedFd> {
     // SAFETY: the name is NUL-terminated.
     let fd: RawFd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    descriptor::take(fd)
 }
 
 #[cfg(test)]

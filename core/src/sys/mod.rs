@@ -1,9 +1,12 @@
 //! The only folder with libc and `unsafe`. Everything here is a thin, owning wrapper of system calls: descriptors
 //! come out as `OwnedFd`, failures as the bare errno, and no policy is decided.
 
+pub(crate) mod attached;
 pub(crate) mod bpf;
 pub(crate) mod cmsg;
 pub(crate) mod credentials;
+mod descriptor;
+pub(crate) mod detached;
 pub(crate) mod fork_guard;
 pub(crate) mod listening;
 pub(crate) mod memory;

@@ -1,3 +1,4 @@
+#![allow(unsafe_code)] // nix makes an eventfd and a timer of a moved descriptor only on the caller's word.
 //! One descriptor for everything the primary waits for: an epoll over sockets, pidfds, a timerfd and an eventfd.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::{Sys, pause_after};
+use super::{Sys, descriptor, pause_after};
 
 /// What to watch a descriptor for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +63,7 @@ impl ReadyBatch {
 impl Poll {
     pub(crate) fn new() -> Sys<Self> {
         super::panics::point();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let epoll = Epoll(descriptor::above_standard(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
         Ok(Self { epoll, failed: AtomicBool::new(false) })
     }
 
@@ -126,7 +127,10 @@ pub(crate) struct Wake(EventFd);
 impl Wake {
     pub(crate) fn new() -> Sys<Self> {
         super::panics::point();
-        EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Self)
+        let made = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let moved = descriptor::above_standard(made.into())?;
+        // SAFETY: it is the eventfd that was just made.
+        Ok(Self(unsafe { EventFd::from_owned_fd(moved) }))
     }
 
     /// Async-signal-safe: one write(2).
@@ -151,7 +155,10 @@ pub(crate) struct Alarm(TimerFd);
 impl Alarm {
     pub(crate) fn new() -> Sys<Self> {
         super::panics::point();
-        TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK).map(Self)
+        let made = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let moved = descriptor::above_standard(made.into())?;
+        // SAFETY: it is the timer that was just made.
+        Ok(Self(unsafe { TimerFd::from_owned_fd(moved) }))
     }
 
     /// Sets the alarm to an instant, or switches it off.

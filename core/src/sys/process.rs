@@ -3,14 +3,14 @@
 
 use std::ffi::{CStr, CString};
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::poll::{Waited, wait_readable};
-use super::{Sys, check};
+use super::{Sys, attached, check, descriptor};
 
 /// A process's number.
 pub(crate) type Pid = libc::pid_t;
@@ -56,10 +56,19 @@ pub(crate) fn own_pid() -> Pid {
     unsafe { libc::getpid() }
 }
 
-/// True when the process has more than one thread. Asked without a descriptor, of which there may be none left: the
-/// directory has a link for itself, one from its parent and one for each thread.
+/// True when the program has more than one thread. Asked without a descriptor, of which there may be none left: the
+/// directory has a link for itself, one from its parent and one for each thread. Without /proc the kernel is asked whether this
+/// thread could stop being one of several, which it cannot where there are others (unshare(2)).
 pub(crate) fn has_other_threads() -> Sys<bool> {
-    nix::sys::stat::stat("/proc/self/task").map(|stat| stat.st_nlink > 3)
+    if let Ok(stat) = nix::sys::stat::stat("/proc/self/task") {
+        return Ok(stat.st_nlink as usize > 3 + attached::closers());
+    }
+    // SAFETY: integers only; for a process with one thread it changes nothing.
+    match check(unsafe { libc::unshare(libc::CLONE_THREAD) }) {
+        Ok(_) => Ok(false),
+        Err(Errno::EINVAL) => Ok(true),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The process has become a program of its own since it was made (PF_FORKNOEXEC of include/linux/sched.h is gone from its
@@ -203,8 +212,7 @@ pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
     // SAFETY: integers only.
     let outcome = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) });
     MISSING.store(outcome == Err(Errno::ENOSYS), Ordering::Relaxed);
-    // SAFETY: the kernel has just made this descriptor for us.
-    outcome.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    outcome.and_then(|fd| descriptor::take(fd as RawFd))
 }
 
 /// From here on this thread has descriptors of its own, and none yet: what it counts is not disturbed by others' tests.
@@ -270,6 +278,14 @@ pub(crate) fn find_in_path(file: &CStr) -> CString {
 pub(crate) fn is_secure_execution() -> bool {
     // SAFETY: only reads the auxiliary vector.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The path by which the running program was started; `None` where the kernel does not say.
+pub(crate) fn started_by() -> Option<CString> {
+    // SAFETY: only reads the auxiliary vector.
+    let path = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const libc::c_char;
+    // SAFETY: AT_EXECFN is NULL or a string that lives as long as the process (getauxval(3)).
+    (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }.to_owned())
 }
 
 /// Runs the exit handlers and ends the process, as a return from main does.

@@ -8,12 +8,14 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt};
 
 use super::sockaddr::SockAddr;
-use super::{Sys, check};
+use super::{Sys, check, descriptor};
 
 /// A pair of connected packet sockets: packets are never merged or split, and an end that closes is seen by the other.
 pub(crate) fn packet_pair() -> Sys<(OwnedFd, OwnedFd)> {
     super::panics::point();
-    nix::sys::socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+    let (one, other) =
+        nix::sys::socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((descriptor::above_standard(one)?, descriptor::above_standard(other)?))
 }
 
 /// A pipe: read end, write end.
@@ -24,7 +26,8 @@ pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
     // SAFETY: pipe2 has just made this descriptor for us.
     let reader = unsafe { OwnedFd::from_raw_fd(ends[0]) };
     // SAFETY: as above.
-    Ok((reader, unsafe { OwnedFd::from_raw_fd(ends[1]) }))
+    let writer = unsafe { OwnedFd::from_raw_fd(ends[1]) };
+    Ok((descriptor::above_standard(reader)?, descriptor::above_standard(writer)?))
 }
 
 /// A stream or datagram socket of a family, close-on-exec and, for listening, never blocking in accept.
@@ -33,8 +36,7 @@ pub(crate) fn open(family: i32, datagram: bool) -> Sys<OwnedFd> {
     let kind = if datagram { libc::SOCK_DGRAM } else { libc::SOCK_STREAM | libc::SOCK_NONBLOCK };
     // SAFETY: socket(2) takes only integers.
     let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    descriptor::take(fd)
 }
 
 pub(crate) fn bind(socket: BorrowedFd, address: &SockAddr) -> Sys<()> {
@@ -68,7 +70,8 @@ pub(crate) fn accept(listener: BorrowedFd, flags: i32) -> Sys<(OwnedFd, SockAddr
         unsafe { libc::accept4(listener.as_raw_fd(), address, length, flags) }
     })?;
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
+    let accepted = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok((descriptor::connection(accepted, flags & libc::SOCK_CLOEXEC != 0), peer))
 }
 
 /// The same without the peer's address, which spares a copy.
@@ -78,7 +81,8 @@ pub(crate) fn accept_alone(listener: BorrowedFd, flags: i32) -> Sys<OwnedFd> {
     // SAFETY: accept4(2) writes no address where none is asked for.
     let fd = check(unsafe { libc::accept4(listener.as_raw_fd(), nobody, no_length, flags) })?;
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let accepted = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(descriptor::connection(accepted, flags & libc::SOCK_CLOEXEC != 0))
 }
 
 /// Errors of accept(2) that are about one connection which failed before it was accepted, not about the listening
@@ -237,8 +241,7 @@ pub(crate) fn duplicate(fd: BorrowedFd) -> Sys<OwnedFd> {
     super::panics::point();
     // SAFETY: fcntl with integers only.
     let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    descriptor::take(copy)
 }
 
 /// A copy of a descriptor that is known only by number. EBADF when it is not open.

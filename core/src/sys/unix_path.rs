@@ -2,7 +2,7 @@
 //! Socket files: binding them where nobody live is evicted, setting their mode, removing only our own.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fst
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::sockaddr::SockAddr;
-use super::{Sys, check, retry, socket};
+use super::{Sys, check, descriptor, retry, socket};
 
 /// Where a socket file is to be: a directory that is held open, so that it stays the one that was meant whatever happens to
 /// the path, and a name in it.
@@ -192,6 +192,5 @@ fn open_at(directory: BorrowedFd, path: &CStr, flags: i32) -> Sys<OwnedFd> {
     let at = directory.as_raw_fd();
     // SAFETY: the path is NUL-terminated.
     let fd = retry(|| check(unsafe { libc::openat(at, path.as_ptr(), flags | libc::O_CLOEXEC) }))?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    descriptor::take(fd)
 }

@@ -1,4 +1,4 @@
-#![allow(unsafe_code)] // pthread_create(3): a std thread would allocate, and with it take an arena in every worker.
+#![allow(unsafe_code)] // What the thread works with is given over to it and never freed.
 //! A worker's small thread that waits for the primary's death.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 
-use super::Sys;
+use super::{Sys, detached};
 
 /// What the thread needs; given over to it and never freed, since it lives as long as the process.
 struct Watch {
@@ -23,9 +23,6 @@ struct Watch {
 /// such thread: leak checkers look there.
 static GIVEN: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
 
-// The thread calls poll(2) and a few more functions; the rest of the smallest stack is room for a sanitizer's frames.
-const STACK_BYTES: usize = 64 * 1024;
-
 /// After a wait that failed.
 const ASK_AGAIN_MS: libc::c_int = 100;
 
@@ -37,38 +34,16 @@ const ASK_AGAIN_MS: libc::c_int = 100;
 pub(crate) fn start(primary: OwnedFd, on_death: fn(), may_stay: fn() -> bool, grace_ms: i32) -> Sys<()> {
     let pipe = pipe_inode(primary.as_raw_fd());
     let watch = Box::new(Watch { primary: primary.as_raw_fd(), pipe, on_death, may_stay, grace_ms });
-    // SAFETY: sigset_t is plain data.
-    let mut every: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: fills a set of our own.
-    unsafe { libc::sigfillset(&mut every) };
-    // SAFETY: pthread_attr_t is plain data until pthread_attr_init.
-    let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
-    // SAFETY: initialises attributes of our own.
-    unsafe { libc::pthread_attr_init(&mut attributes) };
-    // SAFETY: initialised above.
-    unsafe { libc::pthread_attr_setstacksize(&mut attributes, STACK_BYTES) };
-    // SAFETY: initialised above.
-    unsafe { libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED) };
-    // SAFETY: both sets are ours; a new thread inherits the blocked signals.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut before) };
     let argument = Box::into_raw(watch);
     GIVEN.store(argument, Ordering::SeqCst);
-    let mut thread: libc::pthread_t = 0;
     // EAGAIN: too many threads or too little memory, which passes; without this thread there can be no worker.
     let outcome = super::patiently(|| {
-        // SAFETY: `run` takes no argument, and what it works with is set.
-        match unsafe { libc::pthread_create(&mut thread, &attributes, run, std::ptr::null_mut()) } {
-            0 => Ok(()),
-            libc::EAGAIN => Err(Errno::ENOMEM),
-            number => Err(Errno::from_raw(number)),
+        // What `run` works with is set.
+        match detached::start(run, std::ptr::null_mut()) {
+            Err(Errno::EAGAIN) => Err(Errno::ENOMEM),
+            outcome => outcome,
         }
     });
-    // SAFETY: puts back the mask found above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
-    // SAFETY: initialised above and not used any more.
-    unsafe { libc::pthread_attr_destroy(&mut attributes) };
     if outcome.is_ok() {
         // The thread waits on it until the process ends.
         std::mem::forget(primary);
