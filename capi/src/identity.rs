@@ -21,7 +21,7 @@ fn number(value: u32) -> c_int {
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_is_primary() -> c_int {
-    guard(|| Ok(process::worker()?.is_none().into()))
+    guard(|| Ok(process::identity()?.is_none().into()))
 }
 
 /// Tells whether this process is a worker.
@@ -31,7 +31,7 @@ pub extern "C" fn cl_is_primary() -> c_int {
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_is_worker() -> c_int {
-    guard(|| Ok(process::worker()?.is_some().into()))
+    guard(|| Ok(process::identity()?.is_some().into()))
 }
 
 /// This worker's id: 1, 2, ... in the order in which the primary started them; never used twice.
@@ -41,7 +41,7 @@ pub extern "C" fn cl_is_worker() -> c_int {
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_worker_id() -> c_int {
-    guard(|| Ok(process::worker()?.map_or(0, |worker| number(worker.id()))))
+    guard(|| Ok(process::identity()?.map_or(0, |worker| number(worker.id))))
 }
 
 /// This worker's slot: 0 .. n-1; a replacement gets the slot of the worker it replaces.
@@ -51,5 +51,5 @@ pub extern "C" fn cl_worker_id() -> c_int {
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_worker_slot() -> c_int {
-    guard(|| Ok(process::worker()?.map_or(-1, |worker| number(worker.slot()))))
+    guard(|| Ok(process::identity()?.map_or(-1, |worker| number(worker.slot))))
 }

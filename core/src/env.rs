@@ -20,17 +20,41 @@ pub(crate) fn is_ours(entry: &[u8]) -> bool {
     ALL.iter().any(|name| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
 }
 
-/// Takes all of them out of the environment and returns id, slot and descriptor if each was a number.
-pub(crate) fn take() -> Option<(u32, u32, i32)> {
+/// Whether the environment says that this process was started as a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It says nothing, or is not to be believed.
+    Nothing,
+    /// It says so, but not in full.
+    Damaged,
+    /// It names a worker, its slot and its channel.
+    Worker { id: u32, slot: u32, channel: i32 },
+}
+
+/// Takes all of them out of the environment.
+pub(crate) fn take() -> Word {
     let secure = crate::sys::process::is_secure_execution();
-    let [id, slot, fd] = ALL.map(|name| {
-        let value = std::env::var(name).ok();
-        if std::env::var_os(name).is_some() {
+    let values = ALL.map(|name| {
+        let value = std::env::var_os(name);
+        if value.is_some() {
             crate::sys::process::remove_variable(name);
         }
         value.filter(|_| !secure)
     });
-    Some((id?.parse().ok()?, slot?.parse().ok()?, fd?.parse().ok()?))
+    if values.iter().all(Option::is_none) {
+        return Word::Nothing;
+    }
+    let [id, slot, channel] = values.map(|value| number(value.as_deref()?));
+    match (id, slot, channel) {
+        (Some(id @ 1..), Some(slot), Some(channel)) => Word::Worker { id, slot, channel: channel as i32 },
+        _ => Word::Damaged,
+    }
+}
+
+/// As the primary writes it: digits alone, within an `int`.
+fn number(text: &std::ffi::OsStr) -> Option<u32> {
+    let text = text.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse::<i32>().ok().map(|number| number as u32)
 }
 
 /// What the environment wants; `Auto` where it says nothing.

@@ -49,7 +49,11 @@ impl Error {
 
     /// The process is a copy made by a plain fork(2).
     pub(crate) fn forked() -> Self {
-        Self::new(-libc::ECHILD, "this process was made by fork(2), not by cl_fork, and is no member of the cluster")
+        Self::new(
+            -libc::ECHILD,
+            "this process was made by fork(2) or daemon(3) after the first cl_ call, not by cl_fork, and is no member of the \
+             cluster; call daemon(3) before the first cl_ call, or let the service manager put the program into the background",
+        )
     }
 
     /// The worker was asked to disconnect and nothing is left for it.

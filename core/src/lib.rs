@@ -60,7 +60,7 @@ pub use primary::{
     Enrolled, Event, Forked, Granted, HandleInfo, Poller, Primary, Ready, Relayed, SpawnOptions, StopRequest, Wanted,
     WorkerInfo, WorkerRef, WorkerState,
 };
-pub use process::{listen, serve, stop, worker};
+pub use process::{Identity, listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Respawn};
 pub use settings::{Mechanism, Settings, WINDOW_MAX};
 #[cfg(feature = "panic-injection")]

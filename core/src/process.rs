@@ -13,16 +13,49 @@ use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
 use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
-use crate::worker::{self, ListenOptions, Listener, Worker};
+use crate::worker::{self, Found, ListenOptions, Listener, Worker};
 
 struct Process {
     guard: ForkGuard,
-    /// `Some` once this process is known to be a worker.
-    worker: RwLock<Option<Arc<Worker>>>,
+    place: RwLock<Place>,
     primary: Mutex<Option<Primary>>,
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
+}
+
+/// What this process is. A worker is one for good, whatever fails.
+enum Place {
+    Alone,
+    Stray(Error),
+    Worker(Arc<Worker>),
+    Unjoined { id: u32, slot: u32, error: Error },
+}
+
+impl Place {
+    fn is_worker(&self) -> bool {
+        matches!(self, Place::Worker(_) | Place::Unjoined { .. })
+    }
+}
+
+impl From<Found> for Place {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Alone => Place::Alone,
+            Found::Stray(error) => Place::Stray(error),
+            Found::Worker(worker) => Place::Worker(Arc::new(worker)),
+            Found::Unjoined { id, slot, error } => Place::Unjoined { id, slot, error },
+        }
+    }
+}
+
+/// Which worker this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id.
+    pub id: u32,
+    /// Its slot.
+    pub slot: u32,
 }
 
 static PROCESS: OnceLock<Option<Process>> = OnceLock::new();
@@ -34,7 +67,7 @@ fn process() -> Result<&'static Process> {
     let process = PROCESS.get_or_init(|| {
         Some(Process {
             guard: ForkGuard::new()?,
-            worker: RwLock::new(worker::adopt_from_environment().map(Arc::new)),
+            place: RwLock::new(worker::adopt_from_environment().into()),
             primary: Mutex::new(None),
             stepping: AtomicBool::new(false),
             signals: Mutex::new(None),
@@ -52,9 +85,28 @@ pub fn check_not_forked() -> Result<()> {
     process().map(|_| ())
 }
 
-/// This process as a worker, `None` in a primary and in a process that no cluster started.
+fn place(process: &Process) -> std::sync::RwLockReadGuard<'_, Place> {
+    process.place.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which worker this process is, `None` in a primary and in a process that no cluster started. Also of a worker that could not
+/// join its primary.
+pub fn identity() -> Result<Option<Identity>> {
+    Ok(match &*place(process()?) {
+        Place::Alone | Place::Stray(_) => None,
+        Place::Worker(worker) => Some(Identity { id: worker.id(), slot: worker.slot() }),
+        Place::Unjoined { id, slot, .. } => Some(Identity { id: *id, slot: *slot }),
+    })
+}
+
+/// This process as a worker, `None` in a primary and in a process that no cluster started; in a worker that could not join its
+/// primary an error that says why.
 pub fn worker() -> Result<Option<Arc<Worker>>> {
-    Ok(process()?.worker.read().unwrap_or_else(PoisonError::into_inner).clone())
+    match &*place(process()?) {
+        Place::Alone | Place::Stray(_) => Ok(None),
+        Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
+        Place::Unjoined { error, .. } => Err(error.clone()),
+    }
 }
 
 /// This process as a worker, or an error that says what the call is for.
@@ -85,12 +137,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn primary_of(process: &Process) -> Result<MutexGuard<'_, Option<Primary>>> {
-    if process.worker.read().unwrap_or_else(PoisonError::into_inner).is_some() {
-        return Err(Error::wrong_role("this process is a worker; only a primary can do that"));
-    }
+    let stray = match &*place(process) {
+        Place::Alone => None,
+        Place::Stray(error) => Some(error.clone()),
+        Place::Worker(_) | Place::Unjoined { .. } => {
+            return Err(Error::wrong_role("this process is a worker; only a primary can do that"));
+        }
+    };
     let mut slot = lock(&process.primary);
     if slot.is_none() {
-        let primary = Primary::new(Settings::default())?;
+        let mut primary = Primary::new(Settings::default())?;
+        if let Some(error) = stray.or_else(worker::stray_channel) {
+            primary.start_no_workers(error);
+        }
         STOP.set(Some(primary.stop_request()));
         *slot = Some(primary);
     }
@@ -122,7 +181,7 @@ pub fn stop(deadline: Option<Duration>) -> std::result::Result<(), i32> {
             return Err(-libc::ECHILD);
         }
         // Written only while a worker is being made, with the stop signals blocked.
-        if process.worker.try_read().is_ok_and(|worker| worker.is_some()) {
+        if process.place.try_read().is_ok_and(|place| place.is_worker()) {
             return Err(-libc::EPERM);
         }
     }
@@ -152,30 +211,27 @@ fn fork_by(process: &Process, fork: impl FnOnce(&mut Primary) -> Result<Forked>)
     let _blocked = StopSignalsBlocked::new().context("pthread_sigmask")?;
     match fork(primary)? {
         Forked::Primary(id) => Ok(Side::Primary(id)),
-        Forked::Worker(channel) => {
+        Forked::Worker { id, slot: place, channel } => {
             // Everything the primary had open is closed here; what is shared with it is left as it is.
             *slot = None;
             drop(slot);
-            become_worker(process, channel);
+            become_worker(process, Identity { id, slot: place }, channel);
             Ok(Side::Worker)
         }
     }
 }
 
-fn become_worker(process: &Process, channel: OwnedFd) {
+fn become_worker(process: &Process, Identity { id, slot }: Identity, channel: OwnedFd) {
     process.guard.renew();
     STOP.set(None);
     *lock(&process.signals) = None;
     process.stepping.store(false, Ordering::SeqCst);
-    match Worker::adopt(channel) {
-        Ok(worker) => *process.worker.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker)),
-        // An error would be taken for the primary's own; the primary sees the exit.
-        Err(_) => crate::sys::process::leave_at_once(EXIT_NO_WORKER),
-    }
+    let place = match Worker::adopt(channel) {
+        Ok(worker) => Place::Worker(Arc::new(worker)),
+        Err(error) => Place::Unjoined { id, slot, error: worker::unjoined(&error) },
+    };
+    *process.place.write().unwrap_or_else(PoisonError::into_inner) = place;
 }
-
-/// The exit code of a child that could not become a worker (sysexits.h: EX_OSERR).
-const EXIT_NO_WORKER: i32 = 71;
 
 /// Marks that a thread is in `step`, for as long as it lives.
 struct Stepping<'a>(&'a AtomicBool);
@@ -221,7 +277,7 @@ fn turn(process: &'static Process, timeout: Option<Duration>, on_event: &mut dyn
     let count = events.len();
     for event in events {
         on_event(event);
-        if worker()?.is_some() {
+        if identity()?.is_some() {
             // The callback forked, and this is the worker.
             return Ok(Side::Worker);
         }

@@ -159,7 +159,7 @@ fn port_of(event: &Event) -> Option<u16> {
 fn fork_worker(primary: &mut Primary) -> u32 {
     match primary.fork().unwrap() {
         Forked::Primary(id) => id,
-        Forked::Worker(channel) => become_worker(channel),
+        Forked::Worker { channel, .. } => become_worker(channel),
     }
 }
 
@@ -310,7 +310,7 @@ fn messages_go_both_ways() {
     let mut primary = Primary::new(Settings::default()).unwrap();
     let id = match primary.fork().unwrap() {
         Forked::Primary(id) => id,
-        Forked::Worker(channel) => {
+        Forked::Worker { channel, .. } => {
             let worker = Worker::adopt(channel).unwrap();
             let mut buffer = vec![0; cluster_core::MESSAGE_MAX];
             let length = worker.receive(&mut buffer, Some(PATIENCE)).unwrap_or(0);

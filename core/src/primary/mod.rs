@@ -62,8 +62,15 @@ const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 pub enum Forked {
     /// In the primary: the worker's id.
     Primary(u32),
-    /// In the worker: its end of the channel. The `Primary` of this process is only a copy; drop it.
-    Worker(OwnedFd),
+    /// In the worker. The `Primary` of this process is only a copy; drop it.
+    Worker {
+        /// The worker's id.
+        id: u32,
+        /// Its slot.
+        slot: u32,
+        /// Its end of the channel.
+        channel: OwnedFd,
+    },
 }
 
 /// What is known of a worker.
@@ -148,6 +155,8 @@ pub struct Primary {
     program_replaces: bool,
     /// Everybody is leaving, and nobody is replaced.
     stopping: bool,
+    /// Why this process may start no workers.
+    forbidden: Option<Error>,
     due_forks: Vec<u32>,
     events: Vec<Event>,
     /// A turn was begun; between turns, one that a panic ended.
@@ -182,6 +191,7 @@ impl Primary {
             auditing: false,
             program_replaces: false,
             stopping: false,
+            forbidden: None,
             due_forks: Vec::new(),
             events: Vec::new(),
             in_turn: false,
@@ -249,8 +259,16 @@ impl Primary {
         self.spawn_into(slot, Arc::new(Plan::new(options)?))
     }
 
+    /// From now on no worker can be started, for this reason.
+    pub(crate) fn start_no_workers(&mut self, reason: Error) {
+        self.forbidden = Some(reason);
+    }
+
     fn check_may_start(&self) -> Result<()> {
         self.check_own()?;
+        if let Some(reason) = &self.forbidden {
+            return Err(reason.clone());
+        }
         if self.stopping {
             return Err(Error::new(-libc::ESHUTDOWN, "the cluster is being stopped; no worker can be started"));
         }
@@ -286,7 +304,7 @@ impl Primary {
         let (seat, worker_end) = Seat::new(id, slot)?;
         match process::fork().context("fork")? {
             // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
-            None => Ok(Forked::Worker(worker_end)),
+            None => Ok(Forked::Worker { id, slot, channel: worker_end }),
             Some(child) => {
                 // ESRCH: it has been killed already, which its pidfd will tell.
                 let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), child.pid());

@@ -95,7 +95,12 @@ const CREDENTIALS: usize = 32;
 const ALL: usize = CREDENTIALS + 16 + MOST.next_multiple_of(2) * 4;
 
 /// One receive without waiting; its bytes are thrown away. Their count, the length of the control data, and the flags.
-fn receive(socket: BorrowedFd, control: *mut libc::c_void, room: usize, flags: libc::c_int) -> Sys<(usize, usize, libc::c_int)> {
+fn receive(
+    socket: BorrowedFd,
+    control: *mut libc::c_void,
+    room: usize,
+    flags: libc::c_int,
+) -> Sys<(usize, usize, libc::c_int)> {
     let mut byte = [0_u8];
     let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
     // SAFETY: msghdr is plain data for which all-zero is a valid value.

@@ -253,6 +253,17 @@ pub(crate) fn own_lifeline(reader: BorrowedFd, pid: Pid) -> Sys<()> {
     check(unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETOWN, pid) }).map(|_| ())
 }
 
+/// EINVAL where the kernel would not end the lifeline's owner.
+pub(crate) fn lifeline_kills(reader: BorrowedFd) -> Sys<()> {
+    const F_GETSIG: libc::c_int = 11;
+    let fd = reader.as_raw_fd();
+    // SAFETY: fcntl with integers only.
+    let signal = check(unsafe { libc::fcntl(fd, F_GETSIG) })?;
+    // SAFETY: as above.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    if signal == libc::SIGKILL && flags & libc::O_ASYNC != 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 /// Changes which signal an armed lifeline sends.
 pub(crate) fn soften_lifeline(reader: BorrowedFd, signal: i32) -> Sys<()> {
     // SAFETY: fcntl with integers only.
@@ -293,10 +304,12 @@ pub(crate) fn exit(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// Ends a child that could not become a worker, without running anything of the parent's.
-pub(crate) fn leave_at_once(code: i32) -> ! {
-    // SAFETY: never returns.
-    unsafe { libc::_exit(code) }
+/// The numbers of this process's open descriptors above 2, as proc_pid_fd(5) lists them; without /proc, the lowest that there may be.
+pub(crate) fn open_numbers() -> Vec<RawFd> {
+    const LOWEST: std::ops::Range<RawFd> = 3..64;
+    let Ok(listed) = std::fs::read_dir("/proc/self/fd") else { return LOWEST.collect() };
+    let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(|number| *number > 2).collect()
 }
 
 /// A number nobody can guess, from the keys the standard library draws from the kernel.

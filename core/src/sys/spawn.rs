@@ -146,7 +146,8 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let pid = outcome?;
     // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
     // SAFETY: the kernel has just made this descriptor for us.
-    let pidfd = (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) }).map(|pidfd| descriptor::connection(pidfd, true));
+    let pidfd =
+        (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) }).map(|pidfd| descriptor::connection(pidfd, true));
     let child = Child::new(pid, pidfd)?;
     if apart && !await_change(&child, report_reader.as_fd())? {
         child.abandon();
@@ -306,7 +307,8 @@ fn close_listed(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
             let number = digits.fold(None, |number: Option<u32>, digit| {
                 number.unwrap_or(0).checked_mul(10)?.checked_add(u32::from(digit - b'0'))
             });
-            if let Some(number) = number.filter(|number| (first..=last).contains(number) && *number != directory as u32) {
+            if let Some(number) = number.filter(|number| (first..=last).contains(number) && *number != directory as u32)
+            {
                 // SAFETY: see `close_between`.
                 unsafe { libc::close(number as RawFd) };
             }

@@ -5,19 +5,68 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 
 use super::Worker;
-use crate::env;
-use crate::sys::{cmsg, patiently, socket};
+use crate::env::{self, Word};
+use crate::error::Error;
+use crate::sys::{cmsg, patiently, process, socket};
 use crate::wire::{FromPrimary, Hello};
+
+/// What a process finds out about itself.
+pub(crate) enum Found {
+    /// No cluster started it.
+    Alone,
+    /// It was started as a worker, or has the environment of one, and there is no channel that proves it. It may start no workers:
+    /// a program that is started as a worker, does not notice, and starts workers, does so without end.
+    Stray(Error),
+    /// A worker.
+    Worker(Worker),
+    /// A worker that could not join its primary. It stays one.
+    Unjoined { id: u32, slot: u32, error: Error },
+}
 
 /// The worker that the environment says this process is, if the descriptor proves it. The variables are removed in
 /// any case; a descriptor that proves to be something else is left as it was.
-pub(crate) fn adopt_from_environment() -> Option<Worker> {
-    let (id, slot, number) = env::take()?;
-    let ours = socket::with_number(number, |fd| is_our_channel(fd, id, slot))?;
-    if !ours {
-        return None;
+pub(crate) fn adopt_from_environment() -> Found {
+    let (id, slot, number) = match env::take() {
+        Word::Nothing => return Found::Alone,
+        Word::Damaged => {
+            return Found::Stray(stray("CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as a primary sets them"));
+        }
+        Word::Worker { id, slot, channel } => (id, slot, channel),
+    };
+    if socket::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
+        return Found::Stray(stray(format_args!("descriptor {number}, which CL_CHANNEL_FD names, is not its channel")));
     }
-    Worker::adopt(socket::adopt_number(number)).ok()
+    match Worker::adopt_waiting(socket::adopt_number(number)) {
+        Ok(Some(worker)) => Found::Worker(worker),
+        Ok(None) => Found::Stray(stray("another process with the same environment has taken its place")),
+        Err(error) => Found::Unjoined { id, slot, error: unjoined(&error) },
+    }
+}
+
+fn stray(what: impl std::fmt::Display) -> Error {
+    Error::new(
+        -libc::ENOTCONN,
+        format!(
+            "this process was started as a worker, but {what}; closefrom(3) at the start of main, or a wrapper that closes \
+             descriptors or clears the environment, does this: call cl_is_worker() before it, or keep that descriptor. It may \
+             start no workers, as each of these would do the same"
+        ),
+    )
+}
+
+/// What every call says that needs the primary.
+pub(crate) fn unjoined(error: &Error) -> Error {
+    Error::new(error.code(), format!("this worker could not join its primary: {}", error.sentence()))
+}
+
+/// Whether some descriptor is a channel that nobody has taken, although the environment does not say so: somebody has cleared it.
+pub(crate) fn stray_channel() -> Option<Error> {
+    let waits = |fd: BorrowedFd| {
+        matches!(hello_of(fd).map(|hello| hello.primary_pid == process::own_pid() as u32), Some(false))
+    };
+    let number =
+        process::open_numbers().into_iter().find(|number| socket::with_number(*number, waits) == Some(true))?;
+    Some(stray(format_args!("the environment does not say so any more (its channel is descriptor {number})")))
 }
 
 /// The primary's process, if the environment's word proves true: see `Worker::adopt_enrolled`. Takes nothing.
@@ -31,6 +80,10 @@ fn is_our_channel(fd: BorrowedFd, id: u32, slot: u32) -> bool {
 }
 
 fn hello_in(fd: BorrowedFd, id: u32, slot: u32) -> Option<Hello> {
+    hello_of(fd).filter(|hello| hello.worker_id == id && hello.slot == slot)
+}
+
+fn hello_of(fd: BorrowedFd) -> Option<Hello> {
     let is_packet_socket = socket::nature(fd)
         .is_ok_and(|nature| nature.family == libc::AF_UNIX && nature.kind == libc::SOCK_SEQPACKET && !nature.listening);
     if !is_packet_socket {
@@ -42,7 +95,7 @@ fn hello_in(fd: BorrowedFd, id: u32, slot: u32) -> Option<Hello> {
     let mut look = || patiently(|| cmsg::receive(fd, &mut buffer, 0, libc::MSG_PEEK));
     let received = look().or_else(|errno| if errno == Errno::EAGAIN { look() } else { Err(errno) }).ok()?;
     match FromPrimary::decode(&buffer[..received.length]) {
-        Ok(FromPrimary::Hello(hello)) if hello.worker_id == id && hello.slot == slot => Some(hello),
+        Ok(FromPrimary::Hello(hello)) => Some(hello),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-pub(crate) use identity::adopt_from_environment;
+pub(crate) use identity::{Found, adopt_from_environment, stray_channel, unjoined};
 use leaving::Leaving;
 pub use listener::{AcceptFlags, Listener};
 pub(crate) use own::listen_alone;
@@ -71,15 +71,22 @@ impl Worker {
     /// Takes the hello out of a channel, waiting for it, and answers it. From then on this process leaves by itself when
     /// the primary dies.
     pub fn adopt(channel: OwnedFd) -> Result<Self> {
-        let (worker, primary) = Self::take_hello(channel)?;
+        wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
+        Self::adopt_waiting(channel)?
+            .ok_or_else(|| Error::new(-libc::EPROTO, "the channel does not begin with a hello"))
+    }
+
+    /// The same where the hello was seen. `None`: another process that has the channel too has taken it.
+    pub(crate) fn adopt_waiting(channel: OwnedFd) -> Result<Option<Self>> {
+        let Some((worker, primary)) = Self::take_hello(channel)? else { return Ok(None) };
         worker.watch_primary(primary)?;
-        Ok(worker)
+        Ok(Some(worker))
     }
 
     /// Like `adopt`, for a channel that is known only by number. `None` when it is not that of this worker.
     pub fn adopt_named(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
         match identity::primary_of(channel, id, slot) {
-            Some(_) => Self::adopt(socket::adopt_number(channel)).map(Some),
+            Some(_) => Self::adopt_waiting(socket::adopt_number(channel)),
             None => Ok(None),
         }
     }
@@ -88,11 +95,13 @@ impl Worker {
     /// stopped: it is ended 0.7 s after its primary, unless it was told to [`outlive`](Self::outlive) it.
     pub fn adopt_following(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
         let Some(pid) = identity::primary_of(channel, id, slot) else { return Ok(None) };
-        let (worker, primary) = Self::take_hello(socket::adopt_number(channel))?;
+        let Some((worker, primary)) = Self::take_hello(socket::adopt_number(channel))? else { return Ok(None) };
         if primary_gone::follow(pid) {
-            watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS)
-                .inspect_err(|_| primary_gone::unfollow())
-                .context("pthread_create")?;
+            let watched = watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS);
+            if watched.inspect_err(|_| primary_gone::unfollow()).is_err() {
+                worker.leave_it_to_the_lifeline()?;
+                return Ok(Some(worker));
+            }
         }
         process::soften_lifeline(worker.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")?;
         process::own_lifeline(worker.lifeline.as_fd(), process::own_pid()).context("fcntl of the lifeline")?;
@@ -110,7 +119,7 @@ impl Worker {
     /// for what it listens on in a way of its own.
     pub fn adopt_enrolled(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
         match identity::primary_of(channel, id, slot) {
-            Some(_) => Self::take_hello(socket::adopt_number(channel)).map(|(worker, _)| Some(worker)),
+            Some(_) => Ok(Self::take_hello(socket::adopt_number(channel))?.map(|(worker, _)| worker)),
             None => Ok(None),
         }
     }
@@ -129,15 +138,14 @@ impl Worker {
         }
     }
 
-    /// The worker, and the primary's pidfd.
-    fn take_hello(channel: OwnedFd) -> Result<(Self, OwnedFd)> {
+    /// The worker, and the primary's pidfd. `None`: somebody else has taken the hello.
+    fn take_hello(channel: OwnedFd) -> Result<Option<(Self, OwnedFd)>> {
         let mut buffer = [0; 256];
-        let mut received = loop {
-            wait_readable(&[channel.as_fd()], None).context("poll of the channel")?;
-            match patiently(|| cmsg::receive(channel.as_fd(), &mut buffer, 4, libc::MSG_CMSG_CLOEXEC)) {
-                Err(Errno::EAGAIN) => {}
-                outcome => break outcome.context("receiving the hello")?,
-            }
+        let mut take = || patiently(|| cmsg::receive(channel.as_fd(), &mut buffer, 4, libc::MSG_CMSG_CLOEXEC));
+        // Asked twice before it is believed that nothing is there, as in `identity`.
+        let mut received = match take().or_else(|errno| if errno == Errno::EAGAIN { take() } else { Err(errno) }) {
+            Err(Errno::EAGAIN) => return Ok(None),
+            outcome => outcome.context("receiving the hello")?,
         };
         let hello = match FromPrimary::decode(&buffer[..received.length]) {
             Ok(FromPrimary::Hello(hello)) => hello,
@@ -171,15 +179,28 @@ impl Worker {
         let online = FromWorker::Online { version: wire::VERSION, nonce: hello.nonce, pid: process::own_pid() as u32 };
         // A primary that died meanwhile is noticed at the next call. One that lives believes nothing before this.
         let _ = worker.tell(&online.encode());
-        Ok((worker, primary))
+        Ok(Some((worker, primary)))
     }
 
     /// From here on this process leaves by itself when the primary dies.
     fn watch_primary(&self, primary: OwnedFd) -> Result<()> {
         primary_gone::wake_at_death(self.channel.as_fd());
         primary_gone::wake_at_death(self.leaving.grants());
-        watch_thread::start(primary, primary_gone::on_death, || false, ORPHAN_GRACE_MS).context("pthread_create")?;
-        process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")
+        if watch_thread::start(primary, primary_gone::on_death, || false, ORPHAN_GRACE_MS).is_err() {
+            return self.leave_it_to_the_lifeline();
+        }
+        // Where that fails the kernel ends this process at once, as if there were no thread.
+        let _ = process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT);
+        Ok(())
+    }
+
+    /// There is no thread to watch for the primary's death (too many, too little memory, a filter that refuses clone3(2)): the
+    /// kernel ends this process with its primary, without a moment to finish.
+    fn leave_it_to_the_lifeline(&self) -> Result<()> {
+        let lifeline = self.lifeline.as_fd();
+        process::own_lifeline(lifeline, process::own_pid())
+            .and_then(|()| process::lifeline_kills(lifeline))
+            .context("starting a thread to watch for the primary's death, and arming the lifeline in its stead")
     }
 
     /// Its id: 1, 2, ...
