@@ -1123,7 +1123,7 @@ CL__FN const char *cl_err_name(int code) {
     CL__N(CL_ENOLIB) CL__N(CL_ETHREADS) CL__N(CL_EVERSION) CL__N(CL_EPANIC) CL__E(EPERM) CL__E(ENOENT) CL__E(ESRCH)
     CL__E(E2BIG) CL__E(EBADF) CL__E(ECHILD) CL__E(EAGAIN) CL__E(ENOMEM) CL__E(EACCES) CL__E(EBUSY) CL__E(EINVAL)
     CL__E(ENFILE) CL__E(EMFILE) CL__E(EPIPE) CL__E(ENOTSOCK) CL__E(EMSGSIZE) CL__E(EOPNOTSUPP) CL__E(EADDRINUSE)
-    CL__E(EADDRNOTAVAIL) CL__E(ESHUTDOWN) CL__E(ETIMEDOUT)
+    CL__E(EADDRNOTAVAIL) CL__E(ENOTCONN) CL__E(ESHUTDOWN) CL__E(ETIMEDOUT)
 #undef CL__N
 #undef CL__E
     default: break;
@@ -1138,10 +1138,11 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
 /* -- The library, where the process has loaded it ---------------------------------------------------------------------
  * X(name, parameters, arguments...). The primary's own functions load it; the others follow once it is there, those of
  * a listener unless the listener is ours. */
+#define CL__STARTING_FUNCTIONS(X) \
+    X(fork, (void), ) \
+    X(spawn, (const cl_spawn_options_t *options), options)
 #define CL__PRIMARY_FUNCTIONS(X) \
     X(setup_primary, (const cl_settings_t *settings), settings) \
-    X(fork, (void), ) \
-    X(spawn, (const cl_spawn_options_t *options), options) \
     X(run, (void), ) \
     X(step, (int timeout_ms), timeout_ms) \
     X(poll_fd, (void), ) \
@@ -1171,6 +1172,7 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
 struct cl__library {
     int loaded;
 #define CL__MEMBER(name, parameters, ...) int(*name) parameters;
+    CL__STARTING_FUNCTIONS(CL__MEMBER)
     CL__PRIMARY_FUNCTIONS(CL__MEMBER)
     CL__EITHER_FUNCTIONS(CL__MEMBER)
     CL__LISTENER_FUNCTIONS(CL__MEMBER)
@@ -1227,7 +1229,11 @@ struct cl__listener {
 
 struct cl__process {
     unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
+    int unwiped;               /* a filter keeps the kernel from wiping it there: this process's number; else 0 */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
+    int stray;                 /* it was started as one, and has no channel that proves it: it starts none itself */
+    int unjoined;              /* the code of what kept this worker from joining its primary; 0: nothing */
+    const char *step;          /* and what that was */
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
     unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
     ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
@@ -1243,6 +1249,12 @@ CL__ONE struct cl__process cl__process; /* all zero, which on Linux is also what
 CL__FN int cl__get(int *from) { return __atomic_load_n(from, __ATOMIC_SEQ_CST); }
 CL__FN void cl__set(int *to, int value) { __atomic_store_n(to, value, __ATOMIC_SEQ_CST); }
 CL__FN void cl__add(int *to, int value) { __atomic_add_fetch(to, value, __ATOMIC_SEQ_CST); }
+
+/* What the page says: this is the process that made it. */
+CL__FN int cl__is_member(unsigned char *page) {
+    if (!__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
+    return cl__process.unwiped == 0 || cl__process.unwiped == (int)getpid();
+}
 
 CL__FN void cl__close_fd(int fd) {
     if (fd >= 0) close(fd); /* never again after EINTR: the number may be another thread's by then */
@@ -1273,6 +1285,25 @@ CL__FN int cl__wait(int first, int events, int second, int timeout_ms) {
     return cl__poll(fds, 2, timeout_ms);
 }
 
+/* Nothing of ours sits on 0, 1 or 2: where a program was started with these closed, its messages and its dup2(2) go there. One that
+ * cannot be moved is closed, with errno set, if it is ours, and stays if it is a connection. `flag`: FD_CLOEXEC or 0. */
+CL__FN int cl__moved(int fd, int flag) {
+    return fcntl(fd, flag ? CL__F_DUPFD_CLOEXEC : F_DUPFD, 3);
+}
+CL__FN int cl__high(int fd) {
+    if (fd < 0 || fd > 2) return fd;
+    int moved = cl__moved(fd, FD_CLOEXEC), kept = errno;
+    close(fd);
+    errno = kept;
+    return moved;
+}
+CL__FN int cl__high_connection(int fd, int flag) {
+    int moved = fd < 0 || fd > 2 ? -1 : cl__moved(fd, flag);
+    if (moved < 0) return fd;
+    close(fd);
+    return moved;
+}
+
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
 /* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
@@ -1300,6 +1331,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
     struct cmsghdr *header = fds != NULL ? CMSG_FIRSTHDR(&message) : NULL;
     if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
         memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+    for (int i = 0; i < room; i++) fds[i] = cl__high_connection(fds[i], flags & MSG_CMSG_CLOEXEC);
     return (int)n;
 }
 
@@ -1422,7 +1454,7 @@ CL__FN void cl__map_board(int fd) {
 /* This worker's page; NULL in a copy of it that fork(2) made, for whom nothing is counted. */
 CL__FN unsigned char *cl__board(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
-    return page != NULL && __atomic_load_n(page, __ATOMIC_RELAXED) ? cl__process.board : NULL;
+    return page != NULL && cl__is_member(page) ? cl__process.board : NULL;
 }
 
 /* Shows that this worker has looked for connections, and has taken one. No system call. The beat is no count: of two
@@ -1450,44 +1482,74 @@ CL__FN int cl__variable(const char *name) {
     return (int)value;
 }
 
-/* Becomes the worker that the environment names, if the descriptor that it names proves to be a channel: a HELLO for
- * just this worker waits in it. Anything else is left as it was. */
-CL__FN void cl__adopt(void) {
-    int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
-    unsigned char seen[64], hello[64];
+/* A HELLO for just this worker waits in the descriptor. Asked twice before it is believed that nothing is there: a worker that takes
+ * itself for none would start workers. */
+CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
     struct sockaddr_storage name;
     socklen_t name_length = sizeof name, type_length = sizeof(int);
-    int type = 0, fds[4];
+    int type = 0;
+    if (getsockname(fd, (struct sockaddr *)&name, &name_length) != 0 || name.ss_family != AF_UNIX) return 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_SEQPACKET) return 0;
+    int n = cl__packet(fd, hello, 64, NULL, 0, NULL, 0, MSG_PEEK);
+    if (n == -EAGAIN) n = cl__packet(fd, hello, 64, NULL, 0, NULL, 0, MSG_PEEK);
+    return n == 40 && cl__type(hello, 40) == CL__HELLO && memcmp(hello + 2, "\0\0\0\0\0\0libclust", 14) == 0 &&
+           cl__number(hello + 20) == (unsigned)id && cl__number(hello + 24) == (unsigned)slot;
+}
+
+/* Takes what HELLO brought and answers it: 0 or -errno, and `step` says what failed. From the HELLO on this process is a worker for
+ * good: what fails then is what each of its calls says. */
+CL__FN int cl__join(int fd, const unsigned char *seen) {
+    unsigned char hello[64];
+    int fds[4];
     unsigned online[2] = {CL__PROTOCOL, (unsigned)getpid()};
-    if (id < 1 || slot < 0 || fd < 0 || getauxval(AT_SECURE)) return;
-    if (getsockname(fd, (struct sockaddr *)&name, &name_length) != 0 || name.ss_family != AF_UNIX) return;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_SEQPACKET) return;
-    /* Asked twice before it is believed that nothing is there: a worker that takes itself for none would start workers. */
-    int n = cl__packet(fd, seen, sizeof seen, NULL, 0, NULL, 0, MSG_PEEK);
-    if (n == -EAGAIN) n = cl__packet(fd, seen, sizeof seen, NULL, 0, NULL, 0, MSG_PEEK);
-    if (n != 40 || cl__type(seen, 40) != CL__HELLO) return;
-    if (memcmp(seen + 2, "\0\0\0\0\0\0libclust", 14) != 0) return;
-    if (cl__number(seen + 20) != (unsigned)id || cl__number(seen + 24) != (unsigned)slot) return;
-    /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
-    n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
+    cl__process.step = "receiving the hello";
+    int n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
-    if (n != 40 || memcmp(seen, hello, 40) != 0 || fds[2] < 0) {
-        for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
-        return;
+    /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
+    if (n == -EAGAIN || (n >= 0 && (n != 40 || memcmp(seen, hello, 40) != 0))) {
+        for (int i = 0; n >= 0 && i < 4; i++) cl__close_fd(fds[i]);
+        return 1;
     }
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (n < 0) return n;
+    if (fds[2] < 0) {
+        cl__process.step = "receiving the hello, which came without its descriptors, as the process has too many open";
+        for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
+        return -EMFILE;
+    }
     cl__process.channel = fd;
     cl__process.grants = fds[0];
     cl__process.lifeline = fds[1];
     cl__process.primary = fds[2];
+    cl__process.step = "making the channel close-on-exec";
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        int code = -errno;
+        for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
+        return code;
+    }
     cl__process.pipe = cl__pipe_inode(fds[2]);
     cl__process.version = cl__number(hello + 16);
     if (cl__process.version == CL__PROTOCOL) cl__map_board(fds[3]);
     else cl__close_fd(fds[3]);
-    cl__process.worker_id = id;
-    cl__process.slot = slot;
     cl__start_watch();
     (void)cl__frame(CL__ONLINE, 0, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
+    return 0;
+}
+
+/* Becomes the worker that the environment names, if the descriptor that it names proves to be its channel. Anything else is left as
+ * it was; but a process of which the environment says in any way that it was started as a worker starts none. */
+CL__FN void cl__adopt(void) {
+    int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
+    int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
+    unsigned char seen[64];
+    if (!told || getauxval(AT_SECURE)) return;
+    cl__process.stray = 1;
+    if (id < 1 || slot < 0 || fd < 0 || !cl__is_channel(fd, id, slot, seen)) return;
+    int code = cl__join(fd, seen);
+    if (code > 0) return;
+    cl__process.stray = 0;
+    cl__process.unjoined = code;
+    cl__process.slot = slot;
+    cl__process.worker_id = id;
 }
 
 CL__FN int cl__begin(void) {
@@ -1498,7 +1560,7 @@ CL__FN int cl__begin(void) {
             pthread_mutex_unlock(&cl__process.begin);
             return cl__say(-ENOMEM, "no memory is left");
         }
-        cl__os_madvise(page, 4096, CL__MADV_WIPEONFORK);
+        if (cl__os_madvise(page, 4096, CL__MADV_WIPEONFORK) != 0) cl__process.unwiped = (int)getpid();
         *(unsigned char *)page = 1;
         cl__adopt();
         __atomic_store_n(&cl__process.member, (unsigned char *)page, __ATOMIC_RELEASE);
@@ -1512,14 +1574,19 @@ CL__FN int cl__begin(void) {
 CL__FN int cl__enter(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL) return cl__begin();
-    if (__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
-    return cl__say(-ECHILD, "this process was made by fork(2), not by cl_fork, and is no member of the cluster");
+    if (cl__is_member(page)) return 0;
+    return cl__say(-ECHILD, "this process was made by fork(2) or daemon(3) after the first cl_ call, not by cl_fork, and is no member "
+                            "of the cluster; call daemon(3) before the first cl_ call, or let the service manager put the program "
+                            "into the background");
 }
 
 /* The same, for what only a worker can do. */
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
     if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
+    if (code == 0 && cl__process.unjoined < 0)
+        return cl__fail(cl__process.unjoined, "this worker could not join its primary: %s: %s", cl__process.step,
+                        cl_strerror(cl__process.unjoined));
     if (code == 0 && cl__process.version != CL__PROTOCOL)
         return cl__fail(CL_EVERSION, "the primary speaks version %u of the protocol and this worker version %d",
                         cl__process.version, CL__PROTOCOL);
@@ -1618,7 +1685,7 @@ CL__FN int cl__channel_fd(void) {
     if (code < 0) return code;
     pthread_mutex_lock(&cl__process.reading);
     if (cl__process.news == 0) {
-        epoll = epoll_create1(EPOLL_CLOEXEC);
+        epoll = cl__high(epoll_create1(EPOLL_CLOEXEC));
         if (cl__watch_for(epoll, cl__process.channel, EPOLLIN) || cl__watch_for(epoll, cl__process.grants, EPOLLIN)) {
             code = cl__os("epoll");
             cl__close_fd(epoll);
@@ -1791,9 +1858,9 @@ CL__FN int cl__parse(struct cl__address *to, const char *text) {
 CL__FN int cl__is_stale(const char *path) {
     struct sockaddr_un un;
     struct stat found;
-    int stale = 0, probe = -1, file = open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC);
+    int stale = 0, probe = -1, file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
     if (file >= 0 && fstat(file, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFSOCK) {
-        probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        probe = cl__high(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         memset(&un, 0, sizeof un);
         un.sun_family = AF_UNIX;
         snprintf(un.sun_path, sizeof un.sun_path, "/proc/self/fd/%d", file);
@@ -1813,7 +1880,7 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
     char through[64], *path = at->text + 5, *name = strrchr(path, '/');
     struct stat found;
     *name = '\0';
-    int code = 0, file = -1, locked = 0, directory = open(name == path ? "/" : path, O_RDONLY | __O_CLOEXEC);
+    int code = 0, file = -1, locked = 0, directory = cl__high(open(name == path ? "/" : path, O_RDONLY | __O_CLOEXEC));
     *name++ = '/';
     if (directory < 0) return -errno;
     if (at->length == 0) {
@@ -1835,7 +1902,7 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
     if (code == 0) {
         /* The inode is held while its mode is set, and a socket: a path swapped for another file's is never touched. */
         int ours = 0;
-        file = open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC);
+        file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
         if (file >= 0 && fstat(file, &found) == 0 && !(ours = (found.st_mode & CL__S_IFMT) == CL__S_IFSOCK)) errno = ENOTSOCK;
         if (!ours || (mode != 0 && chmod(through, (found.st_mode & 07777) | mode) != 0) || listen(socket, backlog) != 0)
@@ -1862,7 +1929,7 @@ CL__FN int cl__inherit(int number) {
         return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket", number);
     if (!listening)
         return cl__fail(-EINVAL, "descriptor %d is a socket that does not listen; call listen(2) on it first", number);
-    copy = fcntl(number, CL__F_DUPFD_CLOEXEC, 0);
+    copy = fcntl(number, CL__F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
     fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
     return copy;
@@ -1874,7 +1941,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
     int kind = (at->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
     if (!at->datagram || options->flags & CL_LISTEN_NONBLOCK) kind |= SOCK_NONBLOCK;
-    int fd = socket(at->family, kind, 0);
+    int fd = cl__high(socket(at->family, kind, 0));
     if (fd < 0) return -errno;
     if (at->family == AF_UNIX && at->text[5] != '@') {
         code = cl__bind_file(fd, at, options->flags, backlog, listener);
@@ -1960,7 +2027,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
         fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
     /* One descriptor to poll for both places. For a connection the kernel shall wake one worker, not all of them. */
-    cl__set(&listener->fd, epoll_create1(EPOLL_CLOEXEC));
+    cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
         cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))
         return cl__os("epoll");
@@ -1970,7 +2037,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
 /* Gives back what a listener has, and its place in the table. `table` is locked. */
 CL__FN void cl__dispose(struct cl__listener *listener) {
     struct stat found;
-    int file = listener->file != NULL ? open(listener->file, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC) : -1;
+    int file = listener->file != NULL ? cl__high(open(listener->file, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC)) : -1;
     if (file >= 0 && fstat(file, &found) == 0 && found.st_dev == listener->device && found.st_ino == listener->inode)
         unlink(listener->file);
     cl__close_fd(file);
@@ -2018,7 +2085,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     listener->flags = options->flags;
     listener->granted = 0;
     if (!(options->flags & CL_LISTEN_NONBLOCK) && !at->datagram) {
-        listener->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        listener->wake = cl__high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (listener->wake < 0) code = cl__os("eventfd");
     }
     if (code == 0) code = share ? cl__ask(at, options, listener) : cl__own_socket(at, options, listener);
@@ -2070,7 +2137,7 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
  * never freed, and whoever closes it waits for those inside. */
 CL__FN struct cl__listener *cl__hold(int fd) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
-    if (page == NULL || !__atomic_load_n(page, __ATOMIC_RELAXED) || fd < 0) return NULL;
+    if (page == NULL || !cl__is_member(page) || fd < 0) return NULL;
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
         if (cl__get(&listener->fd) != fd || cl__get(&listener->state) != CL__OPEN) continue;
@@ -2098,7 +2165,7 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     /* No client can make so many of them in a row; then it is time to look at something else. */
     for (int failures = 0; failures < 16; failures++) {
         int fd = cl__os_accept4(socket, peer, length, flags);
-        if (fd >= 0) return fd;
+        if (fd >= 0) return cl__high_connection(fd, flags & SOCK_CLOEXEC);
         if (length != NULL) *length = room;
         switch (errno) {
         case EAGAIN: return -EAGAIN;
@@ -2278,6 +2345,7 @@ CL__FN int cl__load_library(void) {
                         found.version_number() >> 16, found.version_number() >> 8 & 255, cl_version());
     CL__SYMBOL(last_error, , )
     CL__SYMBOL(serve, , )
+    CL__STARTING_FUNCTIONS(CL__SYMBOL)
     CL__PRIMARY_FUNCTIONS(CL__SYMBOL)
     CL__EITHER_FUNCTIONS(CL__SYMBOL)
     CL__LISTENER_FUNCTIONS(CL__SYMBOL)
@@ -2300,6 +2368,18 @@ CL__FN int cl__need_library(void) {
     }
     errno = kept;
     return code;
+}
+
+/* The same for what starts workers. The library cannot know what was found in the environment, which is cleaned by then. */
+CL__FN int cl__may_start(void) {
+    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* in a worker that the library has forked, it knows */
+    errno = kept;
+    if (code == 0 && cl__process.stray)
+        return cl__say(-ENOTCONN, "this process was started as a worker (CL_WORKER_ID is set), but has no channel to its primary; "
+                                  "closefrom(3) at the start of main, or a wrapper that closes descriptors, does this: call "
+                                  "cl_is_worker() before it, or keep the descriptor that CL_CHANNEL_FD names. It may start no "
+                                  "workers, as each of these would do the same");
+    return code < 0 ? code : cl__need_library();
 }
 
 /* -- The functions of the contract ------------------------------------------------------------------------------------
@@ -2325,6 +2405,12 @@ CL__FN int cl__need_library(void) {
         errno = kept_; \
         return result_; \
     }
+#define CL__STARTING(name, parameters, ...) \
+    CL__FN int cl_##name parameters { \
+        int code_ = cl__may_start(); \
+        return code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__)); \
+    }
+CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
@@ -2345,8 +2431,13 @@ CL__FN int cl_listen(const char *address, int backlog) {
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     /* A worker that was started as a program of its own does here what the forked ones do. */
-    if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) return worker_main(argument);
-    int code = cl__need_library();
+    if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
+        int kept = errno, joined = cl__enter_worker();
+        errno = kept;
+        /* What a worker's version does not let it do it finds out by itself. */
+        return joined < 0 && joined != CL_EVERSION ? joined : worker_main(argument);
+    }
+    int code = cl__may_start();
     return code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument));
 }
 

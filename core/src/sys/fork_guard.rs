@@ -1,7 +1,7 @@
 #![allow(unsafe_code)] // mmap(2), madvise(2) and a page that the kernel clears behind our back.
 //! Notices that this process is a copy made by fork(2), at the price of two memory loads.
 
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 /// Which process this is: a mark in a private page that the kernel wipes in a forked child (MADV_WIPEONFORK, Linux 4.14).
 /// A getpid(2) on every call would do the same and cost a system call on the path of each connection; pthread_atfork
@@ -17,6 +17,8 @@ pub(crate) struct ForkGuard {
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 /// The last mark of this process and those it descends from.
 static LAST: AtomicU32 = AtomicU32::new(WIPED);
+/// Where a filter keeps the kernel from wiping the page, the number of the process that is no copy; else 0.
+static UNWIPED: AtomicI32 = AtomicI32::new(0);
 
 const WIPED: u32 = 0;
 const BYTES: usize = 4096;
@@ -43,7 +45,9 @@ fn page() -> Option<&'static AtomicU32> {
         return None;
     }
     // SAFETY: the page was mapped just above and is ours.
-    unsafe { libc::madvise(made, BYTES, libc::MADV_WIPEONFORK) };
+    if unsafe { libc::madvise(made, BYTES, libc::MADV_WIPEONFORK) } != 0 {
+        UNWIPED.store(super::process::own_pid(), Ordering::SeqCst);
+    }
     let set = PAGE.compare_exchange(std::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire);
     if set.is_err() {
         // SAFETY: another thread was quicker, and nobody has seen this one.
@@ -75,13 +79,22 @@ impl ForkGuard {
     /// True in a copy of the process for which `renew` was not called.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
-        self.page.load(Ordering::Relaxed) != self.mark.load(Ordering::Relaxed)
+        self.page.load(Ordering::Relaxed) != self.mark.load(Ordering::Relaxed) || is_unwiped_copy()
     }
 
     /// Declares the calling process a member, in a child that the library itself made.
     pub(crate) fn renew(&self) {
         self.mark.store(mark_of(self.page), Ordering::SeqCst);
+        if UNWIPED.load(Ordering::SeqCst) != 0 {
+            UNWIPED.store(super::process::own_pid(), Ordering::SeqCst);
+        }
     }
+}
+
+#[inline]
+fn is_unwiped_copy() -> bool {
+    let owner = UNWIPED.load(Ordering::Relaxed);
+    owner != 0 && owner != super::process::own_pid()
 }
 
 /// Runs a question in a forked child. It may only read and write a few words.
