@@ -92,6 +92,9 @@ impl Place {
                 return Ok(address);
             }
         }
+        if !has_proc() {
+            return Err(Errno::ENAMETOOLONG);
+        }
         let mut through = through(self.directory.as_fd()).into_bytes();
         through.push(b'/');
         through.extend_from_slice(self.name.as_bytes());
@@ -121,7 +124,12 @@ impl Place {
     fn remove_stale(&self) -> bool {
         let Ok(file) = self.open_file() else { return false };
         let Ok(probe) = socket::open(libc::AF_UNIX, true) else { return false };
-        let Some(address) = SockAddr::unix(through(file.as_fd()).as_bytes()) else { return false };
+        // Without /proc by its path, where nobody else chose that.
+        let address = match has_proc() {
+            true => SockAddr::unix(through(file.as_fd()).as_bytes()),
+            false => self.address().ok(),
+        };
+        let Some(address) = address else { return false };
         if socket::connect(probe.as_fd(), &address) != Err(Errno::ECONNREFUSED) {
             return false;
         }
@@ -166,6 +174,11 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, place: Place, everybody: u32, 
         return Err(errno);
     }
     Ok(file)
+}
+
+/// proc(5) is mounted, and shows this process.
+fn has_proc() -> bool {
+    Path::new("/proc/self/fd").exists()
 }
 
 /// The path by which an open inode can be named.
