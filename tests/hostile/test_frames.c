@@ -146,34 +146,6 @@ static void credentials(void) {
     SYS(sendmsg(channel, &message, MSG_NOSIGNAL));
 }
 
-/* 253 descriptors is the most that one packet carries (SCM_MAX_FD). */
-static void descriptor_bombs(void) {
-    union {
-        char bytes[CMSG_SPACE(253 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    unsigned char packet[16];
-    struct iovec part;
-    struct msghdr message;
-    greet();
-    ZERO(control);
-    ZERO(message);
-    part.iov_base = packet;
-    part.iov_len = build(packet, MESSAGE, 0, "x", 1);
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(253 * sizeof(int));
-    for (int i = 0; i < 253; i++) memcpy(CMSG_DATA(header) + (size_t)i * sizeof(int), &channel, sizeof(int));
-    for (int i = 0; i < 500; i++)
-        if (sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) break;
-    stay();
-}
-
 static const attack_t attacks[] = {
     {"cut short", cut_short, ENDED, 1, 0},
     {"too long", too_long, ENDED, 1, 0},
@@ -187,7 +159,6 @@ static const attack_t attacks[] = {
     {"many wrong versions", many_wrong_versions, ENDED, 1, 0},
     {"many empty packets", many_empty_packets, ENDED, 1, 0},
     {"credentials", credentials, LIVES, 0, 0},
-    {"descriptor bombs", descriptor_bombs, ENDED, 1, 0},
 };
 
 static void each(const char *name, const int *variants, int count) {
@@ -218,7 +189,6 @@ static void frames(void) {
     EACH("many wrong versions", 0);
     EACH("many empty packets", 0);
     EACH("credentials", 0);
-    EACH("descriptor bombs", 0);
     end_rig();
 }
 
