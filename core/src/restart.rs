@@ -110,6 +110,11 @@ impl Restarts {
         self.tried.get_or_insert(now);
     }
 
+    /// A slot is not to be replaced, or not by us.
+    pub fn cancel(&mut self, slot: u32) {
+        self.due.retain(|(_, other)| *other != slot);
+    }
+
     /// Nobody is to be replaced any more.
     pub fn clear(&mut self) {
         self.due.clear();
