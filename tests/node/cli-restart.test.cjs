@@ -145,3 +145,18 @@ test('a cluster that has listened never gives up', ours, async () => {
   });
   assert.equal(run.code, 0);
 });
+
+test('workers that serve and are killed again and again are replaced at once', ours, async () => {
+  await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
+    const port = await started.port();
+    await both(port);
+    for (let i = 1; i <= 8; i++) {
+      await provoke(port, '/kill?value=SIGKILL');
+      await until(() => started.said().length === i, 'the line about it');
+      assert.equal((await request(port)).status, 200);
+    }
+    for (const line of started.said()) assert.match(line, /was ended by SIGKILL; the next starts in 0 ms$/);
+    await both(port);
+    started.kill();
+  });
+});

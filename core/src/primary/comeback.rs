@@ -180,7 +180,10 @@ impl Primary {
         if let Some(others) = self.refused.note(address, Instant::now()) {
             let others = if others > 0 { format!(" ({others} more refusals were not told)") } else { String::new() };
             let sentence: String = error.sentence().chars().flat_map(visible).collect();
-            self.events.push(Event::Warning { worker: Some(reference), text: format!("it cannot listen: {sentence}{others}") });
+            self.events.push(Event::Warning {
+                worker: Some(reference),
+                text: format!("it cannot listen: {sentence}{others}"),
+            });
         }
     }
 }

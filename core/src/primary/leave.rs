@@ -227,6 +227,9 @@ impl Primary {
         }
         self.poller.poll.remove(&entry.grants);
         self.events.push(Event::Exit { worker: entry.reference(), status });
+        if self.registry.is_of_the_program(entry.slot) && entry.has_served() {
+            self.served.insert(id);
+        }
         Some(entry)
     }
 }

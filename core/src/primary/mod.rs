@@ -19,6 +19,7 @@ mod registry;
 mod spawn;
 mod timers;
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -137,6 +138,8 @@ pub struct Primary {
     restart_at: Option<Instant>,
     /// Some worker has had a share of an address.
     ever_listened: bool,
+    /// Workers of the program that have ended and had taken a connection, until it says that they have.
+    served: BTreeSet<u32>,
     /// Listens that were refused.
     refused: Refused,
     /// What the alarm is set to.
@@ -181,6 +184,7 @@ impl Primary {
             restarts: Restarts::default(),
             restart_at: None,
             ever_listened: false,
+            served: BTreeSet::new(),
             refused: Refused::default(),
             alarm_at: None,
             watching: None,

@@ -191,6 +191,12 @@ impl Registry {
         self.slots.get(slot as usize).and_then(|slot| slot.replacing.clone())
     }
 
+    /// The slot's workers are the program's to start and to replace.
+    pub(crate) fn is_of_the_program(&self, slot: u32) -> bool {
+        let slot = self.slots.get(slot as usize);
+        slot.is_some_and(|slot| matches!(slot.recipe, Some(Recipe::Enrolled)))
+    }
+
     pub(crate) fn failures_mut(&mut self, slot: u32) -> Option<&mut Failures> {
         self.slots.get_mut(slot as usize).map(|slot| &mut slot.failures)
     }

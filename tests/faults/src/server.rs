@@ -38,15 +38,7 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self {
-            workers: 4,
-            looping: false,
-            backlog: 4096,
-            gap_ms: 0,
-            work_us: 0,
-            busy_ms: 300,
-            grandchildren: false,
-        }
+        Self { workers: 4, looping: false, backlog: 4096, gap_ms: 0, work_us: 0, busy_ms: 300, grandchildren: false }
     }
 }
 
