@@ -147,9 +147,11 @@ impl Primary {
         if let Some(handle) = self.handles.of_listener(listener) {
             let delivered = handle.leave(listener, &self.poller.poll);
             let id = handle.id;
+            let is_of_the_program =
+                self.registry.get(worker).is_some_and(|entry| self.registry.is_of_the_program(entry.slot));
             if let Some(entry) = self.registry.get_mut(worker) {
                 entry.delivered_before += delivered;
-                entry.relayed_some |= delivered > 0 && entry.relayed.contains(&listener);
+                entry.took_uncounted |= delivered > 0 && is_of_the_program;
             }
             self.handles.mark(id);
             if in_order && self.program_replaces {

@@ -350,7 +350,7 @@ impl Primary {
             relayed: Default::default(),
             delivered_before: 0,
             listened: false,
-            relayed_some: false,
+            took_uncounted: false,
             refused: None,
             board: seat.board,
             escalation: None,

@@ -75,8 +75,9 @@ pub(crate) struct Entry {
     pub(crate) refusals: Refusals,
     /// It had a share of an address at some time.
     pub(crate) listened: bool,
-    /// A share that was held in its stead took connections.
-    pub(crate) relayed_some: bool,
+    /// It took connections without counting them: Node accepts from a socket in the kernel by itself, and what the program holds
+    /// in its worker's stead the program takes.
+    pub(crate) took_uncounted: bool,
     /// Why it got none, the last time that it asked.
     pub(crate) refused: Option<Error>,
 }
@@ -89,7 +90,7 @@ impl Entry {
     /// It has taken a connection. For one that has ended and is out of the books.
     pub(crate) fn has_served(&self) -> bool {
         // What was passed to it and not taken is another's. A worker without a page cannot count; what left its mailbox it took.
-        self.board.taken() > 0 || (self.delivered_before > 0 && !self.board.is_counted()) || self.relayed_some
+        self.board.taken() > 0 || (self.delivered_before > 0 && !self.board.is_counted()) || self.took_uncounted
     }
 
     /// It was told to leave; the end of its channel alone does not count, since one that never took it is served all
