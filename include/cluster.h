@@ -344,7 +344,10 @@ typedef struct cl_settings_t {
      */
     int window;
     /**
-     * Milliseconds before a worker that ended is replaced; doubled for each that lived less than 10 s. Default 100.
+     * Milliseconds before a worker is replaced whose life was short: it ended before it listened, or within a second and without
+     * having taken a connection. Doubled with each short life of its slot; one of 10 s starts afresh. Others are replaced at
+     * once. While an address has no worker, some slot is tried once a second, or each restart_min_ms if that is more. In all,
+     * no more replacements start in a second than there are slots, or 8 if that is more. Default 100.
      */
     int restart_min_ms;
     /**
@@ -684,8 +687,14 @@ int cl_spawn(const struct cl_spawn_options_t *options);
 
 /**
  * Forks workers that each run a function, and is their primary until the cluster is stopped: by SIGTERM or SIGINT
- * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced after a delay that doubles
- * with each short life. Stopping is graceful: see cl_stop().
+ * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, after a
+ * delay that doubles with each if it is in a crash loop (cl_settings_t.restart_min_ms). Stopping is graceful: see cl_stop().
+ *
+ * A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by what the
+ * primary knows itself. That is a listen which it refused (the address is taken, not allowed, not of this machine) to a worker
+ * that then ended, or a worker that ended before it said that it is online. Those that still run are stopped first, with
+ * SIGTERM at once. Each refused listen is a CL_EVENT_WARNING as well, at most one a second and address. A worker that ends by
+ * itself before it listens is replaced again and again, and once something has listened the primary never gives up.
  *
  * In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
  *
@@ -694,27 +703,35 @@ int cl_spawn(const struct cl_spawn_options_t *options);
  * @param argument     given to it.
  * @return in the primary 0 once the cluster was stopped; in a process that was started as a worker the function's
  *         result. Never returns in a worker that it forked.
- *         -EINVAL: fewer than 0 workers or no function; otherwise as cl_fork(): then no worker is left.
+ *         -EINVAL: fewer than 0 workers or no function. Of a start that cannot succeed the refusal's own code, such as
+ *         -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another version of
+ *         the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error() says why.
  *
  * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API int cl_serve(int workers, int (*worker_main)(void*), void *argument);
+CL_API
+int cl_serve(int workers,
+             int (*worker_main)(void*),
+             void *argument);
 
 /**
  * Is the primary until every worker is gone and none is due to be replaced, or until a cl_stop() is complete. Addresses
- * are given up then. Calls the cl_on_event() callback.
+ * are given up then. Calls the cl_on_event() callback. Where workers are replaced it ends also when the start cannot succeed,
+ * as cl_serve() does.
  *
  * @return 0 in the primary. 1 in a worker: the replacement of one made by cl_fork(), with cl_settings_t.respawn set.
- *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary.
+ *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. Of a start that cannot succeed the
+ *         codes of cl_serve(); no worker is left then.
  *
  * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set. Since
  * 0.1.
  */
-CL_API int cl_run(void);
+CL_API
+int cl_run(void);
 
 /**
  * Takes one turn as the primary: waits, does what is due, calls the cl_on_event() callback. For programs with a loop
- * of their own; see cl_poll_fd().
+ * of their own; see cl_poll_fd(). It never gives up a start: what cannot be had is told by CL_EVENT_WARNING alone.
  *
  * @param timeout_ms  how long to wait for something to do: 0 not at all, less than 0 as long as it takes.
  * @return how many events there were, >= 0. In a replacement of a worker made by cl_fork() 0, and cl_is_worker() is 1.

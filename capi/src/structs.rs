@@ -56,7 +56,10 @@ pub struct cl_settings_t {
     /// Connections that may wait in a worker's mailbox, 1 to 256; default 12. Fewer spread a burst better over workers
     /// that are slow, more keep workers that are fast from waiting.
     pub window: c_int,
-    /// Milliseconds before a worker that ended is replaced; doubled for each that lived less than 10 s. Default 100.
+    /// Milliseconds before a worker is replaced whose life was short: it ended before it listened, or within a second and without
+    /// having taken a connection. Doubled with each short life of its slot; one of 10 s starts afresh. Others are replaced at
+    /// once. While an address has no worker, some slot is tried once a second, or each restart_min_ms if that is more. In all,
+    /// no more replacements start in a second than there are slots, or 8 if that is more. Default 100.
     pub restart_min_ms: c_int,
     /// The longest such delay. Default 10000.
     pub restart_max_ms: c_int,

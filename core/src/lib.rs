@@ -61,7 +61,7 @@ pub use primary::{
     WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{Identity, listen, serve, stop, worker};
-pub use restart::{Backoff, HEALTHY, Respawn};
+pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};
 pub use settings::{Mechanism, Settings, WINDOW_MAX};
 #[cfg(feature = "panic-injection")]
 #[doc(hidden)]

@@ -300,7 +300,8 @@ fn replace_forked(process: &Process) -> Result<Side<()>> {
     Ok(Side::Primary(()))
 }
 
-/// Runs the primary until every worker is gone and none is due, or a stop is complete.
+/// Runs the primary until every worker is gone and none is due, or a stop is complete. Where nothing ever listened and every
+/// slot failed three times running by what the primary knows itself, it stops the others and returns why.
 pub fn run(mut on_event: impl FnMut(Event)) -> Result<Side<()>> {
     let process = process()?;
     let _stepping = Stepping::begin(process)?;
@@ -326,6 +327,7 @@ fn turns_until_idle(
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Side<()>> {
     let mut signals = 0;
+    let mut failure = None;
     loop {
         let idle = with_primary(|primary| {
             let idle = primary.is_idle();
@@ -335,10 +337,13 @@ fn turns_until_idle(
             Ok(idle)
         })?;
         if idle {
-            return Ok(Side::Primary(()));
+            return failure.map_or(Ok(Side::Primary(())), Err);
         }
         if turn(process, None, on_event)? == Side::Worker {
             return Ok(Side::Worker);
+        }
+        if failure.is_none() {
+            failure = with_primary(|primary| Ok(primary.give_up()))?;
         }
         if handle_signals && StopSignals::count() > signals {
             // The first asks, a second means "now".

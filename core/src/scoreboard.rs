@@ -82,6 +82,11 @@ impl Board {
         self.taken.fetch_max(says, Ordering::Relaxed).max(says)
     }
 
+    /// The worker can count what it takes.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.page.is_some()
+    }
+
     /// Another value whenever the worker has looked for connections since, or its event loop has turned; `None` of one
     /// that does not tell. To be compared for equality only.
     pub(crate) fn progress(&self) -> Option<u64> {

@@ -9,9 +9,9 @@ mod uv;
 mod watch;
 mod worker;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cluster_core::{ListenRule, Settings};
+use cluster_core::{Life, ListenRule, Pace, Settings};
 use napi_derive::napi;
 
 /// An engine's error as JavaScript gets it, with the sentence.
@@ -48,14 +48,61 @@ impl Backoff {
         Self::default()
     }
 
-    /// The delay before the next start, in milliseconds. `lived`: how long the last worker lived, in milliseconds.
+    /// The delay before the next start, in milliseconds. `lived`: how long the last worker lived, in milliseconds; whether it
+    /// `listened`, and whether it `served` a connection: one that had been serving is replaced at once.
     /// `jitter` in 0..1 lengthens the delay by up to a quarter, so that workers that fail together come back apart.
     #[napi]
-    pub fn next(&mut self, lived: f64, jitter: f64) -> f64 {
+    pub fn next(&mut self, lived: f64, listened: bool, served: bool, jitter: f64) -> f64 {
         let (least, most) = Settings::default().restart_delay;
-        let lived = Duration::try_from_secs_f64(lived / 1000.0).unwrap_or_default();
-        self.inner.next(lived, least, most, jitter).as_secs_f64() * 1000.0
+        let lasted = Duration::try_from_secs_f64(lived / 1000.0).unwrap_or_default();
+        self.inner.next(Life { lasted, listened, served }, least, most, jitter).as_secs_f64() * 1000.0
     }
+}
+
+/// Which slots wait for a replacement, by the engine's rule for all of them together.
+#[napi]
+#[derive(Default)]
+pub struct Restarts {
+    inner: cluster_core::Restarts,
+}
+
+#[napi]
+impl Restarts {
+    /// Nobody waits.
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A slot's replacement is due in so many milliseconds.
+    #[napi]
+    pub fn plan(&mut self, slot: u32, delay: f64) {
+        self.inner.plan(slot, Instant::now(), Duration::try_from_secs_f64(delay / 1000.0).unwrap_or_default());
+    }
+
+    /// It is not to be replaced any more.
+    #[napi]
+    pub fn cancel(&mut self, slot: u32) {
+        self.inner.cancel(slot);
+    }
+
+    /// Takes the slot that is to be started now. `slots`: how many there are; `deserted`: nobody serves.
+    #[napi]
+    pub fn take(&mut self, slots: u32, deserted: bool) -> Option<u32> {
+        self.inner.take(Instant::now(), pace(slots, deserted))
+    }
+
+    /// In how many milliseconds the next is to be started.
+    #[napi]
+    pub fn next_in(&self, slots: u32, deserted: bool) -> Option<f64> {
+        let at = self.inner.next_at(pace(slots, deserted))?;
+        Some(at.saturating_duration_since(Instant::now()).as_secs_f64() * 1000.0)
+    }
+}
+
+fn pace(slots: u32, deserted: bool) -> Pace {
+    let deserted = if deserted { Pace::deserted(Settings::default().restart_delay.0) } else { None };
+    Pace { slots: slots as usize, deserted }
 }
 
 /// The version of the engine.

@@ -245,10 +245,10 @@ impl Engine {
         let _ = self.shared.lock().enrolled_started(id, pid);
     }
 
-    /// The worker's process has ended, or could not be started. `in_order`: it did not fail.
+    /// The worker's process has ended, or could not be started. `in_order`: it did not fail. Whether it had taken a connection.
     #[napi]
-    pub fn ended(&self, id: u32, in_order: bool) {
-        self.shared.lock().enrolled_ended(id, in_order);
+    pub fn ended(&self, id: u32, in_order: bool) -> bool {
+        self.shared.lock().enrolled_ended(id, in_order)
     }
 
     /// The worker leaves in an orderly way and gets no more connections.

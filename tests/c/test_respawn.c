@@ -157,6 +157,85 @@ static void per_slot(void) {
     finish();
 }
 
+/* A worker that had been serving is back at once, however often: with the delays of a crash loop these would take 6.3 s. */
+static void at_once(int spawned) {
+    primary_ready(serve_any_port);
+    use_respawn(CL_RESPAWN_ALWAYS);
+    int id = spawned ? spawn_worker() : fork_worker();
+    int port = await_listening(id, 1);
+    long long start = now_ms();
+    for (int i = 0; i < 6; i++) {
+        int served_by = ask(port);
+        CHECK(served_by >= id + i);
+        OK(cl_worker_kill(served_by, SIGKILL));
+        await_exit(served_by, 3000);
+    }
+    CHECK(ask(port) > 0);
+    CHECK(now_ms() - start < 3000 * check_slow());
+    finish();
+}
+static void at_once_forked(void) { at_once(0); }
+static void at_once_spawned(void) {
+    if (worker_side()) exit(serve_any_port());
+    else at_once(1);
+}
+static void at_once_shared(void) {
+    use_policy(CL_SCHED_NONE);
+    at_once(0);
+}
+
+/* Each request kills its worker. It is replaced, and not without end. */
+static int die_of_a_request(void) {
+    int listener = cl_listen("127.0.0.1:0", 0);
+    if (listener == -ESHUTDOWN) return 0;
+    int connection = cl_accept(OK(listener), NULL, NULL);
+    if (connection == -ESHUTDOWN) return 0;
+    OK(connection);
+    raise(SIGKILL);
+    return 0;
+}
+
+static void poisoned(void) {
+    enum { SLOTS = 4, MOST = 8, FOR_MS = 2500 };
+    int clients[MOST * 8], count = 0;
+    primary_ready(die_of_a_request);
+    use_respawn(CL_RESPAWN_ALWAYS);
+    int port = 0;
+    for (int i = 0; i < SLOTS; i++) port = await_listening(fork_worker(), 1);
+    long long start = now_ms();
+    while (count < MOST * 8) clients[count++] = connect4(port);
+    pump_for(FOR_MS);
+    int replaced = count_events(CL_EVENT_FORK, 0) - SLOTS;
+    long long took = now_ms() - start;
+    if (replaced < 2 * MOST || replaced > MOST * (took / 1000 + 1))
+        check_fail(__FILE__, __LINE__, "%d replacements in %lld ms", replaced, took);
+    while (count > 0) close(clients[--count]);
+    finish();
+}
+
+/* While nobody is there, a slot is tried once a second whatever its delay has grown to: 0.9, 1.8, 3.6, 7.2 s here. */
+static int served_once(void) {
+    if (cl_worker_id() != 2) return 1;
+    return serve_any_port();
+}
+
+static void deserted(void) {
+    cl_settings_t settings;
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.respawn = CL_RESPAWN_ALWAYS;
+    settings.restart_min_ms = 900;
+    primary_ready(served_once);
+    OK(cl_setup_primary(&settings));
+    int id = fork_worker();
+    CHECK_EQ(id, 2);
+    int port = await_listening(id, 1);
+    CHECK_EQ(ask(port), id);
+    OK(cl_worker_kill(id, SIGKILL));
+    PUMP_UNTIL(count_events(CL_EVENT_FORK, 0) == 6, 8000);
+    finish();
+}
+
 /* cl_run returns 1 in the replacement of a forked worker, wherever in the program that is. */
 static void cl_run_in_replacement(void) {
     int report[2], said;
@@ -198,6 +277,11 @@ static const check_case_t cases[] = {
     {"backs_off_forked", backs_off_forked},
     {"backs_off_spawned", backs_off_spawned},
     {"per_slot", per_slot},
+    {"at_once_forked", at_once_forked},
+    {"at_once_spawned", at_once_spawned},
+    {"at_once_shared", at_once_shared},
+    {"poisoned", poisoned},
+    {"deserted", deserted},
     {"cl_run_in_replacement", cl_run_in_replacement},
 };
 CHECK_MAIN(cases)

@@ -8,14 +8,18 @@ const { connectionsAmong, descriptors, ours, request, until } = require('./suppo
 const { cli } = require('./fixtures-cli/run.cjs');
 const { Backoff, HEALTHY } = require('../../node-addon/lib/load.cjs').load();
 
-test('the delays double from 100 ms to 10 s, and start afresh after 10 s of life', ours, () => {
+test('the delays double from 100 ms to 10 s, and start afresh after 10 s of life; who served is replaced at once', ours, () => {
   const backoff = new Backoff();
-  const next = (lived) => backoff.next(lived, 0);
+  const next = (lived, listened = false, served = false) => backoff.next(lived, listened, served, 0);
   assert.deepEqual(Array.from({ length: 9 }, () => next(0)), [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
   assert.equal(next(HEALTHY), 100);
   assert.equal(next(HEALTHY - 1), 200);
-  assert.equal(new Backoff().next(0, 1), 125);
-  for (let i = 0; i < 2000; i++) assert.ok(backoff.next(0, Math.random()) <= 10_000);
+  assert.equal(next(999, true), 400);
+  assert.equal(next(0, true, true), 0);
+  assert.equal(next(1000, true), 0);
+  assert.equal(next(0), 100);
+  assert.equal(new Backoff().next(0, false, false, 1), 125);
+  for (let i = 0; i < 2000; i++) assert.ok(backoff.next(0, false, false, Math.random()) <= 10_000);
 });
 
 /** Resolves when both slots answer. */
@@ -140,4 +144,19 @@ test('a cluster that has listened never gives up', ours, async () => {
     started.kill();
   });
   assert.equal(run.code, 0);
+});
+
+test('workers that serve and are killed again and again are replaced at once', ours, async () => {
+  await cli({ args: ['-i', '2', 'server.js'] }, async (started) => {
+    const port = await started.port();
+    await both(port);
+    for (let i = 1; i <= 8; i++) {
+      await provoke(port, '/kill?value=SIGKILL');
+      await until(() => started.said().length === i, 'the line about it');
+      assert.equal((await request(port)).status, 200);
+    }
+    for (const line of started.said()) assert.match(line, /was ended by SIGKILL; the next starts in 0 ms$/);
+    await both(port);
+    started.kill();
+  });
 });

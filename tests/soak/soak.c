@@ -101,6 +101,15 @@ static int all_listen(void) {
     return 1;
 }
 
+/* As many as there are to be, made in both ways. */
+static void refill(const cl_spawn_options_t *options) {
+    static int made;
+    for (int have = OK(cl_worker_ids(NULL, 0)); have < WORKERS; have++) {
+        if (made++ % 2 == 0) fork_worker();
+        else OK(cl_spawn(options));
+    }
+}
+
 /* With all workers there and nothing under way. */
 static measure_t measure(void) {
     measure_t now;
@@ -149,8 +158,8 @@ int main(int argc, char **argv) {
     ZERO(settings);
     settings.size = sizeof settings;
     settings.mechanism = strcmp(argv[1], "kernel") == 0 ? CL_MECHANISM_KERNEL : CL_MECHANISM_PASSED;
-    settings.respawn = CL_RESPAWN_ALWAYS;
-    settings.restart_min_ms = settings.restart_max_ms = 1;
+    /* The program replaces them: the library would start eight in a second. */
+    settings.respawn = CL_RESPAWN_NEVER;
     OK(cl_on_event(remember_event, NULL));
     int result = cl_setup_primary(&settings);
     if (result == -EPERM && settings.mechanism == CL_MECHANISM_KERNEL) {
@@ -167,10 +176,7 @@ int main(int argc, char **argv) {
     options.file = check_self();
     options.argv = arguments;
     worker_main = serve_byte;
-    for (int i = 0; i < WORKERS; i++) {
-        if (i < 2) fork_worker();
-        else OK(cl_spawn(&options));
-    }
+    refill(&options);
     PUMP_UNTIL(all_listen(), 10000);
     put(&shared->port, seen[find_event(CL_EVENT_LISTENING, 0, 0)].port);
     measure_t first;
@@ -178,6 +184,7 @@ int main(int argc, char **argv) {
     while (replaced < replacements + WARM_UP || count_of(&shared->answered) < connections) {
         seen_count = 0;
         turn(replaced < replacements + WARM_UP ? 1 : 50);
+        refill(&options);
         if (replaced >= replacements + WARM_UP || !all_listen()) continue;
         /* Each slot has its turn at both. */
         OK(cl_worker_kill(ids[kills % WORKERS], SIGKILL));
@@ -185,11 +192,11 @@ int main(int argc, char **argv) {
         kills++;
         replaced += 2;
         if (first.descriptors == 0 && replaced >= WARM_UP) {
-            PUMP_UNTIL(cl_worker_ids(NULL, 0) == WORKERS && all_listen(), 20000);
+            PUMP_UNTIL((refill(&options), all_listen()), 20000);
             first = measure();
         }
     }
-    PUMP_UNTIL(all_listen(), 20000);
+    PUMP_UNTIL((refill(&options), all_listen()), 20000);
     measure_t last = measure();
     put(&shared->over, 1);
     for (int i = 0; i < CLIENTS; i++) CHECK_EQ(wait_status(clients[i]), 0);

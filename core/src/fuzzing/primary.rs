@@ -403,7 +403,10 @@ impl Rig {
         let wait = if self.primary.has_unread() { Duration::from_millis(2) } else { Duration::ZERO };
         let events = self.primary.turn(Some(wait)).expect("a turn");
         for event in &events {
-            if let Event::Warning { worker: Some(worker), .. } = event {
+            // A listen that was refused is told, too, and is no offence.
+            if let Event::Warning { worker: Some(worker), text } = event
+                && !text.starts_with("it cannot listen")
+            {
                 self.warned.insert(worker.id);
             }
         }

@@ -86,8 +86,8 @@ impl Primary {
     }
 
     /// The process of an enrolled worker has ended, or could not be started. What waited for it goes to others. `in_order`:
-    /// it did not fail, and what only it served is given up.
-    pub fn enrolled_ended(&mut self, id: u32, in_order: bool) {
+    /// it did not fail, and what only it served is given up. Returns whether it had taken a connection.
+    pub fn enrolled_ended(&mut self, id: u32, in_order: bool) -> bool {
         if self.registry.get(id).is_some() {
             self.leave_books(id, ExitStatus::Unknown);
             self.poller.wake.wake();
@@ -95,6 +95,8 @@ impl Primary {
         if in_order {
             self.handles.close_left_by(id, &self.poller.poll);
         }
+        // Its end may have been seen before the program told it.
+        self.served.remove(&id)
     }
 
     /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns.

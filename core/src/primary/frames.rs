@@ -219,6 +219,7 @@ impl Primary {
                     let text = format!(
                         "it speaks version {version} of the protocol and this primary version {VERSION}; it was ended"
                     );
+                    entry.refused = Some(Error::new(crate::error::EVERSION, text.clone()));
                     self.warn(Some(reference), text);
                     // What else is in it would be the same once more.
                     self.channel_closed(worker);
@@ -233,7 +234,12 @@ impl Primary {
             // Nobody is there any more to whom an address would be of use.
             FromWorker::Listen { .. } if entry.ended => {}
             FromWorker::Listen { number, flags, backlog, index, address } => {
+                let told = entry.refusals.count();
                 let answer = self.listen(worker, flags, backlog, index, address);
+                if let Err(error) = &answer {
+                    let told = self.registry.get(worker).is_none_or(|entry| entry.refusals.count() != told);
+                    self.note_refused(worker, address, told, error);
+                }
                 return self.answer(worker, number, answer);
             }
             FromWorker::Close { listener } => match entry.listeners.contains_key(&listener) {
@@ -376,6 +382,7 @@ impl Primary {
         if let Some(entry) = self.registry.get_mut(worker) {
             entry.listeners.insert(listener, id);
         }
+        self.has_listened(worker);
         Ok((listener, is_new))
     }
 

@@ -6,7 +6,6 @@ use super::registry::{Entry, Escalation, WorkerState};
 use super::timers::Timer;
 use super::{Event, Primary, no_such_worker};
 use crate::error::Result;
-use crate::restart::Respawn;
 use crate::sys::process::ExitStatus;
 use crate::wire;
 
@@ -42,6 +41,7 @@ impl Primary {
     pub(super) fn begin_stop(&mut self, deadline: Duration) {
         self.stopping = true;
         self.registry.cancel_replacements();
+        self.restarts.clear();
         self.due_forks.clear();
         for id in self.registry.ids() {
             self.ask_to_leave(id, Some(deadline));
@@ -148,8 +148,11 @@ impl Primary {
         if let Some(handle) = self.handles.of_listener(listener) {
             let delivered = handle.leave(listener, &self.poller.poll);
             let id = handle.id;
+            let is_of_the_program =
+                self.registry.get(worker).is_some_and(|entry| self.registry.is_of_the_program(entry.slot));
             if let Some(entry) = self.registry.get_mut(worker) {
                 entry.delivered_before += delivered;
+                entry.took_uncounted |= delivered > 0 && is_of_the_program;
             }
             self.handles.mark(id);
             if in_order && self.program_replaces {
@@ -197,16 +200,10 @@ impl Primary {
         let Some(entry) = self.leave_books(id, status) else {
             return;
         };
-        let replace = match self.settings.respawn {
-            Respawn::Default => self.respawn_by_default,
-            Respawn::Never => false,
-            Respawn::OnFailure => status != ExitStatus::Code(0),
-            Respawn::Always => true,
-        };
         if self.stopping {
             self.handles.close_unattended(&self.poller.poll);
-        } else if replace {
-            self.plan_respawn(entry.slot, entry.started.elapsed());
+        } else {
+            self.replace(&entry, status);
         }
     }
 
@@ -233,6 +230,9 @@ impl Primary {
         }
         self.poller.poll.remove(&entry.grants);
         self.events.push(Event::Exit { worker: entry.reference(), status });
+        if self.registry.is_of_the_program(entry.slot) && entry.has_served() {
+            self.served.insert(id);
+        }
         Some(entry)
     }
 }

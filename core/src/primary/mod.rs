@@ -4,6 +4,7 @@
 mod allowance;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
+mod comeback;
 mod enrolled;
 mod environment;
 mod event;
@@ -13,10 +14,12 @@ mod ladder;
 mod leave;
 mod permits;
 mod poller;
+mod refused;
 mod registry;
 mod spawn;
 mod timers;
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use crate::env;
 use crate::error::{Context, Error, Result};
 use crate::handle::{HandleStats, LOOK, Look, MechanismKind, PART_OF_RUNNING, Pumped};
 use crate::policy::Policy;
+use crate::restart::Restarts;
 use crate::settings::{Mechanism, Settings};
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::poll::Interest;
@@ -45,6 +49,7 @@ use handles::Handles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use handles::key;
 use permits::Permits;
+use refused::Refused;
 use registry::{Entry, Recipe, Registry};
 use spawn::{Plan, Seat};
 use timers::{Timer, Timers};
@@ -145,6 +150,15 @@ pub struct Primary {
     /// What `settings.listen_allow` says; `None` as there.
     permits: Option<Permits>,
     timers: Timers,
+    /// Slots that wait for their replacement, and the timer that is set for the next.
+    restarts: Restarts,
+    restart_at: Option<Instant>,
+    /// Some worker has had a share of an address.
+    ever_listened: bool,
+    /// Workers of the program that have ended and had taken a connection, until it says that they have.
+    served: BTreeSet<u32>,
+    /// Listens that were refused.
+    refused: Refused,
     /// What the alarm is set to.
     alarm_at: Option<Instant>,
     /// When anything waits: the time between the last look of the watch and the next.
@@ -186,6 +200,11 @@ impl Primary {
             handles: Handles::default(),
             permits,
             timers: Timers::default(),
+            restarts: Restarts::default(),
+            restart_at: None,
+            ever_listened: false,
+            served: BTreeSet::new(),
+            refused: Refused::default(),
             alarm_at: None,
             watching: None,
             auditing: false,
@@ -359,6 +378,9 @@ impl Primary {
             listeners: Default::default(),
             relayed: Default::default(),
             delivered_before: 0,
+            listened: false,
+            took_uncounted: false,
+            refused: None,
             board: seat.board,
             escalation: None,
             confined,
@@ -431,6 +453,7 @@ impl Primary {
         }
         let now = Instant::now();
         self.run_timers(now);
+        self.run_restarts(now);
         self.pump(now);
         if self.poller.poll.take_failed() {
             self.timers.add(now + WATCH_AGAIN, Timer::Repair);
@@ -487,7 +510,8 @@ impl Primary {
                 }
                 Timer::Audit => self.audit(now),
                 Timer::Pump(handle) => self.handles.mark(handle),
-                Timer::Respawn(slot) => self.respawn(slot),
+                // Every turn looks whose turn it is.
+                Timer::Restart => self.restart_at = None,
                 Timer::Escalate(worker) => self.escalate(worker, now),
                 Timer::Ask(worker) => {
                     self.process_ended(worker);
@@ -539,34 +563,6 @@ impl Primary {
         }
     }
 
-    /// Makes the replacement of a slot, if it is still wanted.
-    fn respawn(&mut self, slot: u32) {
-        match self.registry.replacement(slot) {
-            None | Some(Recipe::Enrolled) => {}
-            Some(Recipe::Fork) => self.due_forks.push(slot),
-            Some(Recipe::Program(plan)) => {
-                if let Err(error) = self.spawn_into(slot, plan) {
-                    self.retry_respawn(slot, &error);
-                }
-            }
-        }
-    }
-
-    /// A replacement could not be made: say so, and try again later.
-    pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
-        self.warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
-        self.plan_respawn(slot, Duration::ZERO);
-    }
-
-    fn plan_respawn(&mut self, slot: u32, lived: Duration) {
-        let jitter = (process::random() >> 11) as f64 / (1_u64 << 53) as f64;
-        let delay = self.registry.plan_replacement(slot, lived, self.settings.restart_delay, jitter);
-        if let Some(delay) = delay {
-            self.timers.add(Instant::now() + delay, Timer::Respawn(slot));
-            self.set_alarm();
-        }
-    }
-
     fn leave_unattended(&mut self, handle: u32) {
         let unattended = self.handles.get(handle).is_some_and(|handle| handle.is_unattended());
         if !unattended {
@@ -594,6 +590,7 @@ impl Primary {
         self.handles.close_unattended(&self.poller.poll);
         self.handles.ladder.rest();
         self.stopping = false;
+        self.ever_listened = false;
         self.stop.take();
         self.due_forks.clear();
     }

@@ -38,11 +38,18 @@ pub(crate) struct Permit {
 pub(crate) struct Refusals {
     told: Option<Instant>,
     untold: u32,
+    all: u64,
 }
 
 impl Refusals {
+    /// All that were noted.
+    pub(super) fn count(&self) -> u64 {
+        self.all
+    }
+
     /// Notes one; how many were not told before it, if it is to be told.
     fn note(&mut self, now: Instant) -> Option<u32> {
+        self.all += 1;
         if self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_AGAIN) {
             self.untold = self.untold.saturating_add(1);
             return None;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allowance::Allowance;
+use super::comeback::Failures;
 use super::event::WorkerRef;
 use super::permits::Refusals;
 use super::spawn::Plan;
 use crate::channel::Channel;
+use crate::error::Error;
 use crate::handle::Pulse;
-use crate::restart::Backoff;
+use crate::restart::{Backoff, Life};
 use crate::scoreboard::Board;
 use crate::sys::process::{Child, ProcessorTime, processor_time};
 
@@ -71,11 +73,24 @@ pub(crate) struct Entry {
     /// We started it as another user: it may listen only on what was declared.
     pub(crate) confined: bool,
     pub(crate) refusals: Refusals,
+    /// It had a share of an address at some time.
+    pub(crate) listened: bool,
+    /// It took connections without counting them: Node accepts from a socket in the kernel by itself, and what the program holds
+    /// in its worker's stead the program takes.
+    pub(crate) took_uncounted: bool,
+    /// Why it got none, the last time that it asked.
+    pub(crate) refused: Option<Error>,
 }
 
 impl Entry {
     pub(crate) fn reference(&self) -> WorkerRef {
         WorkerRef { id: self.id, slot: self.slot, pid: self.process.pid() }
+    }
+
+    /// It has taken a connection. For one that has ended and is out of the books.
+    pub(crate) fn has_served(&self) -> bool {
+        // What was passed to it and not taken is another's. A worker without a page cannot count; what left its mailbox it took.
+        self.board.taken() > 0 || (self.delivered_before > 0 && !self.board.is_counted()) || self.took_uncounted
     }
 
     /// It was told to leave; the end of its channel alone does not count, since one that never took it is served all
@@ -105,6 +120,7 @@ struct Slot {
     /// A replacement is due.
     replacing: Option<Recipe>,
     backoff: Backoff,
+    failures: Failures,
     recipe: Option<Recipe>,
 }
 
@@ -162,18 +178,48 @@ impl Registry {
     pub(crate) fn plan_replacement(
         &mut self,
         slot: u32,
-        lived: Duration,
+        life: Life,
         limits: (Duration, Duration),
         jitter: f64,
     ) -> Option<Duration> {
         let slot = self.slots.get_mut(slot as usize)?;
         slot.replacing = Some(slot.recipe.clone()?);
-        Some(slot.backoff.next(lived, limits.0, limits.1, jitter))
+        Some(slot.backoff.next(life, limits.0, limits.1, jitter))
     }
 
     /// What a slot is waiting for.
     pub(crate) fn replacement(&self, slot: u32) -> Option<Recipe> {
         self.slots.get(slot as usize).and_then(|slot| slot.replacing.clone())
+    }
+
+    /// The slot's workers are the program's to start and to replace.
+    pub(crate) fn is_of_the_program(&self, slot: u32) -> bool {
+        let slot = self.slots.get(slot as usize);
+        slot.is_some_and(|slot| matches!(slot.recipe, Some(Recipe::Enrolled)))
+    }
+
+    pub(crate) fn failures_mut(&mut self, slot: u32) -> Option<&mut Failures> {
+        self.slots.get_mut(slot as usize).map(|slot| &mut slot.failures)
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.worker.is_some() || slot.replacing.is_some())
+    }
+
+    /// Slots that have a worker or are to get one.
+    pub(crate) fn count_slots(&self) -> usize {
+        self.in_use().count()
+    }
+
+    /// How many slots there are and the most telling failure, when all of them have failed too often.
+    pub(crate) fn hopeless(&self) -> Option<(usize, &Error)> {
+        if !self.in_use().all(|slot| slot.failures.are_enough()) {
+            return None;
+        }
+        // That an address is taken says more than that somebody never spoke.
+        let failures = || self.in_use().filter_map(|slot| slot.failures.last());
+        let failure = failures().find(|failure| failure.code() != -libc::ENOTCONN).or_else(|| failures().next())?;
+        Some((self.count_slots(), failure))
     }
 
     pub(crate) fn cancel_replacements(&mut self) {

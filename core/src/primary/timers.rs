@@ -11,8 +11,8 @@ pub(crate) enum Timer {
     Audit,
     /// A handle paused because something was short.
     Pump(u32),
-    /// A slot's worker is to be replaced.
-    Respawn(u32),
+    /// Some slot's worker is to be replaced.
+    Restart,
     /// A worker did not leave in time.
     Escalate(u32),
     /// A worker without a pidfd is to be asked whether it has ended.

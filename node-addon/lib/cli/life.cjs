@@ -6,6 +6,7 @@
 const { EventEmitter } = require('node:events');
 const { constants } = require('node:os');
 const { GO } = require('./hold-signals.cjs');
+const { served } = require('../primary/served.cjs');
 const { ADDRESSES, nameOf, watchBinds } = require('./binds.cjs');
 
 /** { code, signal, error? } of an ended worker, in words. */
@@ -57,6 +58,11 @@ class Life extends EventEmitter {
 
   get listens() {
     return this.addresses.size > 0 && this.ending === null;
+  }
+
+  /** It has taken a connection; known once it has ended. With the policy `none` nobody counts them. */
+  get served() {
+    return this.worker !== null && served.has(this.worker);
   }
 
   get connected() {

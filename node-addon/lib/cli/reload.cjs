@@ -49,7 +49,7 @@ class Reload {
   /** Replaces one; resolves with null, or with what was wrong. */
   async #one(slot) {
     if (slot.final !== null) return null;
-    slot.cancel();
+    this.#supervisor.queue.cancel(slot.index);
     const old = slot.life;
     slot.next = this.#supervisor.born(slot);
     const fresh = slot.next;

@@ -17,7 +17,6 @@ class Slot {
   /** Short lives in a row that never listened. */
   falseStarts = 0;
   #backoff = new Backoff();
-  #timer = null;
 
   constructor(index, fork) {
     this.index = index;
@@ -32,15 +31,7 @@ class Slot {
   /** Counts how this life went, and gives the delay before the next in milliseconds. */
   delayAfter(life) {
     this.falseStarts = life.addresses.size > 0 || life.age >= HEALTHY ? 0 : this.falseStarts + 1;
-    return Math.round(this.#backoff.next(life.age, Math.random()));
-  }
-
-  later(delay, start) {
-    this.#timer = setTimeout(start, delay);
-  }
-
-  cancel() {
-    clearTimeout(this.#timer);
+    return Math.round(this.#backoff.next(life.age, life.addresses.size > 0, life.served, Math.random()));
   }
 }
 

@@ -4,6 +4,7 @@
 // here.
 
 const { describe, exitCodeOf } = require('./life.cjs');
+const { Queue } = require('./queue.cjs');
 const { Slot } = require('./slots.cjs');
 const { Stop } = require('./stop.cjs');
 const { Addresses } = require('./addresses.cjs');
@@ -34,6 +35,8 @@ class Supervisor {
     this.name = name;
     this.slots = Array.from({ length: count }, (_, index) => new Slot(index, fork));
     this.addresses = new Addresses(this.slots, output, options.listenTimeout);
+    /** Those that wait for their next start. */
+    this.queue = new Queue(count, () => this.#everListened && !this.slots.some((slot) => slot.life?.listens));
     /** Resolves with the exit code when no worker is left and none will follow. */
     this.finished = new Promise((resolve) => { this.#finish = resolve; });
   }
@@ -122,7 +125,7 @@ class Supervisor {
     const early = listened ? '' : ' before it listened';
     this.#output.warn(`${who} ${describe(ending)}${early}; the next starts in ${delay} ms`);
     if (!this.#allStarted) clearTimeout(this.#firstTimer);
-    slot.later(delay, () => {
+    this.queue.add(slot.index, delay, () => {
       slot.restarts += 1;
       if (this.#allStarted) this.launch(slot);
       else this.#startFirst();
@@ -167,7 +170,7 @@ class Supervisor {
     this.stopping = true;
     clearTimeout(this.#firstTimer);
     for (const slot of this.slots) {
-      slot.cancel();
+      this.queue.cancel(slot.index);
       for (const life of [slot.life, slot.next]) if (life !== null) this.retire(life, deadline);
     }
     // Those that a reload had begun to stop are among them.

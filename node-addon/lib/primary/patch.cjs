@@ -13,6 +13,7 @@ const { addMechanism } = require('./mechanisms.cjs');
 const { LEAST_LOADED, addPolicies, isOfEngine } = require('./policies.cjs');
 const { addPermits, permitQueries } = require('./permits.cjs');
 const { answerQueries } = require('./queries.cjs');
+const { served } = require('./served.cjs');
 
 // Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
 // More only for a worker that takes them within milliseconds, which saves the primary most of its wake-ups.
@@ -75,7 +76,7 @@ function patch(cluster) {
       seats.delete(worker);
       for (const share of seat.shares.values()) share.end();
       // A code that is no failure is no crash, for which an address would be kept for a successor.
-      engine.ended(seat.id, code === 0);
+      if (engine.ended(seat.id, code === 0)) served.add(worker);
     });
     worker.process.prependOnceListener('disconnect', () => {
       for (const share of seat.shares.values()) share.end();

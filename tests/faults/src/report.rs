@@ -33,7 +33,7 @@ static CHARTS: &[Chart] = &[
     Chart {
         file: "faults-storm",
         title: "Clients left hanging, of 10,000 connections",
-        note: "a worker of four is killed every 100 ms; no answer, no reset and no end within 2 s",
+        note: "a worker of four is killed every 150 ms (Node: 250); no answer, no reset and no end within 2 s",
         row: HUNG,
     },
     Chart {

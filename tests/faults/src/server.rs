@@ -28,14 +28,17 @@ pub struct Shape {
     /// A client whose SYN finds it full asks again after 1 s and 3 s, which no server can help: room enough for the longest
     /// time in which nothing is accepted.
     pub backlog: u32,
-    pub respawn_ms: u64,
+    /// For how long the place of a worker that died stays empty. 0: as the library has it when nothing is set.
+    pub gap_ms: u64,
+    /// What each connection costs its worker.
+    pub work_us: u64,
     pub busy_ms: u64,
     pub grandchildren: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { workers: 4, looping: false, backlog: 4096, respawn_ms: 20, busy_ms: 300, grandchildren: false }
+        Self { workers: 4, looping: false, backlog: 4096, gap_ms: 0, work_us: 0, busy_ms: 300, grandchildren: false }
     }
 }
 
@@ -129,7 +132,8 @@ impl Server {
             ("FAULTS_WORKERS", shape.workers.to_string()),
             ("FAULTS_LOOP", u8::from(shape.looping).to_string()),
             ("FAULTS_BACKLOG", shape.backlog.to_string()),
-            ("FAULTS_RESPAWN_MS", shape.respawn_ms.to_string()),
+            ("FAULTS_GAP_MS", shape.gap_ms.to_string()),
+            ("FAULTS_WORK_US", shape.work_us.to_string()),
             ("FAULTS_BUSY_MS", shape.busy_ms.to_string()),
             ("FAULTS_GRANDCHILDREN", u8::from(shape.grandchildren).to_string()),
         ] {

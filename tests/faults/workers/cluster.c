@@ -19,6 +19,9 @@ struct replacement {
 static struct member members[MEMBERS];
 static struct replacement replacements[REPLACEMENTS];
 static int member_count, replacement_count, target, due, resizing, stopping;
+/* How long a place stays empty, where the library is not to fill it; when that is over. */
+static int gap_ms;
+static uint64_t empty_until;
 
 static void say(const char *format, ...) {
     va_list arguments;
@@ -70,7 +73,10 @@ static void listening(int id) {
 static void ended(const cl_event_t *event) {
     struct member *member = find(event->worker_id);
     /* Whoever did not end with 0 is replaced by the library. */
-    if (!stopping && event->exit_code != 0) due++;
+    if (!stopping && event->exit_code != 0) {
+        if (gap_ms == 0) due++;
+        else empty_until = now_ns() + (uint64_t)gap_ms * 1000000u;
+    }
     if (member) *member = members[--member_count];
     for (int i = replacement_count; i-- > 0;) {
         if (replacements[i].id == event->worker_id) {
@@ -132,6 +138,7 @@ static int balance(void) {
     int wanted = target, have = staying() + due;
     for (int i = 0; i < replacement_count; i++) wanted += !replacements[i].asked;
     if (stopping) return 1;
+    if (now_ns() < empty_until) return 1;
     if (have < wanted && !start(wanted - have)) return 0;
     for (; have > wanted && staying() > 0; have--) {
         struct member *newest = NULL;
@@ -212,9 +219,10 @@ static int lead(void) {
 
 int main(void) {
     const char *policy = getenv("FAULTS_POLICY"), *mechanism = getenv("FAULTS_MECHANISM");
-    int delay = option("FAULTS_RESPAWN_MS", 20), code;
-    cl_settings_t settings = {.size = sizeof settings, .respawn = CL_RESPAWN_ON_FAILURE, .restart_min_ms = delay,
-                              .restart_max_ms = delay, .stop_deadline_ms = LINGER_MS + 8000};
+    int code;
+    gap_ms = option("FAULTS_GAP_MS", 0);
+    cl_settings_t settings = {.size = sizeof settings, .stop_deadline_ms = LINGER_MS + 8000,
+                              .respawn = gap_ms > 0 ? CL_RESPAWN_NEVER : CL_RESPAWN_ON_FAILURE};
     settings.policy = policy && !strcmp(policy, "none") ? CL_SCHED_NONE : CL_SCHED_RR;
     settings.mechanism = !mechanism ? CL_MECHANISM_AUTO : !strcmp(mechanism, "kernel") ? CL_MECHANISM_KERNEL
                          : !strcmp(mechanism, "passed")                                ? CL_MECHANISM_PASSED

@@ -52,6 +52,7 @@ function serve() {
   const { id: worker } = cluster.worker;
   const claims = env.FAULTS_CLAIMS ? fs.openSync(env.FAULTS_CLAIMS, 'a') : -1;
   const idle = new Set();
+  const workMs = number('FAULTS_WORK_US', 0) / 1000;
   let leaving = false;
 
   function claim(kind, port, id) {
@@ -87,9 +88,16 @@ function serve() {
     answer(socket, id, isLast);
   }
 
+  function work() {
+    if (workMs === 0) return;
+    const end = performance.now() + workMs;
+    while (performance.now() < end);
+  }
+
   const server = net.createServer((socket) => {
     const port = socket.remotePort ?? 0;
     claim(ACCEPTED, port, 0n);
+    work();
     let rest = Buffer.alloc(0);
     idle.add(socket);
     socket.on('error', () => {});
@@ -179,10 +187,15 @@ class Supervisor {
   }
 
   #later(what) {
+    // As programs do it: at once.
+    if (number('FAULTS_GAP_MS', 0) === 0) {
+      what();
+      return;
+    }
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       what();
-    }, number('FAULTS_RESPAWN_MS', 10));
+    }, number('FAULTS_GAP_MS', 0));
     this.#timers.add(timer);
   }
 

@@ -27,7 +27,7 @@ struct connection {
 };
 
 static uint32_t worker_id;
-static int busy_ms;
+static int busy_ms, work_us;
 
 static void compute(int unused) {
     uint64_t end = now_ns() + (uint64_t)busy_ms * 1000000u;
@@ -55,6 +55,7 @@ static int accept_one(int listener, uint32_t *port, int flags) {
     if (fd < 0) return fd;
     *port = ntohs(peer.sin_port);
     if (!claim(ACCEPTED, worker_id, *port, 0)) _exit(3);
+    for (uint64_t end = now_ns() + (uint64_t)work_us * 1000u; work_us > 0 && now_ns() < end;) {}
     return fd;
 }
 
@@ -172,6 +173,7 @@ static int serve(void) {
     cl_listen_options_t options = {.size = sizeof options, .address = "127.0.0.1:0", .backlog = option("FAULTS_BACKLOG", 511)};
     int looping = option("FAULTS_LOOP", 0), listener;
     busy_ms = option("FAULTS_BUSY_MS", 300);
+    work_us = option("FAULTS_WORK_US", 0);
     sigaction(SIGUSR2, &action, NULL);
     worker_id = (uint32_t)cl_worker_id();
     open_claims();

@@ -19,9 +19,9 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
 }
 
 fn killed(rig: &mut Rig, contender: Contender) -> Result<()> {
-    let kills = if rig.quick { 20 } else { 500 };
-    let shape = Shape { respawn_ms: 5, ..Shape::default() };
-    let server = Server::start(rig.shop, contender, shape)?;
+    // At most eight workers are replaced in a second.
+    let kills = if rig.quick { 20 } else { 200 };
+    let server = Server::start(rig.shop, contender, Shape::default())?;
     let (mut entries, mut harmed) = (Vec::new(), Harmed::default());
     for i in 0..kills {
         let load = Load { wanted: Wanted::Hold, first_id: i + 1, ..Load::new(server.port, 1000.0).count(1) };

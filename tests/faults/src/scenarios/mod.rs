@@ -1,6 +1,7 @@
 //! What is done to whom, and what is told of it.
 
 mod chaos;
+mod comeback;
 mod hand;
 mod orphans;
 mod queue;
@@ -33,13 +34,20 @@ pub struct Scenario {
     run: fn(&mut Rig, Contender) -> Result<()>,
 }
 
-pub static SCENARIOS: [Scenario; 9] = [
+pub static SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "storm",
-        title: "Figure 1: a worker of four is killed every 100 ms (Node: 250)",
+        title: "Figure 1: a worker of four is killed every 150 ms (Node: 250)",
         contenders: &["passed", "kernel", "cluster-rs-passed", "cluster-rs-kernel", "node-rr", "node-none"],
         quick_contenders: &["none", "passed", "kernel"],
         run: storm::run,
+    },
+    Scenario {
+        name: "comeback",
+        title: "A kill storm with default settings: 0.5 ms of work a connection, a worker of four is killed every 250 ms",
+        contenders: &["none", "passed", "kernel", "cluster-rs-passed", "cluster-rs-kernel", "node-rr"],
+        quick_contenders: &["none", "passed", "kernel"],
+        run: comeback::run,
     },
     Scenario {
         name: "chaos",

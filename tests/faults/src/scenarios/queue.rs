@@ -55,7 +55,7 @@ fn behind_the_dead(rig: &mut Rig, contender: Contender) -> Result<()> {
 
 fn nobody_there(rig: &mut Rig, contender: Contender) -> Result<()> {
     let gap = if rig.quick { 600 } else { 3000 };
-    let shape = Shape { workers: 2, respawn_ms: gap, ..Shape::default() };
+    let shape = Shape { workers: 2, gap_ms: gap, ..Shape::default() };
     let load = Load { patience: Duration::from_secs(10), ..Load::new(0, 100.0) };
     let (server, running) = under_load(rig, contender, shape, load)?;
     let mut harmed = Harmed::default();

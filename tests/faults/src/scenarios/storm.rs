@@ -27,8 +27,8 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     let (mut dead, mut waits) = (0, Vec::new());
     for seed in &seeds {
         let shape = Shape { grandchildren: contender.is_c(), ..Shape::default() };
-        // Every hundred milliseconds would leave no worker in Node the time to start.
-        let every = if contender.is_c() { 100 } else { 250 };
+        // At most eight workers are replaced in a second; and more would leave no worker in Node the time to start.
+        let every = if contender.is_c() { 150 } else { 250 };
         let kills = if contender.is_c() { kills } else { kills.min(100) };
         let (mut server, running) = under_load(rig, contender, shape, Load::new(0, rate))?;
         let (watch, mut harmed) = (Watch::start(server.primary()), Harmed::default());
