@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
 use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
+use crate::sys::worker_signals;
 use crate::worker::{self, ListenOptions, Listener, Worker};
 
 struct Process {
@@ -23,6 +24,8 @@ struct Process {
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
+    /// `serve` runs: its workers hold a group's signals.
+    serving: AtomicBool,
 }
 
 static PROCESS: OnceLock<Option<Process>> = OnceLock::new();
@@ -34,16 +37,33 @@ fn process() -> Result<&'static Process> {
     let process = PROCESS.get_or_init(|| {
         Some(Process {
             guard: ForkGuard::new()?,
-            worker: RwLock::new(worker::adopt_from_environment().map(Arc::new)),
+            worker: RwLock::new(adopt_from_environment().map(Arc::new)),
             primary: Mutex::new(None),
             stepping: AtomicBool::new(false),
             signals: Mutex::new(None),
+            serving: AtomicBool::new(false),
         })
     });
     match process {
         None => Err(Error::new(-libc::ENOMEM, "no memory for a page")),
         Some(process) if process.guard.is_forked() => Err(Error::forked()),
         Some(process) => Ok(process),
+    }
+}
+
+fn adopt_from_environment() -> Option<Worker> {
+    let wanted = crate::env::take_worker_signals();
+    let worker = worker::adopt_from_environment()?;
+    if wanted {
+        hold_signals(&worker);
+    }
+    Some(worker)
+}
+
+/// Where it cannot be had, the signals do what they always do.
+fn hold_signals(worker: &Worker) {
+    if let Ok(held) = worker.hold_signals() {
+        worker_signals::unblock(&held);
     }
 }
 
@@ -149,26 +169,36 @@ fn fork_by(process: &Process, fork: impl FnOnce(&mut Primary) -> Result<Forked>)
     let Some(primary) = slot.as_mut() else {
         return Err(Error::wrong_role("this process has no primary"));
     };
-    let _blocked = StopSignalsBlocked::new().context("pthread_sigmask")?;
+    let mut blocked = StopSignalsBlocked::new().context("pthread_sigmask")?;
+    let holds = process.serving.load(Ordering::SeqCst) || primary.settings().worker_signals;
     match fork(primary)? {
         Forked::Primary(id) => Ok(Side::Primary(id)),
         Forked::Worker(channel) => {
             // Everything the primary had open is closed here; what is shared with it is left as it is.
             *slot = None;
             drop(slot);
-            become_worker(process, channel);
+            become_worker(process, channel, holds, &mut blocked);
             Ok(Side::Worker)
         }
     }
 }
 
-fn become_worker(process: &Process, channel: OwnedFd) {
+fn become_worker(process: &Process, channel: OwnedFd, holds: bool, blocked: &mut StopSignalsBlocked) {
     process.guard.renew();
     STOP.set(None);
-    *lock(&process.signals) = None;
+    // What the primary had blocked before it handled them is blocked in its worker, whoever forks it.
+    if let Some(signals) = lock(&process.signals).take() {
+        blocked.keep(signals.blocked_before());
+    }
+    process.serving.store(false, Ordering::SeqCst);
     process.stepping.store(false, Ordering::SeqCst);
     match Worker::adopt(channel) {
-        Ok(worker) => *process.worker.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker)),
+        Ok(worker) => {
+            if let (true, Ok(held)) = (holds, worker.hold_signals()) {
+                blocked.release(&held);
+            }
+            *process.worker.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker));
+        }
         // An error would be taken for the primary's own; the primary sees the exit.
         Err(_) => crate::sys::process::leave_at_once(EXIT_NO_WORKER),
     }
@@ -189,6 +219,11 @@ impl<'a> Stepping<'a> {
             ));
         }
         Ok(Self(&process.stepping))
+    }
+
+    fn mark(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
     }
 }
 
@@ -305,7 +340,8 @@ pub fn serve(
     mut worker_main: impl FnMut() -> i32,
     mut on_event: impl FnMut(Event),
 ) -> Result<i32> {
-    if worker()?.is_some() {
+    if let Some(worker) = worker()? {
+        hold_signals(&worker);
         return Ok(worker_main());
     }
     let process = process()?;
@@ -316,6 +352,7 @@ pub fn serve(
         settings.handle_signals = true;
         primary.configure(settings)
     })?;
+    let _serving = Stepping::mark(&process.serving);
     for _ in 0..workers.unwrap_or_else(usable_cpus).max(1) {
         match fork_by(process, Primary::fork) {
             Ok(Side::Primary(_)) => {}
