@@ -194,7 +194,8 @@ fn become_worker(process: &Process, channel: OwnedFd, holds: bool, blocked: &mut
     process.stepping.store(false, Ordering::SeqCst);
     match Worker::adopt(channel) {
         Ok(worker) => {
-            if let (true, Ok(held)) = (holds, worker.hold_signals()) {
+            // Not even asked for where nobody wants it: it installs.
+            if let Some(Ok(held)) = holds.then(|| worker.hold_signals()) {
                 blocked.release(&held);
             }
             *process.worker.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(worker));
