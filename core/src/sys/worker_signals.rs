@@ -65,8 +65,10 @@ fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
 
 extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let errno = nix::errno::Errno::last();
-    // SAFETY: the kernel passes a siginfo_t; for what a process sent si_pid is set.
-    let (code, sender) = unsafe { ((*info).si_code, (*info).si_pid()) };
+    // SAFETY: the kernel passes a siginfo_t (SA_SIGINFO).
+    let info = unsafe { &*info };
+    // SAFETY: set for what a process sent, and for nothing else looked at.
+    let (code, sender) = (info.si_code, unsafe { info.si_pid() });
     // A copy of the worker that fork(2) made is none, and must not ask in its name.
     if own_pid() != OWN.load(Ordering::SeqCst) || is_primary(code, sender) || !ask() {
         end_by(signal);
