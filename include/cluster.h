@@ -98,12 +98,18 @@
 
 /**
  * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0). What was
- * installed for them before is restored when cl_run() returns.
+ * installed for them before is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile.
  */
 #define CL_HANDLE_SIGNALS 1
 
 /**
- * Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do.
+ * Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do. SIGTERM, SIGINT
+ * and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and the worker is replaced if the
+ * cluster goes on. From the primary (the deadline, cl_worker_kill(), kill(2) of its group) they end the worker. Installed (SA_RESTART,
+ * and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at once, in a spawned program with its first call, which
+ * finds CL_WORKER_SIGNALS=1 in its environment. A program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2)
+ * and sleep(3) may return EINTR. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
+ * Where the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks, the next ends.
  */
 #define CL_WORKER_SIGNALS 16
 
@@ -655,17 +661,27 @@ int cl_setup_primary(const struct cl_settings_t *settings);
 /**
  * Makes a worker, as fork(2) makes a process: returns twice.
  *
- * The worker has a copy of everything the caller had, but none of the primary's descriptors; what stdio has buffered
- * is there twice, so flush first. If it is to be replaced (cl_settings_t.respawn), the replacement returns from
+ * The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are flushed before
+ * the fork (fflush(NULL); it waits where a pipe is full, as any write does), so that nothing is written twice. Handlers of atexit(3)
+ * are copied, too, and run in each worker that calls exit() or returns from main. What only the primary is to do, it does with two lines:
+ *
+ *     static void remove_pid_file(void) {
+ *         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
+ *         unlink(PID_FILE);
+ *     }
+ *
+ * If it is to be replaced (cl_settings_t.respawn), the replacement returns from
  * cl_run() or cl_step() instead.
  *
  * @return in the primary the worker's id > 0; in the worker 0.
  *         CL_ETHREADS: the process has other threads, use cl_spawn(); -ESHUTDOWN: the cluster is being stopped;
  *         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
  *
- * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+ * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the dispositions that
+ * the program had; with CL_WORKER_SIGNALS see there. Since 0.1.
  */
-CL_API int cl_fork(void);
+CL_API
+int cl_fork(void);
 
 /**
  * Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
@@ -679,8 +695,9 @@ CL_API int cl_fork(void);
  *         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
  *
  * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
- * fork(2): -ECHILD. Signals: not in a handler. The program starts with the caller's signal mask; handlers are
- * reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
+ * fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
+ * deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
+ * Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
  */
 CL_API
 int cl_spawn(const struct cl_spawn_options_t *options);
@@ -697,6 +714,11 @@ int cl_spawn(const struct cl_spawn_options_t *options);
  * itself before it listens is replaced again and again, and once something has listened the primary never gives up.
  *
  * In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
+ *
+ * Its workers finish what is in hand when SIGTERM, SIGINT or SIGHUP comes to the whole process group (Ctrl-C, timeout(1), systemd's
+ * KillMode=control-group): see CL_WORKER_SIGNALS, which is implied while it runs.
+ *
+ * Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see cl_fork().
  *
  * @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
  * @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
@@ -723,8 +745,8 @@ int cl_serve(int workers,
  *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. Of a start that cannot succeed the
  *         codes of cl_serve(); no worker is left then.
  *
- * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set. Since
- * 0.1.
+ * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set;
+ * then this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. Since 0.1.
  */
 CL_API
 int cl_run(void);
@@ -1075,6 +1097,8 @@ extern int cl__os_getaddrinfo(const char *, const char *, const struct cl__addri
 extern int cl__os_fchmod(int, mode_t) __asm__("fchmod");
 extern int cl__os_madvise(void *, size_t, int) __asm__("madvise");
 extern int cl__os_sigfillset(sigset_t *) __asm__("sigfillset");
+extern int cl__os_sigaddset(sigset_t *, int) __asm__("sigaddset");
+extern int cl__os_sigaction(int, const void *, void *) __asm__("sigaction");
 extern int cl__os_sigprocmask(int, const sigset_t *, sigset_t *) __asm__("sigprocmask");
 extern long cl__os_syscall(long, ...) __asm__("syscall");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
@@ -1254,6 +1278,8 @@ struct cl__process {
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
     unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
     ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
+    int self, sender, outside; /* of the signals that it holds: this process, the primary (0: in an outer pid namespace), whether one
+                                * came from there */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd gave; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last LISTEN */
@@ -1488,6 +1514,96 @@ CL__FN void cl__show(int taken) {
 #endif
 }
 
+/* -- A group's signals: as core/src/sys/worker_signals.rs, which says why -- */
+
+#if defined(SO_PEERCRED)
+#define CL__SO_PEERCRED SO_PEERCRED
+#elif defined(__powerpc__)
+#define CL__SO_PEERCRED 21
+#else
+#define CL__SO_PEERCRED 17
+#endif
+
+/* glibc's struct sigaction, which it hides under -std=c99. */
+struct cl__action {
+#if defined(__mips__)
+    int flags;
+    void (*handler)(int, void *, void *);
+    sigset_t mask;
+#elif defined(__s390x__)
+    void (*handler)(int, void *, void *);
+    int reserved, flags;
+    void (*restorer)(void);
+    sigset_t mask;
+#else
+    void (*handler)(int, void *, void *);
+    sigset_t mask;
+    int flags;
+    void (*restorer)(void);
+#endif
+    int room[4];
+};
+enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTART, SA_ONSTACK, SA_SIGINFO */
+#if defined(__mips__)
+#define CL__SIG_UNBLOCK 2
+#else
+#define CL__SIG_UNBLOCK 1
+#endif
+
+CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
+
+/* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
+CL__FN int cl__ask_to_leave(void) {
+    unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
+    for (;;) {
+        if (send(cl__process.channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
+        if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return 1;
+        if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, -1, -1);
+        else if (cl__is_short_of_memory(errno)) cl__pause(4);
+        else if (errno != EINTR) return 0;
+    }
+}
+
+CL__FN void cl__on_signal(int number, void *info, void *context) {
+    int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
+    int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
+    (void)context;
+    if (cl__process.sender == 0) sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
+    else sent = sent && sender == cl__process.sender;
+    if (getpid() != cl__process.self || sent || !cl__ask_to_leave()) {
+        sigset_t only;
+        struct cl__action action;
+        memset(&action, 0, sizeof action); /* SIG_DFL */
+        memset(&only, 0, sizeof only);
+        cl__os_sigaddset(&only, number);
+        cl__os_sigaction(number, &action, NULL);
+        raise(number);
+        cl__os_sigprocmask(CL__SIG_UNBLOCK, &only, NULL);
+    }
+    errno = kept;
+}
+
+CL__FN void cl__hold_signals(void) {
+    int primary[3] = {0, 0, 0}; /* struct ucred */
+    socklen_t length = sizeof primary;
+    struct cl__action action;
+    sigset_t ours;
+    if (getsockopt(cl__process.channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
+    cl__process.sender = primary[0];
+    cl__process.self = (int)getpid();
+    memset(&ours, 0, sizeof ours);
+    for (int i = 0; i < 3; i++) {
+        memset(&action, 0, sizeof action);
+        if (cl__os_sigaction(cl__held(i), NULL, &action) != 0 || action.handler != NULL) continue;
+        memset(&action, 0, sizeof action);
+        action.handler = cl__on_signal;
+        action.flags = CL__SA_FLAGS;
+        for (int j = 0; j < 3; j++) cl__os_sigaddset(&action.mask, cl__held(j));
+        if (cl__os_sigaction(cl__held(i), &action, NULL) == 0) cl__os_sigaddset(&ours, cl__held(i));
+    }
+    cl__os_sigprocmask(CL__SIG_UNBLOCK, &ours, NULL);
+}
+
 /* A variable of the primary's, as a number, or -1. It is removed in any case, so that no program that this one starts
  * can take itself for this worker. */
 CL__FN int cl__variable(const char *name) {
@@ -1557,6 +1673,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
+    int holds = cl__variable("CL_WORKER_SIGNALS") == 1;
     unsigned char seen[64];
     if (!told || getauxval(AT_SECURE)) return;
     cl__process.stray = 1;
@@ -1567,6 +1684,7 @@ CL__FN void cl__adopt(void) {
     cl__process.unjoined = code;
     cl__process.slot = slot;
     cl__process.worker_id = id;
+    if (code == 0 && holds) cl__hold_signals();
 }
 
 CL__FN int cl__begin(void) {
@@ -2453,7 +2571,9 @@ CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
         int kept = errno, joined = cl__enter_worker();
         errno = kept;
         /* What a worker's version does not let it do it finds out by itself. */
-        return joined < 0 && joined != CL_EVERSION ? joined : worker_main(argument);
+        if (joined < 0 && joined != CL_EVERSION) return joined;
+        cl__hold_signals();
+        return worker_main(argument);
     }
     int code = cl__may_start();
     return code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument));

@@ -79,6 +79,8 @@ extern int cl__os_getaddrinfo(const char *, const char *, const struct cl__addri
 extern int cl__os_fchmod(int, mode_t) __asm__("fchmod");
 extern int cl__os_madvise(void *, size_t, int) __asm__("madvise");
 extern int cl__os_sigfillset(sigset_t *) __asm__("sigfillset");
+extern int cl__os_sigaddset(sigset_t *, int) __asm__("sigaddset");
+extern int cl__os_sigaction(int, const void *, void *) __asm__("sigaction");
 extern int cl__os_sigprocmask(int, const sigset_t *, sigset_t *) __asm__("sigprocmask");
 extern long cl__os_syscall(long, ...) __asm__("syscall");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
@@ -258,6 +260,8 @@ struct cl__process {
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
     unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
     ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
+    int self, sender, outside; /* of the signals that it holds: this process, the primary (0: in an outer pid namespace), whether one
+                                * came from there */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd gave; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last LISTEN */
@@ -492,6 +496,96 @@ CL__FN void cl__show(int taken) {
 #endif
 }
 
+/* -- A group's signals: as core/src/sys/worker_signals.rs, which says why -- */
+
+#if defined(SO_PEERCRED)
+#define CL__SO_PEERCRED SO_PEERCRED
+#elif defined(__powerpc__)
+#define CL__SO_PEERCRED 21
+#else
+#define CL__SO_PEERCRED 17
+#endif
+
+/* glibc's struct sigaction, which it hides under -std=c99. */
+struct cl__action {
+#if defined(__mips__)
+    int flags;
+    void (*handler)(int, void *, void *);
+    sigset_t mask;
+#elif defined(__s390x__)
+    void (*handler)(int, void *, void *);
+    int reserved, flags;
+    void (*restorer)(void);
+    sigset_t mask;
+#else
+    void (*handler)(int, void *, void *);
+    sigset_t mask;
+    int flags;
+    void (*restorer)(void);
+#endif
+    int room[4];
+};
+enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTART, SA_ONSTACK, SA_SIGINFO */
+#if defined(__mips__)
+#define CL__SIG_UNBLOCK 2
+#else
+#define CL__SIG_UNBLOCK 1
+#endif
+
+CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
+
+/* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
+CL__FN int cl__ask_to_leave(void) {
+    unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
+    for (;;) {
+        if (send(cl__process.channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
+        if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return 1;
+        if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, -1, -1);
+        else if (cl__is_short_of_memory(errno)) cl__pause(4);
+        else if (errno != EINTR) return 0;
+    }
+}
+
+CL__FN void cl__on_signal(int number, void *info, void *context) {
+    int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
+    int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
+    (void)context;
+    if (cl__process.sender == 0) sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
+    else sent = sent && sender == cl__process.sender;
+    if (getpid() != cl__process.self || sent || !cl__ask_to_leave()) {
+        sigset_t only;
+        struct cl__action action;
+        memset(&action, 0, sizeof action); /* SIG_DFL */
+        memset(&only, 0, sizeof only);
+        cl__os_sigaddset(&only, number);
+        cl__os_sigaction(number, &action, NULL);
+        raise(number);
+        cl__os_sigprocmask(CL__SIG_UNBLOCK, &only, NULL);
+    }
+    errno = kept;
+}
+
+CL__FN void cl__hold_signals(void) {
+    int primary[3] = {0, 0, 0}; /* struct ucred */
+    socklen_t length = sizeof primary;
+    struct cl__action action;
+    sigset_t ours;
+    if (getsockopt(cl__process.channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
+    cl__process.sender = primary[0];
+    cl__process.self = (int)getpid();
+    memset(&ours, 0, sizeof ours);
+    for (int i = 0; i < 3; i++) {
+        memset(&action, 0, sizeof action);
+        if (cl__os_sigaction(cl__held(i), NULL, &action) != 0 || action.handler != NULL) continue;
+        memset(&action, 0, sizeof action);
+        action.handler = cl__on_signal;
+        action.flags = CL__SA_FLAGS;
+        for (int j = 0; j < 3; j++) cl__os_sigaddset(&action.mask, cl__held(j));
+        if (cl__os_sigaction(cl__held(i), &action, NULL) == 0) cl__os_sigaddset(&ours, cl__held(i));
+    }
+    cl__os_sigprocmask(CL__SIG_UNBLOCK, &ours, NULL);
+}
+
 /* A variable of the primary's, as a number, or -1. It is removed in any case, so that no program that this one starts
  * can take itself for this worker. */
 CL__FN int cl__variable(const char *name) {
@@ -561,6 +655,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
+    int holds = cl__variable("CL_WORKER_SIGNALS") == 1;
     unsigned char seen[64];
     if (!told || getauxval(AT_SECURE)) return;
     cl__process.stray = 1;
@@ -571,6 +666,7 @@ CL__FN void cl__adopt(void) {
     cl__process.unjoined = code;
     cl__process.slot = slot;
     cl__process.worker_id = id;
+    if (code == 0 && holds) cl__hold_signals();
 }
 
 CL__FN int cl__begin(void) {
@@ -1457,7 +1553,9 @@ CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
         int kept = errno, joined = cl__enter_worker();
         errno = kept;
         /* What a worker's version does not let it do it finds out by itself. */
-        return joined < 0 && joined != CL_EVERSION ? joined : worker_main(argument);
+        if (joined < 0 && joined != CL_EVERSION) return joined;
+        cl__hold_signals();
+        return worker_main(argument);
     }
     int code = cl__may_start();
     return code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument));

@@ -124,15 +124,24 @@ pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_i
 
 /// Makes a worker, as fork(2) makes a process: returns twice.
 ///
-/// The worker has a copy of everything the caller had, but none of the primary's descriptors; what stdio has buffered
-/// is there twice, so flush first. If it is to be replaced (cl_settings_t.respawn), the replacement returns from
+/// The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are flushed before
+/// the fork (fflush(NULL); it waits where a pipe is full, as any write does), so that nothing is written twice. Handlers of atexit(3)
+/// are copied, too, and run in each worker that calls exit() or returns from main. What only the primary is to do, it does with two lines:
+///
+///     static void remove_pid_file(void) {
+///         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
+///         unlink(PID_FILE);
+///     }
+///
+/// If it is to be replaced (cl_settings_t.respawn), the replacement returns from
 /// cl_run() or cl_step() instead.
 ///
 /// @return in the primary the worker's id > 0; in the worker 0.
 ///         CL_ETHREADS: the process has other threads, use cl_spawn(); -ESHUTDOWN: the cluster is being stopped;
 ///         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
 ///
-/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the dispositions that
+/// the program had; with CL_WORKER_SIGNALS see there. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_fork() -> c_int {
     guard(|| match process::fork()? {
@@ -152,8 +161,9 @@ pub extern "C" fn cl_fork() -> c_int {
 ///         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
 ///
 /// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
-/// fork(2): -ECHILD. Signals: not in a handler. The program starts with the caller's signal mask; handlers are
-/// reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
+/// fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
+/// deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
+/// Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or lead to what
@@ -240,6 +250,11 @@ unsafe fn list(list: *const *mut c_char) -> Option<Vec<std::ffi::OsString>> {
 ///
 /// In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
 ///
+/// Its workers finish what is in hand when SIGTERM, SIGINT or SIGHUP comes to the whole process group (Ctrl-C, timeout(1), systemd's
+/// KillMode=control-group): see CL_WORKER_SIGNALS, which is implied while it runs.
+///
+/// Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see cl_fork().
+///
 /// @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
 /// @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
 /// @param argument     given to it.
@@ -276,8 +291,8 @@ pub unsafe extern "C" fn cl_serve(
 ///         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. Of a start that cannot succeed the
 ///         codes of cl_serve(); no worker is left then.
 ///
-/// Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set. Since
-/// 0.1.
+/// Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set;
+/// then this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_run() -> c_int {
     guard(|| {

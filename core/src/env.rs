@@ -10,6 +10,9 @@ pub(crate) const WORKER_SLOT: &str = "CL_WORKER_SLOT";
 /// The number of the channel's descriptor.
 pub(crate) const CHANNEL_FD: &str = "CL_CHANNEL_FD";
 
+/// "1": the worker holds a group's signals.
+pub(crate) const WORKER_SIGNALS: &str = "CL_WORKER_SIGNALS";
+
 /// The mechanism that a primary uses where its program leaves it open.
 const MECHANISM: &str = "CL_MECHANISM";
 
@@ -17,7 +20,9 @@ const ALL: [&str; 3] = [WORKER_ID, WORKER_SLOT, CHANNEL_FD];
 
 /// True for a `NAME=value` entry that names one of them.
 pub(crate) fn is_ours(entry: &[u8]) -> bool {
-    ALL.iter().any(|name| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
+    ALL.iter()
+        .chain([&WORKER_SIGNALS])
+        .any(|name| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
 }
 
 /// Whether the environment says that this process was started as a worker.
@@ -55,6 +60,13 @@ pub(crate) fn take() -> Word {
 fn number(text: &std::ffi::OsStr) -> Option<u32> {
     let text = text.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     text.parse::<i32>().ok().map(|number| number as u32)
+}
+
+/// Takes it out of the environment: whether the primary wants this worker to hold a group's signals.
+pub(crate) fn take_worker_signals() -> bool {
+    let Some(value) = std::env::var_os(WORKER_SIGNALS) else { return false };
+    crate::sys::process::remove_variable(WORKER_SIGNALS);
+    value == "1" && !crate::sys::process::is_secure_execution()
 }
 
 /// What the environment wants; `Auto` where it says nothing.

@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
 use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
+use crate::sys::worker_signals;
 use crate::worker::{self, Found, ListenOptions, Listener, Worker};
 
 struct Process {
@@ -22,6 +23,8 @@ struct Process {
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
+    /// `serve` runs: its workers hold a group's signals.
+    serving: AtomicBool,
 }
 
 /// What this process is. A worker is one for good, whatever fails.
@@ -67,16 +70,33 @@ fn process() -> Result<&'static Process> {
     let process = PROCESS.get_or_init(|| {
         Some(Process {
             guard: ForkGuard::new()?,
-            place: RwLock::new(worker::adopt_from_environment().into()),
+            place: RwLock::new(adopt_from_environment().into()),
             primary: Mutex::new(None),
             stepping: AtomicBool::new(false),
             signals: Mutex::new(None),
+            serving: AtomicBool::new(false),
         })
     });
     match process {
         None => Err(Error::new(-libc::ENOMEM, "no memory for a page")),
         Some(process) if process.guard.is_forked() => Err(Error::forked()),
         Some(process) => Ok(process),
+    }
+}
+
+fn adopt_from_environment() -> Found {
+    let wanted = crate::env::take_worker_signals();
+    let found = worker::adopt_from_environment();
+    if let (true, Found::Worker(worker)) = (wanted, &found) {
+        hold_signals(worker);
+    }
+    found
+}
+
+/// Where it cannot be had, the signals do what they always do.
+fn hold_signals(worker: &Worker) {
+    if let Ok(held) = worker.hold_signals() {
+        worker_signals::unblock(&held);
     }
 }
 
@@ -208,26 +228,43 @@ fn fork_by(process: &Process, fork: impl FnOnce(&mut Primary) -> Result<Forked>)
     let Some(primary) = slot.as_mut() else {
         return Err(Error::wrong_role("this process has no primary"));
     };
-    let _blocked = StopSignalsBlocked::new().context("pthread_sigmask")?;
+    let mut blocked = StopSignalsBlocked::new().context("pthread_sigmask")?;
+    let holds = process.serving.load(Ordering::SeqCst) || primary.settings().worker_signals;
     match fork(primary)? {
         Forked::Primary(id) => Ok(Side::Primary(id)),
         Forked::Worker { id, slot: place, channel } => {
             // Everything the primary had open is closed here; what is shared with it is left as it is.
             *slot = None;
             drop(slot);
-            become_worker(process, Identity { id, slot: place }, channel);
+            become_worker(process, Identity { id, slot: place }, channel, holds, &mut blocked);
             Ok(Side::Worker)
         }
     }
 }
 
-fn become_worker(process: &Process, Identity { id, slot }: Identity, channel: OwnedFd) {
+fn become_worker(
+    process: &Process,
+    Identity { id, slot }: Identity,
+    channel: OwnedFd,
+    holds: bool,
+    blocked: &mut StopSignalsBlocked,
+) {
     process.guard.renew();
     STOP.set(None);
-    *lock(&process.signals) = None;
+    // What the primary had blocked before it handled them is blocked in its worker, whoever forks it.
+    if let Some(signals) = lock(&process.signals).take() {
+        blocked.keep(signals.blocked_before());
+    }
+    process.serving.store(false, Ordering::SeqCst);
     process.stepping.store(false, Ordering::SeqCst);
     let place = match Worker::adopt(channel) {
-        Ok(worker) => Place::Worker(Arc::new(worker)),
+        Ok(worker) => {
+            // Not even asked for where nobody wants it: it installs.
+            if let Some(Ok(held)) = holds.then(|| worker.hold_signals()) {
+                blocked.release(&held);
+            }
+            Place::Worker(Arc::new(worker))
+        }
         Err(error) => Place::Unjoined { id, slot, error: worker::unjoined(&error) },
     };
     *process.place.write().unwrap_or_else(PoisonError::into_inner) = place;
@@ -245,6 +282,11 @@ impl<'a> Stepping<'a> {
             ));
         }
         Ok(Self(&process.stepping))
+    }
+
+    fn mark(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
     }
 }
 
@@ -366,7 +408,8 @@ pub fn serve(
     mut worker_main: impl FnMut() -> i32,
     mut on_event: impl FnMut(Event),
 ) -> Result<i32> {
-    if worker()?.is_some() {
+    if let Some(worker) = worker()? {
+        hold_signals(&worker);
         return Ok(worker_main());
     }
     let process = process()?;
@@ -377,6 +420,7 @@ pub fn serve(
         settings.handle_signals = true;
         primary.configure(settings)
     })?;
+    let _serving = Stepping::mark(&process.serving);
     for _ in 0..workers.unwrap_or_else(usable_cpus).max(1) {
         match fork_by(process, Primary::fork) {
             Ok(Side::Primary(_)) => {}

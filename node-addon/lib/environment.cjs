@@ -35,6 +35,7 @@ function remove() {
   delete process.env.CL_WORKER_ID;
   delete process.env.CL_WORKER_SLOT;
   delete process.env.CL_CHANNEL_FD;
+  delete process.env.CL_WORKER_SIGNALS;
   const options = process.env.NODE_OPTIONS;
   if (options === PRELOAD) delete process.env.NODE_OPTIONS;
   else if (options?.startsWith(`${PRELOAD} `)) process.env.NODE_OPTIONS = options.slice(PRELOAD.length + 1);

@@ -338,7 +338,7 @@ impl Primary {
         let id = self.registry.next_id();
         let (seat, worker_end) = Seat::new(id, slot)?;
         seat.greet(self.own_pidfd.as_ref())?;
-        let child = plan.start(id, slot, &seat, worker_end.as_fd())?;
+        let child = plan.start(id, slot, &seat, worker_end.as_fd(), self.settings.worker_signals)?;
         self.enter(id, slot, child, seat, Recipe::Program(plan))?;
         Ok(id)
     }

@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::scoreboard::Board;
 use crate::sys::credentials::Credentials;
 use crate::sys::process;
-use crate::sys::spawn::{self, Program};
+use crate::sys::spawn::{self, Program, SignalMask};
 use crate::sys::{cmsg, socket};
 use crate::wire::{Hello, VERSION};
 
@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     directory: Option<CString>,
     credentials: Option<Credentials>,
     inherit: Vec<RawFd>,
+    /// The mask it starts with.
+    mask: SignalMask,
 }
 
 fn c_string(text: &OsStr, what: &str) -> Result<CString> {
@@ -103,7 +105,8 @@ impl Plan {
                 .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
                 .collect(),
         };
-        Ok(Self { file, arguments, environment, directory, credentials, inherit: options.inherit.clone() })
+        let mask = if options.keep_mask { SignalMask::of_this_thread() } else { SignalMask::empty() };
+        Ok(Self { file, arguments, environment, directory, credentials, inherit: options.inherit.clone(), mask })
     }
 
     /// It runs as another user than this process.
@@ -112,12 +115,22 @@ impl Plan {
     }
 
     /// Starts the program as a worker with its end of a channel.
-    pub(crate) fn start(&self, id: u32, slot: u32, seat: &Seat, worker_end: BorrowedFd) -> Result<process::Child> {
+    pub(crate) fn start(
+        &self,
+        id: u32,
+        slot: u32,
+        seat: &Seat,
+        worker_end: BorrowedFd,
+        holds: bool,
+    ) -> Result<process::Child> {
         let channel = worker_end.as_raw_fd();
         let mut environment: Vec<CString> =
             self.environment.iter().filter(|entry| !env::is_ours(entry.to_bytes())).cloned().collect();
         for (name, value) in [(env::WORKER_ID, id), (env::WORKER_SLOT, slot), (env::CHANNEL_FD, channel as u32)] {
             environment.extend(CString::new(format!("{name}={value}")));
+        }
+        if holds {
+            environment.extend(CString::new(format!("{}=1", env::WORKER_SIGNALS)));
         }
         let program = Program {
             file: self.file.clone(),
@@ -127,6 +140,7 @@ impl Plan {
             credentials: self.credentials.clone(),
             inherit: self.inherit.iter().copied().chain([channel]).collect(),
             lifeline: seat.lifeline_reader.as_raw_fd(),
+            mask: self.mask,
         };
         spawn::spawn(&program).map_err(|failed| {
             Error::os(format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()), failed.errno)

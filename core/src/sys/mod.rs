@@ -19,6 +19,7 @@ pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod unix_path;
 pub(crate) mod watch_thread;
+pub(crate) mod worker_signals;
 
 use std::time::Duration;
 

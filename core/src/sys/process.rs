@@ -192,9 +192,19 @@ impl Child {
     }
 }
 
+/// Writes what stdio and Rust's standard output hold, or the child would have it, too, and write it once more. As any write, it
+/// waits where a pipe is full. What cannot be written stays; the program learns of it from its own next call.
+fn flush_streams() {
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+    // SAFETY: NULL means all streams; there is no other thread that could hold one.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
 /// fork(2): `None` in the child. The caller has made sure that there are no other threads, and that the child waits for
 /// something that is sent after this returns: an ended child may be reaped by the host before it has a pidfd.
 pub(crate) fn fork() -> Sys<Option<Child>> {
+    flush_streams();
     // SAFETY: the process has one thread, so the child may go on with everything the parent could do.
     match check(unsafe { libc::fork() })? {
         0 => Ok(None),

@@ -48,9 +48,12 @@ extern "C" fn on_signal(_: libc::c_int) {
     errno.set();
 }
 
-/// While it lives, SIGTERM and SIGINT are counted and wake the primary. Dropping it restores what was found.
+/// While it lives, SIGTERM and SIGINT are counted and wake the primary, also where this thread had them blocked. Dropping it
+/// restores what was found.
 pub(crate) struct StopSignals {
     before: [(Signal, SigAction); 2],
+    /// Which of the two were blocked.
+    blocked: SigSet,
 }
 
 impl StopSignals {
@@ -62,7 +65,22 @@ impl StopSignals {
         let term = unsafe { sigaction(Signal::SIGTERM, &ours) }?;
         // SAFETY: as above.
         let int = unsafe { sigaction(Signal::SIGINT, &ours) }?;
-        Ok(Self { before: [(Signal::SIGTERM, term), (Signal::SIGINT, int)] })
+        let mut both = SigSet::empty();
+        both.add(Signal::SIGTERM);
+        both.add(Signal::SIGINT);
+        let mask = both.thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?;
+        let mut blocked = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            if mask.contains(signal) {
+                blocked.add(signal);
+            }
+        }
+        Ok(Self { before: [(Signal::SIGTERM, term), (Signal::SIGINT, int)], blocked })
+    }
+
+    /// Which of the two the program had blocked.
+    pub(crate) fn blocked_before(&self) -> SigSet {
+        self.blocked
     }
 
     /// How many of them have come since `install`.
@@ -73,6 +91,7 @@ impl StopSignals {
 
 impl Drop for StopSignals {
     fn drop(&mut self) {
+        let _ = self.blocked.thread_block();
         for (signal, action) in &self.before {
             // SAFETY: puts back an action that the kernel itself reported.
             let _ = unsafe { sigaction(*signal, action) };
@@ -81,7 +100,7 @@ impl Drop for StopSignals {
     }
 }
 
-/// While it lives, SIGTERM and SIGINT wait: across a fork, until the child has put the dispositions back.
+/// While it lives, SIGTERM, SIGINT and SIGHUP wait: across a fork, until the child has put the dispositions back.
 pub(crate) struct StopSignalsBlocked(SigSet);
 
 impl StopSignalsBlocked {
@@ -89,7 +108,22 @@ impl StopSignalsBlocked {
         let mut stop = SigSet::empty();
         stop.add(Signal::SIGTERM);
         stop.add(Signal::SIGINT);
+        stop.add(Signal::SIGHUP);
         stop.thread_swap_mask(SigmaskHow::SIG_BLOCK).map(Self)
+    }
+}
+
+impl StopSignalsBlocked {
+    /// These stay blocked afterwards.
+    pub(crate) fn keep(&mut self, blocked: SigSet) {
+        self.0.extend(&blocked);
+    }
+
+    /// SIGTERM, SIGINT and SIGHUP are not blocked afterwards if `worker_signals` holds them.
+    pub(crate) fn release(&mut self, held: &[i32]) {
+        for signal in held.iter().filter_map(|signal| Signal::try_from(*signal).ok()) {
+            self.0.remove(signal);
+        }
     }
 }
 

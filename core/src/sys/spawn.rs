@@ -24,6 +24,26 @@ pub(crate) struct Program {
     pub(crate) inherit: Vec<RawFd>,
     /// The armed lifeline, of which the child makes itself the owner.
     pub(crate) lifeline: RawFd,
+    /// The signals it starts with blocked.
+    pub(crate) mask: SignalMask,
+}
+
+/// A set of blocked signals.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalMask(libc::sigset_t);
+
+impl SignalMask {
+    pub(crate) fn empty() -> Self {
+        // SAFETY: sigset_t is plain data, and all zero is the empty set on Linux.
+        Self(unsafe { mem::zeroed() })
+    }
+
+    pub(crate) fn of_this_thread() -> Self {
+        let mut mask = Self::empty();
+        // SAFETY: only asks, into a set of our own.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut mask.0) };
+        mask
+    }
 }
 
 /// The step at which a child could not become the program.
@@ -86,7 +106,6 @@ struct ChildTask<'a> {
     argv: *const *const libc::c_char,
     envp: *const *const libc::c_char,
     report: RawFd,
-    mask: libc::sigset_t,
     keep: &'a [RawFd],
     /// Room for the groups that the kernel says the child has.
     groups: Vec<libc::gid_t>,
@@ -117,8 +136,6 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         report: report_writer.as_raw_fd(),
-        // SAFETY: sigset_t is plain data.
-        mask: unsafe { mem::zeroed() },
         keep: &keep,
         groups: program.credentials.as_ref().map_or(Vec::new(), |credentials| vec![0; credentials.groups.len()]),
     };
@@ -127,9 +144,10 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let mut every: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: fills a set of our own.
     unsafe { libc::sigfillset(&mut every) };
+    let mut before = SignalMask::empty();
     // A handler that ran in the child would run in our memory, so signals wait until the child has none.
     // SAFETY: both sets are ours.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut task.mask) };
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &every, &mut before.0) };
     let mut made: RawFd = -1;
     let apart = program.credentials.is_some();
     // SAFETY: `stack` is one allocation of CHILD_STACK bytes; the stack grows down from its end.
@@ -141,7 +159,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
         libc::clone(child, top.cast(), flags, (&raw mut task).cast(), &raw mut made)
     });
     // SAFETY: puts back the mask found above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before.0, std::ptr::null_mut()) };
     drop(report_writer);
     let pid = outcome?;
     // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
@@ -205,8 +223,8 @@ extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` passed a ChildTask that outlives the child's use of this memory.
     let task = unsafe { &mut *argument.cast::<ChildTask>() };
     default_handlers();
-    // SAFETY: the set is the parent's mask, which the program is to inherit; no handler is left that could run.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &task.mask, std::ptr::null_mut()) };
+    // SAFETY: the set is the one that the program is to start with; no handler is left that could run.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &task.program.mask.0, std::ptr::null_mut()) };
     let (step, errno) = match become_program(task) {
         Err(failure) => failure,
         Ok(never) => match never {},
@@ -346,6 +364,7 @@ mod tests {
             credentials: None,
             inherit: Vec::new(),
             lifeline: -1,
+            mask: SignalMask::empty(),
         }
     }
 

@@ -23,7 +23,9 @@ use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
-use crate::sys::{Sys, cmsg, is_short_of_memory, panics, patiently, pause_after, process, socket, watch_thread};
+use crate::sys::{
+    Sys, cmsg, is_short_of_memory, panics, patiently, pause_after, process, socket, watch_thread, worker_signals,
+};
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
 
 /// How long a worker that does not notice its primary's death lives on. With the time the kernel needs for both, it is
@@ -404,6 +406,12 @@ impl Worker {
         if let Some(board) = &self.board {
             board.beat();
         }
+    }
+
+    /// From here on SIGTERM, SIGINT and SIGHUP ask to leave where they have their default action; see `worker_signals`. Which
+    /// these are: they have to be unblocked.
+    pub(crate) fn hold_signals(&self) -> Result<Vec<i32>> {
+        worker_signals::hold(self.channel.as_fd()).context("sigaction")
     }
 
     /// Asks the primary to be disconnected. Async-signal-safe.

@@ -1,0 +1,125 @@
+#![allow(unsafe_code)] // sigaction(2) and what runs inside a signal handler.
+//! In a worker whose program asked for it: SIGTERM, SIGINT and SIGHUP are requests to leave, so that a signal to the whole
+//! process group (Ctrl-C, systemd's KillMode=control-group, timeout(1)) cuts nothing short. One from the primary ends this
+//! process, as it would without a handler: it is the deadline's, or the program's own `kill`.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use super::Sys;
+use super::process::own_pid;
+
+/// What the handler holds.
+const HELD: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+static OWN: AtomicI32 = AtomicI32::new(0);
+static CHANNEL: AtomicI32 = AtomicI32::new(-1);
+/// The primary's number as this process's namespace has it; 0: it is outside.
+static PRIMARY: AtomicI32 = AtomicI32::new(0);
+/// A signal from outside of the namespace has come, where the primary is too.
+static FROM_OUTSIDE: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handler for each of the three that has its default action; which these are. They have to be unblocked by the
+/// caller once it is ready for them.
+/// `channel` stays open as long as the process.
+pub(crate) fn hold(channel: BorrowedFd) -> Sys<Vec<i32>> {
+    // A socketpair(2)'s peer is who made it (unix(7), SO_PEERCRED).
+    let primary = nix::sys::socket::getsockopt(&channel, nix::sys::socket::sockopt::PeerCredentials)?;
+    PRIMARY.store(primary.pid(), Ordering::SeqCst);
+    CHANNEL.store(channel.as_raw_fd(), Ordering::SeqCst);
+    OWN.store(own_pid(), Ordering::SeqCst);
+    let mut ours = Vec::new();
+    for signal in HELD {
+        // SAFETY: sigaction is plain data.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: only asks.
+        super::check(unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) })?;
+        if action.sa_sigaction != libc::SIG_DFL {
+            continue;
+        }
+        action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_mask = set_of(&HELD);
+        // SAFETY: the handler uses atomics and async-signal-safe calls only.
+        super::check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })?;
+        ours.push(signal);
+    }
+    Ok(ours)
+}
+
+/// Unblocks what `hold` gave, in the calling thread.
+pub(crate) fn unblock(held: &[i32]) {
+    // SAFETY: a set of our own.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(held), std::ptr::null_mut()) };
+}
+
+fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
+    // SAFETY: sigset_t is plain data.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in signals {
+        // SAFETY: a set of our own and a signal that exists.
+        unsafe { libc::sigaddset(&mut set, *signal) };
+    }
+    set
+}
+
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let errno = nix::errno::Errno::last();
+    // SAFETY: the kernel passes a siginfo_t (SA_SIGINFO).
+    let info = unsafe { &*info };
+    // SAFETY: set for what a process sent, and for nothing else looked at.
+    let (code, sender) = (info.si_code, unsafe { info.si_pid() });
+    // A copy of the worker that fork(2) made is none, and must not ask in its name.
+    if own_pid() != OWN.load(Ordering::SeqCst) || is_primary(code, sender) || !ask() {
+        end_by(signal);
+    }
+    errno.set();
+}
+
+fn is_primary(code: libc::c_int, sender: libc::pid_t) -> bool {
+    let sent = matches!(code, libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL);
+    match PRIMARY.load(Ordering::SeqCst) {
+        // Nobody outside can be told from another there: the first is taken for the group's.
+        0 => sent && sender == 0 && FROM_OUTSIDE.swap(true, Ordering::SeqCst),
+        primary => sent && sender == primary,
+    }
+}
+
+/// Asks the primary to be disconnected, waiting for room. False if there is no channel to ask on. A primary that is gone
+/// needs no asking: this worker leaves within a second.
+fn ask() -> bool {
+    let channel = CHANNEL.load(Ordering::SeqCst);
+    let frame = crate::wire::DISCONNECT;
+    loop {
+        // SAFETY: the frame is a constant of 8 bytes.
+        let sent =
+            unsafe { libc::send(channel, frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        if sent >= 0 {
+            return true;
+        }
+        let mut room = libc::pollfd { fd: channel, events: libc::POLLOUT, revents: 0 };
+        match nix::errno::Errno::last() as libc::c_int {
+            libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN => return true,
+            // SAFETY: one pollfd of our own.
+            libc::EAGAIN => drop(unsafe { libc::poll(&mut room, 1, -1) }),
+            // Memory comes back; no readiness tells when.
+            // SAFETY: waits for nothing.
+            libc::ENOMEM | libc::ENOBUFS => drop(unsafe { libc::poll(std::ptr::null_mut(), 0, 10) }),
+            libc::EINTR => {}
+            _ => return false,
+        }
+    }
+}
+
+/// What the signal does without a handler.
+fn end_by(signal: libc::c_int) {
+    let only = set_of(&[signal]);
+    // SAFETY: sigaction is plain data, and all zero is SIG_DFL.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::sigaction(signal, &default, std::ptr::null_mut()) };
+    // SAFETY: integers only; it waits until it is unblocked.
+    unsafe { libc::raise(signal) };
+    // SAFETY: a set of our own.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &only, std::ptr::null_mut()) };
+}
