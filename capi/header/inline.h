@@ -380,6 +380,14 @@ CL__FN ino_t cl__pipe_inode(int fd) {
     return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
 }
 
+/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+CL__FN void cl__end_share(struct cl__listener *listener) {
+    if (listener->mailbox < 0) return;
+    shutdown(listener->mailbox, SHUT_RD);
+    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
+        shutdown(listener->socket, SHUT_RD);
+}
+
 /* The answer to the primary's death: whoever polls sees end of file, our calls return -EPIPE, and a worker that asks
  * neither is ended before the second is over, since a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
@@ -394,7 +402,7 @@ CL__FN void *cl__watch(void *unused) {
     pthread_mutex_lock(&cl__process.table);
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
-        if (cl__get(&listener->state) == CL__OPEN && listener->mailbox >= 0) shutdown(listener->mailbox, SHUT_RD);
+        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
     }
     pthread_mutex_unlock(&cl__process.table);
     shutdown(cl__process.channel, SHUT_RD);
@@ -1052,7 +1060,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
         cl__set(&listener->state, CL__OPEN);
         /* If the primary has died meanwhile, its watch did not find this listener. */
-        if (cl__get(&cl__process.gone) && listener->mailbox >= 0) shutdown(listener->mailbox, SHUT_RD);
+        if (cl__get(&cl__process.gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
         cl__dispose(listener);

@@ -4,6 +4,7 @@
 mod allowance;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
+mod closing;
 mod enrolled;
 mod environment;
 mod event;
@@ -17,6 +18,7 @@ mod registry;
 mod spawn;
 mod timers;
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -138,6 +140,10 @@ pub struct Primary {
     program_replaces: bool,
     /// Everybody is leaving, and nobody is replaced.
     stopping: bool,
+    /// A stop was asked for and goes on serving: its deadline.
+    draining: Option<Duration>,
+    /// Workers that are to leave when those who wait for them are served, or at this time.
+    farewells: BTreeMap<u32, Instant>,
     due_forks: Vec<u32>,
     events: Vec<Event>,
     /// A turn was begun; between turns, one that a panic ended.
@@ -172,6 +178,8 @@ impl Primary {
             auditing: false,
             program_replaces: false,
             stopping: false,
+            draining: None,
+            farewells: BTreeMap::new(),
             due_forks: Vec::new(),
             events: Vec::new(),
             in_turn: false,
@@ -398,7 +406,7 @@ impl Primary {
             }
         }
         if let Some(deadline) = self.stop.take() {
-            self.begin_stop(deadline.unwrap_or(self.settings.stop_deadline));
+            self.ask_to_stop(deadline.unwrap_or(self.settings.stop_deadline));
         }
         let now = Instant::now();
         self.run_timers(now);
@@ -469,6 +477,8 @@ impl Primary {
                 Timer::Flush(worker) => self.flush(worker),
                 Timer::Read(worker) => self.read_again(worker),
                 Timer::Repair => self.watch_again(),
+                Timer::Closing => self.look_at_closing(now),
+                Timer::Drained => self.drained(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
             }
         }
@@ -565,6 +575,7 @@ impl Primary {
         self.handles.close_unattended(&self.poller.poll);
         self.handles.ladder.rest();
         self.stopping = false;
+        self.draining = None;
         self.stop.take();
         self.due_forks.clear();
     }

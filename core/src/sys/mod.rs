@@ -4,6 +4,7 @@
 pub(crate) mod bpf;
 pub(crate) mod cmsg;
 pub(crate) mod credentials;
+pub(crate) mod door;
 pub(crate) mod fork_guard;
 pub(crate) mod listening;
 pub(crate) mod memory;
