@@ -348,8 +348,29 @@ CL__FN int cl__type(const unsigned char *frame, int n) {
 }
 
 /* Once one call has said so they all do. */
+/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+CL__FN void cl__end_share(struct cl__listener *listener) {
+    if (listener->mailbox < 0) return;
+    shutdown(listener->mailbox, SHUT_RD);
+    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
+        shutdown(listener->socket, SHUT_RD);
+}
+
+/* Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Without a lock, as
+ * cl__hold does it: the caller may be a signal handler. */
+CL__FN void cl__end_shares(void) {
+    for (int i = 0; i < cl__get(&cl__process.places); i++) {
+        struct cl__listener *listener = &cl__process.listeners[i];
+        if (cl__get(&listener->state) != CL__OPEN) continue;
+        cl__add(&listener->users, 1);
+        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
+        cl__add(&listener->users, -1);
+    }
+}
+
 CL__FN int cl__primary_gone(void) {
     cl__set(&cl__process.gone, 1);
+    cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
@@ -378,14 +399,6 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
 CL__FN ino_t cl__pipe_inode(int fd) {
     struct stat found;
     return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
-}
-
-/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
-CL__FN void cl__end_share(struct cl__listener *listener) {
-    if (listener->mailbox < 0) return;
-    shutdown(listener->mailbox, SHUT_RD);
-    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
-        shutdown(listener->socket, SHUT_RD);
 }
 
 /* The answer to the primary's death: whoever polls sees end of file, our calls return -EPIPE, and a worker that asks
@@ -1222,6 +1235,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
              * away, because this worker does not count as one any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
+            if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
+                return cl__primary_gone(); /* it was shut down here, for the sake of others who have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
         if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {

@@ -1,6 +1,6 @@
 //! The order of a stop, and of the leave of an address's last worker: first the door is shut, then everybody who is there is
 //! served, and only then is anybody told to leave (see `handle::closing`). Whoever stands still does not hold the others up for
-//! longer than half of the deadline.
+//! longer than 3 s, or half of the deadline.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use crate::sys::door;
 
 /// How soon one looks again, at first and after a while.
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
+/// Nobody is told later than this, or than after half of the deadline: whoever stands still does not hold the others up.
+const LONGEST: Duration = Duration::from_secs(3);
 const FIRST: Duration = Duration::from_millis(40);
 
 impl Primary {
@@ -69,7 +71,7 @@ impl Primary {
             later |= self.handles.get(handle).is_some_and(|handle| handle.is_closing());
         }
         if later {
-            let at = now + deadline.unwrap_or(self.settings.stop_deadline) / 2;
+            let at = now + (deadline.unwrap_or(self.settings.stop_deadline) / 2).min(LONGEST);
             let tell = self.farewells.entry(id).or_insert(at);
             *tell = at.min(*tell);
             if !self.stopping {
@@ -80,19 +82,29 @@ impl Primary {
         later
     }
 
+    /// The others at an address are leaving, if there are any.
+    pub(super) fn is_last(&self, id: u32, handle: u32) -> bool {
+        let leaves = |worker: u32| worker == id || self.registry.get(worker).is_none_or(|entry| entry.is_leaving());
+        self.handles.get(handle).is_some_and(|handle| handle.workers().all(leaves))
+    }
+
     /// With this worker the last one leaves an address for good.
     fn gives_up(&self, id: u32, handle: u32) -> bool {
-        let leaves = |worker: u32| worker == id || self.registry.get(worker).is_none_or(|entry| entry.is_leaving());
-        if !self.handles.get(handle).is_some_and(|handle| handle.workers().all(leaves)) {
+        if !self.is_last(id, handle) {
             return false;
         }
+        let leaves = |worker: u32| worker == id || self.registry.get(worker).is_none_or(|entry| entry.is_leaving());
         let replaced = match self.settings.respawn {
-            Respawn::Default => self.respawn_by_default,
+            // A program that takes the turns itself may fork another at any time; the address is kept for that.
+            Respawn::Default => self.respawn_by_default || !self.ends_when_idle,
             Respawn::Never | Respawn::OnFailure => false,
             Respawn::Always => true,
         };
-        // Only the program knows whether another comes; in Node it is given up.
-        self.program_replaces || !replaced && !self.registry.is_replacing() && self.registry.ids().into_iter().all(leaves)
+        // Of those whom the program starts, only it knows whether another comes; see `retire`.
+        !self.program_replaces
+            && !replaced
+            && !self.registry.is_replacing()
+            && self.registry.ids().into_iter().all(leaves)
     }
 
     /// Tells those to leave who have nobody left to serve, or have had half of their time.

@@ -63,7 +63,8 @@ impl Handles {
         let bound = bind::open(address, place, backlog, if beside { flags | ListenFlags::REUSEPORT } else { flags })?;
         if beside {
             // Nobody else comes beside it.
-            socket::clear_reuse_port(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_REUSEPORT", errno))?;
+            socket::clear_reuse_port(bound.socket.as_fd())
+                .map_err(|errno| Error::os("setsockopt SO_REUSEPORT", errno))?;
         }
         let seed = process::random() as u32;
         let shared = policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed);

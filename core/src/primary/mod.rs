@@ -123,6 +123,8 @@ pub struct Primary {
     mechanism: Mechanism,
     /// Respawn when the settings leave it open.
     respawn_by_default: bool,
+    /// Nobody starts a worker any more but us.
+    ends_when_idle: bool,
     /// This process's own, for the workers; `None` where there are no pidfds.
     own_pidfd: Option<OwnedFd>,
     registry: Registry,
@@ -168,6 +170,7 @@ impl Primary {
             settings,
             mechanism,
             respawn_by_default: false,
+            ends_when_idle: false,
             own_pidfd: process::pidfd(process::own_pid()).ok(),
             registry: Registry::default(),
             handles: Handles::default(),
@@ -231,6 +234,11 @@ impl Primary {
     /// What `Respawn::Default` means: replace every worker (as `serve` does) or none.
     pub fn respawn_by_default(&mut self, always: bool) {
         self.respawn_by_default = always;
+    }
+
+    /// The program leaves it at the workers that there are: the last that leaves gives its addresses up.
+    pub fn end_when_idle(&mut self, ends: bool) {
+        self.ends_when_idle = ends;
     }
 
     /// Makes a worker by fork(2). The caller must be the process's only thread; ETHREADS otherwise.

@@ -15,13 +15,7 @@ pub(crate) fn bind_to_nowhere(socket: BorrowedFd) -> Sys<()> {
     let length = std::mem::size_of_val(&NOWHERE) as libc::socklen_t;
     // SAFETY: the option is an int, and the length says so.
     check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            BIND_TO_INTERFACE,
-            (&raw const NOWHERE).cast(),
-            length,
-        )
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, BIND_TO_INTERFACE, (&raw const NOWHERE).cast(), length)
     })
     .map(|_| ())
 }
@@ -80,7 +74,9 @@ fn ask(netlink: &OwnedFd, family: i32, ports: &mut Vec<u16>) -> Option<()> {
             match kind {
                 DONE => return Some(()),
                 ERROR => return None,
-                BY_FAMILY => ports.extend(message.get(PORT_AT..PORT_AT + 2).map(|at| u16::from_be_bytes([at[0], at[1]]))),
+                BY_FAMILY => {
+                    ports.extend(message.get(PORT_AT..PORT_AT + 2).map(|at| u16::from_be_bytes([at[0], at[1]])))
+                }
                 _ => {}
             }
         }

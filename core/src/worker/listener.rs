@@ -351,6 +351,10 @@ impl Listener {
             Err(error) if error.is(libc::EINVAL) => self.check_not_closed()?,
             outcome => return outcome,
         }
+        // Then it was shut down here, for the sake of others who have it.
+        if primary_gone::is_known() && !self.stopped.load(Ordering::SeqCst) {
+            return Err(primary_gone::seen());
+        }
         if both.own {
             return Err(Error::shutdown());
         }
