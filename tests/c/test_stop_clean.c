@@ -1,7 +1,7 @@
 /* A stop shuts the door first: who had connected is served, who comes later is refused, nobody is reset. */
 #include "primary.h"
 
-static int policy = CL_SCHED_RR, slow_ms, hang_slot = -1, with_child, child_pipe = -1;
+static int policy = CL_SCHED_RR, slow_ms, hang_slot = -1, with_child, go[2], gone[2];
 static char at[128] = "127.0.0.1:0";
 
 static void settle(int delay_ms, int respawn) {
@@ -20,7 +20,9 @@ static int serve(void) {
     OK(listener);
     if (with_child && fork() == 0) { /* goes on until the case closes its end */
         char any;
-        _exit(read(child_pipe, &any, 1) < 0);
+        close(go[1]);
+        close(gone[0]);
+        _exit(read(go[0], &any, 1) < 0);
     }
     if (cl_worker_slot() == hang_slot) for (;;) pause();
     for (;;) {
@@ -64,8 +66,6 @@ static void under_load(int of_policy) {
             if ((clients[i] = SYS(fork())) == 0) be_clients(tell[0]);
         int one = fork_worker(), two = fork_worker();
         port = await_listening(one, 1);
-        int same = snprintf(at, sizeof at, "127.0.0.1:%d", port);
-        (void)same;
         for (int i = 0; i < CLIENTS; i++) CHECK_EQ(write(tell[1], &port, sizeof port), sizeof port);
         pump_for(10 + round);
         OK(cl_stop(8000));
@@ -74,7 +74,6 @@ static void under_load(int of_policy) {
         for (int i = 0; i < CLIENTS; i++) WAIT_SUCCESS(clients[i]);
         close(tell[0]);
         close(tell[1]);
-        snprintf(at, sizeof at, "127.0.0.1:0");
         seen_count = 0;
     }
 }
@@ -94,10 +93,8 @@ enum { WAITING = 6 };
 static int begin_waiting(int clients[WAITING]) {
     settle(0, 0);
     primary_ready(serve);
-    int one = fork_worker(), port = await_listening(one, 1);
-    snprintf(at, sizeof at, "127.0.0.1:%d", port);
-    fork_worker();
-    PUMP_UNTIL(count_events(CL_EVENT_LISTENING, 0) >= 1, 3000);
+    int port = await_listening(fork_worker(), 1);
+    await_listening(fork_worker(), 1);
     for (int i = 0; i < WAITING; i++) clients[i] = connect4(port);
     return port;
 }
@@ -108,7 +105,6 @@ static void those_who_wait(int of_policy, int hangs) {
     slow_ms = hangs ? 0 : 60;
     hang_slot = hangs ? 1 : -1;
     int port = begin_waiting(clients);
-    PUMP_UNTIL(count_events(CL_EVENT_LISTENING, 0) >= 1, 3000);
     OK(cl_stop(hangs ? 2000 : 8000));
     turn(0);
     CHECK_EQ(try_connect4(port), -ECONNREFUSED);
@@ -173,11 +169,11 @@ static void inherited_none(void) { inherited(CL_SCHED_NONE); }
 
 /* A child of a worker's own lives on, and nobody hangs because of it. */
 static void child_lives_on(int of_policy) {
-    int ends[2];
+    char any;
     policy = of_policy;
     with_child = 1;
-    SYS(pipe(ends));
-    child_pipe = ends[0];
+    SYS(pipe(go));
+    SYS(pipe(gone));
     settle(0, 0);
     primary_ready(serve);
     int port = await_listening(fork_worker(), 1);
@@ -186,8 +182,9 @@ static void child_lives_on(int of_policy) {
     CHECK_EQ(cl_run(), 0);
     CHECK_EQ(try_connect4(port), -ECONNREFUSED);
     close(plain_listener(port));
-    close(ends[0]);
-    close(ends[1]);
+    close(go[1]);
+    close(gone[1]);
+    CHECK_EQ(read(gone[0], &any, 1), 0);
     check_ignore_descriptors = 1;
 }
 
@@ -230,13 +227,14 @@ static void last_leaves(int of_policy) {
     int clients[3];
     policy = of_policy;
     slow_ms = 150;
+    snprintf(at, sizeof at, "127.0.0.1:%d", free_port());
     settle(0, CL_RESPAWN_NEVER);
     primary_ready(serve);
     int one = fork_worker(), port = await_listening(one, 1);
     for (int i = 0; i < 3; i++) clients[i] = connect4(port);
     OK(cl_worker_disconnect(one));
+    turn(0);
     CHECK_EQ(try_connect4(port), -ECONNREFUSED);
-    snprintf(at, sizeof at, "127.0.0.1:%d", port);
     int two = fork_worker();
     await_listening(two, 1);
     CHECK_EQ(ask(port), two);
