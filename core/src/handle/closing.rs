@@ -125,6 +125,11 @@ impl Handle {
         }
     }
 
+    /// It is of that key, and a unix socket without a file.
+    pub(crate) fn is_abstract(&self, key: &str) -> bool {
+        self.ours && self.key == key && self.file.is_none() && self.name.to_inet().is_none()
+    }
+
     /// Lets the address be bound anew beside what is left of it.
     pub(crate) fn make_way(&mut self) {
         if let Some(file) = self.file.take() {

@@ -107,6 +107,20 @@ impl Primary {
             && self.registry.ids().into_iter().all(leaves)
     }
 
+    /// A name without a file can be bound once only: what waits goes to those who are leaving, and it is closed at once.
+    pub(super) fn make_way(&mut self, key: &str) {
+        let nameless = |handle: &&mut crate::handle::Handle| handle.is_closing() && handle.is_abstract(key);
+        let Some(handle) = self.handles.iter_mut().find(nameless) else { return };
+        handle.hand_out_rest();
+        let (id, workers) = (handle.id, handle.workers().collect::<Vec<u32>>());
+        for worker in workers {
+            if self.farewells.remove(&worker).is_some() {
+                self.tell_to_leave(worker);
+            }
+        }
+        self.handles.close(id, &self.poller.poll);
+    }
+
     /// Tells those to leave who have nobody left to serve, or have had half of their time.
     pub(super) fn look_at_closing(&mut self, now: Instant) {
         let mut asked = None;
