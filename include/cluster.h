@@ -774,16 +774,24 @@ CL_API int cl_step(int timeout_ms);
 CL_API int cl_poll_fd(void);
 
 /**
- * Stops the cluster, in the turns that follow: every worker is asked to disconnect (it gets no more connections,
- * drains what waits for it, and cl_accept() says -ESHUTDOWN), after the deadline comes SIGTERM, 2 s later SIGKILL.
- * Nobody is replaced. cl_run() returns when all are gone. A second call with a shorter deadline shortens it.
+ * Stops the cluster, in the turns that follow. First the door is shut: whoever comes from then on is refused at once
+ * (ECONNREFUSED; TCP by SO_BINDTOIFINDEX, Linux 5.7, unix sockets by shutdown(2)). Whoever had connected by then is served, and a
+ * handshake under way may end (3 s at most). When nobody waits any more, after 3 s and half of the deadline at most, every worker
+ * is asked to disconnect (it drains what waits for it, and cl_accept() says -ESHUTDOWN); after the deadline comes SIGTERM, 2 s
+ * later SIGKILL. Nobody is replaced. cl_run() returns when all are gone. What was listened on ends with the address, whoever
+ * inherited it; the sockets of "fd:N" are left as they are.
+ *
+ * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster serves
+ * as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the deadline; with 0 there is
+ * no delay.
  *
  * @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
  * @return 0; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
  */
-CL_API int cl_stop(int deadline_ms);
+CL_API
+int cl_stop(int deadline_ms);
 
 /**
  * Lists the running workers in the order of their ids.
@@ -1402,8 +1410,29 @@ CL__FN int cl__type(const unsigned char *frame, int n) {
 }
 
 /* Once one call has said so they all do. */
+/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+CL__FN void cl__end_share(struct cl__listener *listener) {
+    if (listener->mailbox < 0) return;
+    shutdown(listener->mailbox, SHUT_RD);
+    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
+        shutdown(listener->socket, SHUT_RD);
+}
+
+/* Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Without a lock, as
+ * cl__hold does it: the caller may be a signal handler. */
+CL__FN void cl__end_shares(void) {
+    for (int i = 0; i < cl__get(&cl__process.places); i++) {
+        struct cl__listener *listener = &cl__process.listeners[i];
+        if (cl__get(&listener->state) != CL__OPEN) continue;
+        cl__add(&listener->users, 1);
+        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
+        cl__add(&listener->users, -1);
+    }
+}
+
 CL__FN int cl__primary_gone(void) {
     cl__set(&cl__process.gone, 1);
+    cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
@@ -1448,7 +1477,7 @@ CL__FN void *cl__watch(void *unused) {
     pthread_mutex_lock(&cl__process.table);
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
-        if (cl__get(&listener->state) == CL__OPEN && listener->mailbox >= 0) shutdown(listener->mailbox, SHUT_RD);
+        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
     }
     pthread_mutex_unlock(&cl__process.table);
     shutdown(cl__process.channel, SHUT_RD);
@@ -2234,7 +2263,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
         cl__set(&listener->state, CL__OPEN);
         /* If the primary has died meanwhile, its watch did not find this listener. */
-        if (cl__get(&cl__process.gone) && listener->mailbox >= 0) shutdown(listener->mailbox, SHUT_RD);
+        if (cl__get(&cl__process.gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
         cl__dispose(listener);
@@ -2396,6 +2425,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
              * away, because this worker does not count as one any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
+            if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
+                return cl__primary_gone(); /* it was shut down here, for the sake of others who have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
         if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {

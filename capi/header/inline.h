@@ -384,8 +384,29 @@ CL__FN int cl__type(const unsigned char *frame, int n) {
 }
 
 /* Once one call has said so they all do. */
+/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+CL__FN void cl__end_share(struct cl__listener *listener) {
+    if (listener->mailbox < 0) return;
+    shutdown(listener->mailbox, SHUT_RD);
+    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
+        shutdown(listener->socket, SHUT_RD);
+}
+
+/* Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Without a lock, as
+ * cl__hold does it: the caller may be a signal handler. */
+CL__FN void cl__end_shares(void) {
+    for (int i = 0; i < cl__get(&cl__process.places); i++) {
+        struct cl__listener *listener = &cl__process.listeners[i];
+        if (cl__get(&listener->state) != CL__OPEN) continue;
+        cl__add(&listener->users, 1);
+        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
+        cl__add(&listener->users, -1);
+    }
+}
+
 CL__FN int cl__primary_gone(void) {
     cl__set(&cl__process.gone, 1);
+    cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
@@ -430,7 +451,7 @@ CL__FN void *cl__watch(void *unused) {
     pthread_mutex_lock(&cl__process.table);
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
-        if (cl__get(&listener->state) == CL__OPEN && listener->mailbox >= 0) shutdown(listener->mailbox, SHUT_RD);
+        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
     }
     pthread_mutex_unlock(&cl__process.table);
     shutdown(cl__process.channel, SHUT_RD);
@@ -1216,7 +1237,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
         cl__set(&listener->state, CL__OPEN);
         /* If the primary has died meanwhile, its watch did not find this listener. */
-        if (cl__get(&cl__process.gone) && listener->mailbox >= 0) shutdown(listener->mailbox, SHUT_RD);
+        if (cl__get(&cl__process.gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
         cl__dispose(listener);
@@ -1378,6 +1399,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
              * away, because this worker does not count as one any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
+            if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
+                return cl__primary_gone(); /* it was shut down here, for the sake of others who have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
         if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {

@@ -333,9 +333,16 @@ pub extern "C" fn cl_poll_fd() -> c_int {
     guard(process::poll_fd)
 }
 
-/// Stops the cluster, in the turns that follow: every worker is asked to disconnect (it gets no more connections,
-/// drains what waits for it, and cl_accept() says -ESHUTDOWN), after the deadline comes SIGTERM, 2 s later SIGKILL.
-/// Nobody is replaced. cl_run() returns when all are gone. A second call with a shorter deadline shortens it.
+/// Stops the cluster, in the turns that follow. First the door is shut: whoever comes from then on is refused at once
+/// (ECONNREFUSED; TCP by SO_BINDTOIFINDEX, Linux 5.7, unix sockets by shutdown(2)). Whoever had connected by then is served, and a
+/// handshake under way may end (3 s at most). When nobody waits any more, after 3 s and half of the deadline at most, every worker
+/// is asked to disconnect (it drains what waits for it, and cl_accept() says -ESHUTDOWN); after the deadline comes SIGTERM, 2 s
+/// later SIGKILL. Nobody is replaced. cl_run() returns when all are gone. What was listened on ends with the address, whoever
+/// inherited it; the sockets of "fd:N" are left as they are.
+///
+/// With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster serves
+/// as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the deadline; with 0 there is
+/// no delay.
 ///
 /// @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
 /// @return 0; -EPERM: in a worker.

@@ -137,6 +137,11 @@ impl Mailbox {
         waiting
     }
 
+    /// Of these, what is not the stop.
+    pub(crate) fn waiting_before_stop(&self) -> u32 {
+        self.waiting().saturating_sub(self.stop_sent.into())
+    }
+
     /// Parcels that the worker has received; grows while it is alive.
     pub(crate) fn taken(&self) -> u64 {
         self.sent.saturating_sub(self.taken_back).saturating_sub(self.waiting().into())

@@ -356,7 +356,17 @@ fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) ->
         let stop = with_primary(|primary| Ok(primary.stop_request()))?;
         *lock(&process.signals) = Some(StopSignals::install(stop.wake()).context("sigaction")?);
     }
+    with_primary(|primary| {
+        primary.end_when_idle(true);
+        Ok(())
+    })?;
     let outcome = turns_until_idle(process, handle_signals, on_event);
+    if matches!(outcome, Ok(Side::Primary(())) | Err(_)) {
+        let _ = with_primary(|primary| {
+            primary.end_when_idle(false);
+            Ok(())
+        });
+    }
     if !matches!(outcome, Ok(Side::Worker)) {
         *lock(&process.signals) = None;
     }

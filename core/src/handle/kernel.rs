@@ -142,6 +142,19 @@ impl Mechanism for Kernel {
         self.selector.assigned(slot)
     }
 
+    fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        see(self.entrance.socket());
+        self.vacant.values().for_each(|socket| see(socket.as_fd()));
+    }
+
+    fn accept_last(&mut self) {
+        self.entrance.accept_last();
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.entrance.has_waiting()
+    }
+
     fn close(self: Box<Self>) -> Option<Selector> {
         Some(self.selector)
     }

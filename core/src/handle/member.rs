@@ -157,6 +157,21 @@ impl Member {
         self.mailbox.waiting().saturating_add(queue)
     }
 
+    /// Somebody waits here to be served. One whose queue stood still and was emptied for others has only what shows that it is back.
+    pub(crate) fn keeps_waiting(&self) -> bool {
+        let emptied = matches!(
+            self.flow,
+            Flow::Stuck { drained: true, .. } | Flow::Paused { drained: true } | Flow::Broken { drained: true }
+        );
+        let queued = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
+        queued > 0 || (!emptied && self.mailbox.waiting_before_stop() > 0)
+    }
+
+    /// Its worker has not stood still of late.
+    pub(crate) fn moves(&self) -> bool {
+        self.flow == Flow::Open
+    }
+
     /// Of those, what its worker has taken.
     pub(crate) fn delivered(&self, assigned: u64) -> u64 {
         self.given(assigned).saturating_sub(self.waiting().into())

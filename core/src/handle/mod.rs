@@ -9,6 +9,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
 mod choosing;
+mod closing;
 mod datagrams;
 mod held;
 mod kernel;
@@ -25,6 +26,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use choosing::Awaited;
+use closing::Closing;
 pub(crate) use datagrams::Datagrams;
 use held::Held;
 pub(crate) use kernel::Kernel;
@@ -98,6 +100,14 @@ pub(crate) trait Mechanism: Send {
     fn assigned(&self, _slot: u32) -> u64 {
         0
     }
+    /// Every listening socket that is not a member's.
+    fn each_socket(&self, _see: &mut dyn FnMut(BorrowedFd<'_>)) {}
+    /// The door is shut behind those who wait: from here on the primary accepts, whoever else does.
+    fn accept_last(&mut self) {}
+    /// Somebody waits in the kernel's queue that the primary accepts from.
+    fn has_waiting(&self) -> bool {
+        false
+    }
     /// The address is closed, and no slot has a queue: what it took a privilege to make, for the next one.
     fn close(self: Box<Self>) -> Option<Selector> {
         None
@@ -154,6 +164,10 @@ pub(crate) struct Handle {
     unsent: VecDeque<Connection>,
     orphans: VecDeque<Mailbox>,
     retired: Retired,
+    /// Nobody new comes in.
+    closing: Option<Closing>,
+    /// The sockets are not the program's (`fd:N`), and end with the address.
+    pub(crate) ours: bool,
     /// Whose listener was the last to leave.
     last_left: Option<u32>,
     accepting: bool,
@@ -200,6 +214,8 @@ impl Handle {
             unsent: VecDeque::new(),
             orphans: VecDeque::new(),
             retired: Retired::default(),
+            closing: None,
+            ours: true,
             last_left: None,
             accepting: false,
             paused_until: None,
@@ -239,6 +255,11 @@ impl Handle {
 
     pub(crate) fn has_member_of(&self, worker: u32) -> bool {
         self.members.iter().any(|member| member.worker == worker)
+    }
+
+    /// Whose members there are.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(|member| member.worker)
     }
 
     pub(crate) fn is_unattended(&self) -> bool {
@@ -335,7 +356,7 @@ impl Handle {
 
     /// A worker has a socket that is not its alone, or in a group with those of others.
     pub(crate) fn wants_audit(&self) -> bool {
-        self.mechanism.kind() != MechanismKind::Passed && !self.members.is_empty()
+        self.mechanism.kind() != MechanismKind::Passed && !self.members.is_empty() && self.closing.is_none()
     }
 
     /// Undoes what workers did to such sockets.
@@ -580,6 +601,7 @@ impl Handle {
         if let Some(file) = &self.file {
             file.remove();
         }
+        self.end_for_all();
         // Sockets of members are open in their workers, too, and still listen.
         if self.members.is_empty() { self.mechanism.close() } else { None }
     }
@@ -624,7 +646,9 @@ impl Handle {
             Accepted::Nothing => {}
             Accepted::Short => return Accepted::Short,
         }
-        let accepted = self.mechanism.accept();
+        // What waits in the socket of others is theirs.
+        let done = self.closing.is_some() && !self.ours;
+        let accepted = if done { Accepted::Nothing } else { self.mechanism.accept() };
         self.stats.accepted += u64::from(matches!(accepted, Accepted::Connection(_)));
         accepted
     }
@@ -652,9 +676,12 @@ impl Handle {
     }
 
     fn accept_while(&mut self, wanted: bool, poll: &Poll) {
+        // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
+        let accepting = wanted && self.closing.is_none();
         if let Some(socket) = self.mechanism.accepted_socket()
-            && self.accepting != wanted
+            && self.accepting != accepting
         {
+            let wanted = accepting;
             let interest = if wanted { Interest::Readable } else { Interest::None };
             if poll.modify(socket, Token::Listening(self.id).pack(), interest).is_ok() {
                 self.accepting = wanted;

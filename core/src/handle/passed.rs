@@ -16,6 +16,9 @@ pub(crate) struct Passed {
     announced: bool,
     /// Connections accepted since the queue was last empty.
     in_a_row: u32,
+    /// A unix socket that was shut down says so behind the last.
+    shut: bool,
+    over: bool,
 }
 
 /// From here on a batch looks for its end with accept itself. That an accept finds nothing costs nine times as much as to
@@ -24,7 +27,7 @@ const ASK_FIRST: u32 = 8;
 
 impl Passed {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, announced: false, in_a_row: 0 }
+        Self { socket, announced: false, in_a_row: 0, shut: false, over: false }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
@@ -82,7 +85,10 @@ impl Mechanism for Passed {
             self.in_a_row = 0;
             return Accepted::Nothing;
         }
-        let accepted = accept_one(self.socket.as_fd());
+        let accepted = match self.shut {
+            true => accept_behind_door(self.socket.as_fd(), &mut self.over),
+            false => accept_one(self.socket.as_fd()),
+        };
         match accepted {
             Accepted::Connection(_) => self.in_a_row = self.in_a_row.saturating_add(1),
             Accepted::Nothing => self.in_a_row = 0,
@@ -90,6 +96,40 @@ impl Mechanism for Passed {
         }
         accepted
     }
+
+    fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        see(self.socket.as_fd());
+    }
+
+    fn accept_last(&mut self) {
+        self.shut = true;
+    }
+
+    fn has_waiting(&self) -> bool {
+        has_waiting(self.socket.as_fd(), self.over)
+    }
+}
+
+/// Accepts from a socket to which nobody new comes. `over`: it is a unix socket, and empty for good.
+pub(super) fn accept_behind_door(listening: BorrowedFd, over: &mut bool) -> Accepted {
+    if *over || wait_readable(&[listening], Some(Duration::ZERO)) == Ok(Waited::TimedOut) {
+        return Accepted::Nothing;
+    }
+    match socket::accept(listening, libc::SOCK_CLOEXEC) {
+        Ok((socket, peer)) => Accepted::Connection(Connection { socket, peer }),
+        // Nobody waits, and it does not listen any more.
+        Err(Errno::EINVAL) => {
+            *over = true;
+            Accepted::Nothing
+        }
+        Err(errno) if classify(errno) == AcceptError::Empty => Accepted::Nothing,
+        Err(_) => Accepted::Short,
+    }
+}
+
+/// Somebody waits in such a socket.
+pub(super) fn has_waiting(listening: BorrowedFd, over: bool) -> bool {
+    !over && wait_readable(&[listening], Some(Duration::ZERO)) != Ok(Waited::TimedOut)
 }
 
 /// One connection that did not fail before it was accepted.

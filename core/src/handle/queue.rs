@@ -149,7 +149,7 @@ impl Queue {
     }
 
     /// Connections that nobody has accepted; `None` when the socket does not listen any more.
-    pub(super) fn waiting(&self) -> Option<u32> {
+    pub(crate) fn waiting(&self) -> Option<u32> {
         socket::listening_backlog(self.socket.as_fd()).unwrap_or(None)
     }
 

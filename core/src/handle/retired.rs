@@ -48,6 +48,10 @@ impl Retired {
         self.queues.remove(index).map(|(_, queue, _)| queue)
     }
 
+    pub(super) fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.iter().map(|(_, queue, _)| queue)
+    }
+
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = (u32, Queue)> {
         std::mem::take(&mut self.queues).into_iter().map(|(slot, queue, _)| (slot, queue))
     }

@@ -4,20 +4,25 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::passed::{accept_behind_door, has_waiting};
 use super::{Accepted, Mechanism, MechanismKind};
 use crate::sys::listening::Condition;
+use crate::sys::socket;
 
 pub(crate) struct Shared {
     socket: OwnedFd,
     /// How it was made; `None` for datagrams.
     condition: Option<Condition>,
+    /// The primary accepts, too, because nobody new comes; and nobody is left.
+    shut: bool,
+    over: bool,
 }
 
 impl Shared {
     /// `ours`: the program has not made it, and will not change its options.
     pub(crate) fn new(socket: OwnedFd, ours: bool) -> Self {
         let condition = Condition::of(socket.as_fd(), ours);
-        Self { socket, condition }
+        Self { socket, condition, shut: false, over: false }
     }
 }
 
@@ -35,7 +40,24 @@ impl Mechanism for Shared {
     }
 
     fn accept(&mut self) -> Accepted {
-        Accepted::Nothing
+        // The open file is the workers', too, and one may have made it wait.
+        if !self.shut || socket::is_nonblocking(self.socket.as_fd()) != Ok(true) {
+            return Accepted::Nothing;
+        }
+        accept_behind_door(self.socket.as_fd(), &mut self.over)
+    }
+
+    fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        see(self.socket.as_fd());
+    }
+
+    fn accept_last(&mut self) {
+        self.shut = true;
+    }
+
+    fn has_waiting(&self) -> bool {
+        // Nobody accepts datagrams.
+        self.shut && self.condition.is_some() && has_waiting(self.socket.as_fd(), self.over)
     }
 
     fn audit(&mut self) -> Option<&'static str> {

@@ -37,14 +37,17 @@ impl Primary {
     /// The listeners of a worker whose address is open, with the key of that.
     pub(crate) fn shares_of(&self, worker: u32) -> Vec<(u32, String)> {
         let Some(entry) = self.registry.get(worker) else { return Vec::new() };
-        let open = |(listener, handle): (&u32, &u32)| Some((*listener, self.handles.get(*handle)?.key.clone()));
+        let open = |(listener, handle): (&u32, &u32)| {
+            let handle = self.handles.get(*handle).filter(|handle| !handle.is_closing())?;
+            Some((*listener, handle.key.clone()))
+        };
         entry.listeners.iter().filter_map(open).collect()
     }
 
     /// The keys of the open addresses.
     #[cfg(test)]
     pub(crate) fn open_keys(&self) -> Vec<String> {
-        self.handles.iter().map(|handle| handle.key.clone()).collect()
+        self.handles.iter().filter(|handle| !handle.is_closing()).map(|handle| handle.key.clone()).collect()
     }
 
     /// The most descriptors that the books account for: its own, each worker's, each address's.

@@ -2,6 +2,7 @@
 //! answers travel on Node's channel and only connections on ours.
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use super::registry::Recipe;
 use super::spawn::Seat;
@@ -177,9 +178,16 @@ impl Primary {
     /// An enrolled worker leaves in an orderly way: it gets no more connections, and an address that only it served is
     /// given up at once, as in Node.
     pub fn retire(&mut self, id: u32) {
-        self.ask_to_leave(id, None);
         let handles: Vec<u32> =
             self.registry.get(id).map(|entry| entry.listeners.values().copied().collect()).unwrap_or_default();
+        // Whoever has come is served before it is told.
+        let tellable = self.registry.get(id).is_some_and(|entry| !entry.is_leaving());
+        for handle in &handles {
+            if tellable && self.is_last(id, *handle) {
+                self.handles.shut_door(*handle, &self.poller.poll, Instant::now());
+            }
+        }
+        self.ask_to_leave(id, None);
         for handle in handles {
             self.close_if_given_up(handle);
         }

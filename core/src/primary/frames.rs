@@ -340,6 +340,7 @@ impl Primary {
         let address = &address;
         let Settings { policy, window, window_most, .. } = self.settings;
         let mechanism = self.mechanism_in_force();
+        self.make_way(&key(address, index));
         let poll = &self.poller.poll;
         let opened = self.handles.open(permit, index, backlog, flags, (policy, mechanism), poll);
         if let Some(text) = self.handles.ladder.take_complaint() {

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::settings;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
-use crate::sys::process;
+use crate::sys::{process, socket};
 
 /// For how many addresses it is remembered how much was lost.
 const LOST_MAX: usize = 1024;
@@ -55,7 +55,17 @@ impl Handles {
         if let Some(id) = self.by_key.get(&key) {
             return Ok((*id, false));
         }
-        let bound = bind::open(address, place, backlog, flags)?;
+        let mut beside = false;
+        for handle in self.by_id.values_mut().filter(|handle| handle.is_closing() && handle.key == key) {
+            handle.make_way();
+            beside |= matches!(address, Address::Inet { datagram: false, .. });
+        }
+        let bound = bind::open(address, place, backlog, if beside { flags | ListenFlags::REUSEPORT } else { flags })?;
+        if beside {
+            // Nobody else comes beside it.
+            socket::clear_reuse_port(bound.socket.as_fd())
+                .map_err(|errno| Error::os("setsockopt SO_REUSEPORT", errno))?;
+        }
         let seed = process::random() as u32;
         let shared = policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed);
         let ours = !matches!(address, Address::Inherited(_));
@@ -90,6 +100,7 @@ impl Handles {
         let text = address.to_string();
         let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
         handle.choose_by(policy, seed);
+        handle.ours = ours;
         if let Err(errno) = handle.register(poll) {
             drop(handle.close(poll));
             return Err(Error::os("watching a listening socket", errno));
@@ -141,9 +152,32 @@ impl Handles {
         self.by_id.values()
     }
 
+    /// Nobody new comes to an address; whoever listens there from now on opens it anew.
+    pub(crate) fn shut_door(&mut self, id: u32, poll: &Poll, now: Instant) {
+        if let Some(handle) = self.by_id.get_mut(&id) {
+            handle.shut_door(poll, now);
+            if self.by_key.get(&handle.key) == Some(&id) {
+                self.by_key.remove(&handle.key);
+            }
+        }
+    }
+
+    /// The same for all.
+    pub(crate) fn shut_doors(&mut self, poll: &Poll, now: Instant) {
+        for id in self.by_id.keys().copied().collect::<Vec<u32>>() {
+            self.shut_door(id, poll, now);
+        }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Handle> {
+        self.by_id.values_mut()
+    }
+
     pub(crate) fn close(&mut self, id: u32, poll: &Poll) {
         if let Some(handle) = self.by_id.remove(&id) {
-            self.by_key.remove(&handle.key);
+            if self.by_key.get(&handle.key) == Some(&id) {
+                self.by_key.remove(&handle.key);
+            }
             let lost = handle.unserved();
             // A worker may open any number of addresses, one after another.
             if lost > 0 && (self.lost.len() < LOST_MAX || self.lost.contains_key(&handle.key)) {
@@ -186,8 +220,9 @@ impl Handles {
     /// Panics when the ways to a handle disagree; for the fuzzer and the tests.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
-        assert_eq!(self.by_key.len(), self.by_id.len());
-        for (id, handle) in &self.by_id {
+        let open = self.by_id.iter().filter(|(_, handle)| !handle.is_closing());
+        assert_eq!(self.by_key.len(), open.clone().count());
+        for (id, handle) in open {
             assert_eq!((handle.id, self.by_key.get(&handle.key)), (*id, Some(id)));
         }
     }

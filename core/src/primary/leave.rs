@@ -32,24 +32,7 @@ impl Primary {
         Ok(())
     }
 
-    /// Stops the cluster: everybody leaves, nobody is replaced, every address is given up.
-    pub fn stop(&mut self, deadline: Duration) {
-        self.begin_stop(deadline);
-        self.set_alarm();
-    }
-
-    pub(super) fn begin_stop(&mut self, deadline: Duration) {
-        self.stopping = true;
-        self.registry.cancel_replacements();
-        self.restarts.clear();
-        self.due_forks.clear();
-        for id in self.registry.ids() {
-            self.ask_to_leave(id, Some(deadline));
-        }
-        self.handles.close_unattended(&self.poller.poll);
-    }
-
-    /// Takes a worker out of every rotation first, then tells it. A shorter deadline replaces a longer one.
+    /// Asks a worker to leave: at once, or when those are served that only it can serve. A shorter deadline replaces a longer one.
     pub(super) fn ask_to_leave(&mut self, id: u32, deadline: Option<Duration>) {
         let Some(entry) = self.registry.get_mut(id) else {
             return;
@@ -62,8 +45,20 @@ impl Primary {
                 self.timers.add(at, Timer::Escalate(id));
             }
         }
-        if !entry.is_leaving() {
-            entry.state = WorkerState::Disconnecting;
+        if !entry.is_leaving() || self.farewells.contains_key(&id) {
+            if entry.state < WorkerState::Disconnecting {
+                entry.state = WorkerState::Disconnecting;
+            }
+            if !self.tell_later(id, deadline, now) {
+                self.tell_to_leave(id);
+            }
+        }
+        self.poller.wake.wake();
+    }
+
+    /// Takes a worker out of every rotation first, then tells it.
+    pub(super) fn tell_to_leave(&mut self, id: u32) {
+        if let Some(entry) = self.registry.get_mut(id) {
             for listener in entry.listeners.keys() {
                 if let Some(handle) = self.handles.of_listener(*listener) {
                     // It stays out of the rotation even if the stop could not be sent; the deadline ends it then.
@@ -129,8 +124,9 @@ impl Primary {
         let Some(entry) = self.registry.get(worker) else {
             return;
         };
-        let given_up = !entry.is_leaving() || self.stopping;
         let handle = entry.listeners.get(&listener).copied();
+        let closing = handle.and_then(|handle| self.handles.get(handle)).is_some_and(|handle| handle.is_closing());
+        let given_up = !entry.is_leaving() || self.stopping || closing;
         self.remove_listener(worker, listener, true);
         if let Some(handle) = handle
             && given_up
@@ -169,14 +165,16 @@ impl Primary {
     /// An address that nobody serves any more is given up if that is still so after a while. A timer is not made for one that is
     /// given up at once: a worker can open and close an address some thousand times in a second.
     fn keep_for_a_successor(&mut self, handle: u32) {
-        if self.handles.get(handle).is_some_and(|handle| handle.is_unattended()) {
+        if self.handles.get(handle).is_some_and(|handle| handle.is_unattended() && handle.is_closing()) {
+            self.handles.close(handle, &self.poller.poll);
+        } else if self.handles.get(handle).is_some_and(|handle| handle.is_unattended()) {
             self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(handle));
         }
     }
 
     /// Closes an address from which everybody has been told to leave.
     pub(super) fn close_if_given_up(&mut self, handle: u32) {
-        if self.handles.get(handle).is_some_and(|handle| handle.is_given_up()) {
+        if self.handles.get(handle).is_some_and(|handle| handle.is_given_up() && !handle.is_closing()) {
             self.handles.close(handle, &self.poller.poll);
         }
     }
@@ -220,6 +218,7 @@ impl Primary {
             self.remove_listener(id, listener, in_order);
             self.keep_for_a_successor(handle);
         }
+        self.farewells.remove(&id);
         let entry = self.registry.remove(id)?;
         // The deadline may be far away, and workers be replaced often until then.
         if let Some((at, _)) = entry.escalation {

@@ -4,6 +4,7 @@
 mod allowance;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
+mod closing;
 mod comeback;
 mod enrolled;
 mod environment;
@@ -19,7 +20,7 @@ mod registry;
 mod spawn;
 mod timers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -143,6 +144,8 @@ pub struct Primary {
     mechanism: Mechanism,
     /// Respawn when the settings leave it open.
     respawn_by_default: bool,
+    /// Nobody starts a worker any more but us.
+    ends_when_idle: bool,
     /// This process's own, for the workers; `None` where there are no pidfds.
     own_pidfd: Option<OwnedFd>,
     registry: Registry,
@@ -171,6 +174,10 @@ pub struct Primary {
     stopping: bool,
     /// Why this process may start no workers.
     forbidden: Option<Error>,
+    /// A stop was asked for and goes on serving: its deadline.
+    draining: Option<Duration>,
+    /// Workers that are to leave when those who wait for them are served, or at this time.
+    farewells: BTreeMap<u32, Instant>,
     due_forks: Vec<u32>,
     events: Vec<Event>,
     /// A turn was begun; between turns, one that a panic ended.
@@ -195,6 +202,7 @@ impl Primary {
             settings,
             mechanism,
             respawn_by_default: false,
+            ends_when_idle: false,
             own_pidfd: process::pidfd(process::own_pid()).ok(),
             registry: Registry::default(),
             handles: Handles::default(),
@@ -211,6 +219,8 @@ impl Primary {
             program_replaces: false,
             stopping: false,
             forbidden: None,
+            draining: None,
+            farewells: BTreeMap::new(),
             due_forks: Vec::new(),
             events: Vec::new(),
             in_turn: false,
@@ -262,6 +272,11 @@ impl Primary {
     /// What `Respawn::Default` means: replace every worker (as `serve` does) or none.
     pub fn respawn_by_default(&mut self, always: bool) {
         self.respawn_by_default = always;
+    }
+
+    /// The program leaves it at the workers that there are: the last that leaves gives its addresses up.
+    pub fn end_when_idle(&mut self, ends: bool) {
+        self.ends_when_idle = ends;
     }
 
     /// Makes a worker by fork(2). The caller must be the process's only thread; ETHREADS otherwise.
@@ -449,7 +464,7 @@ impl Primary {
             }
         }
         if let Some(deadline) = self.stop.take() {
-            self.begin_stop(deadline.unwrap_or(self.settings.stop_deadline));
+            self.ask_to_stop(deadline.unwrap_or(self.settings.stop_deadline));
         }
         let now = Instant::now();
         self.run_timers(now);
@@ -522,6 +537,8 @@ impl Primary {
                 Timer::Flush(worker) => self.flush(worker),
                 Timer::Read(worker) => self.read_again(worker),
                 Timer::Repair => self.watch_again(),
+                Timer::Closing => self.look_at_closing(now),
+                Timer::Drained => self.drained(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
             }
         }
@@ -591,6 +608,7 @@ impl Primary {
         self.handles.ladder.rest();
         self.stopping = false;
         self.ever_listened = false;
+        self.draining = None;
         self.stop.take();
         self.due_forks.clear();
     }

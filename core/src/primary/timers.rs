@@ -23,6 +23,10 @@ pub(crate) enum Timer {
     Repair,
     /// Memory was short for what a worker has sent.
     Read(u32),
+    /// Addresses are being closed: whether workers can be told to leave.
+    Closing,
+    /// A stop has gone on serving for as long as it was to.
+    Drained,
     /// A handle has had no worker for long.
     Unattended(u32),
 }

@@ -7,6 +7,7 @@ pub(crate) mod cmsg;
 pub(crate) mod credentials;
 mod descriptor;
 pub(crate) mod detached;
+pub(crate) mod door;
 pub(crate) mod fork_guard;
 pub(crate) mod listening;
 pub(crate) mod memory;

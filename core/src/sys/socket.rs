@@ -164,6 +164,10 @@ pub(crate) fn set_reuse_port(socket: BorrowedFd) -> Sys<()> {
     setsockopt(&socket, sockopt::ReusePort, &true)
 }
 
+pub(crate) fn clear_reuse_port(socket: BorrowedFd) -> Sys<()> {
+    setsockopt(&socket, sockopt::ReusePort, &false)
+}
+
 /// SO_REUSEPORT is set. Whoever has a listening socket of such a group and takes it off is found before the group is asked, and has
 /// all its connections (inet_lhash2_lookup).
 pub(crate) fn is_reuse_port(socket: BorrowedFd) -> Sys<bool> {

@@ -162,6 +162,12 @@ impl Listener {
         {
             primary_gone::wake_at_death(mailbox.as_fd());
         }
+        // A child of this process's own would keep the address open. What is the program's (`fd:N`) is left as it is.
+        if let Source::Both(Both { socket, own, .. }) = &source
+            && (*own || !(address.is_empty() || address.starts_with("fd:")))
+        {
+            primary_gone::wake_at_death(socket.as_fd());
+        }
         let share = Share { listener: granted.listener, address: address.to_owned(), index };
         Ok(Self::new(source, Some(share), granted.name, flags))
     }
@@ -208,6 +214,7 @@ impl Listener {
         let kept = socket::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
         let given = socket::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
         primary_gone::forget(mailbox.as_raw_fd());
+        primary_gone::forget(socket.as_raw_fd());
         primary_gone::wake_at_death(kept.as_fd());
         self.source = Source::Mailbox(kept);
         Ok(Some(given))
@@ -344,6 +351,10 @@ impl Listener {
             Err(error) if error.is(libc::EINVAL) => self.check_not_closed()?,
             outcome => return outcome,
         }
+        // Then it was shut down here, for the sake of others who have it.
+        if primary_gone::is_known() && !self.stopped.load(Ordering::SeqCst) {
+            return Err(primary_gone::seen());
+        }
         if both.own {
             return Err(Error::shutdown());
         }
@@ -479,6 +490,9 @@ impl AsRawFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if let Source::Both(Both { socket, .. }) = &self.source {
+            primary_gone::forget(socket.as_raw_fd());
+        }
         match &self.source {
             Source::Mailbox(mailbox)
             | Source::Both(Both { mailbox, .. })

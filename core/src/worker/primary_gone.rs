@@ -26,6 +26,13 @@ pub(crate) fn is_known() -> bool {
 /// Somebody saw it: from now on every call says so, whatever its own descriptor still shows.
 pub(crate) fn seen() -> Error {
     GONE.store(true, Ordering::SeqCst);
+    // Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Somebody who has
+    // the lock is another thread, or the one that a signal handler has interrupted here.
+    if let Ok(sockets) = TO_WAKE.try_lock() {
+        for socket in sockets.iter() {
+            socket::with_number(*socket, socket::finish_receiving);
+        }
+    }
     Error::primary_gone()
 }
 
