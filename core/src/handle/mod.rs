@@ -460,6 +460,14 @@ impl Handle {
         self.give_turns();
     }
 
+    /// No more connections for this listener, whose worker hears of it later.
+    pub(crate) fn retire_member(&mut self, listener: u32) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
+            member.leave_rotation();
+        }
+        self.give_turns();
+    }
+
     /// No more connections for this listener; it learns so behind the last one.
     pub(crate) fn stop_member(&mut self, listener: u32) -> Sys<()> {
         let Some(index) = self.members.iter().position(|member| member.listener == listener) else {

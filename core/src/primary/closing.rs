@@ -72,6 +72,7 @@ impl Primary {
             later |= self.handles.get(handle).is_some_and(|handle| handle.is_closing());
         }
         if later {
+            self.leave_rotations(id);
             let at = now + (deadline.unwrap_or(self.settings.stop_deadline) / 2).min(LONGEST);
             let tell = self.farewells.entry(id).or_insert(at);
             *tell = at.min(*tell);
@@ -81,6 +82,18 @@ impl Primary {
             later = self.farewells.contains_key(&id);
         }
         later
+    }
+
+    /// Where others serve, it gets nothing more from here on.
+    fn leave_rotations(&mut self, id: u32) {
+        let Some(entry) = self.registry.get(id) else { return };
+        for listener in entry.listeners.keys() {
+            if let Some(handle) = self.handles.of_listener(*listener).filter(|handle| !handle.is_closing()) {
+                handle.retire_member(*listener);
+                let handle = handle.id;
+                self.handles.mark(handle);
+            }
+        }
     }
 
     /// The others at an address are leaving, if there are any.
