@@ -40,6 +40,7 @@ mod error;
 pub mod fuzzing;
 mod handle;
 mod mailbox;
+mod options;
 mod policy;
 mod primary;
 pub mod process;
