@@ -29,7 +29,9 @@ pub(crate) fn adopt_from_environment() -> Found {
     let (id, slot, number) = match env::take() {
         Word::Nothing => return Found::Alone,
         Word::Damaged => {
-            return Found::Stray(stray("CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as a primary sets them"));
+            return Found::Stray(stray(
+                "CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as a primary sets them",
+            ));
         }
         Word::Worker { id, slot, channel } => (id, slot, channel),
     };
