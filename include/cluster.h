@@ -520,7 +520,8 @@ typedef struct cl_listen_options_t {
      */
     int index;
     /**
-     * Socket options of the listening socket, which accepted connections inherit; see cl_setsockopt(). NULL: none. Not kept.
+     * Socket options of the listening socket, which accepted connections inherit; docs/socket-options.md has the
+     * list of those that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
      */
     const struct cl_socket_option_t *options;
     /**
@@ -813,7 +814,7 @@ CL_API int cl_worker_kill(int id, int signal);
  * @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
  *                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
  *                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
- *                 worker; it stays open, and is made non-blocking for all who have it); "udp:" before one of the first three: then the descriptor returned is the datagram socket
+ *                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
  *                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
  *                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
  *                 in the workers that replace them. Not NULL; not kept.
@@ -1924,18 +1925,26 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
 }
 
 /* A copy of a listening socket that the program has open under this number; or -errno, and the sentence is there. */
-CL__FN int cl__inherit(int number) {
+CL__FN int cl__inherit(int number, struct cl__address *at) {
     int listening = 0, type = 0, copy;
     socklen_t length = sizeof(int), type_length = sizeof(int);
     if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
         return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_STREAM)
-        return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket", number);
-    if (!listening)
+    struct sockaddr_in6 name; /* the port is where struct sockaddr_in has it */
+    socklen_t name_length = sizeof name;
+    memset(&name, 0, sizeof name);
+    int named = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
+                getsockname(number, (struct sockaddr *)&name, &name_length) == 0;
+    at->datagram = named && type == SOCK_DGRAM && (name.sin6_family == AF_INET || name.sin6_family == AF_INET6);
+    if (!named || (type != SOCK_STREAM && !at->datagram))
+        return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket and no udp socket", number);
+    if (at->datagram && name.sin6_port == 0)
+        return cl__fail(-EINVAL, "descriptor %d is a socket that is not bound; call bind(2) on it first", number);
+    if (!listening && !at->datagram)
         return cl__fail(-EINVAL, "descriptor %d is a socket that does not listen; call listen(2) on it first", number);
     copy = fcntl(number, CL__F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
+    if (!at->datagram) fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
     return copy;
 }
 
@@ -1985,7 +1994,7 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
     if (at->family == -1 && options->option_count > 0)
         return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", at->text);
     if (at->family == -1) {
-        code = cl__inherit(at->inherited);
+        code = cl__inherit(at->inherited, at);
         if (code < 0) return code;
     } else {
         if (anywhere && (code = cl__look_up(at, "::", AF_INET6)) < 0) return code;

@@ -942,18 +942,26 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
 }
 
 /* A copy of a listening socket that the program has open under this number; or -errno, and the sentence is there. */
-CL__FN int cl__inherit(int number) {
+CL__FN int cl__inherit(int number, struct cl__address *at) {
     int listening = 0, type = 0, copy;
     socklen_t length = sizeof(int), type_length = sizeof(int);
     if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
         return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_STREAM)
-        return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket", number);
-    if (!listening)
+    struct sockaddr_in6 name; /* the port is where struct sockaddr_in has it */
+    socklen_t name_length = sizeof name;
+    memset(&name, 0, sizeof name);
+    int named = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
+                getsockname(number, (struct sockaddr *)&name, &name_length) == 0;
+    at->datagram = named && type == SOCK_DGRAM && (name.sin6_family == AF_INET || name.sin6_family == AF_INET6);
+    if (!named || (type != SOCK_STREAM && !at->datagram))
+        return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket and no udp socket", number);
+    if (at->datagram && name.sin6_port == 0)
+        return cl__fail(-EINVAL, "descriptor %d is a socket that is not bound; call bind(2) on it first", number);
+    if (!listening && !at->datagram)
         return cl__fail(-EINVAL, "descriptor %d is a socket that does not listen; call listen(2) on it first", number);
     copy = fcntl(number, CL__F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
+    if (!at->datagram) fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
     return copy;
 }
 
@@ -1003,7 +1011,7 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
     if (at->family == -1 && options->option_count > 0)
         return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", at->text);
     if (at->family == -1) {
-        code = cl__inherit(at->inherited);
+        code = cl__inherit(at->inherited, at);
         if (code < 0) return code;
     } else {
         if (anywhere && (code = cl__look_up(at, "::", AF_INET6)) < 0) return code;

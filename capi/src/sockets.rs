@@ -44,7 +44,7 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
 /// @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
 ///                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
 ///                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
-///                 worker; it stays open, and is made non-blocking for all who have it); "udp:" before one of the first three: then the descriptor returned is the datagram socket
+///                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
 ///                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
 ///                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
 ///                 in the workers that replace them. Not NULL; not kept.

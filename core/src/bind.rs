@@ -264,18 +264,30 @@ pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: 
     Ok(socket)
 }
 
-/// A listening socket that this process's program has open.
+/// A listening or datagram socket that this process's program has open.
 fn inherited(number: i32) -> Result<Bound> {
     let socket = socket::duplicate_number(number).context(format_args!("descriptor {number}"))?;
     let nature = socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
-    if nature.kind != libc::SOCK_STREAM {
-        return Err(Error::invalid(format!("descriptor {number} is a socket, but no stream socket")));
+    let inet = matches!(nature.family, libc::AF_INET | libc::AF_INET6);
+    let datagram = inet && nature.kind == libc::SOCK_DGRAM;
+    if nature.kind != libc::SOCK_STREAM && !datagram {
+        return Err(Error::invalid(format!("descriptor {number} is a socket, but no stream socket and no udp socket")));
     }
     if !matches!(nature.family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX) {
         return Err(Error::invalid(format!(
             "descriptor {number} is a socket of family {}, not of IP or unix",
             nature.family
         )));
+    }
+    if datagram {
+        // As its maker has it: how it waits is that of everybody who has it.
+        let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
+        return match name.to_inet().is_some_and(|inet| inet.port() != 0) {
+            true => Ok(Bound { socket, name, datagram, file: None }),
+            false => Err(Error::invalid(format!(
+                "descriptor {number} is a socket that is not bound; call bind(2) on it first"
+            ))),
+        };
     }
     if !nature.listening {
         return Err(Error::invalid(format!(

@@ -245,10 +245,76 @@ static void own_of_worker(void) {
     finish();
 }
 
+/* -- UDP through fd:N ---------------------------------------------------------------------------------------------- */
+
+static int datagrams_fd;
+
+static void echo_datagram(int socket) {
+    char text[32];
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    CHECK(readable_within(socket, 5000));
+    ssize_t n = recvfrom(socket, text, sizeof text, 0, (struct sockaddr *)&peer, &length);
+    CHECK_EQ(n, 4);
+    CHECK_EQ(sendto(socket, text, (size_t)n, 0, (struct sockaddr *)&peer, length), 4);
+}
+
+static int echo_one(void) {
+    char address[32];
+    snprintf(address, sizeof address, "fd:%d", datagrams_fd);
+    int socket = OK(cl_listen(address, 0));
+    echo_datagram(socket);
+    return 0;
+}
+
+static int udp_socket(int bound) {
+    struct sockaddr_in address = address4(0);
+    int fd = SYS(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (bound) SYS(bind(fd, (struct sockaddr *)&address, sizeof address));
+    return fd;
+}
+
+static void udp_of_the_program(int policy) {
+    struct sockaddr_in address;
+    use_policy(policy);
+    datagrams_fd = udp_socket(1);
+    address = address4(system_port(datagrams_fd));
+    primary_ready(echo_one);
+    int id = fork_worker(), client = udp_socket(1);
+    CHECK_EQ(await_listening(id, 1), system_port(datagrams_fd));
+    CHECK_EQ(sendto(client, "ping", 4, 0, (struct sockaddr *)&address, sizeof address), 4);
+    CHECK(pump_readable(client, 5000));
+    close(client);
+    await_exit(id, 5000);
+    finish();
+}
+
+static void udp_inherited(void) { udp_of_the_program(CL_SCHED_RR); }
+static void udp_inherited_shared(void) { udp_of_the_program(CL_SCHED_NONE); }
+
+static void udp_inherited_alone(void) {
+    char text[32];
+    int bound = udp_socket(1), unbound = udp_socket(0), client = udp_socket(1);
+    struct sockaddr_in address = address4(system_port(bound));
+    snprintf(text, sizeof text, "fd:%d", unbound);
+    expect_code(cl_listen(text, 0), -EINVAL);
+    snprintf(text, sizeof text, "fd:%d", bound);
+    int listener = OK(cl_listen(text, 0));
+    CHECK_EQ(sendto(client, "ping", 4, 0, (struct sockaddr *)&address, sizeof address), 4);
+    echo_datagram(listener);
+    CHECK(readable_within(client, 5000));
+    CHECK_EQ(cl_accept(listener, NULL, NULL), -EOPNOTSUPP);
+    OK(cl_close(listener));
+    close(bound);
+    close(unbound);
+    close(client);
+}
+
 static const check_case_t cases[] = {
     {"inherited_passed", inherited_passed}, {"inherited_kernel", inherited_kernel},
     {"inherited_shared", inherited_shared}, {"refusals", refusals}, {"kinds", kinds},
-    {"own", own}, {"own_of_worker", own_of_worker},
+    {"own", own}, {"own_of_worker", own_of_worker}, {"udp_inherited", udp_inherited},
+    {"udp_inherited_shared", udp_inherited_shared}, {"udp_inherited_alone", udp_inherited_alone},
 };
 
 CHECK_MAIN(cases)

@@ -57,8 +57,9 @@ impl Handles {
         }
         let bound = bind::open(address, place, &shape, flags)?;
         let seed = process::random() as u32;
-        let shared = policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed);
         let ours = !matches!(address, Address::Inherited(_));
+        // Beside a datagram socket of the program's own no other can be bound.
+        let shared = policy == Policy::None || (bound.datagram && (mechanism == settings::Mechanism::Passed || !ours));
         if shared && ours {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
