@@ -529,7 +529,8 @@ typedef struct cl_listen_options_t {
      */
     int index;
     /**
-     * Socket options of the listening socket, which accepted connections inherit; see cl_setsockopt(). NULL: none. Not kept.
+     * Socket options of the listening socket, which accepted connections inherit; docs/socket-options.md has the
+     * list of those that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
      */
     const struct cl_socket_option_t *options;
     /**
@@ -860,7 +861,7 @@ CL_API int cl_worker_kill(int id, int signal);
  * @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
  *                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
  *                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
- *                 worker; it stays open, and is made non-blocking for all who have it); "udp:" before one of the first three: then the descriptor returned is the datagram socket
+ *                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
  *                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
  *                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
  *                 in the workers that replace them. Not NULL; not kept.
@@ -881,12 +882,15 @@ int cl_listen(const char *address,
  * Listens as cl_listen() does, with options.
  *
  * @param options  see cl_listen_options_t; not NULL; not kept.
- * @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, or a size that is none; -E2BIG: a field
- *         of a later version is set.
+ * @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, a size that is none, more than 32 socket options, one
+ *         without a value or with one that is out of its bounds; -EACCES: a socket option that workers may not set (the list is
+ *         in docs/socket-options.md); -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from
+ *         setsockopt(2); -E2BIG: a field of a later version is set. A primary of version 0.1 knows no socket options: -EINVAL.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API int cl_listen_with(const struct cl_listen_options_t *options);
+CL_API
+int cl_listen_with(const struct cl_listen_options_t *options);
 
 /**
  * Takes one connection: cl_accept4() without flags.
@@ -2085,31 +2089,51 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
 }
 
 /* A copy of a listening socket that the program has open under this number; or -errno, and the sentence is there. */
-CL__FN int cl__inherit(int number) {
+CL__FN int cl__inherit(int number, struct cl__address *at) {
     int listening = 0, type = 0, copy;
     socklen_t length = sizeof(int), type_length = sizeof(int);
     if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
         return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_STREAM)
-        return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket", number);
-    if (!listening)
+    struct sockaddr_in6 name; /* the port is where struct sockaddr_in has it */
+    socklen_t name_length = sizeof name;
+    memset(&name, 0, sizeof name);
+    int named = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
+                getsockname(number, (struct sockaddr *)&name, &name_length) == 0;
+    at->datagram = named && type == SOCK_DGRAM && (name.sin6_family == AF_INET || name.sin6_family == AF_INET6);
+    if (!named || (type != SOCK_STREAM && !at->datagram))
+        return cl__fail(-EINVAL, "descriptor %d is a socket, but no stream socket and no udp socket", number);
+    if (at->datagram && name.sin6_port == 0)
+        return cl__fail(-EINVAL, "descriptor %d is a socket that is not bound; call bind(2) on it first", number);
+    if (!listening && !at->datagram)
         return cl__fail(-EINVAL, "descriptor %d is a socket that does not listen; call listen(2) on it first", number);
     copy = fcntl(number, CL__F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
+    if (!at->datagram) fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
     return copy;
+}
+
+/* What accepted connections inherit is set before listen(2): the size of a buffer decides what a handshake offers (tcp(7)). 0 or
+ * -errno, and then `*failed` is the one that the kernel refused. */
+CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *failed) {
+    for (*failed = 0; *failed < (int)options->option_count; ++*failed) {
+        const cl_socket_option_t *one = &options->options[*failed];
+        if (setsockopt(fd, one->level, one->name, one->value, one->length) != 0) return -errno;
+    }
+    *failed = -1;
+    return 0;
 }
 
 /* A socket bound to a name, or -errno. Accepting never blocks in the kernel; a datagram socket is the program's own to
  * work with, and as it was asked for. */
-CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
+CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener, int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
     int kind = (at->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
     if (!at->datagram || options->flags & CL_LISTEN_NONBLOCK) kind |= SOCK_NONBLOCK;
     int fd = cl__high(socket(at->family, kind, 0));
     if (fd < 0) return -errno;
     if (at->family == AF_UNIX && at->text[5] != '@') {
-        code = cl__bind_file(fd, at, options->flags, backlog, listener);
+        code = cl__give_options(fd, options, failed);
+        if (code == 0) code = cl__bind_file(fd, at, options->flags, backlog, listener);
     } else {
         /* Said either way, so that the host's bindv6only setting does not decide. */
         int v6only = (options->flags & CL_LISTEN_IPV6ONLY) != 0;
@@ -2119,6 +2143,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
         if (options->flags & CL_LISTEN_REUSEPORT && setsockopt(fd, SOL_SOCKET, CL__SO_REUSEPORT, &on, sizeof on) != 0)
             code = -errno;
         if (code == 0 && bind(fd, (struct sockaddr *)&at->name, at->length) != 0) code = -errno;
+        if (code == 0) code = cl__give_options(fd, options, failed);
         if (code == 0 && !at->datagram && listen(fd, backlog) != 0) code = -errno;
     }
     if (code == 0) return fd;
@@ -2127,18 +2152,23 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
 }
 
 CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
-    int code, anywhere = at->family == AF_UNSPEC, has_file = at->family == AF_UNIX && at->text[5] != '@';
+    int code, failed = -1, anywhere = at->family == AF_UNSPEC, has_file = at->family == AF_UNIX && at->text[5] != '@';
     if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
         return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
+    if (at->family == -1 && options->option_count > 0)
+        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", at->text);
     if (at->family == -1) {
-        code = cl__inherit(at->inherited);
+        code = cl__inherit(at->inherited, at);
         if (code < 0) return code;
     } else {
         if (anywhere && (code = cl__look_up(at, "::", AF_INET6)) < 0) return code;
-        code = cl__bind(at, options, listener);
+        code = cl__bind(at, options, listener, &failed);
         if (anywhere && !(options->flags & CL_LISTEN_IPV6ONLY) && (code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL) &&
             cl__look_up(at, "0.0.0.0", AF_INET) == 0)
-            code = cl__bind(at, options, listener);
+            code = cl__bind(at, options, listener, &failed);
+        if (code < 0 && failed >= 0)
+            return cl__fail(code, "setsockopt of the option %d of level %d for %s: %s", options->options[failed].name,
+                            options->options[failed].level, at->text, cl_strerror(code));
         if (code < 0) return cl__fail(code, "bind %s: %s", at->text, cl_strerror(code));
     }
     listener->socket = code;
@@ -2151,13 +2181,32 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
 
 /* -- Shares of the primary's sockets ------------------------------------------------------------------------------- */
 
+/* Options and address as one text: a line for each option, and the address behind them. */
+CL__FN int cl__write_options(char *text, size_t room, const char *address, const cl_listen_options_t *options) {
+    size_t length = 0, need = strlen(address) + 1;
+    for (size_t i = 0; i < options->option_count; i++) {
+        const cl_socket_option_t *one = &options->options[i];
+        if (length + 32 + 2 * one->length + need > room)
+            return cl__fail(-EINVAL, "the address and its options have more bytes than the %d that are possible", (int)room - 1);
+        length += (size_t)snprintf(text + length, room - length, "%d %d ", one->level, one->name);
+        for (socklen_t byte = 0; byte < one->length; byte++)
+            length += (size_t)snprintf(text + length, room - length, "%02x", ((const unsigned char *)one->value)[byte]);
+        text[length++] = '\n';
+    }
+    memcpy(text + length, address, need);
+    return 0;
+}
+
 /* Asks the primary for a share and waits for the answer. `asking` is locked, so the next answer is to this. */
 CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
     unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
     unsigned asked[3] = {flags, (unsigned)options->backlog, (unsigned)listener->index};
     unsigned char grant[544];
     int n, fds[2];
-    int code = cl__frame(CL__LISTEN, ++cl__process.asked, asked, sizeof asked, at->text, strlen(at->text));
+    char text[sizeof at->text];
+    int code = cl__write_options(text, sizeof text, at->text, options);
+    if (code < 0) return code;
+    code = cl__frame(CL__LISTEN, ++cl__process.asked, asked, sizeof asked, text, strlen(text));
     for (;;) {
         if (code == 0) code = cl__leaving();
         if (code < 0) return code;
@@ -2287,6 +2336,15 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (options.address == NULL) options.address = ":0";
     if (options.flags & ~63u) return cl__fail(-EINVAL, "the listen flags %#x hold unknown bits", options.flags);
     if (options.index < 0) return cl__say(-EINVAL, "the index is negative");
+    if (options.option_count > 32)
+        return cl__fail(-EINVAL, "there are %zu options; at most 32 are possible", options.option_count);
+    if (options.option_count > 0 && options.options == NULL) return cl__say(-EINVAL, "the socket options are NULL");
+    for (size_t i = 0; i < options.option_count; i++) {
+        if (options.options[i].value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
+        if (options.options[i].length > 256)
+            return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible",
+                            (unsigned)options.options[i].length);
+    }
     if ((code = cl__parse(&at, options.address)) < 0) return code;
     if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
     pthread_mutex_lock(&cl__process.asking);

@@ -1,16 +1,16 @@
 //! Listening and accepting.
 
 use std::collections::HashMap;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use cluster_core::{AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, process};
+use cluster_core::{AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, SocketOption, process};
 use libc::{sockaddr, socklen_t};
 
 use crate::guard::{guard, invalid, sized, text};
-use crate::structs::cl_listen_options_t;
+use crate::structs::{cl_listen_options_t, cl_socket_option_t};
 
 /// The listeners this process has open, by the number that C holds.
 static LISTENERS: LazyLock<RwLock<HashMap<c_int, Arc<Listener>>>> = LazyLock::new(RwLock::default);
@@ -44,7 +44,7 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
 /// @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
 ///                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
 ///                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
-///                 worker; it stays open, and is made non-blocking for all who have it); "udp:" before one of the first three: then the descriptor returned is the datagram socket
+///                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
 ///                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
 ///                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
 ///                 in the workers that replace them. Not NULL; not kept.
@@ -74,8 +74,10 @@ const ANY_FREE_PORT: &str = ":0";
 /// Listens as cl_listen() does, with options.
 ///
 /// @param options  see cl_listen_options_t; not NULL; not kept.
-/// @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, or a size that is none; -E2BIG: a field
-///         of a later version is set.
+/// @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, a size that is none, more than 32 socket options, one
+///         without a value or with one that is out of its bounds; -EACCES: a socket option that workers may not set (the list is
+///         in docs/socket-options.md); -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from
+///         setsockopt(2); -E2BIG: a field of a later version is set. A primary of version 0.1 knows no socket options: -EINVAL.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
@@ -97,8 +99,53 @@ pub unsafe extern "C" fn cl_listen_with(options: *const cl_listen_options_t) -> 
         };
         let index = u32::try_from(options.index).map_err(|_| invalid("the index is negative"))?;
         let flags = ListenFlags::from_bits(options.flags)?;
-        listen(address, ListenOptions { backlog: options.backlog, flags, index })
+        // SAFETY: passed on to the caller.
+        let listed = unsafe { socket_options(options.options, options.option_count) }?;
+        listen(address, ListenOptions { backlog: options.backlog, flags, index, options: listed })
     })
+}
+
+/// The most options of one listen, and the most bytes of one.
+const OPTIONS_MAX: usize = 32;
+const VALUE_MAX: usize = 256;
+
+/// # Safety
+/// `given` is NULL or points to `count` readable options, each with as many readable bytes as it says.
+unsafe fn socket_options(given: *const cl_socket_option_t, count: usize) -> Result<Vec<SocketOption>> {
+    if count > OPTIONS_MAX {
+        return Err(Error::new(
+            -libc::EINVAL,
+            format!("there are {count} options; at most {OPTIONS_MAX} are possible"),
+        ));
+    }
+    if given.is_null() {
+        return if count == 0 { Ok(Vec::new()) } else { Err(invalid("the socket options are NULL")) };
+    }
+    // SAFETY: not NULL, and `count` long by this function's contract.
+    let given = unsafe { std::slice::from_raw_parts(given, count) };
+    given
+        .iter()
+        // SAFETY: passed on to the caller.
+        .map(|one| unsafe { socket_option(one.level, one.name, one.value, one.length) })
+        .collect()
+}
+
+/// # Safety
+/// `value` is NULL or points to `length` readable bytes.
+unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length: socklen_t) -> Result<SocketOption> {
+    let length = length as usize;
+    if value.is_null() {
+        return Err(invalid("the value of a socket option is NULL"));
+    }
+    if length > VALUE_MAX {
+        return Err(Error::new(
+            -libc::EINVAL,
+            format!("the value of a socket option has {length} bytes; at most {VALUE_MAX} are possible"),
+        ));
+    }
+    // SAFETY: not NULL, and `length` bytes long by this function's contract.
+    let value = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) }.to_vec();
+    Ok(SocketOption { level, name, value })
 }
 
 /// Takes one connection: cl_accept4() without flags.

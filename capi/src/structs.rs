@@ -17,7 +17,8 @@ pub struct cl_listen_options_t {
     /// For port 0, which of the ports that all workers share: n is the n-th; 0 is the next in order of this worker's
     /// listens on port 0 (the lowest number it has not open).
     pub index: c_int,
-    /// Socket options of the listening socket, which accepted connections inherit; see cl_setsockopt(). NULL: none. Not kept.
+    /// Socket options of the listening socket, which accepted connections inherit; docs/socket-options.md has the
+    /// list of those that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
     pub options: *const cl_socket_option_t,
     /// How many they are, at most 32.
     pub option_count: usize,

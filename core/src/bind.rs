@@ -1,5 +1,6 @@
 //! Opening a listening or datagram socket for an address, the same in a primary and in a process of its own.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -8,6 +9,7 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Host};
 use crate::error::{Context, Error, Result};
+use crate::options::SocketOption;
 use crate::sys::sockaddr::{self, SockAddr};
 use crate::sys::unix_path::{self, Place, SocketFile};
 use crate::sys::{Sys, socket};
@@ -61,6 +63,30 @@ impl std::ops::BitOr for ListenFlags {
     }
 }
 
+/// What every socket of an address is made with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shape {
+    pub(crate) backlog: i32,
+    pub(crate) options: Vec<SocketOption>,
+}
+
+impl Shape {
+    /// Before listen(2), as the size of a buffer decides what a handshake offers (tcp(7)).
+    pub(crate) fn give_options(&self, socket: BorrowedFd) -> std::result::Result<(), Failed> {
+        self.options.iter().try_for_each(|option| {
+            socket::set_option(socket, option)
+                .map_err(|errno| (format!("setsockopt {}", option.called()).into(), errno))
+        })
+    }
+}
+
+/// Which call failed, and why.
+type Failed = (Cow<'static, str>, Errno);
+
+fn at(address: &Address) -> impl Fn(Failed) -> Error {
+    move |(call, errno)| Error::os(format_args!("{call} {address}"), errno)
+}
+
 /// A socket that is bound and, unless it is a datagram socket, listens.
 pub(crate) struct Bound {
     pub(crate) socket: OwnedFd,
@@ -72,8 +98,8 @@ pub(crate) struct Bound {
 
 /// Opens an address whose host is numeric (see `resolve`). `place`: where exactly a path is to be bound; otherwise wherever it
 /// leads.
-pub(crate) fn open(address: &Address, place: Option<Place>, backlog: i32, flags: ListenFlags) -> Result<Bound> {
-    let backlog = self::backlog(backlog);
+pub(crate) fn open(address: &Address, place: Option<Place>, shape: &Shape, flags: ListenFlags) -> Result<Bound> {
+    let backlog = self::backlog(shape.backlog);
     let everybody = flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
     if everybody && !matches!(address, Address::UnixPath(_)) {
         return Err(Error::invalid(format!(
@@ -81,12 +107,13 @@ pub(crate) fn open(address: &Address, place: Option<Place>, backlog: i32, flags:
         )));
     }
     match address {
-        Address::Inet { host, port, datagram } => open_inet(address, host, *port, *datagram, backlog, flags),
+        Address::Inet { host, port, datagram } => open_inet(address, host, *port, *datagram, shape, flags),
         Address::UnixAbstract(name) => {
             let full = [b"\0", name.as_bytes()].concat();
             let name = SockAddr::unix(&full).ok_or_else(|| Error::invalid("the abstract name is too long"))?;
             let socket = socket::open(libc::AF_UNIX, false).context("socket")?;
             socket::bind(socket.as_fd(), &name).context(format_args!("bind {address}"))?;
+            shape.give_options(socket.as_fd()).map_err(at(address))?;
             socket::listen(socket.as_fd(), backlog).context(format_args!("listen {address}"))?;
             Ok(Bound { socket, name, datagram: false, file: None })
         }
@@ -99,6 +126,7 @@ pub(crate) fn open(address: &Address, place: Option<Place>, backlog: i32, flags:
                 mode |= 0o222;
             }
             let socket = socket::open(libc::AF_UNIX, false).context("socket")?;
+            shape.give_options(socket.as_fd()).map_err(at(address))?;
             let file = place
                 .map_or_else(|| Place::at(Path::new(path)), Ok)
                 .and_then(|place| unix_path::bind_and_listen(socket.as_fd(), place, mode, backlog))
@@ -107,6 +135,12 @@ pub(crate) fn open(address: &Address, place: Option<Place>, backlog: i32, flags:
                 .unwrap_or_else(|| sockaddr::local_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY));
             Ok(Bound { socket, name, datagram: false, file: Some(file) })
         }
+        Address::Inherited(_) if !shape.options.is_empty() => Err(Error::new(
+            -libc::EOPNOTSUPP,
+            format!(
+                "\"{address}\" is another's socket, whose options are its maker's; set them before it is handed over"
+            ),
+        )),
         Address::Inherited(number) => inherited(*number),
     }
 }
@@ -116,11 +150,11 @@ fn open_inet(
     host: &Host,
     port: u16,
     datagram: bool,
-    backlog: i32,
+    shape: &Shape,
     flags: ListenFlags,
 ) -> Result<Bound> {
     let v6_any: SocketAddr = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into();
-    let at = match host {
+    let name = match host {
         Host::V4(ip) => SocketAddrV4::new(*ip, port).into(),
         Host::V6 { ip, scope } => {
             let scope = match scope {
@@ -131,12 +165,12 @@ fn open_inet(
         }
         Host::Any => {
             // As Node does: both families where the kernel has IPv6, else IPv4 alone.
-            match bind_inet(v6_any, datagram, backlog, flags) {
+            match bind_inet(v6_any, datagram, shape, flags) {
                 Err((_, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)) => {
                     SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into()
                 }
                 outcome => {
-                    return outcome.map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno));
+                    return outcome.map_err(at(address));
                 }
             }
         }
@@ -146,7 +180,7 @@ fn open_inet(
             )));
         }
     };
-    bind_inet(at, datagram, backlog, flags).map_err(|(call, errno)| Error::os(format_args!("{call} {address}"), errno))
+    bind_inet(name, datagram, shape, flags).map_err(at(address))
 }
 
 /// Whether connections over IPv4 come there: to all addresses, or to an IPv4 address that is written as IPv6.
@@ -154,15 +188,16 @@ fn takes_ipv4(at: &SocketAddr) -> bool {
     sockaddr::is_wildcard(at) || matches!(at.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }
 
-fn during<T>(call: &'static str, outcome: Sys<T>) -> std::result::Result<T, (&'static str, Errno)> {
-    outcome.map_err(|errno| (call, errno))
+fn during<T>(call: &'static str, outcome: Sys<T>) -> std::result::Result<T, Failed> {
+    outcome.map_err(|errno| (call.into(), errno))
 }
 
 fn bound_inet(
     at: SocketAddr,
     datagram: bool,
+    shape: &Shape,
     flags: ListenFlags,
-) -> std::result::Result<OwnedFd, (&'static str, Errno)> {
+) -> std::result::Result<OwnedFd, Failed> {
     let family = if at.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
     let socket = during("socket", socket::open(family, datagram))?;
     let fd = socket.as_fd();
@@ -179,16 +214,13 @@ fn bound_inet(
         during("setsockopt SO_REUSEPORT", socket::set_reuse_port(fd))?;
     }
     during("bind", socket::bind(fd, &at.into()))?;
+    shape.give_options(fd)?;
     Ok(socket)
 }
 
-fn bind_inet(
-    at: SocketAddr,
-    datagram: bool,
-    backlog: i32,
-    flags: ListenFlags,
-) -> std::result::Result<Bound, (&'static str, Errno)> {
-    let socket = bound_inet(at, datagram, flags)?;
+fn bind_inet(at: SocketAddr, datagram: bool, shape: &Shape, flags: ListenFlags) -> std::result::Result<Bound, Failed> {
+    let backlog = self::backlog(shape.backlog);
+    let socket = bound_inet(at, datagram, shape, flags)?;
     let fd = socket.as_fd();
     let name = during("getsockname", sockaddr::local_name(fd))?;
     if let Some(chosen) = name.to_inet()
@@ -199,7 +231,7 @@ fn bind_inet(
         // not. SO_REUSEADDR lets the second in, as long as the first does not listen.
         let mut at = at;
         at.set_port(chosen.port());
-        let named = bound_inet(at, datagram, flags)?;
+        let named = bound_inet(at, datagram, shape, flags)?;
         during("listen", socket::listen(named.as_fd(), backlog))?;
         return Ok(Bound { socket: named, name, datagram, file: None });
     }
@@ -214,36 +246,48 @@ pub(crate) fn backlog(wanted: i32) -> i32 {
     if wanted <= 0 { DEFAULT_BACKLOG } else { wanted }
 }
 
-/// Another socket on the address of one that has SO_REUSEPORT set, which is `name`: one that listens with a backlog, or one for
-/// datagrams.
-pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, backlog: Option<i32>) -> Sys<OwnedFd> {
-    let socket = socket::open(name.family(), backlog.is_none())?;
+/// Another socket on the address of one that has SO_REUSEPORT set, which is `name`: one that listens, or one for datagrams.
+pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: &Shape) -> Sys<OwnedFd> {
+    let socket = socket::open(name.family(), datagram)?;
     if name.family() == libc::AF_INET6 {
         socket::set_ipv6_only(socket.as_fd(), socket::is_ipv6_only(first)?)?;
     }
-    if backlog.is_some() {
+    if !datagram {
         socket::set_reuse_address(socket.as_fd())?;
     }
     socket::set_reuse_port(socket.as_fd())?;
     socket::bind(socket.as_fd(), name)?;
-    if let Some(backlog) = backlog {
-        socket::listen(socket.as_fd(), self::backlog(backlog))?;
+    shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
+    if !datagram {
+        socket::listen(socket.as_fd(), self::backlog(shape.backlog))?;
     }
     Ok(socket)
 }
 
-/// A listening socket that this process's program has open.
+/// A listening or datagram socket that this process's program has open.
 fn inherited(number: i32) -> Result<Bound> {
     let socket = socket::duplicate_number(number).context(format_args!("descriptor {number}"))?;
     let nature = socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
-    if nature.kind != libc::SOCK_STREAM {
-        return Err(Error::invalid(format!("descriptor {number} is a socket, but no stream socket")));
+    let inet = matches!(nature.family, libc::AF_INET | libc::AF_INET6);
+    let datagram = inet && nature.kind == libc::SOCK_DGRAM;
+    if nature.kind != libc::SOCK_STREAM && !datagram {
+        return Err(Error::invalid(format!("descriptor {number} is a socket, but no stream socket and no udp socket")));
     }
     if !matches!(nature.family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX) {
         return Err(Error::invalid(format!(
             "descriptor {number} is a socket of family {}, not of IP or unix",
             nature.family
         )));
+    }
+    if datagram {
+        // As its maker has it: how it waits is that of everybody who has it.
+        let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
+        return match name.to_inet().is_some_and(|inet| inet.port() != 0) {
+            true => Ok(Bound { socket, name, datagram, file: None }),
+            false => Err(Error::invalid(format!(
+                "descriptor {number} is a socket that is not bound; call bind(2) on it first"
+            ))),
+        };
     }
     if !nature.listening {
         return Err(Error::invalid(format!(

@@ -40,6 +40,7 @@ mod error;
 pub mod fuzzing;
 mod handle;
 mod mailbox;
+mod options;
 mod policy;
 mod primary;
 pub mod process;
@@ -55,6 +56,7 @@ pub use allow::ListenRule;
 pub use bind::ListenFlags;
 pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
 pub use handle::{HandleStats, MechanismKind};
+pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
     Enrolled, Event, Forked, Granted, HandleInfo, Poller, Primary, Ready, Relayed, SpawnOptions, StopRequest, Wanted,

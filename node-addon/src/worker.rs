@@ -86,7 +86,8 @@ impl Member {
     #[napi]
     pub fn listen(&self, address: String, index: u32, backlog: i32, flags: u32) -> Asked {
         self.asked(ListenFlags::from_bits(flags).and_then(|flags| {
-            self.worker.listen(&address, ListenOptions { backlog, flags: flags | ListenFlags::NONBLOCK, index })
+            let flags = flags | ListenFlags::NONBLOCK;
+            self.worker.listen(&address, ListenOptions { backlog, flags, index, options: Vec::new() })
         }))
     }
 

@@ -46,6 +46,15 @@ static inline int count_events(int type, int id) {
     return count;
 }
 
+/* Warnings but those that a listen was refused, which a test may well have asked for. */
+static inline int count_other_warnings(int id) {
+    int count = 0;
+    for (int i = 0; i < seen_count; i++)
+        count += seen[i].type == CL_EVENT_WARNING && (id == 0 || seen[i].worker_id == id) &&
+                 strncmp(seen[i].data, "it cannot listen", 16) != 0;
+    return count;
+}
+
 /* What a worker made by cl_fork does, also when it is a replacement. */
 static int (*worker_main)(void);
 

@@ -308,7 +308,7 @@ static void matrix(const char *role, int declared) {
     const seen_t *end = await_exit(id, 20000);
     CHECK_EQ(end->exit_code, 0);
     /* Told, but not as often as it happened. */
-    int told = count_events(CL_EVENT_WARNING, id);
+    int told = count_other_warnings(id);
     CHECK(told >= 1 && told <= 2 + (now_ms() - begin) / 1000);
     int fd = SYS(open(case_path("report"), O_RDONLY | O_CLOEXEC));
     CHECK(read(fd, report, sizeof report - 1) > 0);

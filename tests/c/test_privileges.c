@@ -341,8 +341,6 @@ static void failing_steps(void) {
     const step_t steps[] = {
         {"owner of the lifeline", SYS_fcntl, 1, F_SETOWN, EPERM, descriptors},
         {"close-on-exec", SYS_fcntl, 1, F_SETFD, EPERM, descriptors},
-        {"close_range", SYS_close_range, -1, 0, EPERM, descriptors},
-        {"close_range, missing", SYS_close_range, -1, 0, ENOSYS, descriptors},
         {"chdir", SYS_chdir, -1, 0, EPERM, "directory"},
         {"setgroups", SYS_setgroups, -1, 0, EPERM, groups},
         {"setgroups, no memory", SYS_setgroups, -1, 0, ENOMEM, groups},

@@ -141,7 +141,7 @@ static void whole_life(void) {
     OK(cl_worker_send(id, "stop", 4));
     CHECK_EQ(await_exit(id, 5000)->exit_code, 0);
     CHECK_EQ(count_events(CL_EVENT_LISTENING, id), 2);
-    CHECK_EQ(count_events(CL_EVENT_WARNING, 0), 0);
+    CHECK_EQ(count_other_warnings(0), 0);
     finish();
 }
 

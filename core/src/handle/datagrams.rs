@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::{Accepted, Mechanism, MechanismKind, Queue};
-use crate::bind;
+use crate::bind::{self, Shape};
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
 
 pub(crate) struct Datagrams {
     name: SockAddr,
+    shape: Shape,
     /// Keeps the address while nobody has a socket on it, for the next to come.
     spare: Option<OwnedFd>,
     sockets: BTreeMap<u32, OwnedFd>,
@@ -22,10 +23,10 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     /// From a socket that is alone on its address.
-    pub(crate) fn new(first: OwnedFd, name: SockAddr) -> Sys<Self> {
+    pub(crate) fn new(first: OwnedFd, name: SockAddr, shape: Shape) -> Sys<Self> {
         // Only now, so that an address that is taken is found taken.
         socket::set_reuse_port(first.as_fd())?;
-        Ok(Self { name, spare: Some(first), sockets: BTreeMap::new() })
+        Ok(Self { name, shape, spare: Some(first), sockets: BTreeMap::new() })
     }
 }
 
@@ -52,7 +53,7 @@ impl Mechanism for Datagrams {
                 socket::set_reuse_port(spare.as_fd())?;
                 spare
             }
-            (None, Some(other)) => bind::beside(other.as_fd(), &self.name, None)?,
+            (None, Some(other)) => bind::beside(other.as_fd(), &self.name, true, &self.shape)?,
             (None, None) => return Err(Errno::ENOTCONN),
         };
         // A program on one socket would choose for all.

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::selector::{Choice, ENTRANCE, SLOTS, Selector};
 use super::{Accepted, Mechanism, MechanismKind, Passed, Queue};
-use crate::bind;
+use crate::bind::{self, Shape};
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -20,7 +20,7 @@ use crate::sys::{Sys, socket};
 pub(crate) struct Kernel {
     entrance: Passed,
     name: SockAddr,
-    backlog: i32,
+    shape: Shape,
     selector: Selector,
     /// The sockets of slots without a member. They do not listen.
     vacant: BTreeMap<u32, OwnedFd>,
@@ -39,13 +39,13 @@ impl Kernel {
     pub(crate) fn new(
         entrance: Passed,
         name: SockAddr,
-        backlog: i32,
+        shape: Shape,
         selector: Selector,
     ) -> Result<Self, (Passed, Errno)> {
         // Only now, so that an address that is taken is found taken.
         match socket::set_reuse_port(entrance.socket()) {
             Ok(()) => {
-                Ok(Self { entrance, name, backlog, selector, vacant: BTreeMap::new(), turns: Vec::new(), last_slot: 0 })
+                Ok(Self { entrance, name, shape, selector, vacant: BTreeMap::new(), turns: Vec::new(), last_slot: 0 })
             }
             Err(errno) => Err((entrance, errno)),
         }
@@ -53,10 +53,11 @@ impl Kernel {
 }
 
 /// A socket that was somebody else's and listens no more, as it is needed for the next.
-fn renewed(socket: OwnedFd, backlog: i32) -> Sys<OwnedFd> {
+fn renewed(socket: OwnedFd, shape: &Shape) -> Sys<OwnedFd> {
     socket::set_nonblocking(socket.as_fd())?;
     socket::set_reuse_port(socket.as_fd())?;
-    socket::listen(socket.as_fd(), bind::backlog(backlog))?;
+    shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
+    socket::listen(socket.as_fd(), bind::backlog(shape.backlog))?;
     Ok(socket)
 }
 
@@ -87,10 +88,10 @@ impl Mechanism for Kernel {
         }
         // A process that a former worker left behind may still have the old one.
         let socket =
-            match (bind::beside(self.entrance.socket(), &self.name, Some(self.backlog)), self.vacant.remove(&slot)) {
+            match (bind::beside(self.entrance.socket(), &self.name, false, &self.shape), self.vacant.remove(&slot)) {
                 (Ok(fresh), _) => fresh,
                 // To be bound anew may be forbidden by now.
-                (Err(_), Some(old)) => renewed(old, self.backlog)?,
+                (Err(_), Some(old)) => renewed(old, &self.shape)?,
                 (Err(errno), None) => return Err(errno),
             };
         if !self.selector.is_attached() {

@@ -8,7 +8,7 @@ use super::registry::Recipe;
 use super::spawn::Seat;
 use super::{Primary, no_such_worker};
 use crate::address::{ABSTRACT_NAME_MAX, Address};
-use crate::bind::ListenFlags;
+use crate::bind::{ListenFlags, Shape};
 use crate::error::{Context, Error, Result};
 use crate::mailbox::Connection;
 use crate::sys::poll::Interest;
@@ -212,7 +212,8 @@ impl Primary {
             // good for shows when it is opened.
             socket::with_number(number, |fd| socket::listen(fd, crate::bind::backlog(wanted.backlog)).ok());
         }
-        let (listener, is_new) = self.join_address(id, wanted.flags, wanted.backlog, wanted.index, &address, seated)?;
+        let shape = Shape { backlog: wanted.backlog, ..Shape::default() };
+        let (listener, is_new) = self.join_address(id, wanted.flags, shape, wanted.index, &address, seated)?;
         let (handle, name) =
             self.handles.of_listener(listener).map_or((0, SockAddr::EMPTY), |handle| (handle.id, handle.name));
         Ok(Granted { handle, listener, is_new, name })

@@ -11,11 +11,12 @@ use super::registry::{Entry, WorkerState};
 use super::timers::Timer;
 use super::{Event, FLUSH_AGAIN, Primary};
 use crate::address::Address;
-use crate::bind::ListenFlags;
+use crate::bind::{ListenFlags, Shape};
 use crate::channel::Pending;
 use crate::error::{Context, Error, Result};
 use crate::handle::{MechanismKind, Member};
 use crate::mailbox::Mailbox;
+use crate::options;
 use crate::settings::Settings;
 use crate::sys::poll::Interest;
 use crate::sys::{Sys, is_short_of_memory, socket};
@@ -288,12 +289,14 @@ impl Primary {
         if entry.listeners.len() >= LISTENERS_MAX {
             return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_MAX} listeners")));
         }
+        let (options, text) = options::split(text)?;
+        options.iter().try_for_each(options::judge)?;
         let address = Address::parse(text)?;
         let flags = ListenFlags::from_bits(flags)?;
         if !self.handles.has(&address, index) && !self.has_descriptors_to_spare() {
             return Err(Error::new(-libc::EMFILE, "the primary has no descriptors to spare for another address"));
         }
-        let (listener, is_new) = self.join_address(worker, flags, backlog, index, &address, true)?;
+        let (listener, is_new) = self.join_address(worker, flags, Shape { backlog, options }, index, &address, true)?;
         if is_new
             && self.handles.of_listener(listener).is_some_and(|handle| handle.mechanism() == MechanismKind::Kernel)
             && let Some(entry) = self.registry.get_mut(worker)
@@ -319,7 +322,7 @@ impl Primary {
         &mut self,
         worker: u32,
         flags: ListenFlags,
-        backlog: i32,
+        shape: Shape,
         index: u32,
         address: &Address,
         seated: bool,
@@ -342,7 +345,7 @@ impl Primary {
         let mechanism = self.mechanism_in_force();
         self.make_way(&key(address, index));
         let poll = &self.poller.poll;
-        let opened = self.handles.open(permit, index, backlog, flags, (policy, mechanism), poll);
+        let opened = self.handles.open(permit, index, shape, flags, (policy, mechanism), poll);
         if let Some(text) = self.handles.ladder.take_complaint() {
             self.events.push(Event::Warning { worker: None, text });
             // The asker may be another thread than the one that takes the events.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::ladder::Ladder;
 use super::permits::Permit;
 use crate::address::Address;
-use crate::bind::{self, ListenFlags};
+use crate::bind::{self, ListenFlags, Shape};
 use crate::error::{Error, Result};
 use crate::handle::{Audited, Choice, Datagrams, Handle, Look, Mechanism, Passed, Shared, Watched};
 use crate::policy::Policy;
@@ -45,7 +45,7 @@ impl Handles {
         &mut self,
         Permit { address, place }: Permit,
         index: u32,
-        backlog: i32,
+        shape: Shape,
         flags: ListenFlags,
         (policy, mechanism): (Policy, settings::Mechanism),
         poll: &Poll,
@@ -60,15 +60,16 @@ impl Handles {
             handle.make_way();
             beside |= matches!(address, Address::Inet { datagram: false, .. });
         }
-        let bound = bind::open(address, place, backlog, if beside { flags | ListenFlags::REUSEPORT } else { flags })?;
+        let bound = bind::open(address, place, &shape, if beside { flags | ListenFlags::REUSEPORT } else { flags })?;
         if beside {
             // Nobody else comes beside it.
             socket::clear_reuse_port(bound.socket.as_fd())
                 .map_err(|errno| Error::os("setsockopt SO_REUSEPORT", errno))?;
         }
         let seed = process::random() as u32;
-        let shared = policy == Policy::None || (bound.datagram && mechanism == settings::Mechanism::Passed);
         let ours = !matches!(address, Address::Inherited(_));
+        // Beside a datagram socket of the program's own no other can be bound.
+        let shared = policy == Policy::None || (bound.datagram && (mechanism == settings::Mechanism::Passed || !ours));
         if shared && ours {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
@@ -76,7 +77,7 @@ impl Handles {
         let mechanism: Box<dyn Mechanism> = if shared {
             Box::new(Shared::new(bound.socket, ours))
         } else if bound.datagram {
-            let made = Datagrams::new(bound.socket, bound.name);
+            let made = Datagrams::new(bound.socket, bound.name, shape);
             Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)
         } else {
             let passed = Passed::new(bound.socket);
@@ -88,7 +89,7 @@ impl Handles {
             };
             match (mechanism, choice) {
                 (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
-                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, backlog, choice, wanted)?,
+                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, shape, choice, wanted)?,
             }
         };
         let id = loop {

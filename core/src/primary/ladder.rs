@@ -3,6 +3,7 @@
 
 use nix::errno::Errno;
 
+use crate::bind::Shape;
 use crate::error::{Error, Result};
 use crate::handle::{Choice, Kernel, Mechanism, Passed, Selector};
 use crate::settings;
@@ -55,7 +56,7 @@ impl Ladder {
         passed: Passed,
         address: &str,
         name: SockAddr,
-        backlog: i32,
+        shape: Shape,
         choice: Choice,
         wanted: settings::Mechanism,
     ) -> Result<Box<dyn Mechanism>> {
@@ -63,7 +64,7 @@ impl Ladder {
             // The asker may ask again when there is room, and then the address gets the mechanism that it should.
             Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
             Err(errno) => (passed, errno),
-            Ok(selector) => match Kernel::new(passed, name, backlog, selector) {
+            Ok(selector) => match Kernel::new(passed, name, shape, selector) {
                 Ok(kernel) => return Ok(Box::new(kernel)),
                 Err(refused) => refused,
             },

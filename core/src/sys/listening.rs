@@ -14,7 +14,7 @@ const IPV6_MIN_HOPS: i32 = 73;
 
 /// What decides whether connections come, how long that takes, and what they inherit from the socket. What a kernel or a family
 /// does not have is left out.
-const OPTIONS: [(i32, i32); 24] = [
+const OPTIONS: [(i32, i32); 29] = [
     (SOL_SOCKET, libc::SO_REUSEPORT),
     (SOL_SOCKET, BIND_TO_INTERFACE),
     (SOL_SOCKET, libc::SO_LINGER),
@@ -30,6 +30,11 @@ const OPTIONS: [(i32, i32); 24] = [
     (IPPROTO_TCP, libc::TCP_SYNCNT),
     (IPPROTO_TCP, libc::TCP_NODELAY),
     (IPPROTO_TCP, libc::TCP_CORK),
+    (IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (IPPROTO_TCP, libc::TCP_FASTOPEN),
+    (IPPROTO_TCP, libc::TCP_MAXSEG),
     (IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
     (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP),
     (IPPROTO_IP, libc::IP_TTL),

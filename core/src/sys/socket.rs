@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, set
 
 use super::sockaddr::SockAddr;
 use super::{Sys, check, descriptor};
+use crate::options::SocketOption;
 
 /// A pair of connected packet sockets: packets are never merged or split, and an end that closes is seen by the other.
 pub(crate) fn packet_pair() -> Sys<(OwnedFd, OwnedFd)> {
@@ -154,6 +155,14 @@ pub(crate) fn waiting_here(socket: BorrowedFd) -> Sys<usize> {
 pub(crate) fn set_send_buffer(socket: BorrowedFd, bytes: usize) -> Sys<()> {
     super::panics::point();
     setsockopt(&socket, sockopt::SndBuf, &bytes)
+}
+
+/// setsockopt(2) with whatever it is given.
+pub(crate) fn set_option(socket: BorrowedFd, option: &SocketOption) -> Sys<()> {
+    let SocketOption { level, name, value } = option;
+    let length = value.len() as libc::socklen_t;
+    // SAFETY: pointer and length describe initialised bytes.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), *level, *name, value.as_ptr().cast(), length) }).map(|_| ())
 }
 
 pub(crate) fn set_reuse_address(socket: BorrowedFd) -> Sys<()> {

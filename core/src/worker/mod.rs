@@ -21,6 +21,7 @@ pub(crate) use own::listen_alone;
 use crate::address::{ADDRESS_MAX, Address};
 use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, EVERSION, Error, Result};
+use crate::options::{self, SocketOption};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
 use crate::sys::{
@@ -33,7 +34,7 @@ use crate::wire::{self, Answer, FromPrimary, FromWorker};
 const ORPHAN_GRACE_MS: i32 = 700;
 
 /// How to listen, beside the address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListenOptions {
     /// Connections that the kernel keeps waiting; 0 or less: 511. The first worker to listen decides.
     pub backlog: i32,
@@ -41,6 +42,10 @@ pub struct ListenOptions {
     pub flags: ListenFlags,
     /// For port 0: which of the shared ports. 0: the next in order of this worker's listens; n: the n-th.
     pub index: u32,
+    /// Options that every listening socket of the address gets, and accepted connections inherit; at most 32. The first worker to
+    /// listen decides; the primary judges them (docs/socket-options.md). On a socket of this process's own the kernel's word is
+    /// the only one.
+    pub options: Vec<SocketOption>,
 }
 
 /// This process as a worker of a cluster.
@@ -252,14 +257,16 @@ impl Worker {
         check_primary()?;
         let address = resolve(address)?;
         let text = address.to_string();
-        if text.len() > ADDRESS_MAX {
+        options::check_count(&options.options)?;
+        let whole = options::before(&text, &options.options);
+        if whole.len() > ADDRESS_MAX {
             return Err(Error::invalid(format!(
-                "the address has {} bytes; at most {ADDRESS_MAX} are possible",
-                text.len()
+                "the address and its options have {} bytes; at most {ADDRESS_MAX} are possible",
+                whole.len()
             )));
         }
         let index = self.claim_index(&text, address.is_port_zero(), options.index)?;
-        let listened = self.ask(&text, index, options);
+        let listened = self.ask(&text, &whole, index, &options);
         if listened.is_err() {
             self.release_index(&text, index);
         }
@@ -292,12 +299,12 @@ impl Worker {
     }
 
     /// Sends a listen and waits for its answer.
-    fn ask(&self, text: &str, index: u32, options: ListenOptions) -> Result<Listener> {
+    fn ask(&self, text: &str, whole: &str, index: u32, options: &ListenOptions) -> Result<Listener> {
         let mut last = lock(&self.listens);
         *last = last.wrapping_add(1);
         let asked = *last;
         let (flags, backlog) = (options.flags.bits(), options.backlog);
-        self.tell(&FromWorker::Listen { number: asked, flags, backlog, index, address: text }.encode())?;
+        self.tell(&FromWorker::Listen { number: asked, flags, backlog, index, address: whole }.encode())?;
         self.await_grant(asked, text, index, options.flags)
     }
 

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use super::leaving::Leaving;
 use super::{ListenOptions, Listener};
 use crate::address::Address;
-use crate::bind;
+use crate::bind::{self, Shape};
 use crate::error::Result;
+use crate::options;
 
 /// `worker`: the sign that tells a worker to leave; without one there is nobody to ask it.
 pub(super) fn listen(address: Address, options: ListenOptions, worker: Option<Arc<Leaving>>) -> Result<Listener> {
-    let bound = bind::open(&bind::resolve(address)?, None, options.backlog, options.flags)?;
-    Listener::alone(bound, options.flags, worker)
+    let ListenOptions { backlog, flags, options, .. } = options;
+    options::check_count(&options)?;
+    let bound = bind::open(&bind::resolve(address)?, None, &Shape { backlog, options }, flags)?;
+    Listener::alone(bound, flags, worker)
 }
 
 /// Listens in a process that is no worker.
