@@ -611,11 +611,17 @@ CL_API int cl_on_event(cl_event_fn callback, void *user);
  * removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that
  * call before other threads use the environment (setenv(3)).
  *
+ * From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
+ * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
+ * variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
+ * cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end.
+ *
  * @return 1 or 0; -ECHILD in a child of fork(2).
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API int cl_is_primary(void);
+CL_API
+int cl_is_primary(void);
 
 /**
  * Tells whether this process is a worker.

@@ -16,6 +16,11 @@ fn number(value: u32) -> c_int {
 /// removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that
 /// call before other threads use the environment (setenv(3)).
 ///
+/// From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
+/// descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
+/// variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
+/// cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end.
+///
 /// @return 1 or 0; -ECHILD in a child of fork(2).
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
