@@ -43,11 +43,11 @@ spoiled() {
 # Every fiftieth connection.
 forgetful() {
     spoiled 'was lost by process' \
-        's|^    } while (!answer_to(fd, &connection, 0));|        if (connection.id % 50 == 0) break;\n&|'
+        's|^    } while (!answer_to(fd, &connection, 0));|        if (connection.id % 300 == 0) break;\n&|'
 }
 silent() {
     spoiled 'hung in the hand of process' \
-        's|^    } while (!answer_to(fd, &connection, 0));|        if (connection.id % 50 == 0) poll(NULL, 0, 3000);\n&|'
+        's|^    } while (!answer_to(fd, &connection, 0));|        if (connection.id % 300 == 0) poll(NULL, 0, 3000);\n&|'
 }
 twofold() {
     spoiled 'was taken twice' \
@@ -55,7 +55,7 @@ twofold() {
 }
 quitter() {
     spoiled 'ended by itself: code 9' \
-        's|^    } while (!answer_to(fd, &connection, 0));|&\n    if (connection.id % 50 == 0) _exit(9);|'
+        's|^    } while (!answer_to(fd, &connection, 0));|&\n    if (connection.id % 300 == 0) _exit(9);|'
 }
 
 wrong_words() {

@@ -144,7 +144,8 @@ static inline void watch_event(const cl_event_t *event, void *user) {
     (void)user;
     if (event->worker_id == hostile_id && hostile_id != 0) events_of_hostile++;
     if (event->type == CL_EVENT_LISTENING && atomic_load(&book->port) == 0) atomic_store(&book->port, event->port);
-    if (event->type == CL_EVENT_WARNING) {
+    /* That a listen was refused is told once a second and address, and is no offence. */
+    if (event->type == CL_EVENT_WARNING && (event->length < 16 || memcmp(event->data, "it cannot listen", 16) != 0)) {
         warnings++;
         snprintf(last_warning, sizeof last_warning, "%.*s", (int)event->length, (const char *)event->data);
     }
