@@ -101,12 +101,19 @@ static int all_listen(void) {
     return 1;
 }
 
-/* As many as there are to be, made in both ways. */
+/* As many as there are to be, half of them made in each way: what the primary keeps of a program is larger, and would count as growth. */
 static void refill(const cl_spawn_options_t *options) {
-    static int made;
+    static int spawned[WORKERS / 2];
     for (int have = OK(cl_worker_ids(NULL, 0)); have < WORKERS; have++) {
-        if (made++ % 2 == 0) fork_worker();
-        else OK(cl_spawn(options));
+        cl_worker_info_t info;
+        int *gone = NULL;
+        for (int i = 0; i < WORKERS / 2; i++) {
+            ZERO(info);
+            info.size = sizeof info;
+            if (spawned[i] == 0 || cl_worker_info(spawned[i], &info) < 0) gone = &spawned[i];
+        }
+        if (gone == NULL) fork_worker();
+        else *gone = OK(cl_spawn(options));
     }
 }
 
