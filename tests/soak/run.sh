@@ -9,6 +9,8 @@ set -u
 here=$(dirname "$0")
 build=$(realpath -m "${BUILD:-target/c}")/soak
 libdir=$(realpath -m "${LIBDIR:-target/release}")
+# What the allocator keeps for the next call of the same size counts as in use, and would be taken for growth.
+export GLIBC_TUNABLES=glibc.malloc.tcache_count=0
 unset CL_WORKER_ID CL_WORKER_SLOT CL_CHANNEL_FD CL_MECHANISM
 [ -e "$libdir/libcluster.so.0" ] || ln -sf libcluster.so "$libdir/libcluster.so.0"
 mkdir -p "$build"

@@ -219,8 +219,8 @@ int main(int argc, char **argv) {
     missed += figure(name, "zombies then", measured, "0", last.zombies == 0 && first.zombies == 0);
     snprintf(measured, sizeof measured, "%+ld kB", last.resident - first.resident);
     missed += figure(name, "resident memory of the primary then", measured, "within 1024 kB", labs(last.resident - first.resident) <= 1024);
-    /* A few bytes for each worker that was would be no more than that here, and still too many in a year. */
-    long allowed = 8192 + 4 * (long)(replaced - WARM_UP);
+    /* A few bytes for each worker that was would be more than that. */
+    long allowed = 2048 + (long)(replaced - WARM_UP);
     snprintf(what, sizeof what, "growth of the heap over %lld replacements", replaced - WARM_UP);
     snprintf(measured, sizeof measured, "%+ld bytes", last.heap - first.heap);
     char goal[64];
