@@ -2134,7 +2134,7 @@ CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *fai
 CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener, int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
     int kind = (at->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
-    if (!at->datagram || options->flags & CL_LISTEN_NONBLOCK) kind |= SOCK_NONBLOCK;
+    if (!at->datagram) kind |= SOCK_NONBLOCK;
     int fd = cl__high(socket(at->family, kind, 0));
     if (fd < 0) return -errno;
     if (at->family == AF_UNIX && at->text[5] != '@') {
@@ -2243,7 +2243,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
     listener->kind = passed ? CL__PASSED : cl__number(grant + 20) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
-    if (!passed && (listener->kind == CL__SHARED || options->flags & CL_LISTEN_NONBLOCK))
+    /* How a datagram socket waits is that of everybody who has it. */
+    if (listener->kind == CL__SHARED)
         fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
     /* One descriptor to poll for both places. For a connection the kernel shall wake one worker, not all of them. */

@@ -99,7 +99,9 @@ test('workers without the addon, one after the other, all work and go on working
         const worker = cluster.fork(data);
         const [{ port }] = await happens(worker, 'listening');
         report('answers', await ask(port).catch(({ code }) => code), await ask(port).catch(({ code }) => code));
-        worker.process.kill('SIGKILL');
+        // The address of one that fails may be kept for its successor; the last has none.
+        if (round < 19) worker.process.kill('SIGKILL');
+        else worker.disconnect();
         await happens(worker, 'exit');
       }
     },
