@@ -114,8 +114,10 @@ impl Worker {
                 return Ok(Some(worker));
             }
         }
-        process::soften_lifeline(worker.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")?;
-        process::own_lifeline(worker.lifeline.as_fd(), process::own_pid()).context("fcntl of the lifeline")?;
+        // It only wakes one that is stopped when the primary dies. Where it cannot be softened it would kill, and stays nobody's.
+        let lifeline = worker.lifeline.as_fd();
+        let _ = process::soften_lifeline(lifeline, libc::SIGCONT)
+            .and_then(|()| process::own_lifeline(lifeline, process::own_pid()));
         Ok(Some(worker))
     }
 

@@ -68,7 +68,6 @@ class Membership {
   join() {
     if (!this.#member && !this.#failure) {
       this.#member = this.#take();
-      this.#member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
       if (this.#load !== undefined) this.#member?.setLoad(this.#load);
       // A worker stays until it is let go, as Node's does.
       if (this.#member) this.#hold = setInterval(nothing, LONGEST);
@@ -79,7 +78,9 @@ class Membership {
   // It stays a worker in any case: one that took itself for a primary would start workers.
   #take() {
     try {
-      return this.#adopt();
+      const member = this.#adopt();
+      member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
+      return member;
     } catch (error) {
       this.#failure = error;
       const text = `this worker could not join its primary: ${error.message}`;

@@ -36,7 +36,7 @@ function join(place) {
     if (!native) closeChannel(place.fd);
     process.emitWarning(`${error.message}; this worker gets its connections through Node's own channel`, {
       type: 'ClusterWarning',
-      code: error.code,
+      code: native ? 'CLUSTER_RS_WORKER' : error.code,
     });
     return undefined;
   }
