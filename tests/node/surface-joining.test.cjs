@@ -18,7 +18,7 @@ const SPOIL = path.join(os.tmpdir(), `cluster-rs-spoil-${process.pid}`);
 
 function inCage(command, options) {
   return spawnSync('unshare', ['-n', '-p', '-f', '--mount-proc', '--kill-child', 'sh', '-c', CAGE, 'cage', ...command],
-    { encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 26, ...options });
+    { encoding: 'utf8', timeout: 60_000, killSignal: 'SIGKILL', maxBuffer: 1 << 26, ...options });
 }
 
 function whyNot() {

@@ -31,6 +31,14 @@ function look() {
   }
 }
 
+function stop(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended meanwhile.
+  }
+}
+
 const forked = ({ said }) => said.some((one) => one.forked);
 
 function start({ name, join, script = 'app.cjs' }) {
@@ -44,7 +52,10 @@ function start({ name, join, script = 'app.cjs' }) {
   const outcome = { name, said: [], stderr: '' };
   return new Promise((resolve) => {
     let text = '';
-    const end = () => worker.process.kill('SIGKILL');
+    const end = () => {
+    worker.process.kill('SIGKILL');
+    for (const one of surplus.keys()) stop(one);
+  };
     const timer = setTimeout(() => {
       outcome.silent = true;
       end();
