@@ -9,6 +9,8 @@ const cluster = require(process.env.CLUSTER_MODULE);
 
 const AT_A_TIME = 4;
 const LIMIT = 8000;
+// So many processes too many are enough: the namespace ends with this one.
+const ENOUGH = 40;
 
 const workers = new Set();
 // Workers that are package runners: the program is a child of theirs.
@@ -28,7 +30,13 @@ function look() {
     } catch {
       // It ended meanwhile.
     }
+    if (surplus.size > ENOUGH) tell([]);
   }
+}
+
+function tell(outcomes) {
+  fs.writeSync(1, JSON.stringify({ outcomes, surplus: [...surplus.values()] }));
+  process.exit(0);
 }
 
 function stop(pid) {
@@ -89,8 +97,7 @@ async function main() {
   }));
   clearInterval(timer);
   look();
-  fs.writeSync(1, JSON.stringify({ outcomes, surplus: [...surplus.values()] }));
-  process.exit(0);
+  tell(outcomes);
 }
 
 main();
