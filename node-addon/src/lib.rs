@@ -5,7 +5,7 @@ mod listener;
 mod primary;
 mod seat;
 mod stats;
-mod stray;
+pub mod stray;
 mod uv;
 mod watch;
 mod worker;
