@@ -44,12 +44,17 @@ pub(crate) fn take() -> Word {
         if value.is_some() {
             crate::sys::process::remove_variable(name);
         }
-        value.filter(|_| !secure)
+        value
     });
-    if values.iter().all(Option::is_none) {
+    word(values.each_ref().map(Option::as_deref), secure)
+}
+
+/// What the values of the three variables say. `secure`: they are not to be believed.
+pub(crate) fn word(values: [Option<&std::ffi::OsStr>; 3], secure: bool) -> Word {
+    if secure || values.iter().all(Option::is_none) {
         return Word::Nothing;
     }
-    let [id, slot, channel] = values.map(|value| number(value.as_deref()?));
+    let [id, slot, channel] = values.map(|value| number(value?));
     match (id, slot, channel) {
         (Some(id @ 1..), Some(slot), Some(channel)) => Word::Worker { id, slot, channel: channel as i32 },
         _ => Word::Damaged,

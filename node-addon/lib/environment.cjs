@@ -22,12 +22,27 @@ function forWorker(given, place, fd) {
   };
 }
 
-/** Where this process's place in an engine is, as the environment says it; undefined in a process that has none. */
-function read() {
+// As the primary writes it: digits alone, within an int.
+const NUMBER = /^[0-9]{1,10}$/;
+const MOST = 2 ** 31 - 1;
+
+/** What the environment says of this process's place in an engine, as it stands there: id, slot and descriptor. */
+function words() {
   const { CL_WORKER_ID: id, CL_WORKER_SLOT: slot, CL_CHANNEL_FD: fd } = process.env;
-  const place = { id: Number(id), slot: Number(slot), fd: Number(fd) };
-  const plausible = id && slot && fd && Object.values(place).every((number) => Number.isInteger(number) && number >= 0);
-  return plausible ? place : undefined;
+  return [id, slot, fd];
+}
+
+/** Whether it says that this process was started as a worker, be it in full or not. */
+function isGiven() {
+  return words().some((word) => word !== undefined);
+}
+
+/** Where this process's place in an engine is; undefined in a process that has none, and where the environment is damaged. */
+function read() {
+  const given = words();
+  if (!given.every((word) => NUMBER.test(word ?? '') && Number(word) <= MOST)) return undefined;
+  const [id, slot, fd] = given.map(Number);
+  return id > 0 ? { id, slot, fd } : undefined;
 }
 
 /** Takes all of it out of this process's environment. */
@@ -41,4 +56,4 @@ function remove() {
   else if (options?.startsWith(`${PRELOAD} `)) process.env.NODE_OPTIONS = options.slice(PRELOAD.length + 1);
 }
 
-module.exports = { forWorker, read, remove };
+module.exports = { forWorker, isGiven, read, remove, words };

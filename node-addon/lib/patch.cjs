@@ -38,18 +38,32 @@ function isRunner(script = '') {
   return RUNNERS.includes(path.basename(script, path.extname(script)));
 }
 
+// Where that fails, what the runner starts finds that it cannot prove its place, and says so.
 function passOn(place) {
   try {
-    load().Member.passOn(place.fd);
-    return true;
+    if (place) load().Member.passOn(place.fd);
   } catch {
-    return false;
+    // It says why.
+  }
+}
+
+function patchPrimary(cluster) {
+  const primary = require('./primary/patch.cjs');
+  try {
+    primary.patch(cluster, environment.words());
+  } catch (error) {
+    // The program may go on with what it has. Nobody knows now whether it is a worker; the environment says so.
+    if (environment.isGiven()) primary.refuse(cluster, error);
+    throw error;
   }
 }
 
 function patched() {
   const place = environment.read();
-  if (place && isRunner(process.argv[1]) && passOn(place)) return require('node:cluster');
+  if (environment.isGiven() && isRunner(process.argv[1])) {
+    passOn(place);
+    return require('node:cluster');
+  }
 
   const Member = foreignMember(place);
   const cluster = Member ? loadAsWorker(place.id) : require('node:cluster');
@@ -57,7 +71,7 @@ function patched() {
 
   if (Member && cluster.isWorker) require('./worker/foreign.cjs').patch(cluster, Member, place);
   else if (cluster.isWorker) require('./worker/patch.cjs').patch(cluster, place);
-  else require('./primary/patch.cjs').patch(cluster);
+  else patchPrimary(cluster);
   environment.remove();
   Object.defineProperty(cluster, PATCHED, { value: true });
   // What ESM programs import from node:cluster is a copy of its properties; in a worker none of the public ones is changed.

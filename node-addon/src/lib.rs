@@ -5,6 +5,7 @@ mod listener;
 mod primary;
 mod seat;
 mod stats;
+pub mod stray;
 mod uv;
 mod watch;
 mod worker;

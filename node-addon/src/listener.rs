@@ -93,6 +93,15 @@ impl Listener {
         socket
     }
 
+    /// This process is about to end by itself, maybe because its primary is dead: nobody is to keep the address open then. Takes up
+    /// to 0.1 s.
+    #[napi]
+    pub fn end_if_orphaned(&self) {
+        if let Some(worker) = &self.worker {
+            worker.end_if_orphaned();
+        }
+    }
+
     /// All connections are to come here from now on, none by a socket of this worker's own.
     #[napi]
     pub fn unseat(&mut self) {
@@ -101,7 +110,7 @@ impl Listener {
         }
         if let (Some(inner), Some(worker)) = (&mut self.inner, &self.worker) {
             // One that was not taken is closed.
-            drop(Arc::get_mut(inner).map(cluster_core::Listener::take_socket));
+            drop(Arc::get_mut(inner).map(cluster_core::Listener::drop_socket));
             // Without a primary nobody sends any.
             let _ = worker.unseat(inner);
         }

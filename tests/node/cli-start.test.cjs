@@ -204,3 +204,11 @@ test('without its native part it says so in one line', ours, async () => {
   assert.equal(run.stderr.split('\n').length, 2);
   assert.match(run.stderr, /^cluster-rs: .*nonexistent\.node/);
 });
+
+test('in what was started as a worker and is none it starts nobody, and says why', ours, async () => {
+  const run = await cli({ args: ['-i', '2', 'server.js'], env: { CL_WORKER_ID: '7' } });
+  assert.equal(run.code, 1);
+  assert.equal(run.said().length, 1);
+  assert.match(run.said()[0], /^this process was started as a worker, but CL_WORKER_ID.*may start no workers/);
+  assert.equal(run.stdout, '');
+});

@@ -74,6 +74,32 @@ test('the primary is killed: a worker whose loop is blocked and one that is stop
   await until(async () => await refusal(port) === 'ECONNREFUSED', 'a free port');
 });
 
+// Each has a child of its own that holds whatever descriptor its server has, and outlives everybody.
+function answerBesideChild(w) {
+  const server = require('node:net').createServer((socket) => socket.on('error', () => {}).end(`${w.id}`));
+  server.listen(0, '127.0.0.1', () => {
+    const fd = server._handle.fd ?? -1;
+    const stdio = ['ignore', 'ignore', 'ignore', fd >= 0 ? fd : 'ignore'];
+    w.tell({ child: require('node:child_process').spawn('sleep', ['60'], { stdio }).pid });
+  });
+}
+
+for (const [what, busy] of [['', false], [', whose loop is blocked,', true]]) {
+  test(`the primary is killed: the child of a worker${what} does not keep the port open`, ours, async (t) => {
+    const rig = await startRig(t, { workers: 2, serve: answerBesideChild });
+    rig.expectPrimary = 'SIGKILL';
+    const { port } = rig;
+    const children = await Promise.all([1, 2].map(async (id) => (await rig.told((value) => value.child, id)).child));
+    t.after(() => children.filter(isAlive).forEach((pid) => process.kill(pid, 'SIGKILL')));
+    assert.match(await ask(port), /^[12]$/);
+    if (busy) for (const id of [1, 2]) await rig.blockForEver(id);
+    rig.primary.kill('SIGKILL');
+    await until(() => ![...rig.workerPids].some(isAlive), 'the end of all workers');
+    assert.equal(await refusal(port), 'ECONNREFUSED');
+    assert.deepEqual(children.map(isAlive), [true, true]);
+  });
+}
+
 // Its worker still answers, again and again, and ends when the client is gone.
 async function finishes(rig, socket) {
   for (let i = 0; i < 15; i++) {

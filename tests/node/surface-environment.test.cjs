@@ -275,19 +275,25 @@ test('the package may stand in a folder whose name has spaces, quotes and backsl
   assert.ok(fs.existsSync(source));
 });
 
-test('a stale or copied environment makes nobody a worker of ours, and does not stop the program', ours, async () => {
+test('a stale or copied environment makes nobody a worker of ours, does not stop the program, and lets it fork nobody', ours, async () => {
   const run = await play({
     env: { CL_WORKER_ID: '7', CL_WORKER_SLOT: '3', CL_CHANNEL_FD: '1' },
-    async primary({ cluster, report, happens, ask }) {
-      report('primary', cluster.isPrimary);
-      const worker = cluster.fork();
-      const [{ port }] = await happens(worker, 'listening');
-      report('answer', await ask(port));
-      worker.disconnect();
-      await happens(worker, 'exit');
+    async primary({ cluster, report, plain, ask, happens }) {
+      report('primary', cluster.isPrimary, Object.keys(process.env).filter((name) => /^CL_(?!MECHANISM$)/.test(name)));
+      try {
+        cluster.fork();
+      } catch (error) {
+        report('refused', plain(error));
+      }
+      const server = require('node:net').createServer((socket) => socket.end('served')).listen(0, '127.0.0.1');
+      await happens(server, 'listening');
+      report('answer', await ask(server.address().port));
+      server.close();
     },
-    worker: () => require('node:net').createServer((socket) => socket.end('served')).listen(0, '127.0.0.1'),
   });
-  assert.deepEqual(run.all('primary'), [[true]]);
+  assert.deepEqual(run.all('primary'), [[true, []]]);
+  const { code, syscall, message } = run.one('refused');
+  assert.deepEqual([code, syscall], ['ENOTCONN', 'fork']);
+  assert.match(message, /descriptor 1, which CL_CHANNEL_FD names, is not its channel/);
   assert.equal(run.one('answer'), 'served');
 });

@@ -14,8 +14,8 @@ struct Watch {
     /// The pipe's inode, if the descriptor is a pipe's.
     pipe: Option<u64>,
     on_death: fn(),
-    /// Asked at the end: this process may go on.
-    may_stay: fn() -> bool,
+    /// Asked at the end: this process is to end. It may act for the last time.
+    ends: fn() -> bool,
     grace_ms: libc::c_int,
 }
 
@@ -27,13 +27,13 @@ static GIVEN: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
 const ASK_AGAIN_MS: libc::c_int = 100;
 
 /// Starts a thread that, once `primary` (a pidfd, or a pipe that hangs up) says that the primary has exited, calls `on_death`, waits
-/// `grace_ms` and ends this process with SIGKILL, unless it `may_stay`. It blocks every signal, so the program's handlers never run on it.
+/// `grace_ms` and, if `ends` says so, ends this process with SIGKILL. It blocks every signal, so the program's handlers never run on it.
 ///
 /// A thread is needed because nothing else both lets a worker finish what it holds and ends one that never calls us:
 /// PR_SET_PDEATHSIG kills at once, and also when only the thread that started the worker ends (prctl(2)).
-pub(crate) fn start(primary: OwnedFd, on_death: fn(), may_stay: fn() -> bool, grace_ms: i32) -> Sys<()> {
+pub(crate) fn start(primary: OwnedFd, on_death: fn(), ends: fn() -> bool, grace_ms: i32) -> Sys<()> {
     let pipe = pipe_inode(primary.as_raw_fd());
-    let watch = Box::new(Watch { primary: primary.as_raw_fd(), pipe, on_death, may_stay, grace_ms });
+    let watch = Box::new(Watch { primary: primary.as_raw_fd(), pipe, on_death, ends, grace_ms });
     let argument = Box::into_raw(watch);
     GIVEN.store(argument, Ordering::SeqCst);
     // EAGAIN: too many threads or too little memory, which passes; without this thread there can be no worker.
@@ -80,7 +80,7 @@ extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
     (watch.on_death)();
     // SAFETY: no descriptors, only the timeout is used.
     unsafe { libc::poll(std::ptr::null_mut(), 0, watch.grace_ms) };
-    if (watch.may_stay)() {
+    if !(watch.ends)() {
         return std::ptr::null_mut();
     }
     // SAFETY: ends the own process; SIGKILL because a handler or a loop must not keep an orphan alive.

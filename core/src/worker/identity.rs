@@ -29,14 +29,12 @@ pub(crate) fn adopt_from_environment() -> Found {
     let (id, slot, number) = match env::take() {
         Word::Nothing => return Found::Alone,
         Word::Damaged => {
-            return Found::Stray(stray(
-                "CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as a primary sets them",
-            ));
+            return Found::Stray(stray(DAMAGED));
         }
         Word::Worker { id, slot, channel } => (id, slot, channel),
     };
     if socket::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
-        return Found::Stray(stray(format_args!("descriptor {number}, which CL_CHANNEL_FD names, is not its channel")));
+        return Found::Stray(stray(not_the_channel(number)));
     }
     match Worker::adopt_waiting(socket::adopt_number(number)) {
         Ok(Some(worker)) => Found::Worker(worker),
@@ -46,14 +44,41 @@ pub(crate) fn adopt_from_environment() -> Found {
 }
 
 fn stray(what: impl std::fmt::Display) -> Error {
+    stray_by(
+        what,
+        "closefrom(3) at the start of main, or a wrapper that closes descriptors or clears the environment, does this: call \
+         cl_is_worker() before it, or keep that descriptor",
+    )
+}
+
+/// `usual`: what does this, and what to do.
+fn stray_by(what: impl std::fmt::Display, usual: &str) -> Error {
     Error::new(
         -libc::ENOTCONN,
         format!(
-            "this process was started as a worker, but {what}; closefrom(3) at the start of main, or a wrapper that closes \
-             descriptors or clears the environment, does this: call cl_is_worker() before it, or keep that descriptor. It may \
-             start no workers, as each of these would do the same"
+            "this process was started as a worker, but {what}; {usual}. It may start no workers, as each of these would do the \
+             same"
         ),
     )
+}
+
+const DAMAGED: &str = "CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as a primary sets them";
+
+/// For a process that reads its environment itself, and is no worker: why it may start none, if these values of its variables say
+/// that it was started as one. `usual`: what does this, and what to do. Takes nothing.
+pub(super) fn stray_of(values: [Option<&str>; 3], usual: &str) -> Option<Error> {
+    match env::word(values.map(|value| value.map(std::ffi::OsStr::new)), process::is_secure_execution()) {
+        Word::Nothing => None,
+        Word::Damaged => Some(stray_by(DAMAGED, usual)),
+        Word::Worker { id, slot, channel } => Some(match primary_of(channel, id, slot) {
+            Some(_) => stray_by(format_args!("it has not joined (its channel is descriptor {channel})"), usual),
+            None => stray_by(not_the_channel(channel), usual),
+        }),
+    }
+}
+
+fn not_the_channel(number: i32) -> String {
+    format!("descriptor {number}, which CL_CHANNEL_FD names, is not its channel")
 }
 
 /// What every call says that needs the primary.
@@ -63,12 +88,21 @@ pub(crate) fn unjoined(error: &Error) -> Error {
 
 /// Whether some descriptor is a channel that nobody has taken, although the environment does not say so: somebody has cleared it.
 pub(crate) fn stray_channel() -> Option<Error> {
+    cleared().map(stray)
+}
+
+/// The same for a program that has another `usual` cause.
+pub(super) fn stray_channel_by(usual: &str) -> Option<Error> {
+    cleared().map(|what| stray_by(what, usual))
+}
+
+fn cleared() -> Option<String> {
     let waits = |fd: BorrowedFd| {
         matches!(hello_of(fd).map(|hello| hello.primary_pid == process::own_pid() as u32), Some(false))
     };
     let number =
         process::open_numbers().into_iter().find(|number| socket::with_number(*number, waits) == Some(true))?;
-    Some(stray(format_args!("the environment does not say so any more (its channel is descriptor {number})")))
+    Some(format!("the environment does not say so any more (its channel is descriptor {number})"))
 }
 
 /// The primary's process, if the environment's word proves true: see `Worker::adopt_enrolled`. Takes nothing.

@@ -1,8 +1,8 @@
 //! A worker's side of a shared address, and taking connections from it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -33,10 +33,34 @@ enum Source {
     Own { socket: OwnedFd, file: Option<SocketFile>, close: Wake },
     /// The mailbox alone.
     Mailbox(OwnedFd),
+    /// The mailbox, and a socket that the program accepts from in a way of its own.
+    Taken { mailbox: OwnedFd, socket: EndsWithUs },
     /// A socket to accept from, and the mailbox.
     Both(Both),
     /// A datagram socket; the mailbox only says when to stop.
     Datagram { socket: OwnedFd, mailbox: Option<OwnedFd> },
+}
+
+/// A copy of a listening socket, by which it is shut down at the end of a process that has lost its primary.
+struct EndsWithUs(Mutex<Option<OwnedFd>>);
+
+impl EndsWithUs {
+    fn new(socket: OwnedFd) -> Self {
+        primary_gone::end_with_us(socket.as_fd());
+        Self(Mutex::new(Some(socket)))
+    }
+
+    fn close(&self) {
+        if let Some(socket) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            primary_gone::spare(socket.as_raw_fd());
+        }
+    }
+}
+
+impl Drop for EndsWithUs {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// A socket to accept from, and the mailbox; polled through one descriptor.
@@ -208,16 +232,29 @@ impl Listener {
     }
 
     /// Hands out the listening socket that is this worker's alone, if it has one, for a program that accepts from it in a way
-    /// of its own. Only the mailbox is left here. The program closes the socket when it closes the listener.
+    /// of its own. Connections come here from the mailbox alone then. The program closes the socket when it closes the listener, and
+    /// calls [`Worker::end_if_orphaned`](super::Worker::end_if_orphaned) when it ends: a copy stays here, to shut it down.
     pub fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
         let Source::Both(Both { own: true, mailbox, socket, .. }) = &self.source else { return Ok(None) };
         let kept = socket::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
+        let copy = socket::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
         let given = socket::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
         primary_gone::forget(mailbox.as_raw_fd());
         primary_gone::forget(socket.as_raw_fd());
         primary_gone::wake_at_death(kept.as_fd());
-        self.source = Source::Mailbox(kept);
+        self.source = Source::Taken { mailbox: kept, socket: EndsWithUs::new(copy) };
         Ok(Some(given))
+    }
+
+    /// Closes the listening socket that is this worker's alone, if it has one that was not taken.
+    pub fn drop_socket(&mut self) -> Result<()> {
+        let Source::Both(Both { own: true, mailbox, socket, .. }) = &self.source else { return Ok(()) };
+        let kept = socket::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
+        primary_gone::forget(mailbox.as_raw_fd());
+        primary_gone::forget(socket.as_raw_fd());
+        primary_gone::wake_at_death(kept.as_fd());
+        self.source = Source::Mailbox(kept);
+        Ok(())
     }
 
     /// What the primary calls it, if it is a share of the primary's.
@@ -233,7 +270,7 @@ impl Listener {
     /// Takes one connection. See `cl_accept4` for what the errors mean.
     pub fn accept(&self, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
         let outcome = match &self.source {
-            Source::Mailbox(mailbox) => self.accept_passed(mailbox.as_fd(), flags),
+            Source::Mailbox(mailbox) | Source::Taken { mailbox, .. } => self.accept_passed(mailbox.as_fd(), flags),
             Source::Both(both) => self.accept_both(both, flags),
             Source::Own { socket, close, .. } => self.accept_own(socket.as_fd(), close.as_fd(), flags),
             Source::Datagram { .. } => {
@@ -459,6 +496,10 @@ impl Listener {
         self.closed.store(true, Ordering::SeqCst);
         match &self.source {
             Source::Mailbox(mailbox) | Source::Both(Both { mailbox, .. }) => socket::finish_receiving(mailbox.as_fd()),
+            Source::Taken { mailbox, socket } => {
+                socket.close();
+                socket::finish_receiving(mailbox.as_fd());
+            }
             Source::Own { file, close, .. } => {
                 close.wake();
                 if let Some(file) = file {
@@ -476,7 +517,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.source {
             Source::Own { socket, .. } | Source::Datagram { socket, .. } => socket.as_fd(),
-            Source::Mailbox(mailbox) => mailbox.as_fd(),
+            Source::Mailbox(mailbox) | Source::Taken { mailbox, .. } => mailbox.as_fd(),
             Source::Both(both) => both.poll.as_fd(),
         }
     }
@@ -495,6 +536,7 @@ impl Drop for Listener {
         }
         match &self.source {
             Source::Mailbox(mailbox)
+            | Source::Taken { mailbox, .. }
             | Source::Both(Both { mailbox, .. })
             | Source::Datagram { mailbox: Some(mailbox), .. } => primary_gone::forget(mailbox.as_raw_fd()),
             Source::Own { .. } | Source::Datagram { mailbox: None, .. } => {}

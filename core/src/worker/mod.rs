@@ -33,6 +33,10 @@ use crate::wire::{self, Answer, FromPrimary, FromWorker};
 /// gone within a second.
 const ORPHAN_GRACE_MS: i32 = 700;
 
+/// For how long a worker that ends waits to learn whether its primary is dead. The kernel closes what a dying process has open
+/// before it says that it is dead.
+const DEATH_IS_CERTAIN: Duration = Duration::from_millis(100);
+
 /// How to listen, beside the address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListenOptions {
@@ -104,14 +108,16 @@ impl Worker {
         let Some(pid) = identity::primary_of(channel, id, slot) else { return Ok(None) };
         let Some((worker, primary)) = Self::take_hello(socket::adopt_number(channel))? else { return Ok(None) };
         if primary_gone::follow(pid) {
-            let watched = watch_thread::start(primary, || (), primary_gone::may_be_outlived, ORPHAN_GRACE_MS);
+            let watched = watch_thread::start(primary, primary_gone::note_death, primary_gone::end, ORPHAN_GRACE_MS);
             if watched.inspect_err(|_| primary_gone::unfollow()).is_err() {
                 worker.leave_it_to_the_lifeline()?;
                 return Ok(Some(worker));
             }
         }
-        process::soften_lifeline(worker.lifeline.as_fd(), libc::SIGCONT).context("fcntl of the lifeline")?;
-        process::own_lifeline(worker.lifeline.as_fd(), process::own_pid()).context("fcntl of the lifeline")?;
+        // It only wakes one that is stopped when the primary dies. Where it cannot be softened it would kill, and stays nobody's.
+        let lifeline = worker.lifeline.as_fd();
+        let _ = process::soften_lifeline(lifeline, libc::SIGCONT)
+            .and_then(|()| process::own_lifeline(lifeline, process::own_pid()));
         Ok(Some(worker))
     }
 
@@ -120,6 +126,13 @@ impl Worker {
         primary_gone::outlive();
         // Nothing is to be woken any more. That it could not be told is no reason to stay.
         let _ = process::own_lifeline(self.lifeline.as_fd(), 0);
+    }
+
+    /// This process is about to end by itself, and maybe because its primary is dead: if so, the sockets that it has of
+    /// [`Listener::take_socket`] are shut down, since a child of its own could keep them open. Where the program has learned of the
+    /// death in a way of its own it may take up to 0.1 s until that is certain.
+    pub fn end_if_orphaned(&self) {
+        primary_gone::end_if_orphaned(if primary_gone::follows() { DEATH_IS_CERTAIN } else { Duration::ZERO });
     }
 
     /// Like `adopt_named`, for a process that learns of its primary's death in a way of its own, and whose program asks
@@ -135,6 +148,19 @@ impl Worker {
     /// proves it. Takes nothing: whoever adopts the channel later finds the same.
     pub fn primary_of(channel: RawFd, id: u32, slot: u32) -> Option<u32> {
         identity::primary_of(channel, id, slot)
+    }
+
+    /// For a program that reads its environment itself and has not become a worker: an error (-ENOTCONN) if the values of
+    /// CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD say that it was started as one. It may start no workers then. `usual`: what
+    /// does this, and what to do, for the sentence.
+    pub fn check_stray(id: Option<&str>, slot: Option<&str>, channel: Option<&str>, usual: &str) -> Result<()> {
+        identity::stray_of([id, slot, channel], usual).map_or(Ok(()), Err)
+    }
+
+    /// The same for one whose environment says nothing: an error if some descriptor is the channel of a worker, which nobody has
+    /// taken. Looks at every descriptor.
+    pub fn check_stray_channel(usual: &str) -> Result<()> {
+        identity::stray_channel_by(usual).map_or(Ok(()), Err)
     }
 
     /// Lets the programs that this process starts inherit a channel that it does not adopt.
@@ -193,7 +219,7 @@ impl Worker {
     fn watch_primary(&self, primary: OwnedFd) -> Result<()> {
         primary_gone::wake_at_death(self.channel.as_fd());
         primary_gone::wake_at_death(self.leaving.grants());
-        if watch_thread::start(primary, primary_gone::on_death, || false, ORPHAN_GRACE_MS).is_err() {
+        if watch_thread::start(primary, primary_gone::on_death, primary_gone::end, ORPHAN_GRACE_MS).is_err() {
             return self.leave_it_to_the_lifeline();
         }
         // Where that fails the kernel ends this process at once, as if there were no thread.

@@ -7,6 +7,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::sys::socket;
@@ -17,6 +18,8 @@ static FOLLOWED: AtomicU32 = AtomicU32::new(0);
 /// This process leaves when it has finished, primary or not.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 static TO_WAKE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+/// Listening sockets that a loop of the program's own accepts from, and which are therefore shut down only when that loop has ended.
+static TO_END: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
 /// True once anybody here has seen it.
 pub(crate) fn is_known() -> bool {
@@ -29,9 +32,7 @@ pub(crate) fn seen() -> Error {
     // Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Somebody who has
     // the lock is another thread, or the one that a signal handler has interrupted here.
     if let Ok(sockets) = TO_WAKE.try_lock() {
-        for socket in sockets.iter() {
-            socket::with_number(*socket, socket::finish_receiving);
-        }
+        shut_down(&sockets);
     }
     Error::primary_gone()
 }
@@ -44,6 +45,16 @@ pub(crate) fn wake_at_death(socket: BorrowedFd) {
 /// To be called before the socket is closed.
 pub(crate) fn forget(socket: RawFd) {
     TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
+}
+
+/// This listening socket is shut down at the end of a process whose primary is dead: a child of its own could keep it open.
+pub(crate) fn end_with_us(socket: BorrowedFd) {
+    TO_END.lock().unwrap_or_else(PoisonError::into_inner).push(socket.as_raw_fd());
+}
+
+/// To be called before the socket is closed.
+pub(crate) fn spare(socket: RawFd) {
+    TO_END.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
 }
 
 /// False if this process is ended with that primary already: a process may be its worker in several threads of a program, one
@@ -62,15 +73,46 @@ pub(crate) fn outlive() {
     LEAVING.store(true, Ordering::SeqCst);
 }
 
-/// Asked by the watch thread.
-pub(crate) fn may_be_outlived() -> bool {
-    LEAVING.load(Ordering::SeqCst)
+/// The watch thread's last act in a process that it is about to end. False if that goes on without a primary.
+pub(crate) fn end() -> bool {
+    let ends = !LEAVING.load(Ordering::SeqCst);
+    if ends {
+        shut_down(&TO_END.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    ends
+}
+
+/// The same in a process that ends by itself. One that has learned of its primary's death in a way of its own may be faster than
+/// the watch thread, for which it waits up to `patience`: until then a primary that lives must not lose what waits in its sockets.
+pub(crate) fn end_if_orphaned(patience: Duration) {
+    let late = Instant::now() + patience;
+    let is_over = || TO_END.lock().unwrap_or_else(PoisonError::into_inner).is_empty() || LEAVING.load(Ordering::SeqCst);
+    while !is_known() && !is_over() && Instant::now() < late {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if is_known() {
+        end();
+    }
+}
+
+fn shut_down(sockets: &[RawFd]) {
+    for socket in sockets {
+        socket::with_number(*socket, socket::finish_receiving);
+    }
+}
+
+/// Runs on the watch thread of a process that follows its primary by itself.
+pub(crate) fn note_death() {
+    GONE.store(true, Ordering::SeqCst);
+}
+
+/// This process learns of its primary's death in a way of its own.
+pub(crate) fn follows() -> bool {
+    FOLLOWED.load(Ordering::SeqCst) != 0
 }
 
 /// Runs on the watch thread.
 pub(crate) fn on_death() {
     GONE.store(true, Ordering::SeqCst);
-    for socket in TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        socket::with_number(*socket, socket::finish_receiving);
-    }
+    shut_down(&TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner));
 }

@@ -46,6 +46,8 @@ function howMany(wanted) {
 
 function setUp(cluster, options, script) {
   if (!cluster.isPrimary) throw new Failure('cluster-rs cannot run inside a worker of a cluster');
+  const stray = load().whyNoWorkers();
+  if (stray) throw new Failure(stray);
   if (options.policy !== undefined) {
     cluster.schedulingPolicy = cluster[POLICIES[options.policy]];
   }

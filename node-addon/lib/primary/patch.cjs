@@ -3,6 +3,7 @@
 // The primary: Node's own code forks, speaks and remembers; the engine owns the addresses and moves the connections.
 
 const net = require('node:net');
+const { errno: ERRNO } = require('node:os').constants;
 const { debuglog } = require('node:util');
 
 const { load } = require('../load.cjs');
@@ -39,9 +40,25 @@ function tellListening(cluster, { worker, asksHere }, { address, port }) {
   cluster.emit('listening', worker, info);
 }
 
-/** Patches node:cluster in a process that may fork workers. */
-function patch(cluster) {
+function strayError(sentence) {
+  return Object.assign(new Error(sentence), { code: 'ENOTCONN', errno: -ERRNO.ENOTCONN, syscall: 'fork' });
+}
+
+/** Lets a process that was started as a worker, and in which this package cannot work because of `error`, fork none. */
+function refuse(cluster, error) {
+  cluster.fork = function forkWorker() {
+    throw strayError(`this process was started as a worker, and may start none while it cannot join its primary: ${error.message}`);
+  };
+  require('node:module').syncBuiltinESMExports();
+}
+
+/**
+ * Patches node:cluster in a process that may fork workers. `words`: what its environment says of a place as a worker. It is none,
+ * or it would not be here, and with such words it may fork none either: each would do the same.
+ */
+function patch(cluster, words) {
   const native = load();
+  native.noteEnvironment(...words);
   const policy = addPolicies(cluster);
   const mechanism = addMechanism(cluster);
   const allow = addPermits(cluster);
@@ -65,6 +82,8 @@ function patch(cluster) {
   }
 
   cluster.fork = function forkWorker(env) {
+    const stray = native.whyNoWorkers();
+    if (stray) throw strayError(stray);
     mechanism();
     if (engine) engine.allow(allow());
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
@@ -119,4 +138,4 @@ function patch(cluster) {
   };
 }
 
-module.exports = { patch };
+module.exports = { patch, refuse };

@@ -8,6 +8,7 @@ const { errno: ERRNO } = require('node:os').constants;
 const { addressOf, refusalOf } = require('../address.cjs');
 const { drain } = require('./drain.cjs');
 const { Load } = require('./load.cjs');
+const { endSeats } = require('./seat.cjs');
 const { serve } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
@@ -42,8 +43,15 @@ function standIn(name) {
   return handle;
 }
 
+// What the addon says of a call that failed, in a sentence, names it.
+function errnoOf(error) {
+  const [, errno] = /\(errno ([0-9]+)\)$/.exec(error.message) ?? [];
+  return errno === undefined ? ERRNO.EPIPE : Number(errno);
+}
+
 class Membership {
   #member;
+  #failure;
   #adopt;
   #cluster;
   #shares = new Set();
@@ -58,9 +66,8 @@ class Membership {
 
   // Behind a runner several programs may start with the same environment; the one that listens takes the place.
   join() {
-    if (!this.#member) {
-      this.#member = this.#adopt();
-      this.#member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
+    if (!this.#member && !this.#failure) {
+      this.#member = this.#take();
       if (this.#load !== undefined) this.#member?.setLoad(this.#load);
       // A worker stays until it is let go, as Node's does.
       if (this.#member) this.#hold = setInterval(nothing, LONGEST);
@@ -68,12 +75,29 @@ class Membership {
     return this.#member;
   }
 
+  // It stays a worker in any case: one that took itself for a primary would start workers.
+  #take() {
+    try {
+      const member = this.#adopt();
+      member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
+      return member;
+    } catch (error) {
+      this.#failure = error;
+      const text = `this worker could not join its primary: ${error.message}`;
+      process.emitWarning(text, { type: 'ClusterWarning', code: 'CLUSTER_RS_WORKER' });
+      return undefined;
+    }
+  }
+
   #read() {
     const { message, errno } = this.#member.receive();
     if (message) this.#cluster.worker.emit('message', message);
     if (message || errno === -ERRNO.EAGAIN) return;
     this.#member.unwatch();
-    if (errno === -ERRNO.EPIPE && !this.#left) process.exit(0);
+    if (errno === -ERRNO.EPIPE && !this.#left) {
+      endSeats();
+      process.exit(0);
+    }
     this.leave();
   }
 
@@ -87,7 +111,9 @@ class Membership {
       const error = new Error(`The message has ${bytes.byteLength} bytes; at most ${LONGEST_MESSAGE} fit`);
       throw Object.assign(error, { code: 'EMSGSIZE', errno: -ERRNO.EMSGSIZE, syscall: 'send' });
     }
-    this.join()?.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    const member = this.join();
+    if (this.#failure) throw this.#failure;
+    member?.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     return true;
   }
 
@@ -141,6 +167,7 @@ class Membership {
     // Node counts its own listens on a port 0 from 0 for each server; the primary's "next" is the same.
     const wanted = addressOf({ ...query, index: -1 });
     const member = this.join();
+    if (this.#failure) return callback(-errnoOf(this.#failure), null);
     if (!member || this.#left) return callback(-ERRNO.EPIPE, null);
     if (!wanted) return callback(-ERRNO.EINVAL, null);
     const share = member.listen(wanted.address, 0, wanted.backlog, wanted.flags & 0xffff);

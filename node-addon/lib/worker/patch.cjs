@@ -15,16 +15,28 @@ const MARK = { crs: 1 };
 
 function nothing() {}
 
-/** This worker's membership; undefined where the addon cannot be loaded, and Node's own way is left as it is. */
-function join(place) {
+// The primary sees it closed and knows. Without the addon nobody can say whether it is the channel; nothing else that a worker
+// inherits beyond its standard streams is a socket of no name.
+function closeChannel(fd) {
   try {
-    return load().Member.adopt(place.fd, place.id, place.slot) ?? undefined;
+    if (fd > 2 && fs.fstatSync(fd).isSocket()) fs.closeSync(fd);
+  } catch {
+    // It is closed already.
+  }
+}
+
+/** This worker's membership; undefined where there can be none, and Node's own way is left as it is. */
+function join(place) {
+  let native;
+  try {
+    native = load();
+    return native.Member.adopt(place.fd, place.id, place.slot) ?? undefined;
   } catch (error) {
-    // The primary sees it closed and knows.
-    fs.closeSync(place.fd);
+    // What cannot be joined has been closed.
+    if (!native) closeChannel(place.fd);
     process.emitWarning(`${error.message}; this worker gets its connections through Node's own channel`, {
       type: 'ClusterWarning',
-      code: error.code,
+      code: native ? 'CLUSTER_RS_WORKER' : error.code,
     });
     return undefined;
   }

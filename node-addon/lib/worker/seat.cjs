@@ -9,6 +9,21 @@ const { classOf } = require('../connection.cjs');
 
 const SERVER = 1; // TCPConstants.SERVER.
 
+// Those whose socket Node accepts from.
+const seated = new Set();
+
+/** This process ends, maybe because its primary is dead: a child of its own could keep the addresses open. */
+function endSeats() {
+  // It is one matter for all of them.
+  const [listener] = seated;
+  listener?.endIfOrphaned();
+}
+
+function atExit() {
+  // Node's channel, where there is one, tells that the primary lives.
+  if (process.connected === false) endSeats();
+}
+
 function isLimit(most) {
   return most !== undefined && most !== null;
 }
@@ -50,10 +65,17 @@ function sitDown(listener, standIn, server) {
   // Node makes it listen again, with the backlog of this worker; that of the first who asked is for all.
   const { listen } = handle;
   handle.listen = () => Reflect.apply(listen, handle, [backlog]);
+  if (seated.size === 0) process.once('exit', atExit);
+  seated.add(listener);
   // The real one keeps the process running now.
   standIn.unref();
   watchLimit(server, () => listener.unseat());
   return handle;
 }
 
-module.exports = { sitDown };
+/** It is closed. */
+function standUp(listener) {
+  if (seated.delete(listener) && seated.size === 0) process.removeListener('exit', atExit);
+}
+
+module.exports = { endSeats, sitDown, standUp };

@@ -7,7 +7,7 @@ const fs = require('node:fs');
 
 const { taker, watch } = require('../connection.cjs');
 const { load } = require('../load.cjs');
-const { sitDown } = require('./seat.cjs');
+const { sitDown, standUp } = require('./seat.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
 const LOOK_AGAIN = 100;
@@ -148,6 +148,7 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
   standIn.close = function closeShare(...args) {
     if (resting) clearTimeout(resting.timer);
     resting = null;
+    standUp(listener);
     listener.close();
     closed();
     return Reflect.apply(close, this, args);
