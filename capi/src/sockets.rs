@@ -275,8 +275,8 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
 /// @return 0. On an error nothing is changed:
 ///         -EBADF: no listener, or closed by another thread meanwhile; -EACCES: no option that workers may set;
 ///         -EINVAL: NULL, a length that is not the option's, a value out of its bounds;
-///         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1 that knows only the
-///         options of a listen; also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
+///         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1, which sets none;
+///         also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
 ///         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; -EMFILE, -ENFILE, -ENOMEM: the primary is
 ///         short of it for the moment; CL_EVERSION.
 ///

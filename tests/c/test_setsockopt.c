@@ -405,7 +405,7 @@ static void *listen_and_close(void *address) {
 static int threaded(void) {
     static char elsewhere[] = "127.0.0.2:0";
     pthread_t threads[4];
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 24; round++) {
         shared_listener = OK(cl_listen("127.0.0.1:0", 0));
         for (int i = 0; i < 3; i++) CHECK_EQ(pthread_create(&threads[i], NULL, set_on_and_on, NULL), 0);
         CHECK_EQ(pthread_create(&threads[3], NULL, round % 8 == 0 ? listen_and_close : set_on_and_on, elsewhere), 0);

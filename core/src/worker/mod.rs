@@ -365,7 +365,10 @@ impl Worker {
                 .map_err(|malformed| Error::new(-libc::EPROTO, format!("the primary sent {}", malformed.0)))?;
             match answer {
                 Answer::Refusal { number, code, sentence } if number == asked => {
-                    return Err(Error::new(code, sentence.to_owned()));
+                    return Err(match sentence {
+                        "" => Error::new(code, "the primary refused it and did not say why"),
+                        sentence => Error::new(code, sentence.to_owned()),
+                    });
                 }
                 answer if answer.number() == asked => return look(answer, &mut received),
                 // A share that nobody waits for any more.
