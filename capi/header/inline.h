@@ -187,10 +187,13 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
     X(channel_fd, (void), ) \
     X(disconnect, (void), ) \
     X(set_load, (unsigned load), load)
-#define CL__LISTENER_FUNCTIONS(X) \
+#define CL__LISTENER_FUNCTIONS(X) CL__FIRST_LISTENER_FUNCTIONS(X) CL__LATER_LISTENER_FUNCTIONS(X)
+#define CL__FIRST_LISTENER_FUNCTIONS(X) \
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
-    X(close, (int fd), fd) \
+    X(close, (int fd), fd)
+/* What an earlier library of this version lacks; the rest of it is as good as ever. */
+#define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
 
 struct cl__library {
@@ -1591,7 +1594,10 @@ CL__FN int cl__load_library(void) {
     CL__STARTING_FUNCTIONS(CL__SYMBOL)
     CL__PRIMARY_FUNCTIONS(CL__SYMBOL)
     CL__EITHER_FUNCTIONS(CL__SYMBOL)
-    CL__LISTENER_FUNCTIONS(CL__SYMBOL)
+    CL__FIRST_LISTENER_FUNCTIONS(CL__SYMBOL)
+#undef CL__SYMBOL
+#define CL__SYMBOL(name, parameters, ...) if (code == 0 && cl__symbol(library, "cl_" #name, &found.name) < 0) cl__say(0, NULL);
+    CL__LATER_LISTENER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
     if (code < 0) return code;
     cl__library = found;
@@ -1642,7 +1648,9 @@ CL__FN int cl__may_start(void) {
 #define CL__OF_LISTENER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__listener *held_ = cl__hold(fd); \
-        if (held_ == NULL && cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
+        if (held_ == NULL && cl__loaded()) \
+            return cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
+                                            : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
         int kept_ = errno, result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
         if (held_ != NULL) cl__add(&held_->users, -1); \
         errno = kept_; \
