@@ -1,5 +1,6 @@
 /* The library as a worker under a primary made by hand: what it sends and what it makes of what it gets. */
 #include "frame.h"
+#include <pthread.h>
 
 static const unsigned char nonce[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 
@@ -339,6 +340,96 @@ static void options_later(void) {
     grant_kind = 1;
 }
 
+/* -- A listener that is closed while an option is being set on it ----------------------------------------------------- */
+
+enum { ROUNDS = 8 };
+static int closed_meanwhile, asleep_soon;
+
+static void *set_one(void *unused) {
+    int one = 1;
+    (void)unused;
+    __atomic_store_n(&asleep_soon, (int)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+    int code = cl_setsockopt(closed_meanwhile, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (code != -EBADF) OK(code);
+    return NULL;
+}
+
+static void *close_it(void *unused) {
+    (void)unused;
+    __atomic_store_n(&asleep_soon, (int)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+    OK(cl_close(closed_meanwhile));
+    return NULL;
+}
+
+static int is_asleep(int thread) {
+    char name[64], text[512] = "", *end;
+    snprintf(name, sizeof name, "/proc/self/task/%d/stat", thread);
+    int fd = thread > 0 ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    return n > 0 && (end = strrchr(text, ')')) != NULL && end[2] == 'S';
+}
+
+static void start_and_await(pthread_t *thread, void *(*body)(void *)) {
+    __atomic_store_n(&asleep_soon, 0, __ATOMIC_SEQ_CST);
+    CHECK_EQ(pthread_create(thread, NULL, body, NULL), 0);
+    WAIT_UNTIL(is_asleep(__atomic_load_n(&asleep_soon, __ATOMIC_SEQ_CST)), 5000);
+}
+
+/* While the channel is full neither can say its word. */
+static void close_while_setting(void) {
+    int channel = atoi(getenv("CL_CHANNEL_FD")), ready = atoi(getenv("CHECK_READY"));
+    unsigned char packet[8] = {MESSAGE, 0, 0, 0, 0, 0, 0, 0};
+    pthread_t threads[2];
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    for (int round = 0; round < ROUNDS; round++) {
+        closed_meanwhile = OK(cl_listen("127.0.0.1:0", 0));
+        while (send(channel, packet, sizeof packet, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {}
+        start_and_await(&threads[0], set_one);
+        start_and_await(&threads[1], close_it);
+        CHECK_EQ(write(ready, "", 1), 1);
+        for (int i = 0; i < 2; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+}
+
+/* What is said of it comes before the close or not at all: behind it, it would be an offence. */
+static void closed_while_set(void) {
+    int ready[2], closed = 0, rounds = 0, mailbox = -1;
+    char number[16], one;
+    SYS(pipe(ready));
+    snprintf(number, sizeof number, "%d", ready[1]);
+    setenv("CHECK_READY", number, 1);
+    SYS(fcntl(ready[0], F_SETFD, FD_CLOEXEC));
+    hand_t self = start_worker("_close_while_setting", 1);
+    close(ready[1]);
+    expect_online(&self);
+    grant_kind = 0x101;
+    for (;;) {
+        const frame_t *frame = receive_frame(self.channel, 10000);
+        if (frame->length == 0) break;
+        if (frame->type == LISTEN) {
+            closed = 0;
+            close(mailbox);
+            mailbox = grant(&self, frame->number, 40);
+            CHECK(readable_within(ready[0], 10000));
+            CHECK_EQ(read(ready[0], &one, 1), 1);
+        } else if (frame->type == SETSOCKOPT) {
+            if (closed) check_fail(__FILE__, __LINE__, "an option of a listener that is closed");
+            say_outcome(&self, frame->number, 0, "");
+        } else if (frame->type == CLOSE) {
+            closed = 1;
+            rounds++;
+        }
+    }
+    CHECK_EQ(rounds, ROUNDS);
+    end_worker(&self);
+    close(mailbox);
+    close(ready[0]);
+    grant_kind = 1;
+}
+
 /* -- Another version ------------------------------------------------------------------------------------------------ */
 
 static void newer(void) {
@@ -433,6 +524,7 @@ static const check_case_t cases[] = {
     {"whole_life", whole_life},       {"_live", live},
     {"scoreboard", scoreboard},       {"_play", play},
     {"options_later", options_later}, {"_set_later", set_later},
+    {"closed_while_set", closed_while_set}, {"_close_while_setting", close_while_setting},
     {"scoreboard_that_may_shrink", scoreboard_that_may_shrink},
     {"other_version", other_version}, {"_newer", newer},
     {"channel_ends", channel_ends},   {"_left_alone", left_alone},
