@@ -949,6 +949,40 @@ CL_API int cl_accept4(int listener, struct sockaddr *peer, socklen_t *peer_lengt
 CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_length);
 
 /**
+ * Sets a socket option of a listener's address, as setsockopt(2) does on a listening socket, with every mechanism.
+ *
+ * In a worker the primary judges it and sets it on every socket of the address: for all workers that share it, those to come included,
+ * and for as long as the address is open, whatever becomes of this worker. Connections that come from now on inherit it; of those
+ * that wait to be accepted already some may not. A worker waits here for the primary's answer. On a socket of this process's own
+ * (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) this is setsockopt(2) itself, and the kernel's word is the only one.
+ * setsockopt(2) on the listener's descriptor does not do this: docs/socket-options.md says what it does with each mechanism, and
+ * has the table of the options that a worker may set, each an int, with their bounds: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+ * TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT; IP_TOS;
+ * IPV6_TCLASS.
+ *
+ * @param listener  from cl_listen().
+ * @param level     SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6, as for setsockopt(2).
+ * @param name      the option, as for setsockopt(2).
+ * @param value     its value; not NULL; not kept.
+ * @param length    bytes at `value`, at most 256.
+ * @return 0. On an error nothing is changed:
+ *         -EBADF: no listener, or closed by another thread meanwhile; -EACCES: no option that workers may set;
+ *         -EINVAL: NULL, a length that is not the option's, a value out of its bounds;
+ *         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1, which sets none;
+ *         also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
+ *         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; -EMFILE, -ENFILE, -ENOMEM: the primary is
+ *         short of it for the moment; CL_EVERSION.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
+ */
+CL_API
+int cl_setsockopt(int listener,
+                  int level,
+                  int name,
+                  const void *value,
+                  socklen_t length);
+
+/**
  * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
  * cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
  * epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.
@@ -1223,10 +1257,14 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
     X(channel_fd, (void), ) \
     X(disconnect, (void), ) \
     X(set_load, (unsigned load), load)
-#define CL__LISTENER_FUNCTIONS(X) \
+#define CL__LISTENER_FUNCTIONS(X) CL__FIRST_LISTENER_FUNCTIONS(X) CL__LATER_LISTENER_FUNCTIONS(X)
+#define CL__FIRST_LISTENER_FUNCTIONS(X) \
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
     X(close, (int fd), fd)
+/* What an earlier library of this version lacks; the rest of it is as good as ever. */
+#define CL__LATER_LISTENER_FUNCTIONS(X) \
+    X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
 
 struct cl__library {
     int loaded;
@@ -1261,9 +1299,11 @@ enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the ta
 enum { CL__OWN = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM }; /* how connections come */
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP
+    CL__NOP, CL__STOP, CL__SETSOCKOPT = 17
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
+/* In the number of ONLINE: it sets socket options later. In a grant's kind: the primary takes them. */
+enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
@@ -1278,6 +1318,7 @@ struct cl__listener {
     int index;
     unsigned flags, number; /* number: the primary's name for it */
     int granted;            /* the primary knows it, and has to be told of its end */
+    int settable;           /* and sets socket options for it */
     char *text;             /* the address, for "the same address twice" */
     char *file;             /* the socket file to remove, if it still is this inode */
     dev_t device;
@@ -1300,7 +1341,7 @@ struct cl__process {
                                 * came from there */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd gave; 0: nothing yet */
-    unsigned version, asked;   /* the primary's version of the protocol; the number of the last LISTEN */
+    unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
@@ -1703,7 +1744,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     if (cl__process.version == CL__PROTOCOL) cl__map_board(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
-    (void)cl__frame(CL__ONLINE, 0, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
+    (void)cl__frame(CL__ONLINE, CL__OFFERS_OPTIONS, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
     return 0;
 }
 
@@ -2203,7 +2244,30 @@ CL__FN int cl__write_options(char *text, size_t room, const char *address, const
     return 0;
 }
 
-/* Asks the primary for a share and waits for the answer. `asking` is locked, so the next answer is to this. */
+/* Waits for the answer to what was just asked; its length, or a code with the primary's sentence. `code`: what sending the question came to.
+ * `asking` is locked, so the next answer is to this. */
+CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds) {
+    for (;;) {
+        if (code == 0) code = cl__leaving();
+        if (code < 0) return code;
+        if (code == 0) {
+            cl__wait(cl__process.grants, POLLIN, -1, -1);
+            continue;
+        }
+        int n = cl__packet(cl__process.grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
+        if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
+        if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__process.asked) {
+            answer[n] = '\0';
+            if ((code = (int)cl__number(answer + 8)) >= 0) return n;
+        }
+        cl__close_fd(fds[0]);
+        cl__close_fd(fds[1]);
+        if (code < 0) return cl__fail(code, "%s", n > 12 ? (char *)answer + 12 : cl_strerror(code));
+        code = 0;
+    }
+}
+
+/* Asks the primary for a share and waits for the answer. */
 CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
     unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
     unsigned asked[3] = {flags, (unsigned)options->backlog, (unsigned)listener->index};
@@ -2213,23 +2277,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     int code = cl__write_options(text, sizeof text, at->text, options);
     if (code < 0) return code;
     code = cl__frame(CL__LISTEN, ++cl__process.asked, asked, sizeof asked, text, strlen(text));
-    for (;;) {
-        if (code == 0) code = cl__leaving();
-        if (code < 0) return code;
-        if (code == 0) {
-            cl__wait(cl__process.grants, POLLIN, -1, -1);
-            continue;
-        }
-        n = cl__packet(cl__process.grants, grant, sizeof grant - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
-        if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
-        if (n >= 12 && cl__type(grant, n) == CL__GRANT && cl__number(grant + 4) == cl__process.asked) break;
-        cl__close_fd(fds[0]);
-        cl__close_fd(fds[1]);
-        code = 0;
-    }
-    code = (int)cl__number(grant + 8);
-    grant[n] = '\0';
-    if (code < 0) return cl__fail(code, "%s", n > 12 ? (char *)grant + 12 : cl_strerror(code));
+    n = cl__await_answer(code, grant, sizeof grant, fds);
+    if (n < 0) return n;
     listener->mailbox = fds[0];
     listener->socket = fds[1];
     if (n < 24 || n > 24 + (int)sizeof listener->name) return cl__say(-EPROTO, "the primary's answer makes no sense");
@@ -2241,7 +2290,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
-    listener->kind = passed ? CL__PASSED : cl__number(grant + 20) == 2 ? CL__DATAGRAM : CL__SHARED;
+    listener->settable = (cl__number(grant + 20) & CL__SETTABLE) != 0;
+    listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
     /* How a datagram socket waits is that of everybody who has it. */
     if (listener->kind == CL__SHARED)
@@ -2304,7 +2354,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     listener->stopped = listener->own = listener->accepts = listener->shortages = 0;
     listener->index = index;
     listener->flags = options->flags;
-    listener->granted = 0;
+    listener->granted = listener->settable = 0;
     if (!(options->flags & CL_LISTEN_NONBLOCK) && !at->datagram) {
         listener->wake = cl__high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (listener->wake < 0) code = cl__os("eventfd");
@@ -2538,6 +2588,41 @@ CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockadd
     return 0;
 }
 
+/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call, so that it does not come
+ * behind the close, where it would be about a listener that is not this worker's own. */
+CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, const void *value, socklen_t length) {
+    unsigned asked[3] = {listener->number, (unsigned)level, (unsigned)name};
+    unsigned char answer[544];
+    int fds[2], n;
+    int code = cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
+    if (code == 0 && (code = cl__leaving()) > 0) code = 0;
+    if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__process.asked, asked, sizeof asked, value, length);
+    if ((n = cl__await_answer(code, answer, sizeof answer, fds)) < 0) return n;
+    cl__close_fd(fds[0]);
+    cl__close_fd(fds[1]);
+    return n == 12 ? 0 : cl__say(-EPROTO, "the primary's answer makes no sense");
+}
+
+CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value, socklen_t length) {
+    (void)fd;
+    if (value == NULL) return cl__say(-EINVAL, "the value of the socket option is NULL");
+    if (length > 256)
+        return cl__fail(-EINVAL, "the value of the socket option has %u bytes; at most 256 are possible", (unsigned)length);
+    if (listener->granted) {
+        if (!listener->settable)
+            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an address is opened; use "
+                                        "the same libcluster in both, or set them on each connection");
+        pthread_mutex_lock(&cl__process.asking);
+        int code = cl__ask_to_set(listener, level, name, value, length);
+        pthread_mutex_unlock(&cl__process.asking);
+        return code;
+    }
+    if (strncmp(listener->text, "fd:", 3) == 0)
+        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", listener->text);
+    if (setsockopt(listener->socket, level, name, value, length) == 0) return 0;
+    return cl__fail(-errno, "setsockopt of the option %d of level %d: %s", name, level, cl_strerror(-errno));
+}
+
 CL__FN int cl__close(struct cl__listener *listener, int fd) {
     int open = CL__OPEN;
     if (!__atomic_compare_exchange_n(&listener->state, &open, CL__CLOSING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
@@ -2580,7 +2665,10 @@ CL__FN int cl__load_library(void) {
     CL__STARTING_FUNCTIONS(CL__SYMBOL)
     CL__PRIMARY_FUNCTIONS(CL__SYMBOL)
     CL__EITHER_FUNCTIONS(CL__SYMBOL)
-    CL__LISTENER_FUNCTIONS(CL__SYMBOL)
+    CL__FIRST_LISTENER_FUNCTIONS(CL__SYMBOL)
+#undef CL__SYMBOL
+#define CL__SYMBOL(name, parameters, ...) if (code == 0 && cl__symbol(library, "cl_" #name, &found.name) < 0) cl__say(0, NULL);
+    CL__LATER_LISTENER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
     if (code < 0) return code;
     cl__library = found;
@@ -2631,7 +2719,9 @@ CL__FN int cl__may_start(void) {
 #define CL__OF_LISTENER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__listener *held_ = cl__hold(fd); \
-        if (held_ == NULL && cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
+        if (held_ == NULL && cl__loaded()) \
+            return cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
+                                            : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
         int kept_ = errno, result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
         if (held_ != NULL) cl__add(&held_->users, -1); \
         errno = kept_; \

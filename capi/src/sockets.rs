@@ -256,6 +256,51 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
     unsafe { *length = bytes.len() as socklen_t };
 }
 
+/// Sets a socket option of a listener's address, as setsockopt(2) does on a listening socket, with every mechanism.
+///
+/// In a worker the primary judges it and sets it on every socket of the address: for all workers that share it, those to come included,
+/// and for as long as the address is open, whatever becomes of this worker. Connections that come from now on inherit it; of those
+/// that wait to be accepted already some may not. A worker waits here for the primary's answer. On a socket of this process's own
+/// (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) this is setsockopt(2) itself, and the kernel's word is the only one.
+/// setsockopt(2) on the listener's descriptor does not do this: docs/socket-options.md says what it does with each mechanism, and
+/// has the table of the options that a worker may set, each an int, with their bounds: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+/// TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT; IP_TOS;
+/// IPV6_TCLASS.
+///
+/// @param listener  from cl_listen().
+/// @param level     SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6, as for setsockopt(2).
+/// @param name      the option, as for setsockopt(2).
+/// @param value     its value; not NULL; not kept.
+/// @param length    bytes at `value`, at most 256.
+/// @return 0. On an error nothing is changed:
+///         -EBADF: no listener, or closed by another thread meanwhile; -EACCES: no option that workers may set;
+///         -EINVAL: NULL, a length that is not the option's, a value out of its bounds;
+///         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1, which sets none;
+///         also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
+///         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; -EMFILE, -ENFILE, -ENOMEM: the primary is
+///         short of it for the moment; CL_EVERSION.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
+///
+/// # Safety
+/// `value` is NULL or points to `length` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_setsockopt(
+    listener: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    guard(|| {
+        let listener = find(listener)?;
+        // SAFETY: passed on to the caller.
+        let option = unsafe { socket_option(level, name, value, length) }?;
+        listener.set_option(&option)?;
+        Ok(0)
+    })
+}
+
 /// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
 /// cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
 /// epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.

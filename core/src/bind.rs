@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Host};
 use crate::error::{Context, Error, Result};
-use crate::options::SocketOption;
+use crate::options::{self, SocketOption};
 use crate::sys::sockaddr::{self, SockAddr};
 use crate::sys::unix_path::{self, Place, SocketFile};
 use crate::sys::{Sys, socket};
@@ -78,6 +78,12 @@ impl Shape {
                 .map_err(|errno| (format!("setsockopt {}", option.called()).into(), errno))
         })
     }
+
+    /// An option was set later: sockets that are made from here on get it, too.
+    pub(crate) fn follow(&mut self, option: &SocketOption) {
+        self.options.retain(|old| (old.level, old.name) != (option.level, option.name));
+        self.options.push(option.clone());
+    }
 }
 
 /// Which call failed, and why.
@@ -135,12 +141,7 @@ pub(crate) fn open(address: &Address, place: Option<Place>, shape: &Shape, flags
                 .unwrap_or_else(|| sockaddr::local_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY));
             Ok(Bound { socket, name, datagram: false, file: Some(file) })
         }
-        Address::Inherited(_) if !shape.options.is_empty() => Err(Error::new(
-            -libc::EOPNOTSUPP,
-            format!(
-                "\"{address}\" is another's socket, whose options are its maker's; set them before it is handed over"
-            ),
-        )),
+        Address::Inherited(_) if !shape.options.is_empty() => Err(options::of_another(&address.to_string())),
         Address::Inherited(number) => inherited(*number),
     }
 }
@@ -261,6 +262,14 @@ pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: 
     if !datagram {
         socket::listen(socket.as_fd(), self::backlog(shape.backlog))?;
     }
+    Ok(socket)
+}
+
+/// A socket that nobody else has, with the options of those of an address: what another does to it shows here, whatever workers do
+/// to theirs meanwhile.
+pub(crate) fn replica(name: &SockAddr, datagram: bool, shape: &Shape) -> Sys<OwnedFd> {
+    let socket = socket::open(name.family(), datagram)?;
+    shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
     Ok(socket)
 }
 

@@ -12,6 +12,9 @@ const BUFFER_MOST: i32 = 4 << 20;
 /// The most options of one listen.
 pub(crate) const OPTIONS_MAX: usize = 32;
 
+/// The most bytes of one option's value.
+pub(crate) const VALUE_MAX: usize = 256;
+
 /// Level, name, what it is called, least, most. Each value is an int.
 const ALLOWED: [(i32, i32, &str, i32, i32); 13] = [
     (SOL_SOCKET, libc::SO_KEEPALIVE, "SO_KEEPALIVE", 0, 1),
@@ -81,6 +84,26 @@ pub(crate) fn check_count(options: &[SocketOption]) -> Result<()> {
             Err(Error::invalid(format!("there are {} options; at most {OPTIONS_MAX} are possible", options.len())))
         }
     }
+}
+
+/// Refuses a value that is longer than any may be.
+pub(crate) fn check_value(option: &SocketOption) -> Result<()> {
+    match option.value.len() <= VALUE_MAX {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "the value of {} has {} bytes; at most {VALUE_MAX} are possible",
+            option.called(),
+            option.value.len()
+        ))),
+    }
+}
+
+/// What is said of an option for `fd:N`.
+pub(crate) fn of_another(address: &str) -> Error {
+    Error::new(
+        -libc::EOPNOTSUPP,
+        format!("\"{address}\" is another's socket, whose options are its maker's; set them before it is handed over"),
+    )
 }
 
 /// Options and address as one text: a line for each option, and the address behind them. No address begins so, and a primary

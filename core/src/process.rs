@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::error::{Context, Error, Result};
+use crate::options::SocketOption;
 use crate::primary::{Event, Forked, Primary, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
@@ -149,6 +150,18 @@ pub fn close(listener: &Listener) -> Result<()> {
         None => listener.close_alone(),
     }
     Ok(())
+}
+
+impl Listener {
+    /// Sets a socket option of the listening address, with every mechanism: on all its sockets and those that are made for later
+    /// workers, for the connections that come from now on. A worker waits for the primary's answer, which judges it as the options
+    /// of a listen (docs/socket-options.md); on a socket of this process's own the kernel alone does. An error: nothing is changed.
+    pub fn set_option(&self, option: &SocketOption) -> Result<()> {
+        match worker()? {
+            Some(worker) => worker.set_option(self, option),
+            None => self.set_own_option(option),
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,6 +3,7 @@
 //! A decoder never believes a length, allocates nothing from one, and rejects what the table does not allow.
 
 use crate::address::ADDRESS_MAX;
+use crate::options::VALUE_MAX;
 use crate::sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 
 /// The protocol's version.
@@ -33,7 +34,14 @@ mod kind {
     pub(super) const PAUSE: u16 = 12;
     pub(super) const RESUME: u16 = 13;
     pub(super) const UNSEAT: u16 = 14;
+    // 15 and 16 are kept for something else.
+    pub(super) const SETSOCKOPT: u16 = 17;
 }
+
+/// What a worker says of itself in `ONLINE`'s number: it knows of options that are set later, and of `SETTABLE`.
+pub(crate) const OFFERS_OPTIONS: u32 = 4;
+/// In a grant's kind: the primary takes `SETSOCKOPT` for this listener.
+const SETTABLE: u32 = 0x100;
 
 /// Why a frame is not acceptable, as a sentence's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub(crate) struct Hello {
 /// What a worker sends on its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FromWorker<'a> {
-    Online { version: u32, nonce: u64, pid: u32 },
+    Online { offers: u32, version: u32, nonce: u64, pid: u32 },
     Listen { number: u32, flags: u32, backlog: i32, index: u32, address: &'a str },
     Close { listener: u32 },
     Message(&'a [u8]),
@@ -61,6 +69,7 @@ pub(crate) enum FromWorker<'a> {
     Pause { listener: u32 },
     Resume { listener: u32 },
     Unseat { listener: u32 },
+    SetOption { number: u32, listener: u32, level: i32, name: i32, value: &'a [u8] },
 }
 
 /// What the primary sends on a channel.
@@ -71,11 +80,27 @@ pub(crate) enum FromPrimary<'a> {
     Disconnect,
 }
 
-/// The primary's answer to a listen.
+/// The primary's answer to a listen, or to a socket option.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer<'a> {
-    Grant { number: u32, listener: u32, mechanism: u32, datagram: bool, name: SockAddr },
-    Refusal { number: u32, code: i32, sentence: &'a str },
+    /// `settable`: the worker may set socket options later.
+    Grant {
+        number: u32,
+        listener: u32,
+        mechanism: u32,
+        datagram: bool,
+        settable: bool,
+        name: SockAddr,
+    },
+    /// The option is set.
+    Done {
+        number: u32,
+    },
+    Refusal {
+        number: u32,
+        code: i32,
+        sentence: &'a str,
+    },
 }
 
 /// What arrives in a mailbox, beside the connection itself.
@@ -132,8 +157,8 @@ impl FromWorker<'_> {
     /// Every frame but a message, whose bytes are not copied (see `MESSAGE_HEADER`).
     pub(crate) fn encode(&self) -> Vec<u8> {
         match *self {
-            FromWorker::Online { version, nonce, pid } => {
-                frame(kind::ONLINE, 0, &[&version.to_ne_bytes(), &pid.to_ne_bytes(), &nonce.to_ne_bytes()])
+            FromWorker::Online { offers, version, nonce, pid } => {
+                frame(kind::ONLINE, offers, &[&version.to_ne_bytes(), &pid.to_ne_bytes(), &nonce.to_ne_bytes()])
             }
             FromWorker::Listen { number, flags, backlog, index, address } => frame(
                 kind::LISTEN,
@@ -147,13 +172,20 @@ impl FromWorker<'_> {
             FromWorker::Pause { listener } => frame(kind::PAUSE, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Resume { listener } => frame(kind::RESUME, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Unseat { listener } => frame(kind::UNSEAT, 0, &[&listener.to_ne_bytes()]),
+            FromWorker::SetOption { number, listener, level, name, value } => frame(
+                kind::SETSOCKOPT,
+                number,
+                &[&listener.to_ne_bytes(), &level.to_ne_bytes(), &name.to_ne_bytes(), value],
+            ),
         }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<FromWorker<'_>, Malformed> {
         let (kind, number, mut body) = open(bytes)?;
         let frame = match kind {
-            kind::ONLINE => FromWorker::Online { version: body.u32()?, pid: body.u32()?, nonce: body.u64()? },
+            kind::ONLINE => {
+                FromWorker::Online { offers: number, version: body.u32()?, pid: body.u32()?, nonce: body.u64()? }
+            }
             kind::LISTEN => FromWorker::Listen {
                 number,
                 flags: body.u32()?,
@@ -168,6 +200,13 @@ impl FromWorker<'_> {
             kind::PAUSE => FromWorker::Pause { listener: body.u32()? },
             kind::RESUME => FromWorker::Resume { listener: body.u32()? },
             kind::UNSEAT => FromWorker::Unseat { listener: body.u32()? },
+            kind::SETSOCKOPT => FromWorker::SetOption {
+                number,
+                listener: body.u32()?,
+                level: body.u32()? as i32,
+                name: body.u32()? as i32,
+                value: body.rest(VALUE_MAX)?,
+            },
             _ => return Err(Malformed("a frame of a type that no worker sends")),
         };
         body.end()?;
@@ -205,21 +244,29 @@ impl FromPrimary<'_> {
 impl Answer<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Answer::Grant { number, listener, mechanism, datagram, name } => frame(
+            Answer::Grant { number, listener, mechanism, datagram, settable, name } => frame(
                 kind::GRANT,
                 *number,
                 &[
                     &0_i32.to_ne_bytes(),
                     &listener.to_ne_bytes(),
                     &mechanism.to_ne_bytes(),
-                    &(1 + u32::from(*datagram)).to_ne_bytes(),
+                    &(1 + u32::from(*datagram) + if *settable { SETTABLE } else { 0 }).to_ne_bytes(),
                     name.as_bytes(),
                 ],
             ),
+            Answer::Done { number } => frame(kind::GRANT, *number, &[&0_i32.to_ne_bytes()]),
             Answer::Refusal { number, code, sentence } => {
                 let end = sentence.floor_char_boundary_at(SENTENCE_MAX);
                 frame(kind::GRANT, *number, &[&code.to_ne_bytes(), &sentence.as_bytes()[..end]])
             }
+        }
+    }
+
+    /// By which its asker knows it.
+    pub(crate) fn number(&self) -> u32 {
+        match *self {
+            Answer::Grant { number, .. } | Answer::Done { number } | Answer::Refusal { number, .. } => number,
         }
     }
 
@@ -235,9 +282,13 @@ impl Answer<'_> {
         if code > 0 {
             return Err(Malformed("an answer that neither grants nor refuses"));
         }
+        if body.end().is_ok() {
+            return Ok(Answer::Done { number });
+        }
         let listener = body.u32()?;
         let mechanism = body.u32()?;
-        let datagram = match body.u32()? {
+        let kind = body.u32()?;
+        let datagram = match kind & !SETTABLE {
             1 => false,
             2 => true,
             _ => return Err(Malformed("a grant of an unknown kind of socket")),
@@ -247,6 +298,7 @@ impl Answer<'_> {
             listener,
             mechanism,
             datagram,
+            settable: kind & SETTABLE != 0,
             name: SockAddr::from_bytes(body.rest(SOCKADDR_MAX)?),
         })
     }
@@ -331,7 +383,7 @@ mod tests {
     #[test]
     fn every_frame_of_a_worker_survives_the_way() {
         let frames = [
-            FromWorker::Online { version: 1, nonce: u64::MAX, pid: 7 },
+            FromWorker::Online { offers: OFFERS_OPTIONS, version: 1, nonce: u64::MAX, pid: 7 },
             FromWorker::Listen { number: 9, flags: 36, backlog: -1, index: 2, address: "127.0.0.1:0" },
             FromWorker::Close { listener: 3 },
             FromWorker::Message(b""),
@@ -340,6 +392,8 @@ mod tests {
             FromWorker::Pause { listener: 3 },
             FromWorker::Resume { listener: 3 },
             FromWorker::Disconnect,
+            FromWorker::SetOption { number: 9, listener: 3, level: -1, name: i32::MIN, value: b"" },
+            FromWorker::SetOption { number: 9, listener: 3, level: 6, name: 1, value: &[1; VALUE_MAX] },
         ];
         for frame in frames {
             assert_eq!(FromWorker::decode(&frame.encode()), Ok(frame));
@@ -352,11 +406,17 @@ mod tests {
         assert_eq!(FromPrimary::decode(&hello.encode()), Ok(FromPrimary::Hello(hello)));
         assert_eq!(FromPrimary::decode(&DISCONNECT), Ok(FromPrimary::Disconnect));
         let name = SockAddr::from("127.0.0.1:80".parse::<std::net::SocketAddr>().unwrap());
-        let bytes = Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, name }.encode();
-        match Answer::decode(&bytes).unwrap() {
-            Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, name: got } => {
-                assert_eq!(got.to_inet(), name.to_inet());
+        for settable in [false, true] {
+            let bytes = Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, settable, name }.encode();
+            match Answer::decode(&bytes).unwrap() {
+                Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, settable: told, name: got } => {
+                    assert_eq!((told, got.to_inet()), (settable, name.to_inet()));
+                }
+                other => panic!("{other:?}"),
             }
+        }
+        match Answer::decode(&Answer::Done { number: 7 }.encode()).unwrap() {
+            Answer::Done { number: 7 } => {}
             other => panic!("{other:?}"),
         }
         match Answer::decode(&Answer::Refusal { number: 1, code: -98, sentence: "in use" }.encode()).unwrap() {
@@ -384,6 +444,11 @@ mod tests {
         assert!(Parcel::decode(&frame(kind::CONNECTION, 0, &[&[0; SOCKADDR_MAX + 1]])).is_err());
         let grant = [0_u32, 1, 1, 1].map(u32::to_ne_bytes).concat();
         assert!(Answer::decode(&frame(kind::GRANT, 0, &[&grant])).is_ok());
+        assert!(Answer::decode(&frame(kind::GRANT, 0, &[&grant[..8]])).is_err(), "half a grant");
+        let unknown = [0_u32, 1, 1, 0x201].map(u32::to_ne_bytes).concat();
+        assert!(Answer::decode(&frame(kind::GRANT, 0, &[&unknown])).is_err(), "an unknown bit");
+        assert!(FromWorker::decode(&frame(kind::SETSOCKOPT, 0, &[&[0; 11]])).is_err(), "half an option");
+        assert!(FromWorker::decode(&frame(kind::SETSOCKOPT, 0, &[&[0; 12 + VALUE_MAX + 1]])).is_err());
         assert!(
             Answer::decode(&frame(kind::GRANT, 0, &[&1_i32.to_ne_bytes(), &grant[4..]])).is_err(),
             "a positive code"
@@ -400,12 +465,12 @@ mod tests {
         }
 
         #[test]
-        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..14) {
+        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..18) {
             bytes[..2].copy_from_slice(&kind.to_ne_bytes());
             bytes[2..4].copy_from_slice(&[0, 0]);
             if let Ok(frame) = FromWorker::decode(&bytes) {
                 let again = frame.encode();
-                // Only LISTEN's number means something; elsewhere it is ignored.
+                // The number of some means something; elsewhere it is ignored.
                 prop_assert_eq!(&again[8..], &bytes[8..]);
             }
         }

@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use cluster_core::{
-    Event, ExitStatus, Forked, Mechanism, MechanismKind, Primary, Settings, SpawnOptions, Worker, WorkerState, process,
+    Event, ExitStatus, Forked, Mechanism, MechanismKind, Primary, Settings, SocketOption, SpawnOptions, Worker,
+    WorkerState, process,
 };
 
 const TESTS: [(&str, fn()); 3] = [
@@ -22,7 +23,8 @@ const TESTS: [(&str, fn()); 3] = [
 type TestOfEach = fn(Mechanism);
 
 /// What every mechanism promises.
-const TESTS_OF_EACH: [(&str, TestOfEach); 4] = [
+const TESTS_OF_EACH: [(&str, TestOfEach); 5] = [
+    ("an_option_that_one_worker_sets_all_have", an_option_that_one_worker_sets_all_have),
     ("a_forked_worker_serves_and_leaves_when_asked", a_forked_worker_serves_and_leaves_when_asked),
     ("a_primary_is_driven_from_a_thread", a_primary_is_driven_from_a_thread),
     (
@@ -108,6 +110,9 @@ fn assert_no_children(name: &str) {
     assert_eq!(children, "", "{name} left children");
 }
 
+/// What a worker adds to its slot where the connection has TCP_NODELAY.
+const AT_ONCE: u8 = 100;
+
 /// Greets every connection with its slot. Ends when it is asked to leave.
 fn act_as_worker(worker: &Worker) -> i32 {
     let listener = match worker.listen("127.0.0.1:0", Default::default()) {
@@ -116,13 +121,26 @@ fn act_as_worker(worker: &Worker) -> i32 {
     };
     // A worker that is to hold its connections back says so in its slot's message.
     let mut order = [0; 16];
-    if worker.receive(&mut order, Some(PATIENCE)).is_ok_and(|length| &order[..length] == b"hold") {
+    let length = worker.receive(&mut order, Some(PATIENCE)).unwrap_or(0);
+    if &order[..length] == b"set" {
+        let one = 1_i32.to_ne_bytes().to_vec();
+        let option = |name, value| SocketOption { level: libc::IPPROTO_TCP, name, value };
+        worker.set_option(&listener, &option(libc::TCP_NODELAY, one.clone())).unwrap();
+        let refused = worker.set_option(&listener, &option(libc::TCP_CONGESTION, one)).unwrap_err();
+        assert_eq!(refused.code(), -libc::EACCES);
+        let long = worker.set_option(&listener, &option(libc::TCP_NODELAY, vec![0; 257])).unwrap_err();
+        assert_eq!(long.code(), -libc::EINVAL);
+        worker.send(b"done").unwrap();
+    }
+    if &order[..length] == b"hold" {
         // Until it is killed.
         while worker.receive(&mut order, None).is_ok() {}
         return 2;
     }
     while let Ok((connection, _)) = listener.accept(Default::default()) {
-        TcpStream::from(connection).write_all(&[worker.slot() as u8]).unwrap_or(());
+        let mut stream = TcpStream::from(connection);
+        let added = if stream.nodelay().unwrap_or(false) { AT_ONCE } else { 0 };
+        stream.write_all(&[worker.slot() as u8 + added]).unwrap_or(());
     }
     0
 }
@@ -221,6 +239,21 @@ fn a_forked_worker_serves_and_leaves_when_asked(mechanism: Mechanism) {
     primary.disconnect(ids[0]).unwrap();
     turn_until(&mut primary, |event| matches!(event, Event::Exit { status: ExitStatus::Code(0), .. }));
     assert_eq!(primary.worker_info(ids[0]).unwrap_err().code(), -libc::ESRCH);
+    stop(primary);
+}
+
+fn an_option_that_one_worker_sets_all_have(mechanism: Mechanism) {
+    let (mut primary, address, _) = cluster(mechanism, &[b"set", b"serve"]);
+    turn_until(&mut primary, |event| matches!(event, Event::Message { data, .. } if data == b"done"));
+    let mut answers = while_turning(&mut primary, || [(); 8].map(|()| ask(address)));
+    answers.sort_unstable();
+    assert_eq!(answers, [100, 100, 100, 100, 101, 101, 101, 101]);
+    // On a socket of one's own the kernel's word is the only one.
+    let listener = process::listen("127.0.0.1:0", Default::default()).unwrap();
+    let linger = [1_i32.to_ne_bytes(), 5_i32.to_ne_bytes()].concat();
+    listener.set_option(&SocketOption { level: libc::SOL_SOCKET, name: libc::SO_LINGER, value: linger }).unwrap();
+    process::close(&listener).unwrap();
+    drop(listener);
     stop(primary);
 }
 

@@ -29,12 +29,15 @@ static void take_hello(void) {
     CHECK_EQ(fcntl(frame->fds[1], F_GETOWN), getpid());
 }
 
+/* What its ONLINE offers: 4 is to set socket options later. */
+static unsigned offered;
+
 static void say_online(unsigned version) {
     unsigned char body[16];
     put_u32(body, version);
     put_u32(body + 4, (unsigned)getpid());
     memcpy(body + 8, nonce, 8);
-    CHECK_EQ(send_frame(channel, ONLINE, 0, body, sizeof body, NULL, 0), 0);
+    CHECK_EQ(send_frame(channel, ONLINE, offered, body, sizeof body, NULL, 0), 0);
 }
 
 static void send_listen(unsigned number, unsigned flags, int backlog, unsigned index, const char *address) {
@@ -59,7 +62,7 @@ static int expect_grant(unsigned number, int code) {
     }
     last_listener = (int)get_u32(frame->body + 4);
     CHECK_EQ(get_u32(frame->body + 8), CL_MECHANISM_PASSED);
-    CHECK_EQ(get_u32(frame->body + 12), 1);
+    CHECK_EQ(get_u32(frame->body + 12), offered & 4 ? 0x101 : 1);
     CHECK_EQ(frame->body_length, 16 + sizeof(struct sockaddr_in));
     CHECK_EQ(frame->fd_count, 1);
     return frame->fds[0];
@@ -141,6 +144,72 @@ static void whole_life(void) {
     OK(cl_worker_send(id, "stop", 4));
     CHECK_EQ(await_exit(id, 5000)->exit_code, 0);
     CHECK_EQ(count_events(CL_EVENT_LISTENING, id), 2);
+    CHECK_EQ(count_other_warnings(0), 0);
+    finish();
+}
+
+/* -- Socket options later ------------------------------------------------------------------------------------------- */
+
+static void ask_option(unsigned number, int listener, int level, int name, const void *value, size_t length) {
+    unsigned char body[512];
+    put_u32(body, (unsigned)listener);
+    put_u32(body + 4, (unsigned)level);
+    put_u32(body + 8, (unsigned)name);
+    memcpy(body + 12, value, length);
+    CHECK_EQ(send_frame(channel, SETSOCKOPT, number, body, 12 + length, NULL, 0), 0);
+}
+
+static void expect_outcome(unsigned number, int code) {
+    const frame_t *frame = expect_frame(grants, GRANT, (size_t)-1);
+    CHECK_EQ(frame->number, number);
+    CHECK_EQ(frame->fd_count, 0);
+    CHECK_EQ((int)get_u32(frame->body), code);
+    if (code == 0) CHECK_EQ(frame->body_length, 4);
+    else CHECK(frame->body_length > 14);
+}
+
+static void set_by_hand(void) {
+    static const unsigned char zeroes[256] = {0};
+    int one = 1, value = 0;
+    socklen_t length = sizeof value;
+    take_hello();
+    offered = 0xfffffffc; /* and what nobody knows yet */
+    say_online(1);
+    send_listen(7, 0, 64, 1, "127.0.0.1:0");
+    int mailbox = expect_grant(7, 0), listener = last_listener;
+    ask_option(1, listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    ask_option(0xffffffff, listener, SOL_SOCKET, SO_LINGER, zeroes, sizeof(struct linger));
+    ask_option(2, listener, IPPROTO_TCP, TCP_NODELAY, zeroes, 0);
+    ask_option(3, listener, IPPROTO_TCP, TCP_NODELAY, zeroes, sizeof zeroes);
+    send_listen(4, 0, 64, 0, "nonsense");
+    ask_option(5, listener, IPPROTO_TCP, TCP_KEEPCNT, zeroes, 4);
+    expect_outcome(1, 0);
+    expect_outcome(0xffffffff, -EACCES);
+    expect_outcome(2, -EINVAL);
+    expect_outcome(3, -EINVAL);
+    expect_outcome(4, -EINVAL);
+    expect_outcome(5, -EINVAL);
+    CHECK_EQ(send_frame(channel, MESSAGE, 0, "ready", 5, NULL, 0), 0);
+    int connection = expect_frame(mailbox, CONNECTION, (size_t)-1)->fds[0];
+    SYS(getsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &value, &length));
+    CHECK_EQ(value, 1);
+    send_text(connection, "5\n");
+    close(connection);
+    CHECK_EQ(send_frame(channel, DISCONNECT, 0, NULL, 0, NULL, 0), 0);
+    expect_frame(grants, DISCONNECT, 0);
+    ask_option(9, listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    expect_outcome(9, -ESHUTDOWN);
+    _exit(0);
+}
+
+static void options_later(void) {
+    use_mechanism("passed");
+    primary_ready(serve_any_port);
+    int id = start_role_as_worker("_set_by_hand");
+    int port = await_listening(id, 1);
+    PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, id) == 1, 5000);
+    CHECK_EQ(ask(port), 5);
+    CHECK_EQ(await_exit(id, 5000)->exit_code, 0);
     CHECK_EQ(count_other_warnings(0), 0);
     finish();
 }
@@ -270,12 +339,16 @@ static void offend(void) {
         memcpy(bytes + 12, "127.0.0.1:0\0xyz", 15);
         send_frame(channel, LISTEN, 1, bytes, 27, NULL, 0);
         break;
+    case 17: send_frame(channel, SETSOCKOPT, 1, bytes, 12, NULL, 0); break; /* which it did not offer */
+    case 18: send_frame(channel, SETSOCKOPT, 1, bytes, 11, NULL, 0); break;
+    case 19: send_frame(channel, 15, 1, bytes, 12, NULL, 0); break; /* what nobody has a meaning for yet */
+    case 20: send_frame(channel, 16, 1, bytes, 12, NULL, 0); break;
     default: _exit(9);
     }
     for (;;) nap(100000);
 }
 
-enum { OFFENCES = 17 };
+enum { OFFENCES = 21 };
 
 static void offences(void) {
     use_mechanism("passed");
@@ -465,6 +538,7 @@ static void held_back(void) {
 
 static const check_case_t cases[] = {
     {"whole_life", whole_life}, {"_live_by_hand", live_by_hand}, {"offences", offences}, {"_offend", offend},
+    {"options_later", options_later}, {"_set_by_hand", set_by_hand},
     {"scoreboard", scoreboard}, {"_write_board_by_hand", write_board_by_hand},
     {"descriptors_to_the_primary", descriptors_to_the_primary}, {"_send_descriptors", send_descriptors},
     {"flooded", flooded}, {"_flood", flood},

@@ -1,5 +1,6 @@
 /* The library as a worker under a primary made by hand: what it sends and what it makes of what it gets. */
 #include "frame.h"
+#include <pthread.h>
 
 static const unsigned char nonce[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 
@@ -48,7 +49,7 @@ static hand_t start_worker(const char *role, unsigned version) {
 
 static void expect_online(const hand_t *self) {
     const frame_t *frame = expect_frame(self->channel, ONLINE, 16);
-    CHECK_EQ(frame->number, 0);
+    CHECK_EQ(frame->number & 4, 4); /* it sets socket options later */
     CHECK_EQ(frame->fd_count, 0);
     CHECK_EQ(get_u32(frame->body), 1);
     CHECK_EQ(get_u32(frame->body + 4), self->pid);
@@ -113,6 +114,9 @@ static void expect_listen(const frame_t *frame, unsigned flags, int backlog, uns
     CHECK(memcmp(frame->body + 12, address, strlen(address)) == 0);
 }
 
+/* What a grant's kind says: 0x100 is that socket options may be set later. */
+static unsigned grant_kind = 1;
+
 /* Grants a mailbox under the listener's number; our end of it. */
 static int grant(const hand_t *self, unsigned number, unsigned listener) {
     unsigned char body[16 + sizeof(struct sockaddr_in)];
@@ -122,7 +126,7 @@ static int grant(const hand_t *self, unsigned number, unsigned listener) {
     memset(body, 0, sizeof body);
     put_u32(body + 4, listener);
     put_u32(body + 8, 1);
-    put_u32(body + 12, 1);
+    put_u32(body + 12, grant_kind);
     memcpy(body + 16, &name, sizeof name);
     CHECK_EQ(send_frame(self->grants, GRANT, number, body, sizeof body, &mailbox[1], 1), 0);
     close(mailbox[1]);
@@ -264,6 +268,168 @@ static void scoreboard_that_may_shrink(void) {
     close(board_file);
 }
 
+/* -- Socket options later ------------------------------------------------------------------------------------------- */
+
+static void set_later(void) {
+    int one = 1;
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    /* A primary of version 0.1 knows no such thing, and is not asked. */
+    int old = OK(cl_listen("127.0.0.1:0", 0));
+    CHECK_EQ(cl_setsockopt(old, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), -EOPNOTSUPP);
+    CHECK(strstr(cl_last_error(), "older version") != NULL);
+    int listener = OK(cl_listen("127.0.0.2:0", 0));
+    OK(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
+    CHECK_EQ(cl_setsockopt(listener, -1, -2, "abc", 0), -EACCES);
+    CHECK(strcmp(cl_last_error(), "not that one") == 0);
+    CHECK_EQ(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), -EACCES); /* without a sentence */
+    CHECK(strlen(cl_last_error()) > 5);
+    CHECK_EQ(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), -EPROTO);
+    OK(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
+    CHECK_EQ(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), -ESHUTDOWN);
+    CHECK_EQ(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), -ESHUTDOWN);
+    OK(cl_close(listener));
+}
+
+static unsigned expect_option(const hand_t *self, int level, int name, size_t length) {
+    const frame_t *frame;
+    do frame = receive_frame(self->channel, 5000);
+    while (frame->type == CLOSE); /* what it could not use */
+    CHECK_EQ(frame->type, SETSOCKOPT);
+    CHECK_EQ(frame->fd_count, 0);
+    CHECK_EQ(frame->body_length, 12 + length);
+    CHECK_EQ(get_u32(frame->body), 32);
+    CHECK_EQ((int)get_u32(frame->body + 4), level);
+    CHECK_EQ((int)get_u32(frame->body + 8), name);
+    if (length == 4) CHECK_EQ(get_u32(frame->body + 12), 1);
+    return frame->number;
+}
+
+static void say_outcome(const hand_t *self, unsigned number, int code, const char *sentence) {
+    unsigned char body[64];
+    put_u32(body, (unsigned)code);
+    memcpy(body + 4, sentence, strlen(sentence));
+    CHECK_EQ(send_frame(self->grants, GRANT, number, body, 4 + strlen(sentence), NULL, 0), 0);
+}
+
+static void options_later(void) {
+    hand_t self = start_worker("_set_later", 1);
+    expect_online(&self);
+    int old = grant(&self, expect_frame(self.channel, LISTEN, (size_t)-1)->number, 31);
+    grant_kind = 0x101;
+    unsigned before = expect_frame(self.channel, LISTEN, (size_t)-1)->number;
+    int mailbox = grant(&self, before, 32);
+    unsigned number = expect_option(&self, IPPROTO_TCP, TCP_NODELAY, 4);
+    CHECK(number != before);
+    say_outcome(&self, number + 1000, -EACCES, "to nobody");
+    say_outcome(&self, number + 1000, 0, "");
+    close(grant(&self, number + 1000, 33));
+    say_outcome(&self, number, 0, "");
+    say_outcome(&self, expect_option(&self, -1, -2, 0), -EACCES, "not that one");
+    say_outcome(&self, expect_option(&self, IPPROTO_TCP, TCP_NODELAY, 4), -EACCES, "");
+    /* A share that nobody asked for is no answer to that. */
+    close(grant(&self, expect_option(&self, IPPROTO_TCP, TCP_NODELAY, 4), 34));
+    say_outcome(&self, expect_option(&self, IPPROTO_TCP, TCP_NODELAY, 4), 0, "");
+    expect_option(&self, IPPROTO_TCP, TCP_NODELAY, 4);
+    CHECK_EQ(send_frame(self.grants, DISCONNECT, 0, NULL, 0, NULL, 0), 0);
+    const frame_t *frame = expect_frame(self.channel, CLOSE, 4);
+    CHECK_EQ(get_u32(frame->body), 32);
+    end_worker(&self);
+    close(old);
+    close(mailbox);
+    grant_kind = 1;
+}
+
+/* -- A listener that is closed while an option is being set on it ----------------------------------------------------- */
+
+enum { ROUNDS = 8 };
+static int closed_meanwhile, asleep_soon;
+
+static void *set_one(void *unused) {
+    int one = 1;
+    (void)unused;
+    __atomic_store_n(&asleep_soon, (int)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+    int code = cl_setsockopt(closed_meanwhile, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (code != -EBADF) OK(code);
+    return NULL;
+}
+
+static void *close_it(void *unused) {
+    (void)unused;
+    __atomic_store_n(&asleep_soon, (int)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+    OK(cl_close(closed_meanwhile));
+    return NULL;
+}
+
+static int is_asleep(int thread) {
+    char name[64], text[512] = "", *end;
+    snprintf(name, sizeof name, "/proc/self/task/%d/stat", thread);
+    int fd = thread > 0 ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    return n > 0 && (end = strrchr(text, ')')) != NULL && end[2] == 'S';
+}
+
+static void start_and_await(pthread_t *thread, void *(*body)(void *)) {
+    __atomic_store_n(&asleep_soon, 0, __ATOMIC_SEQ_CST);
+    CHECK_EQ(pthread_create(thread, NULL, body, NULL), 0);
+    WAIT_UNTIL(is_asleep(__atomic_load_n(&asleep_soon, __ATOMIC_SEQ_CST)), 5000);
+}
+
+/* While the channel is full neither can say its word. */
+static void close_while_setting(void) {
+    int channel = atoi(getenv("CL_CHANNEL_FD")), ready = atoi(getenv("CHECK_READY"));
+    unsigned char packet[8] = {MESSAGE, 0, 0, 0, 0, 0, 0, 0};
+    pthread_t threads[2];
+    check_ignore_descriptors = 1;
+    CHECK_EQ(cl_is_worker(), 1);
+    for (int round = 0; round < ROUNDS; round++) {
+        closed_meanwhile = OK(cl_listen("127.0.0.1:0", 0));
+        while (send(channel, packet, sizeof packet, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {}
+        start_and_await(&threads[0], set_one);
+        start_and_await(&threads[1], close_it);
+        CHECK_EQ(write(ready, "", 1), 1);
+        for (int i = 0; i < 2; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+}
+
+/* What is said of it comes before the close or not at all: behind it, it would be an offence. */
+static void closed_while_set(void) {
+    int ready[2], closed = 0, rounds = 0, mailbox = -1;
+    char number[16], one;
+    SYS(pipe(ready));
+    snprintf(number, sizeof number, "%d", ready[1]);
+    setenv("CHECK_READY", number, 1);
+    SYS(fcntl(ready[0], F_SETFD, FD_CLOEXEC));
+    hand_t self = start_worker("_close_while_setting", 1);
+    close(ready[1]);
+    expect_online(&self);
+    grant_kind = 0x101;
+    for (;;) {
+        const frame_t *frame = receive_frame(self.channel, 10000);
+        if (frame->length == 0) break;
+        if (frame->type == LISTEN) {
+            closed = 0;
+            close(mailbox);
+            mailbox = grant(&self, frame->number, 40);
+            CHECK(readable_within(ready[0], 10000));
+            CHECK_EQ(read(ready[0], &one, 1), 1);
+        } else if (frame->type == SETSOCKOPT) {
+            if (closed) check_fail(__FILE__, __LINE__, "an option of a listener that is closed");
+            say_outcome(&self, frame->number, 0, "");
+        } else if (frame->type == CLOSE) {
+            closed = 1;
+            rounds++;
+        }
+    }
+    CHECK_EQ(rounds, ROUNDS);
+    end_worker(&self);
+    close(mailbox);
+    close(ready[0]);
+    grant_kind = 1;
+}
+
 /* -- Another version ------------------------------------------------------------------------------------------------ */
 
 static void newer(void) {
@@ -299,10 +465,13 @@ static void left_alone(void) {
     CHECK_EQ(cl_receive(text, sizeof text, -1), -EPIPE);
     CHECK_EQ(cl_send("x", 1), -EPIPE);
     CHECK_EQ(cl_listen("127.0.0.2:0", 0), -EPIPE);
+    int one = 1;
+    CHECK_EQ(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), -EPIPE);
 }
 
 static void channel_ends(void) {
     hand_t self = start_worker("_left_alone", 1);
+    grant_kind = 0x101;
     expect_online(&self);
     int mailbox = grant(&self, receive_frame(self.channel, 5000)->number, 1);
     expect_frame(self.channel, MESSAGE, 5);
@@ -354,6 +523,8 @@ static void answers_that_do_not_fit(void) {
 static const check_case_t cases[] = {
     {"whole_life", whole_life},       {"_live", live},
     {"scoreboard", scoreboard},       {"_play", play},
+    {"options_later", options_later}, {"_set_later", set_later},
+    {"closed_while_set", closed_while_set}, {"_close_while_setting", close_while_setting},
     {"scoreboard_that_may_shrink", scoreboard_that_may_shrink},
     {"other_version", other_version}, {"_newer", newer},
     {"channel_ends", channel_ends},   {"_left_alone", left_alone},

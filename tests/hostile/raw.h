@@ -69,12 +69,15 @@ static inline int say(int type, const void *body, size_t length) {
     return send_frame(channel, type, 0, body, length, NULL, 0);
 }
 
+/* What its ONLINE offers: 4 is to set socket options later. */
+static unsigned offered;
+
 static inline int say_online_as(unsigned version) {
     unsigned char body[16];
     put_u32(body, version);
     put_u32(body + 4, (unsigned)getpid());
     memcpy(body + 8, nonce, 8);
-    return say(ONLINE, body, sizeof body);
+    return send_frame(channel, ONLINE, offered, body, sizeof body, NULL, 0);
 }
 
 static inline void greet(void) {
@@ -82,9 +85,19 @@ static inline void greet(void) {
     CHECK_EQ(say_online_as(1), 0);
 }
 
+/* A body of SETSOCKOPT: 16 bytes, of which the last four are the value. */
+static inline void put_option(unsigned char *body, unsigned listener, int level, int name, int value) {
+    put_u32(body, listener);
+    put_u32(body + 4, (unsigned)level);
+    put_u32(body + 8, (unsigned)name);
+    put_u32(body + 12, (unsigned)value);
+}
+
+/* Something about a listener that is otherwise right. */
 static inline int say_number(int type, unsigned number) {
-    unsigned char body[4];
-    put_u32(body, number);
+    unsigned char body[16];
+    put_option(body, number, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (type == SETSOCKOPT) return say(type, body, sizeof body);
     return say(type, body, 4);
 }
 

@@ -80,6 +80,37 @@ static void refused_listens(void) {
     flood(packet, build(packet, LISTEN, 7, body, 20));
 }
 
+/* Sets an option of what the siblings serve, and reads the answers in time. */
+static void options(void) {
+    unsigned char body[16], packet[24], answer[600];
+    offered = 4;
+    greet();
+    put_option(body, join_siblings().listener, IPPROTO_TCP, TCP_KEEPIDLE, 77);
+    size_t length = build(packet, SETSOCKOPT, 7, body, sizeof body);
+    ATTACK {
+        for (int i = 0; i < 64; i++)
+            if (throw_packet(channel, packet, length) != 0) sched_yield();
+        while (recv(grants, answer, sizeof answer, MSG_DONTWAIT) > 0) {}
+    }
+}
+
+/* The same, and what it may not set; and never looks at the answers. */
+static void unread_options(void) {
+    unsigned char body[16], packets[2][24];
+    offered = 4;
+    greet();
+    unsigned listener = join_siblings().listener, next = 0;
+    put_option(body, listener, IPPROTO_TCP, TCP_KEEPIDLE, 77);
+    build(packets[0], SETSOCKOPT, 7, body, sizeof body);
+    put_option(body, listener, SOL_SOCKET, SO_LINGER, 1);
+    build(packets[1], SETSOCKOPT, 8, body, sizeof body);
+    ATTACK {
+        for (int i = 0; i < 64; i++)
+            if (throw_packet(channel, packets[next % 2], 24) == 0) next++;
+            else sched_yield();
+    }
+}
+
 /* The same for what it can have: at most 256, unread. */
 static void granted_listens(void) {
     char address[32];
@@ -168,6 +199,8 @@ static const attack_t attacks[] = {
     {"joins and leaves", joins_and_leaves, LIVES, 0, 0},
     {"into what nobody reads", into_what_nobody_reads, LIVES, 0, 0},
     {"both sides full", both_sides_full, LIVES, 0, 0},
+    {"options", options, LIVES, 0, 0},
+    {"unread options", unread_options, EITHER, 1, 0},
     {"granted listens", granted_listens, EITHER, 1, LEAVES_ADDRESSES},
 };
 

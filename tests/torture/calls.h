@@ -4,13 +4,14 @@
 
 #include "foreign.h"
 #include <pthread.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 
 typedef enum { ALONE, PRIMARY, WORKER } role_t;
 
 #define FUNCTIONS(X) \
     X(is_primary, 8) X(is_worker, 8) X(worker_id, 8) X(worker_slot, 8) X(listen, 4) X(listen_with, 12) X(accept, 40) \
-    X(accept4, 40) X(getsockname, 60) X(close, 24) X(setup_primary, 20) X(fork, 8) X(spawn, 12) X(serve, 2) X(run, 1) \
+    X(accept4, 40) X(getsockname, 60) X(setsockopt, 40) X(close, 24) X(setup_primary, 20) X(fork, 8) X(spawn, 12) X(serve, 2) X(run, 1) \
     X(step, 60) X(poll_fd, 16) X(stop, 1) X(on_event, 8) X(worker_ids, 40) X(worker_info, 60) X(worker_send, 40) \
     X(worker_disconnect, 16) X(worker_kill, 30) X(send, 40) X(receive, 60) X(channel_fd, 20) X(disconnect, 2) \
     X(set_load, 60) X(strerror, 40) X(err_name, 40) X(last_error, 40) X(version, 8) X(version_number, 8)
@@ -115,6 +116,17 @@ static const char *any_address(dice_t *dice, char *room, size_t size) {
     case 8: return ":0";
     default: return "127.0.0.1:0";
     }
+}
+
+static int call_setsockopt(dice_t *dice) {
+    static const int levels[] = {SOL_SOCKET, IPPROTO_TCP, IPPROTO_TCP, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6, -1};
+    static const int names[] = {SO_KEEPALIVE, TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPCNT, TCP_DEFER_ACCEPT, INT_MIN};
+    char value[300];
+    int number = once_in(dice, 4) ? PICK(dice, odd_numbers) : 1;
+    memset(value, 0, sizeof value);
+    memcpy(value, &number, sizeof number);
+    size_t length = once_in(dice, 4) ? (size_t)below(dice, sizeof value) : sizeof number;
+    return cl_setsockopt(any_descriptor(dice), PICK(dice, levels), PICK(dice, names), once_in(dice, 16) ? NULL : value, (socklen_t)length);
 }
 
 /* -- Results ------------------------------------------------------------------------------------------------------- */
@@ -332,6 +344,7 @@ static void call(dice_t *dice, int function) {
         length = once_in(dice, 2) ? sizeof name : (socklen_t)below(dice, 20);
         JUDGE(getsockname, cl_getsockname(fd, once_in(dice, 16) ? NULL : (struct sockaddr *)&name, once_in(dice, 16) ? NULL : &length));
         break;
+    case F_setsockopt: JUDGE(setsockopt, call_setsockopt(dice)); break;
     case F_close:
         fd = once_in(dice, 4) ? swap(&open_listeners[below(dice, OPEN_MOST)], -1) : once_in(dice, 4) ? any_descriptor(dice) : PICK(dice, odd_numbers);
         JUDGE(close, cl_close(fd));

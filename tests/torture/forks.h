@@ -40,6 +40,7 @@ static inline const char *not_refused(int listener, int id) {
         REFUSE(cl_accept(numbers[i], NULL, NULL));
         REFUSE(cl_accept4(numbers[i], (struct sockaddr *)&name, &length, SOCK_CLOEXEC));
         REFUSE(cl_getsockname(numbers[i], (struct sockaddr *)&name, &length));
+        REFUSE(cl_setsockopt(numbers[i], SOL_SOCKET, SO_KEEPALIVE, &length, sizeof length));
         REFUSE(cl_close(numbers[i]));
         REFUSE(cl_worker_info(i == 0 ? id : numbers[i], &info));
         REFUSE(cl_worker_send(i == 0 ? id : numbers[i], "x", 1));

@@ -2,10 +2,11 @@
 
 use super::Choices;
 use crate::address::ADDRESS_MAX;
+use crate::options::VALUE_MAX;
 use crate::sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 use crate::wire::{self, Answer, FRAME_MAX, FromPrimary, FromWorker, Hello, MESSAGE_HEADER, MESSAGE_MAX, Parcel};
 
-/// A frame's number, from this offset to the end of the header, has a meaning in `LISTEN` and `GRANT` only.
+/// A frame's number, from this offset to the end of the header, has a meaning in a few only.
 const NUMBER: usize = 4;
 const BODY: usize = 8;
 
@@ -36,7 +37,12 @@ fn from_worker(bytes: &[u8]) {
     if let FromWorker::Listen { address, .. } = frame {
         assert!((1..=ADDRESS_MAX).contains(&address.len()) && !address.contains('\0'));
     }
-    same(&frame.encode(), bytes, matches!(frame, FromWorker::Listen { .. }));
+    if let FromWorker::SetOption { value, .. } = frame {
+        assert!(value.len() <= VALUE_MAX);
+    }
+    let has_number =
+        matches!(frame, FromWorker::Listen { .. } | FromWorker::Online { .. } | FromWorker::SetOption { .. });
+    same(&frame.encode(), bytes, has_number);
 }
 
 fn from_primary(bytes: &[u8]) {
@@ -53,6 +59,7 @@ fn answer(bytes: &[u8]) {
     match answer {
         Answer::Refusal { code, sentence, .. } => assert!(code < 0 && !sentence.contains('\0')),
         Answer::Grant { name, .. } => sound(&name),
+        Answer::Done { .. } => {}
     }
     same(&answer.encode(), bytes, true);
 }
@@ -85,8 +92,8 @@ fn made_of(choices: &mut Choices) {
     let (which, a, b, c) = (choices.byte(), choices.u32(), choices.u32(), choices.u32());
     let rest = choices.0;
     let text = String::from_utf8_lossy(rest);
-    let worker = match which % 9 {
-        0 => FromWorker::Online { version: a, nonce: u64::from(b) << 32 | u64::from(c), pid: c },
+    let worker = match which % 10 {
+        0 => FromWorker::Online { offers: b ^ c, version: a, nonce: u64::from(b) << 32 | u64::from(c), pid: c },
         1 => FromWorker::Listen { number: a, flags: b, backlog: c as i32, index: a ^ c, address: &text },
         2 => FromWorker::Close { listener: a },
         3 => FromWorker::Message(rest),
@@ -94,7 +101,8 @@ fn made_of(choices: &mut Choices) {
         5 => FromWorker::Disconnect,
         6 => FromWorker::Pause { listener: a },
         7 => FromWorker::Resume { listener: a },
-        _ => FromWorker::Unseat { listener: a },
+        8 => FromWorker::Unseat { listener: a },
+        _ => FromWorker::SetOption { number: c, listener: a, level: b as i32, name: c as i32, value: rest },
     };
     match (FromWorker::decode(&worker.encode()), worker) {
         (Ok(again), _) => assert_eq!(again, worker),
@@ -102,6 +110,7 @@ fn made_of(choices: &mut Choices) {
             assert!(address.is_empty() || address.len() > ADDRESS_MAX || address.contains('\0'));
         }
         (Err(_), FromWorker::Message(message)) => assert!(message.len() > MESSAGE_MAX),
+        (Err(_), FromWorker::SetOption { value, .. }) => assert!(value.len() > VALUE_MAX),
         (Err(malformed), _) => panic!("{worker:?}: {malformed:?}"),
     }
     let hello =
@@ -115,6 +124,7 @@ fn made_of(choices: &mut Choices) {
         other => panic!("a refusal became {other:?}"),
     }
     let name = SockAddr::from_bytes(rest);
-    let grant = Answer::Grant { number: a, listener: b, mechanism: c, datagram: which & 128 != 0, name };
+    let (datagram, settable) = (which & 128 != 0, which & 64 != 0);
+    let grant = Answer::Grant { number: a, listener: b, mechanism: c, datagram, settable, name };
     assert_eq!(Answer::decode(&grant.encode()).map(|again| again.encode()), Ok(grant.encode()));
 }

@@ -237,7 +237,7 @@ impl Life {
             loop {
                 let (number, code) = match puppet.read() {
                     Read::Nothing => break,
-                    Read::Leave => continue,
+                    Read::Leave | Read::Done => continue,
                     Read::Granted { number, .. } => (number, None),
                     Read::Refused { number, code } => (number, Some(code)),
                 };

@@ -42,6 +42,14 @@ const ADDRESSES: [&str; 8] = [
     "no address",
 ];
 
+/// Options that a worker may set, that it may not, and that not every address has.
+const OPTIONS: [(i32, i32); 4] = [
+    (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    (libc::SOL_SOCKET, libc::SO_LINGER),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+];
+
 /// What is expected of a worker, by the rules of docs/protocol.md alone.
 #[derive(Default)]
 struct Expected {
@@ -158,7 +166,7 @@ impl Rig {
         let sent = match what {
             1 => {
                 breaks = expected.greeted || sloppy & 3 == 3;
-                let wrong = FromWorker::Online { version: VERSION, nonce: !puppet.nonce, pid: 1 };
+                let wrong = FromWorker::Online { offers: 0, version: VERSION, nonce: !puppet.nonce, pid: 1 };
                 let outcome = puppet.say(if sloppy & 3 == 3 { wrong } else { puppet.greeting() });
                 expected.greeted |= outcome.is_ok() && !breaks;
                 outcome
@@ -175,8 +183,13 @@ impl Rig {
             }
             5 => {
                 breaks |= !expected.shares.contains(&listener);
-                let frames =
-                    [FromWorker::Pause { listener }, FromWorker::Resume { listener }, FromWorker::Unseat { listener }];
+                let (level, name) = OPTIONS[usize::from(sloppy >> 4 & 7) % OPTIONS.len()];
+                let frames = [
+                    FromWorker::Pause { listener },
+                    FromWorker::Resume { listener },
+                    FromWorker::Unseat { listener },
+                    FromWorker::SetOption { number: 1, listener, level, name, value: &[1, 0, 0, 0] },
+                ];
                 puppet.say(frames[usize::from(choices.byte()) % frames.len()])
             }
             6 => {
@@ -237,6 +250,7 @@ impl Rig {
                     self.names.extend(puppet.shares.last().map(|share| share.name));
                 }
                 Read::Refused { number, code } => assert!(number > 0 && code < 0),
+                Read::Done => {}
                 Read::Leave => expected.leaving = true,
                 Read::Nothing => {
                     puppet.listen_to();

@@ -10,7 +10,7 @@ use crate::primary::Primary;
 use crate::sys::memory::SharedPage;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, cmsg, socket};
-use crate::wire::{self, Answer, FromPrimary, FromWorker, Parcel, VERSION};
+use crate::wire::{self, Answer, FromPrimary, FromWorker, OFFERS_OPTIONS, Parcel, VERSION};
 
 /// A share that was granted, as its worker has it.
 pub(super) struct Share {
@@ -25,8 +25,16 @@ pub(super) struct Share {
 
 /// What was read from the grants socket.
 pub(super) enum Read {
-    Granted { number: u32, listener: u32 },
-    Refused { number: u32, code: i32 },
+    Granted {
+        number: u32,
+        listener: u32,
+    },
+    /// An option is set.
+    Done,
+    Refused {
+        number: u32,
+        code: i32,
+    },
     Leave,
     Nothing,
 }
@@ -92,7 +100,7 @@ impl Puppet {
     }
 
     pub(super) fn greeting(&self) -> FromWorker<'static> {
-        FromWorker::Online { version: VERSION, nonce: self.nonce, pid: 1 }
+        FromWorker::Online { offers: OFFERS_OPTIONS, version: VERSION, nonce: self.nonce, pid: 1 }
     }
 
     /// Asks for a share; returns the number of its answer.
@@ -117,6 +125,7 @@ impl Puppet {
         }
         match Answer::decode(bytes).expect("an answer") {
             Answer::Refusal { number, code, .. } => Read::Refused { number, code },
+            Answer::Done { .. } => Read::Done,
             Answer::Grant { number, listener, name, .. } => {
                 let mailbox = received.take_fd(0).expect("a mailbox");
                 self.shares.push(Share { listener, key: String::new(), name, mailbox, socket: received.take_fd(1) });

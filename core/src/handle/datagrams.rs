@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::{Accepted, Mechanism, MechanismKind, Queue};
 use crate::bind::{self, Shape};
+use crate::options::SocketOption;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -60,6 +61,17 @@ impl Mechanism for Datagrams {
         lock_filter(socket.as_fd())?;
         self.sockets.insert(slot, socket);
         Ok(None)
+    }
+
+    fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
+        // All the others are workers', too.
+        let replica = bind::replica(&self.name, true, &self.shape)?;
+        socket::set_option(replica.as_fd(), option)?;
+        self.shape.follow(option);
+        for socket in self.sockets.values().chain(&self.spare) {
+            let _ = socket::set_option(socket.as_fd(), option);
+        }
+        Ok(self.sockets.len())
     }
 
     #[cfg(any(test, feature = "fuzzing"))]

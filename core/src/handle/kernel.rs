@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use super::selector::{Choice, ENTRANCE, SLOTS, Selector};
 use super::{Accepted, Mechanism, MechanismKind, Passed, Queue};
 use crate::bind::{self, Shape};
+use crate::options::SocketOption;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -133,6 +134,13 @@ impl Mechanism for Kernel {
             socket::stop_listening(socket.as_fd());
         }
         None
+    }
+
+    fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
+        let count = self.entrance.set_option(option)?;
+        // The vacant ones get it when they are renewed.
+        self.shape.follow(option);
+        Ok(count)
     }
 
     fn begun(&self) -> u64 {

@@ -14,6 +14,7 @@ mod datagrams;
 mod held;
 mod kernel;
 mod member;
+mod options;
 mod passed;
 mod queue;
 mod retired;
@@ -40,6 +41,7 @@ pub(crate) use watch::{LOOK, Look, PART_OF_RUNNING, Pulse, Watched};
 
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
+use crate::options::SocketOption;
 use crate::policy::{Chooser, Policy};
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
@@ -100,6 +102,9 @@ pub(crate) trait Mechanism: Send {
     fn assigned(&self, _slot: u32) -> u64 {
         0
     }
+    /// Sets an option on its sockets (those of members it leaves alone), and on those that it makes from here on. The first that is
+    /// asked is one that no worker has; where that refuses it, nothing has changed. How many sockets there were.
+    fn set_option(&mut self, option: &SocketOption) -> Sys<usize>;
     /// Every listening socket that is not a member's.
     fn each_socket(&self, _see: &mut dyn FnMut(BorrowedFd<'_>)) {}
     /// The door is shut behind those who wait: from here on the primary accepts, whoever else does.

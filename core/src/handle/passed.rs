@@ -7,8 +7,9 @@ use nix::errno::Errno;
 
 use super::{Accepted, Mechanism, MechanismKind};
 use crate::mailbox::Connection;
+use crate::options::SocketOption;
 use crate::sys::poll::{Waited, wait_readable};
-use crate::sys::socket;
+use crate::sys::{Sys, socket};
 
 pub(crate) struct Passed {
     socket: OwnedFd,
@@ -95,6 +96,10 @@ impl Mechanism for Passed {
             Accepted::Short => {}
         }
         accepted
+    }
+
+    fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
+        socket::set_option(self.socket.as_fd(), option).map(|()| 1)
     }
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {

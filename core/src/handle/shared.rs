@@ -6,11 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::passed::{accept_behind_door, has_waiting};
 use super::{Accepted, Mechanism, MechanismKind};
+use crate::bind::{self, Shape};
+use crate::options::SocketOption;
 use crate::sys::listening::Condition;
-use crate::sys::socket;
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{Sys, socket};
 
 pub(crate) struct Shared {
     socket: OwnedFd,
+    name: SockAddr,
+    datagram: bool,
+    shape: Shape,
     /// How it was made; `None` for datagrams.
     condition: Option<Condition>,
     /// The primary accepts, too, because nobody new comes; and nobody is left.
@@ -20,9 +26,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// `ours`: the program has not made it, and will not change its options.
-    pub(crate) fn new(socket: OwnedFd, ours: bool) -> Self {
+    pub(crate) fn new(socket: OwnedFd, name: SockAddr, datagram: bool, shape: Shape, ours: bool) -> Self {
         let condition = Condition::of(socket.as_fd(), ours);
-        Self { socket, condition, shut: false, over: false }
+        Self { socket, name, datagram, shape, condition, shut: false, over: false }
     }
 }
 
@@ -45,6 +51,19 @@ impl Mechanism for Shared {
             return Accepted::Nothing;
         }
         accept_behind_door(self.socket.as_fd(), &mut self.over)
+    }
+
+    fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
+        let replica = bind::replica(&self.name, self.datagram, &self.shape)?;
+        let set = || socket::set_option(replica.as_fd(), option);
+        match &mut self.condition {
+            Some(condition) => condition.follow(replica.as_fd(), set)?,
+            None => set()?,
+        }
+        self.shape.follow(option);
+        // Where a worker has made it one that takes no options, the next audit does it.
+        let _ = socket::set_option(self.socket.as_fd(), option);
+        Ok(1)
     }
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use super::handles::key;
 use super::registry::{Entry, WorkerState};
+use super::socket_options::UNITS_OF_AN_OPTION;
 use super::timers::Timer;
 use super::{Event, FLUSH_AGAIN, Primary};
 use crate::address::Address;
@@ -16,12 +17,12 @@ use crate::channel::Pending;
 use crate::error::{Context, Error, Result};
 use crate::handle::{MechanismKind, Member};
 use crate::mailbox::Mailbox;
-use crate::options;
+use crate::options::{self, SocketOption};
 use crate::settings::Settings;
 use crate::sys::poll::Interest;
 use crate::sys::{Sys, is_short_of_memory, socket};
 use crate::token::Token;
-use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, VERSION};
+use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, OFFERS_OPTIONS, VERSION};
 
 /// Units of one worker's allowance in one turn, so that connections do not wait for one that floods. A frame is a unit.
 const UNITS_PER_TURN: usize = 16;
@@ -46,7 +47,7 @@ const DESCRIPTORS_KEPT: u64 = 64;
 /// The same where a program asks in a worker's stead, which may have its own ideas of how many.
 const LISTENERS_OF_A_PROGRAM: usize = 4096;
 /// It asks and asks and does not read: more than what we keep for it.
-const UNREAD_ANSWERS: Malformed = Malformed("more listens than it reads answers");
+const UNREAD_ANSWERS: Malformed = Malformed("more questions than it reads answers");
 /// The greatest index of a port 0.
 const INDEX_MAX: u32 = 65536;
 
@@ -111,6 +112,7 @@ impl Primary {
                 let units = match frame {
                     FromWorker::Listen { .. } => UNITS_OF_A_LISTEN,
                     FromWorker::Close { .. } => UNITS_OF_A_CLOSE,
+                    FromWorker::SetOption { .. } => UNITS_OF_AN_OPTION,
                     _ => 1 + bytes / BYTES_PER_UNIT,
                 };
                 self.frame(worker, frame).map(|()| Some(Read { units, bytes }))
@@ -208,7 +210,7 @@ impl Primary {
             return Err(Malformed("something before it said that it is online"));
         }
         match frame {
-            FromWorker::Online { version, nonce, .. } => {
+            FromWorker::Online { offers, version, nonce, .. } => {
                 if entry.greeted {
                     return Err(Malformed("a second greeting"));
                 }
@@ -227,6 +229,7 @@ impl Primary {
                     return Ok(());
                 }
                 entry.greeted = true;
+                entry.sets_options = offers & OFFERS_OPTIONS != 0;
                 if entry.state == WorkerState::Starting {
                     entry.state = WorkerState::Online;
                 }
@@ -258,6 +261,10 @@ impl Primary {
                     let id = handle.id;
                     self.handles.mark(id);
                 }
+            }
+            FromWorker::SetOption { number, listener, level, name, value } => {
+                let option = SocketOption { level, name, value: value.to_vec() };
+                return self.set_socket_option(worker, number, listener, &option);
             }
             FromWorker::Message(data) => {
                 let data = data.to_vec();
@@ -405,8 +412,18 @@ impl Primary {
             },
             Err(error) => error,
         };
-        let refusal = Answer::Refusal { number, code: refused.code(), sentence: refused.sentence() }.encode();
-        match self.on_grants(worker, |entry| entry.grants.send([&refusal, b""], &[])) {
+        self.refuse(worker, number, &refused)
+    }
+
+    /// Says why something is not done.
+    pub(super) fn refuse(&mut self, worker: u32, number: u32, why: &Error) -> std::result::Result<(), Malformed> {
+        self.say(worker, &Answer::Refusal { number, code: why.code(), sentence: why.sentence() })
+    }
+
+    /// Sends an answer that comes without descriptors.
+    pub(super) fn say(&mut self, worker: u32, answer: &Answer) -> std::result::Result<(), Malformed> {
+        let answer = answer.encode();
+        match self.on_grants(worker, |entry| entry.grants.send([&answer, b""], &[])) {
             Err(error) if error.is(libc::EAGAIN) => Err(UNREAD_ANSWERS),
             // It is gone, which its pidfd tells.
             _ => self.check_reads_answers(worker),
@@ -433,6 +450,7 @@ impl Primary {
             listener,
             mechanism: mechanism as u32,
             datagram: handle.datagram,
+            settable: self.registry.get(worker).is_some_and(|entry| entry.sets_options),
             name: handle.name,
         }
         .encode();
@@ -462,7 +480,7 @@ impl Primary {
         let Some(entry) = self.registry.get_mut(worker) else {
             return Ok(());
         };
-        let state = send(entry).context("answering a listen")?;
+        let state = send(entry).context("answering a worker")?;
         self.await_room(worker, state);
         Ok(())
     }

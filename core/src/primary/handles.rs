@@ -75,7 +75,7 @@ impl Handles {
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
         }
         let mechanism: Box<dyn Mechanism> = if shared {
-            Box::new(Shared::new(bound.socket, ours))
+            Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape, ours))
         } else if bound.datagram {
             let made = Datagrams::new(bound.socket, bound.name, shape);
             Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)

@@ -17,6 +17,7 @@ mod permits;
 mod poller;
 mod refused;
 mod registry;
+mod socket_options;
 mod spawn;
 mod timers;
 
@@ -385,6 +386,7 @@ impl Primary {
             _lifeline: seat.lifeline_writer,
             nonce: seat.hello.nonce,
             greeted: false,
+            sets_options: false,
             allowance: Allowance::new(now),
             resting: false,
             state: WorkerState::Starting,

@@ -53,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) nonce: u64,
     /// It has said that it is online. Apart from the state: it may be asked to leave before.
     pub(crate) greeted: bool,
+    /// It sets socket options later, and knows what says that it may.
+    pub(crate) sets_options: bool,
     /// What reading its frames may take.
     pub(crate) allowance: Allowance,
     /// Its channel is read again after a pause.

@@ -68,13 +68,35 @@ impl Condition {
     /// `None` for a socket that does not listen. `ours`: nobody else may set its options.
     pub(crate) fn of(socket: BorrowedFd, ours: bool) -> Option<Self> {
         let listens = socket::nature(socket).is_ok_and(|nature| nature.listening);
+        listens.then(|| Self::read(socket, ours))
+    }
+
+    /// The same of a socket that need not listen.
+    fn read(socket: BorrowedFd, ours: bool) -> Self {
         let get = |level, name| if ours { get(socket, level, name) } else { None };
-        listens.then(|| Self {
+        Self {
             options: OPTIONS.map(|(level, name)| get(level, name)),
             buffers: BUFFERS.map(|name| get(SOL_SOCKET, name)),
             buffer_lock: get(SOL_SOCKET, BUFFER_LOCK),
             room: socket::listening_room(socket).ok().flatten(),
-        })
+        }
+    }
+
+    /// An option is set later. What it changes, and one may change others (IP_TOS the priority), shows at `replica`, which nobody
+    /// else has; at the socket itself somebody could change more in the same moment, and that would then count as how it was made.
+    pub(crate) fn follow(&mut self, replica: BorrowedFd, set: impl FnOnce() -> Sys<()>) -> Sys<()> {
+        let before = Self::read(replica, true);
+        set()?;
+        let after = Self::read(replica, true);
+        let was = before.options.iter().chain(&before.buffers).chain([&before.buffer_lock]);
+        let is = after.options.iter().chain(&after.buffers).chain([&after.buffer_lock]);
+        let ours = self.options.iter_mut().chain(&mut self.buffers).chain([&mut self.buffer_lock]);
+        for (kept, (was, is)) in ours.zip(was.zip(is)) {
+            if was != is {
+                *kept = *is;
+            }
+        }
+        Ok(())
     }
 
     /// Makes it as it was. Says what had been done to it.

@@ -12,6 +12,7 @@ use super::primary_gone;
 use crate::bind::{Bound, ListenFlags};
 use crate::error::{Context, Error, Result};
 use crate::handle::MechanismKind;
+use crate::options::{self, SocketOption};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, Wake, wait_readable};
 use crate::sys::sockaddr::SockAddr;
@@ -24,6 +25,7 @@ pub(super) struct Granted {
     pub(super) listener: u32,
     pub(super) mechanism: u32,
     pub(super) datagram: bool,
+    pub(super) settable: bool,
     pub(super) name: SockAddr,
     pub(super) fds: (Option<OwnedFd>, Option<OwnedFd>),
 }
@@ -89,8 +91,10 @@ const MAILBOX: u64 = 0;
 const SOCKET: u64 = 1;
 
 /// A share in the primary's handle.
-struct Share {
-    listener: u32,
+pub(super) struct Share {
+    pub(super) listener: u32,
+    /// Its socket options may be set later.
+    pub(super) settable: bool,
     address: String,
     index: u32,
 }
@@ -99,6 +103,8 @@ struct Share {
 pub struct Listener {
     source: Source,
     share: Option<Share>,
+    /// The socket is another's (`fd:N`).
+    inherited: bool,
     name: SockAddr,
     /// For a socket of a worker's own, which no mailbox tells when to stop.
     leaving: Option<Arc<Leaving>>,
@@ -151,7 +157,12 @@ pub struct AcceptFlags {
 
 impl Listener {
     /// A socket of this process's own, in a worker if one is given.
-    pub(super) fn alone(bound: Bound, flags: ListenFlags, worker: Option<Arc<Leaving>>) -> Result<Self> {
+    pub(super) fn alone(
+        bound: Bound,
+        inherited: bool,
+        flags: ListenFlags,
+        worker: Option<Arc<Leaving>>,
+    ) -> Result<Self> {
         let source = match bound.datagram {
             true => Source::Datagram { socket: bound.socket, mailbox: None },
             false => {
@@ -160,6 +171,7 @@ impl Listener {
             }
         };
         let mut listener = Self::new(source, None, bound.name, flags);
+        listener.inherited = inherited;
         listener.leaving = worker;
         Ok(listener)
     }
@@ -192,7 +204,8 @@ impl Listener {
         {
             primary_gone::wake_at_death(socket.as_fd());
         }
-        let share = Share { listener: granted.listener, address: address.to_owned(), index };
+        let Granted { listener, settable, .. } = granted;
+        let share = Share { listener, settable, address: address.to_owned(), index };
         Ok(Self::new(source, Some(share), granted.name, flags))
     }
 
@@ -205,6 +218,7 @@ impl Listener {
         Self {
             source,
             share,
+            inherited: false,
             name,
             leaving: None,
             board: None,
@@ -260,6 +274,23 @@ impl Listener {
     /// What the primary calls it, if it is a share of the primary's.
     pub(super) fn id(&self) -> Option<u32> {
         self.share.as_ref().map(|share| share.listener)
+    }
+
+    pub(super) fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
+
+    /// Sets an option of a socket that is this process's own.
+    pub(crate) fn set_own_option(&self, option: &SocketOption) -> Result<()> {
+        options::check_value(option)?;
+        self.check_not_closed()?;
+        let (Source::Own { socket, .. } | Source::Datagram { socket, .. }) = &self.source else {
+            return Err(Error::new(-libc::EOPNOTSUPP, "the listener is another process's; it sets its options"));
+        };
+        if self.inherited {
+            return Err(options::of_another("fd:N"));
+        }
+        socket::set_option(socket.as_fd(), option).context(format_args!("setsockopt {}", option.called()))
     }
 
     /// The address it listens on.
@@ -463,7 +494,7 @@ impl Listener {
         }
     }
 
-    fn check_not_closed(&self) -> Result<()> {
+    pub(super) fn check_not_closed(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(-libc::EBADF, "the listener was closed"));
         }

@@ -5,6 +5,7 @@ mod leaving;
 mod listener;
 mod own;
 mod primary_gone;
+mod set_option;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -61,8 +62,10 @@ pub struct Worker {
     channel: OwnedFd,
     /// The channel and the sign to leave, polled through one descriptor; made when somebody asks for it.
     both: OnceLock<Poll>,
-    /// The last listen's number; held from a listen to its answer, so that answers find their askers.
+    /// The last question's number; held from a question to its answer, so that answers find their askers.
     listens: Mutex<u32>,
+    /// Held while something is said of a listener that must not come behind its close.
+    closing: Mutex<()>,
     lifeline: OwnedFd,
     leaving: Arc<Leaving>,
     /// `None` where there is no memory for it, or the primary has none.
@@ -203,13 +206,19 @@ impl Worker {
             channel,
             both: OnceLock::new(),
             listens: Mutex::new(0),
+            closing: Mutex::new(()),
             lifeline,
             leaving: Arc::new(Leaving::new(grants)),
             board: board.map(Arc::new),
             incoming: Mutex::new(Vec::new()),
             open: Mutex::new(BTreeMap::new()),
         };
-        let online = FromWorker::Online { version: wire::VERSION, nonce: hello.nonce, pid: process::own_pid() as u32 };
+        let online = FromWorker::Online {
+            offers: wire::OFFERS_OPTIONS,
+            version: wire::VERSION,
+            nonce: hello.nonce,
+            pid: process::own_pid() as u32,
+        };
         // A primary that died meanwhile is noticed at the next call. One that lives believes nothing before this.
         let _ = worker.tell(&online.encode());
         Ok(Some((worker, primary)))
@@ -341,8 +350,26 @@ impl Worker {
         self.await_grant(listener, "", 0, ListenFlags::NONBLOCK)
     }
 
-    /// Waits for the answer with a number. The caller holds `listens`.
+    /// Waits for the grant with a number. The caller holds `listens`.
     fn await_grant(&self, asked: u32, text: &str, index: u32, flags: ListenFlags) -> Result<Listener> {
+        self.await_answer(asked, |answer, received| {
+            let Answer::Grant { listener, mechanism, datagram, settable, name, .. } = answer else {
+                return Err(Error::new(-libc::EPROTO, "the primary's answer to a listen is none"));
+            };
+            let fds = (received.take_fd(0), received.take_fd(1));
+            let granted = listener::Granted { listener, mechanism, datagram, settable, name, fds };
+            let made = match received.fds_lost {
+                true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
+                false => Listener::granted(granted, text, index, flags)
+                    .map(|listener| listener.counting_on(self.board.as_ref())),
+            };
+            // A share that could not be used is given back.
+            made.inspect_err(|_| drop(self.tell(&FromWorker::Close { listener }.encode())))
+        })
+    }
+
+    /// Waits for the answer with a number, and has it looked at unless it is a refusal. The caller holds `listens`.
+    fn await_answer<T>(&self, asked: u32, look: impl FnOnce(Answer, &mut cmsg::Received) -> Result<T>) -> Result<T> {
         let grants = self.leaving.grants();
         loop {
             // Looked at before it is received, which only this thread does: the request to leave stays where it is, and no
@@ -364,22 +391,15 @@ impl Worker {
                 .map_err(|malformed| Error::new(-libc::EPROTO, format!("the primary sent {}", malformed.0)))?;
             match answer {
                 Answer::Refusal { number, code, sentence } if number == asked => {
-                    return Err(Error::new(code, sentence.to_owned()));
+                    return Err(match sentence {
+                        "" => Error::new(code, "the primary refused it and did not say why"),
+                        sentence => Error::new(code, sentence.to_owned()),
+                    });
                 }
-                Answer::Grant { number, listener, mechanism, datagram, name } if number == asked => {
-                    let fds = (received.take_fd(0), received.take_fd(1));
-                    let granted = listener::Granted { listener, mechanism, datagram, name, fds };
-                    let made = match received.fds_lost {
-                        true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
-                        false => Listener::granted(granted, text, index, flags)
-                            .map(|listener| listener.counting_on(self.board.as_ref())),
-                    };
-                    // A share that could not be used is given back.
-                    return made.inspect_err(|_| drop(self.tell(&FromWorker::Close { listener }.encode())));
-                }
+                answer if answer.number() == asked => return look(answer, &mut received),
                 // A share that nobody waits for any more.
                 Answer::Grant { listener, .. } => drop(self.tell(&FromWorker::Close { listener }.encode())),
-                Answer::Refusal { .. } => {}
+                Answer::Done { .. } | Answer::Refusal { .. } => {}
             }
         }
     }
@@ -540,6 +560,7 @@ impl Worker {
 
     /// Gives a listener's share back; what waits for it goes to other workers.
     pub fn close(&self, listener: &Listener) {
+        let _last_word = lock(&self.closing);
         if let Some((id, text, index)) = listener.finish() {
             // Without a primary there is nobody to tell.
             let _ = self.tell(&FromWorker::Close { listener: id }.encode());

@@ -13,8 +13,9 @@ use crate::options;
 pub(super) fn listen(address: Address, options: ListenOptions, worker: Option<Arc<Leaving>>) -> Result<Listener> {
     let ListenOptions { backlog, flags, options, .. } = options;
     options::check_count(&options)?;
+    let inherited = matches!(address, Address::Inherited(_));
     let bound = bind::open(&bind::resolve(address)?, None, &Shape { backlog, options }, flags)?;
-    Listener::alone(bound, flags, worker)
+    Listener::alone(bound, inherited, flags, worker)
 }
 
 /// Listens in a process that is no worker.

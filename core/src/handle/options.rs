@@ -1,0 +1,26 @@
+//! Socket options that are set while the address is open.
+
+use super::{Handle, Queue};
+use crate::error::{Error, Result};
+use crate::options::{self, SocketOption};
+use crate::sys::socket;
+
+impl Handle {
+    /// Sets an option on every socket of the address, and on those that are made from here on. An error: nothing has changed. How
+    /// many sockets there were.
+    pub(crate) fn set_option(&mut self, option: &SocketOption) -> Result<usize> {
+        if !self.ours {
+            return Err(options::of_another(&self.address));
+        }
+        let failed = |errno| Error::os(format_args!("setsockopt {} {}", option.called(), self.address), errno);
+        let mut count = self.mechanism.set_option(option).map_err(failed)?;
+        let own =
+            self.members.iter().filter_map(|member| member.queue()).chain(self.retired.queues()).map(Queue::socket);
+        for socket in own {
+            // A worker may have made its own one that takes no options any more. The others have theirs all the same.
+            let _ = socket::set_option(socket, option);
+            count += 1;
+        }
+        Ok(count)
+    }
+}
