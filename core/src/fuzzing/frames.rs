@@ -36,7 +36,7 @@ fn from_worker(bytes: &[u8]) {
     if let FromWorker::Listen { address, .. } = frame {
         assert!((1..=ADDRESS_MAX).contains(&address.len()) && !address.contains('\0'));
     }
-    same(&frame.encode(), bytes, matches!(frame, FromWorker::Listen { .. }));
+    same(&frame.encode(), bytes, matches!(frame, FromWorker::Listen { .. } | FromWorker::Signalled));
 }
 
 fn from_primary(bytes: &[u8]) {
@@ -85,7 +85,7 @@ fn made_of(choices: &mut Choices) {
     let (which, a, b, c) = (choices.byte(), choices.u32(), choices.u32(), choices.u32());
     let rest = choices.0;
     let text = String::from_utf8_lossy(rest);
-    let worker = match which % 9 {
+    let worker = match which % 10 {
         0 => FromWorker::Online { version: a, nonce: u64::from(b) << 32 | u64::from(c), pid: c },
         1 => FromWorker::Listen { number: a, flags: b, backlog: c as i32, index: a ^ c, address: &text },
         2 => FromWorker::Close { listener: a },
@@ -94,6 +94,7 @@ fn made_of(choices: &mut Choices) {
         5 => FromWorker::Disconnect,
         6 => FromWorker::Pause { listener: a },
         7 => FromWorker::Resume { listener: a },
+        8 => FromWorker::Signalled,
         _ => FromWorker::Unseat { listener: a },
     };
     match (FromWorker::decode(&worker.encode()), worker) {
