@@ -58,9 +58,9 @@ static void terminal_closed(void) {
     open_notes();
     int terminal = open_terminal(&primary), worker = take_in_hand(expect_note("port"), &client);
     close(terminal);
+    expect_signalled(wait_status(primary), SIGHUP);
     let_go();
     expect_answer(client);
-    expect_signalled(wait_status(primary), SIGHUP);
     CHECK(gone_within(worker, 2000));
 }
 

@@ -1,6 +1,6 @@
 #![allow(unsafe_code)] // sigaction(2) and what runs inside a signal handler.
-//! SIGTERM and SIGINT as a request to stop, for programs that asked for it. Nothing else in this crate touches a
-//! signal disposition.
+//! SIGTERM and SIGINT as a request to stop, for primaries that asked for it. Of workers see `worker_signals`; nothing else in
+//! this crate touches a signal disposition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
