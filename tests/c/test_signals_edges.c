@@ -477,15 +477,19 @@ static int spawn_with_notes(unsigned flags) {
     return OK(cl_spawn(&options));
 }
 
-/* In a group of its own: one worker of each kind. `by_signalfd`: the stop signals are blocked, and read by the program. */
-static int own_loop(int by_signalfd) {
+/* In a group of its own: one worker of each kind. BY_SIGNALFD: the stop signals are blocked, and read by the program. SERVING: both
+ * are spawned, and it is their cl_serve that holds signals. */
+enum { PLAIN, BY_SIGNALFD, SERVING };
+
+static int own_loop(int how) {
+    int by_signalfd = how == BY_SIGNALFD;
     sigset_t stop = one_signal(SIGTERM);
-    group_settings.flags = (unsigned)(CL_WORKER_SIGNALS | (by_signalfd ? 0 : CL_HANDLE_SIGNALS));
+    group_settings.flags = (unsigned)((how == SERVING ? 0 : CL_WORKER_SIGNALS) | (by_signalfd ? 0 : CL_HANDLE_SIGNALS));
     OK(cl_on_event(remember_event, NULL));
     OK(cl_setup_primary(&group_settings));
     if (by_signalfd) SYS(sigprocmask(SIG_BLOCK, &stop, NULL));
     worker_main = hold_one_plainly;
-    int forked = fork_worker(), spawned = spawn_with_notes(0);
+    int other = how == SERVING ? spawn_with_notes(0) : fork_worker(), spawned = spawn_with_notes(0);
     if (by_signalfd) {
         struct pollfd both[2];
         ZERO(both);
@@ -500,25 +504,25 @@ static int own_loop(int by_signalfd) {
     }
     CHECK_EQ(cl_run(), 0);
     for (int i = 0; i < 2; i++) {
-        const seen_t *end = await_exit(i == 0 ? forked : spawned, 1);
+        const seen_t *end = await_exit(i == 0 ? other : spawned, 1);
         CHECK_EQ(end->signal, 0);
         CHECK_EQ(end->exit_code, 0);
     }
     return 0;
 }
 
-static void both_kinds(int by_signalfd) {
+static void both_kinds(int how) {
     int clients[2], port;
     if (getenv("CL_WORKER_ID") != NULL && worker_side()) { /* no cl_ call before the fork of the group */
         inherit_notes();
         CHECK_EQ(blocked(SIGTERM), 0);
-        exit(hold_one(NULL));
+        exit(how == SERVING ? cl_serve(7, hold_one, NULL) : hold_one(NULL));
     }
     open_notes();
     pid_t primary = SYS(fork());
     if (primary == 0) {
         SYS(setpgid(0, 0));
-        _exit(own_loop(by_signalfd));
+        _exit(own_loop(how));
     }
     port = expect_note("port");
     CHECK_EQ(expect_note("port"), port);
@@ -532,8 +536,9 @@ static void both_kinds(int by_signalfd) {
     expect_stopped(primary);
 }
 
-static void forked_and_spawned(void) { both_kinds(0); }
-static void signalfd_in_primary(void) { both_kinds(1); }
+static void forked_and_spawned(void) { both_kinds(PLAIN); }
+static void signalfd_in_primary(void) { both_kinds(BY_SIGNALFD); }
+static void spawned_that_serve(void) { both_kinds(SERVING); }
 
 /* Without CL_WORKER_SIGNALS: a forked worker has the program's mask, a spawned one none. */
 static int tell_mask(void) {
@@ -562,9 +567,10 @@ static void masks_of_both(void) {
 
 static int tell_all(void) {
     struct sigaction action = disposition(SIGHUP);
-    char text[4] = {(char)('0' + blocked(SIGUSR1)), (char)('0' + blocked(SIGTERM)), (char)('0' + (action.sa_handler != SIG_DFL)),
-                    (char)('0' + ((action.sa_flags & SA_RESTART) != 0))};
-    OK(cl_send(text, 4));
+    char text[5] = {(char)('0' + blocked(SIGUSR1)), (char)('0' + blocked(SIGTERM)), (char)('0' + (action.sa_handler != SIG_DFL)),
+                    (char)('0' + ((action.sa_flags & SA_RESTART) != 0)),
+                    (char)('0' + (disposition(SIGINT).sa_handler == SIG_IGN))};
+    OK(cl_send(text, 5));
     CHECK(getenv("CL_WORKER_SIGNALS") == NULL);
     return serve_any_port();
 }
@@ -573,6 +579,7 @@ static void replaced_alike(int spawned) {
     if (spawned && worker_side()) exit(tell_all());
     sigset_t usr1 = one_signal(SIGUSR1), term = one_signal(SIGTERM);
     signal(SIGHUP, SIG_DFL);
+    signal(SIGINT, SIG_IGN);
     primary_ready(tell_all);
     group_settings.size = sizeof group_settings;
     group_settings.respawn = CL_RESPAWN_ALWAYS;
@@ -585,7 +592,7 @@ static void replaced_alike(int spawned) {
     options.size = sizeof options;
     options.flags = CL_SPAWN_KEEP_MASK;
     int id = spawned ? OK(cl_spawn(&options)) : fork_worker();
-    CHECK_EQ(strcmp(told_by(id), "1011"), 0);
+    CHECK_EQ(strcmp(told_by(id), "10111"), 0);
     /* What the program's mask has become since is not the spawned one's. */
     if (spawned) SYS(sigprocmask(SIG_UNBLOCK, &usr1, NULL));
     for (int i = 0; i < 2; i++) {
@@ -594,7 +601,7 @@ static void replaced_alike(int spawned) {
         const seen_t *said = &seen[find_event(CL_EVENT_MESSAGE, 0, i + 1)];
         CHECK(said->worker_id != id);
         id = said->worker_id;
-        CHECK_EQ(strcmp(said->data, "1011"), 0);
+        CHECK_EQ(strcmp(said->data, "10111"), 0);
     }
     finish();
 }
@@ -610,7 +617,7 @@ static const check_case_t cases[] = {
     {"alone_in_fork", alone_in_fork},
     {"own_in_worker", own_in_worker}, {"own_before_serve", own_before_serve}, {"ignored_at_start", ignored_at_start},
     {"alone", alone}, {"forked_and_spawned", forked_and_spawned}, {"signalfd_in_primary", signalfd_in_primary},
-    {"masks_of_both", masks_of_both}, {"replaced_forked", replaced_forked}, {"replaced_spawned", replaced_spawned},
+    {"spawned_that_serve", spawned_that_serve}, {"masks_of_both", masks_of_both}, {"replaced_forked", replaced_forked}, {"replaced_spawned", replaced_spawned},
     {"_under_timeout", under_timeout},
 };
 CHECK_MAIN(cases)
