@@ -19,8 +19,8 @@
  * -4095; cl_last_error() has the sentence for it. errno itself is left alone. Pointers may be NULL only where it says
  * so. Structs that may grow begin with their size, and a zeroed field always means the default: { .size = sizeof x }
  * is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child returns -ECHILD and
- * touches nothing. The library installs no signal handler, waits for no child but its own, and prints nothing, unless
- * it was asked to.
+ * touches nothing. The library waits for no child but its own and prints nothing. It installs no signal handler unless it
+ * was asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in workers, by cl_serve() in both.
  *
  * Linux 5.10 or newer. Licence: MIT or Apache-2.0, as you like.
  *
@@ -97,18 +97,21 @@
 #define CL_MECHANISM_SHARED 3
 
 /**
- * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0). What was
- * installed for them before is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile.
+ * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0); one that comes less than
+ * 0.1 s after the one before is no second one, as timeout(1) signals its child and then the group. What was installed for them before,
+ * SIG_IGN too, is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile. SIGHUP is left alone.
  */
 #define CL_HANDLE_SIGNALS 1
 
 /**
  * Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do. SIGTERM, SIGINT
- * and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and the worker is replaced if the
- * cluster goes on. From the primary (the deadline, cl_worker_kill(), kill(2) of its group) they end the worker. Installed (SA_RESTART,
- * and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at once, in a spawned program with its first call, which
- * finds CL_WORKER_SIGNALS=1 in its environment. A program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2)
- * and sleep(3) may return EINTR. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
+ * and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and if the cluster goes on the worker
+ * is replaced as any that ends with its code (cl_settings_t.respawn). It serves for 0.2 s more before it is let go, or to the end of a stop's
+ * delay: if the cluster is to stop as well, the door is shut first. From the primary (the deadline, cl_worker_kill(), kill(2) of its group)
+ * they end the worker. Installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at
+ * once, in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment; one made after the flag was set. A
+ * program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket
+ * with SO_RCVTIMEO or SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
  * Where the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks, the next ends.
  */
 #define CL_WORKER_SIGNALS 16
@@ -692,7 +695,7 @@ int cl_fork(void);
 
 /**
  * Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
- * uses libcluster in any form, takes part; any other program runs too, and is ended when the primary dies.
+ * uses libcluster in any form, takes part (with CL_WORKER_SIGNALS it finds that name there, too); any other program runs too, and is ended when the primary dies.
  *
  * @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
  * @return the worker's id > 0.
@@ -722,8 +725,9 @@ int cl_spawn(const struct cl_spawn_options_t *options);
  *
  * In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
  *
- * Its workers finish what is in hand when SIGTERM, SIGINT or SIGHUP comes to the whole process group (Ctrl-C, timeout(1), systemd's
- * KillMode=control-group): see CL_WORKER_SIGNALS, which is implied while it runs.
+ * Its workers finish what is in hand when SIGTERM or SIGINT comes to the whole process group (Ctrl-C, timeout(1), systemd's
+ * KillMode=control-group), or to one of them: see CL_WORKER_SIGNALS, which is implied while it runs. SIGHUP ends the primary, unless the
+ * program handles it; then the workers have less than a second.
  *
  * Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see cl_fork().
  *
@@ -1635,6 +1639,8 @@ CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGI
 /* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
+    const unsigned by_signal = 1;
+    memcpy(frame + 2, &by_signal, sizeof by_signal);
     for (;;) {
         if (send(cl__process.channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return 1;

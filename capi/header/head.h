@@ -19,8 +19,8 @@
  * -4095; cl_last_error() has the sentence for it. errno itself is left alone. Pointers may be NULL only where it says
  * so. Structs that may grow begin with their size, and a zeroed field always means the default: { .size = sizeof x }
  * is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child returns -ECHILD and
- * touches nothing. The library installs no signal handler, waits for no child but its own, and prints nothing, unless
- * it was asked to.
+ * touches nothing. The library waits for no child but its own and prints nothing. It installs no signal handler unless it
+ * was asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in workers, by cl_serve() in both.
  *
  * Linux 5.10 or newer. Licence: MIT or Apache-2.0, as you like.
  *

@@ -565,6 +565,8 @@ CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGI
 /* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
+    const unsigned by_signal = 1;
+    memcpy(frame + 2, &by_signal, sizeof by_signal);
     for (;;) {
         if (send(cl__process.channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return 1;

@@ -29,15 +29,18 @@ pub const CL_MECHANISM_KERNEL: c_int = 2;
 /// Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
 pub const CL_MECHANISM_SHARED: c_int = 3;
 
-/// Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0). What was
-/// installed for them before is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile.
+/// Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0); one that comes less than
+/// 0.1 s after the one before is no second one, as timeout(1) signals its child and then the group. What was installed for them before,
+/// SIG_IGN too, is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile. SIGHUP is left alone.
 pub const CL_HANDLE_SIGNALS: c_uint = 1;
 /// Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do. SIGTERM, SIGINT
-/// and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and the worker is replaced if the
-/// cluster goes on. From the primary (the deadline, cl_worker_kill(), kill(2) of its group) they end the worker. Installed (SA_RESTART,
-/// and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at once, in a spawned program with its first call, which
-/// finds CL_WORKER_SIGNALS=1 in its environment. A program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2)
-/// and sleep(3) may return EINTR. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
+/// and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and if the cluster goes on the worker
+/// is replaced as any that ends with its code (cl_settings_t.respawn). It serves for 0.2 s more before it is let go, or to the end of a stop's
+/// delay: if the cluster is to stop as well, the door is shut first. From the primary (the deadline, cl_worker_kill(), kill(2) of its group)
+/// they end the worker. Installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at
+/// once, in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment; one made after the flag was set. A
+/// program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket
+/// with SO_RCVTIMEO or SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
 /// Where the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks, the next ends.
 pub const CL_WORKER_SIGNALS: c_uint = 16;
 

@@ -151,7 +151,7 @@ pub extern "C" fn cl_fork() -> c_int {
 }
 
 /// Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
-/// uses libcluster in any form, takes part; any other program runs too, and is ended when the primary dies.
+/// uses libcluster in any form, takes part (with CL_WORKER_SIGNALS it finds that name there, too); any other program runs too, and is ended when the primary dies.
 ///
 /// @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
 /// @return the worker's id > 0.
@@ -250,8 +250,9 @@ unsafe fn list(list: *const *mut c_char) -> Option<Vec<std::ffi::OsString>> {
 ///
 /// In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
 ///
-/// Its workers finish what is in hand when SIGTERM, SIGINT or SIGHUP comes to the whole process group (Ctrl-C, timeout(1), systemd's
-/// KillMode=control-group): see CL_WORKER_SIGNALS, which is implied while it runs.
+/// Its workers finish what is in hand when SIGTERM or SIGINT comes to the whole process group (Ctrl-C, timeout(1), systemd's
+/// KillMode=control-group), or to one of them: see CL_WORKER_SIGNALS, which is implied while it runs. SIGHUP ends the primary, unless the
+/// program handles it; then the workers have less than a second.
 ///
 /// Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see cl_fork().
 ///

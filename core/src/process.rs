@@ -363,11 +363,20 @@ pub fn run(mut on_event: impl FnMut(Event)) -> Result<Side<()>> {
     run_until_idle(process, &mut on_event)
 }
 
+/// SIGTERM and SIGINT are requests to stop from here on, until `run_until_idle` returns.
+fn take_signals(process: &Process) -> Result<()> {
+    let stop = with_primary(|primary| Ok(primary.stop_request()))?;
+    let mut signals = lock(&process.signals);
+    if signals.is_none() {
+        *signals = Some(StopSignals::install(stop.wake()).context("sigaction")?);
+    }
+    Ok(())
+}
+
 fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) -> Result<Side<()>> {
     let handle_signals = with_primary(|primary| Ok(primary.settings().handle_signals))?;
     if handle_signals {
-        let stop = with_primary(|primary| Ok(primary.stop_request()))?;
-        *lock(&process.signals) = Some(StopSignals::install(stop.wake()).context("sigaction")?);
+        take_signals(process)?;
     }
     with_primary(|primary| {
         primary.end_when_idle(true);
@@ -410,10 +419,11 @@ fn turns_until_idle(
         if failure.is_none() {
             failure = with_primary(|primary| Ok(primary.give_up()))?;
         }
-        if handle_signals && StopSignals::count() > signals {
+        let count = StopSignals::count();
+        if handle_signals && count > signals {
             // The first asks, a second means "now".
-            STOP.with(|request| request.stop(if signals == 0 { None } else { Some(Duration::ZERO) }));
-            signals = StopSignals::count();
+            STOP.with(|request| request.stop(if count == 1 { None } else { Some(Duration::ZERO) }));
+            signals = count;
         }
     }
 }
@@ -443,6 +453,8 @@ pub fn serve(
         settings.handle_signals = true;
         primary.configure(settings)
     })?;
+    // Before the first worker is there: one that comes while the others are made cuts nothing short.
+    take_signals(process)?;
     let _serving = Stepping::mark(&process.serving);
     for _ in 0..workers.unwrap_or_else(usable_cpus).max(1) {
         match fork_by(process, Primary::fork) {

@@ -66,6 +66,7 @@ pub(crate) enum FromWorker<'a> {
     Message(&'a [u8]),
     Load(u32),
     Disconnect,
+    Signalled,
     Pause { listener: u32 },
     Resume { listener: u32 },
     Unseat { listener: u32 },
@@ -119,6 +120,8 @@ pub(crate) const NOP: [u8; HEADER] = header(kind::NOP, 0);
 pub(crate) const STOP: [u8; HEADER] = header(kind::STOP, 0);
 /// The request to leave, in either direction.
 pub(crate) const DISCONNECT: [u8; HEADER] = header(kind::DISCONNECT, 0);
+/// The same of a worker that a signal asked, not its program.
+pub(crate) const SIGNALLED: [u8; HEADER] = header(kind::DISCONNECT, 1);
 /// The header of a message; the program's bytes follow.
 pub(crate) const MESSAGE_HEADER: [u8; HEADER] = header(kind::MESSAGE, 0);
 
@@ -169,6 +172,7 @@ impl FromWorker<'_> {
             FromWorker::Message(bytes) => frame(kind::MESSAGE, 0, &[bytes]),
             FromWorker::Load(load) => frame(kind::LOAD, 0, &[&load.to_ne_bytes()]),
             FromWorker::Disconnect => DISCONNECT.to_vec(),
+            FromWorker::Signalled => SIGNALLED.to_vec(),
             FromWorker::Pause { listener } => frame(kind::PAUSE, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Resume { listener } => frame(kind::RESUME, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Unseat { listener } => frame(kind::UNSEAT, 0, &[&listener.to_ne_bytes()]),
@@ -196,6 +200,7 @@ impl FromWorker<'_> {
             kind::CLOSE => FromWorker::Close { listener: body.u32()? },
             kind::MESSAGE => FromWorker::Message(body.rest(MESSAGE_MAX)?),
             kind::LOAD => FromWorker::Load(body.u32()?),
+            kind::DISCONNECT if number == 1 => FromWorker::Signalled,
             kind::DISCONNECT => FromWorker::Disconnect,
             kind::PAUSE => FromWorker::Pause { listener: body.u32()? },
             kind::RESUME => FromWorker::Resume { listener: body.u32()? },
@@ -394,6 +399,7 @@ mod tests {
             FromWorker::Disconnect,
             FromWorker::SetOption { number: 9, listener: 3, level: -1, name: i32::MIN, value: b"" },
             FromWorker::SetOption { number: 9, listener: 3, level: 6, name: 1, value: &[1; VALUE_MAX] },
+            FromWorker::Signalled,
         ];
         for frame in frames {
             assert_eq!(FromWorker::decode(&frame.encode()), Ok(frame));

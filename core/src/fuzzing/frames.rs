@@ -40,8 +40,10 @@ fn from_worker(bytes: &[u8]) {
     if let FromWorker::SetOption { value, .. } = frame {
         assert!(value.len() <= VALUE_MAX);
     }
-    let has_number =
-        matches!(frame, FromWorker::Listen { .. } | FromWorker::Online { .. } | FromWorker::SetOption { .. });
+    let has_number = matches!(
+        frame,
+        FromWorker::Listen { .. } | FromWorker::Online { .. } | FromWorker::SetOption { .. } | FromWorker::Signalled
+    );
     same(&frame.encode(), bytes, has_number);
 }
 
@@ -92,7 +94,7 @@ fn made_of(choices: &mut Choices) {
     let (which, a, b, c) = (choices.byte(), choices.u32(), choices.u32(), choices.u32());
     let rest = choices.0;
     let text = String::from_utf8_lossy(rest);
-    let worker = match which % 10 {
+    let worker = match which % 11 {
         0 => FromWorker::Online { offers: b ^ c, version: a, nonce: u64::from(b) << 32 | u64::from(c), pid: c },
         1 => FromWorker::Listen { number: a, flags: b, backlog: c as i32, index: a ^ c, address: &text },
         2 => FromWorker::Close { listener: a },
@@ -102,6 +104,7 @@ fn made_of(choices: &mut Choices) {
         6 => FromWorker::Pause { listener: a },
         7 => FromWorker::Resume { listener: a },
         8 => FromWorker::Unseat { listener: a },
+        9 => FromWorker::Signalled,
         _ => FromWorker::SetOption { number: c, listener: a, level: b as i32, name: c as i32, value: rest },
     };
     match (FromWorker::decode(&worker.encode()), worker) {

@@ -272,6 +272,7 @@ impl Primary {
             }
             FromWorker::Load(load) => entry.board.tell_load(load),
             FromWorker::Disconnect => self.ask_to_leave(worker, None),
+            FromWorker::Signalled => self.leave_soon(worker),
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use crate::wire;
 
 /// Between SIGTERM and SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(2);
+/// A signal to everybody has reached everybody by then, and who handles it has asked for the stop.
+const GROUP_WITHIN: Duration = Duration::from_millis(200);
 
 impl Primary {
     /// Asks a worker to leave: it gets no more connections, drains, and exits within the settings' deadline.
@@ -54,6 +56,23 @@ impl Primary {
             }
         }
         self.poller.wake.wake();
+    }
+
+    /// A signal has asked a worker to leave. If it came to the whole group, this process will be told to stop as well, and in a
+    /// stop the door is shut first: until that is known the worker goes on serving. Without any worker nobody would serve
+    /// those who connect before the stop.
+    pub(super) fn leave_soon(&mut self, id: u32) {
+        if !self.stopping && self.signalled.insert(id) {
+            self.timers.add(Instant::now() + GROUP_WITHIN, Timer::Signalled(id));
+        }
+    }
+
+    pub(super) fn leave_by_signal(&mut self, id: u32) {
+        self.signalled.remove(&id);
+        // A stop that goes on serving for a while tells everybody when that is over.
+        if !self.stopping && self.draining.is_none() {
+            self.ask_to_leave(id, None);
+        }
     }
 
     /// Takes a worker out of every rotation first, then tells it.

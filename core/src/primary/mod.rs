@@ -179,6 +179,8 @@ pub struct Primary {
     draining: Option<Duration>,
     /// Workers that are to leave when those who wait for them are served, or at this time.
     farewells: BTreeMap<u32, Instant>,
+    /// Workers that a signal has asked to leave.
+    signalled: BTreeSet<u32>,
     due_forks: Vec<u32>,
     events: Vec<Event>,
     /// A turn was begun; between turns, one that a panic ended.
@@ -222,6 +224,7 @@ impl Primary {
             forbidden: None,
             draining: None,
             farewells: BTreeMap::new(),
+            signalled: BTreeSet::new(),
             due_forks: Vec::new(),
             events: Vec::new(),
             in_turn: false,
@@ -539,6 +542,7 @@ impl Primary {
                 Timer::Flush(worker) => self.flush(worker),
                 Timer::Read(worker) => self.read_again(worker),
                 Timer::Repair => self.watch_again(),
+                Timer::Signalled(worker) => self.leave_by_signal(worker),
                 Timer::Closing => self.look_at_closing(now),
                 Timer::Drained => self.drained(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),

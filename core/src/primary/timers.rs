@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Repair,
     /// Memory was short for what a worker has sent.
     Read(u32),
+    /// A signal has asked a worker to leave.
+    Signalled(u32),
     /// Addresses are being closed: whether workers can be told to leave.
     Closing,
     /// A stop has gone on serving for as long as it was to.

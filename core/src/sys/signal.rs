@@ -1,11 +1,13 @@
 #![allow(unsafe_code)] // sigaction(2) and what runs inside a signal handler.
-//! SIGTERM and SIGINT as a request to stop, for programs that asked for it. Nothing else in this crate touches a
-//! signal disposition.
+//! SIGTERM and SIGINT as a request to stop, for primaries that asked for it. Of workers see `worker_signals`; nothing else in
+//! this crate touches a signal disposition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 
 use super::Sys;
 use super::poll::Wake;
@@ -40,10 +42,20 @@ impl<T> SignalCell<T> {
 
 static WAKE: SignalCell<Wake> = SignalCell::empty();
 static COUNT: AtomicU32 = AtomicU32::new(0);
+/// When the last one that counted came.
+static LAST: AtomicU64 = AtomicU64::new(0);
+/// Those that come so soon after one are the same one: timeout(1) signals its child and then the group, and a program that started
+/// us passes on what the terminal has sent us as well.
+const ONE_MS: u64 = 100;
 
 extern "C" fn on_signal(_: libc::c_int) {
     let errno = nix::errno::Errno::last();
-    COUNT.fetch_add(1, Ordering::SeqCst);
+    // clock_gettime(2) may be called in a handler (signal-safety(7)).
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.num_milliseconds() as u64);
+    if COUNT.load(Ordering::SeqCst) == 0 || now.saturating_sub(LAST.load(Ordering::SeqCst)) >= ONE_MS {
+        LAST.store(now, Ordering::SeqCst);
+        COUNT.fetch_add(1, Ordering::SeqCst);
+    }
     WAKE.with(Wake::wake);
     errno.set();
 }

@@ -89,7 +89,7 @@ fn is_primary(code: libc::c_int, sender: libc::pid_t) -> bool {
 /// needs no asking: this worker leaves within a second.
 fn ask() -> bool {
     let channel = CHANNEL.load(Ordering::SeqCst);
-    let frame = crate::wire::DISCONNECT;
+    let frame = crate::wire::SIGNALLED;
     loop {
         // SAFETY: the frame is a constant of 8 bytes.
         let sent =
