@@ -1,5 +1,5 @@
 //! A signal to everybody, as Rust programs meet it: what a worker has in hand is finished, with `serve`, with `fork` and `run`, and in
-//! programs that `spawn` started. The C programs of `tests/c/test_signals_edges.c` have the rest.
+//! programs that `spawn` started. The C programs of `tests/c/test_signals_*.c` have the rest.
 //!
 //! A harness of its own (see Cargo.toml). It understands `--list` and `--exact NAME`, as cargo-nextest asks.
 

@@ -99,4 +99,42 @@ static inline void expect_signalled(int status, int number) {
         check_fail(__FILE__, __LINE__, "ended with status %#x, not by signal %d", status, number);
 }
 
+static inline void tell_exits(const cl_event_t *event, void *user) {
+    (void)user;
+    if (event->type == CL_EVENT_EXIT) note("exit", event->signal * 1000 + event->exit_code);
+}
+
+static inline void with_exits(void) { OK(cl_on_event(tell_exits, NULL)); }
+
+static inline void expect_stopped(pid_t primary) { CHECK_EQ(wait_status(primary), 0); }
+
+static inline int number_in(const char *name) {
+    const char *text = getenv(name);
+    CHECK(text != NULL);
+    return atoi(text);
+}
+
+/* Ends of the case's pipes in a program that was started with them. */
+static inline void inherit_notes(void) {
+    ZERO(group_settings);
+    group_settings.size = sizeof group_settings;
+    notes[1] = number_in("CHECK_NOTES");
+    go[0] = number_in("CHECK_GO");
+    check_ignore_descriptors = 1;
+}
+
+static inline void export_notes(void) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", notes[1]);
+    SYS(setenv("CHECK_NOTES", text, 1));
+    snprintf(text, sizeof text, "%d", go[0]);
+    SYS(setenv("CHECK_GO", text, 1));
+}
+
+static inline struct sigaction disposition(int number) {
+    struct sigaction action;
+    SYS(sigaction(number, NULL, &action));
+    return action;
+}
+
 #endif

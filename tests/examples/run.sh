@@ -50,7 +50,8 @@ short() { [ "$(wc -l <examples/c/http_hello.c)" -lt 60 ]; }
 valid_unit() {
     local unit=$out/${1##*/} said
     sed "s,^ExecStart=[^ ]*,ExecStart=$(command -v true)," "$1" >"$unit"
-    said=$(systemd-analyze verify --man=no "$unit" 2>&1) && [ -z "$said" ] || { echo "$said"; return 1; }
+    said=$(systemd-analyze verify --man=no "$unit" 2>&1) || said="$said (status $?)"
+    if [ -n "$said" ]; then echo "$said"; return 1; fi
 }
 
 for unit in examples/systemd/*.service; do
