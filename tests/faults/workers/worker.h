@@ -170,7 +170,10 @@ static void start_grandchild(void) {
 
 static int serve(void) {
     struct sigaction action = {.sa_handler = compute, .sa_flags = SA_RESTART};
-    cl_listen_options_t options = {.size = sizeof options, .address = "127.0.0.1:0", .backlog = option("FAULTS_BACKLOG", 511)};
+    const char *host = getenv("FAULTS_HOST");
+    char address[64];
+    snprintf(address, sizeof address, "%s:0", host && *host ? host : "127.0.0.1");
+    cl_listen_options_t options = {.size = sizeof options, .address = address, .backlog = option("FAULTS_BACKLOG", 511)};
     int looping = option("FAULTS_LOOP", 0), listener;
     busy_ms = option("FAULTS_BUSY_MS", 300);
     work_us = option("FAULTS_WORK_US", 0);
