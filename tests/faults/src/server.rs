@@ -36,6 +36,8 @@ pub struct Shape {
     pub busy_ms: u64,
     pub grandchildren: bool,
     pub host: [u8; 4],
+    /// For how long a worker in C waits for an id.
+    pub linger_ms: u64,
 }
 
 impl Default for Shape {
@@ -49,6 +51,7 @@ impl Default for Shape {
             busy_ms: 300,
             grandchildren: false,
             host: [127, 0, 0, 1],
+            linger_ms: 2000,
         }
     }
 }
@@ -155,6 +158,7 @@ impl Server {
             ("FAULTS_WORK_US", shape.work_us.to_string()),
             ("FAULTS_BUSY_MS", shape.busy_ms.to_string()),
             ("FAULTS_GRANDCHILDREN", u8::from(shape.grandchildren).to_string()),
+            ("FAULTS_LINGER_MS", shape.linger_ms.to_string()),
             ("FAULTS_HOST", shape.host.map(|number| number.to_string()).join(".")),
         ] {
             command.env(name, value);
