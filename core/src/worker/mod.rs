@@ -193,7 +193,7 @@ impl Worker {
     fn watch_primary(&self, primary: OwnedFd) -> Result<()> {
         primary_gone::wake_at_death(self.channel.as_fd());
         primary_gone::wake_at_death(self.leaving.grants());
-        if watch_thread::start(primary, primary_gone::on_death, || false, ORPHAN_GRACE_MS).is_err() {
+        if watch_thread::start(primary, primary_gone::on_death, primary_gone::drop_untaken, ORPHAN_GRACE_MS).is_err() {
             return self.leave_it_to_the_lifeline();
         }
         // Where that fails the kernel ends this process at once, as if there were no thread.

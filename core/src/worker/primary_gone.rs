@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::sys::socket;
+use crate::sys::{cmsg, socket};
+use crate::wire;
 
 static GONE: AtomicBool = AtomicBool::new(false);
 /// The process of the primary that is watched, or 0.
@@ -65,6 +66,22 @@ pub(crate) fn outlive() {
 /// Asked by the watch thread.
 pub(crate) fn may_be_outlived() -> bool {
     LEAVING.load(Ordering::SeqCst)
+}
+
+/// Runs on the watch thread when the process is about to be ended: what this process has not taken out of its mailboxes would stay
+/// open in a child of its own that has copies of them, and the clients would wait for it. Never true: nothing holds the end up.
+pub(crate) fn drop_untaken() -> bool {
+    let known = TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for socket in known {
+        socket::with_number(socket, empty);
+    }
+    false
+}
+
+/// Those that are no mailboxes give nothing, or what nobody will read.
+fn empty(socket: BorrowedFd) {
+    let mut buffer = [0; wire::PARCEL_MAX];
+    while cmsg::receive(socket, &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).is_ok_and(|received| received.length > 0) {}
 }
 
 /// Runs on the watch thread.

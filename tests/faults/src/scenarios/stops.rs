@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster_bench::error::Result;
 use cluster_bench::page::number;
 
-use super::{Rig, begin, milliseconds, quantile};
+use super::{Rig, milliseconds, quantile};
 use crate::client::{Load, Origins, Running};
 use crate::clock::{self, ms, wait_until};
 use crate::contender::Contender;
@@ -54,7 +54,7 @@ pub fn over_a_link(rig: &mut Rig, contender: Contender) -> Result<()> {
         stops: if rig.quick { 6 } else { 1000 },
         at_once: if rig.quick { 6 } else { 10 },
         rate: 40.0,
-        served: (20, 80),
+        served: (10, 50),
         // A packet that was lost again and again comes late, which is no hanging.
         patience: Duration::from_secs(30),
     };
@@ -143,7 +143,10 @@ fn side_by_side(
             from: Some(origins),
             ..Load::new(0, course.rate)
         };
-        loads.push(begin(server, load)?);
+        loads.push(Load { port: server.port, ..load }.start()?);
+    }
+    for load in &loads {
+        wait_until(Duration::from_secs(5), || load.done() >= 5 || load.is_finished());
     }
     let mut begun = Vec::new();
     for (_, server) in &mut clusters {
