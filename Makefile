@@ -34,7 +34,7 @@ help:
 	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance.md; 30 minutes'
 	@echo 'make bench-quick        the same in 3 minutes, for a look (ARGS="--only passed,kernel cost")'
 	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
-	@echo 'make faults     every promise under faults and attack: writes docs/reliability.md; 75 minutes (PARTS="10 80": only these)'
+	@echo 'make faults     every promise under faults and attack: writes docs/reliability.md; two hours (PARTS="10 80": only these)'
 	@echo 'make clean      removes everything that was built'
 
 # cargo names the library libcluster.so only; programs look for its SONAME, also those run from the checkout.

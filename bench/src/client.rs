@@ -37,13 +37,18 @@ pub fn open(port: u16) -> nix::Result<OwnedFd> {
 }
 
 fn open_from(address: Option<SockaddrIn>, port: u16) -> nix::Result<OwnedFd> {
+    open_between(address, SockaddrIn::new(127, 0, 0, 1, port))
+}
+
+/// The same from an address of our own, and to any.
+pub fn open_between(address: Option<SockaddrIn>, to: SockaddrIn) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     setsockopt(&fd, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
     if let Some(address) = address {
         bind(fd.as_raw_fd(), &address)?;
     }
-    match connect(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)) {
+    match connect(fd.as_raw_fd(), &to) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
         Err(errno) => Err(errno),
     }

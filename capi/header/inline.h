@@ -464,6 +464,15 @@ CL__FN void *cl__watch(void *unused) {
     shutdown(cl__process.channel, SHUT_RD);
     shutdown(cl__process.grants, SHUT_RD);
     poll(NULL, 0, 700);
+    /* What was not taken out of the mailboxes would stay open in a child of this process's own that has copies of them. */
+    for (int i = 0; i < cl__get(&cl__process.places); i++) {
+        struct cl__listener *listener = &cl__process.listeners[i];
+        char parcel[8 + sizeof(struct sockaddr_storage)];
+        int fd;
+        while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__OWN &&
+               cl__packet_at_once(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, MSG_CMSG_CLOEXEC) > 0)
+            cl__close_fd(fd);
+    }
     raise(SIGKILL);
     return NULL;
 }

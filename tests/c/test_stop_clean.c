@@ -52,9 +52,9 @@ static void be_clients(int port_pipe) {
     _exit(0);
 }
 
-enum { CLIENTS = 3, STOPS = 20 };
+enum { CLIENTS = 3, PRIMARIES = 5, STOPS = 4 };
 
-static void under_load(int of_policy) {
+static void stop_again_and_again(int of_policy) {
     policy = of_policy;
     settle(0, 0);
     primary_ready(serve);
@@ -67,7 +67,7 @@ static void under_load(int of_policy) {
         int one = fork_worker(), two = fork_worker();
         port = await_listening(one, 1);
         for (int i = 0; i < CLIENTS; i++) CHECK_EQ(write(tell[1], &port, sizeof port), sizeof port);
-        pump_for(10 + round);
+        pump_for(10 + 5 * round);
         OK(cl_stop(8000));
         CHECK_EQ(cl_run(), 0);
         CHECK_EQ(await_exit(one, 1)->exit_code + await_exit(two, 1)->exit_code, 0);
@@ -78,6 +78,19 @@ static void under_load(int of_policy) {
     }
 }
 
+/* Twenty stops, by primaries side by side. */
+static void under_load(int of_policy) {
+    pid_t primaries[PRIMARIES];
+    for (int i = 0; i < PRIMARIES; i++) {
+        if ((primaries[i] = SYS(fork())) != 0) continue;
+        stop_again_and_again(of_policy);
+        CHECK(no_child_left());
+        CHECK_EQ(count_descriptors(), check_baseline);
+        _exit(0);
+    }
+    for (int i = 0; i < PRIMARIES; i++) WAIT_SUCCESS(primaries[i]);
+}
+
 static void under_load_rr(void) { under_load(CL_SCHED_RR); }
 static void under_load_none(void) { under_load(CL_SCHED_NONE); }
 static void under_load_hash(void) { under_load(CL_SCHED_SOURCE_HASH); }
@@ -85,6 +98,15 @@ static void under_load_least(void) { under_load(CL_SCHED_LEAST_LOADED); }
 static void under_load_passed(void) {
     use_mechanism("passed");
     under_load(CL_SCHED_RR);
+}
+
+static void under_load_passed_hash(void) {
+    use_mechanism("passed");
+    under_load(CL_SCHED_SOURCE_HASH);
+}
+static void under_load_passed_least(void) {
+    use_mechanism("passed");
+    under_load(CL_SCHED_LEAST_LOADED);
 }
 
 enum { WAITING = 6 };
@@ -102,10 +124,10 @@ static int begin_waiting(int clients[WAITING]) {
 static void those_who_wait(int of_policy, int hangs) {
     int clients[WAITING];
     policy = of_policy;
-    slow_ms = hangs ? 0 : 60;
+    slow_ms = hangs ? 0 : 30;
     hang_slot = hangs ? 1 : -1;
     int port = begin_waiting(clients);
-    OK(cl_stop(hangs ? 2000 : 8000));
+    OK(cl_stop(hangs ? 800 : 8000));
     turn(0);
     CHECK_EQ(try_connect4(port), -ECONNREFUSED);
     for (int i = 0; i < WAITING; i++) CHECK(answered_by(clients[i]) > 0);
@@ -126,19 +148,21 @@ static void on_unix(int of_policy) {
     char path[108];
     int clients[3];
     policy = of_policy;
-    slow_ms = 60;
+    slow_ms = 30;
     snprintf(path, sizeof path, "%s", case_path("door"));
     snprintf(at, sizeof at, "unix:%s", path);
     settle(0, 0);
     primary_ready(serve);
     await_listening(fork_worker(), 1);
     for (int i = 0; i < 3; i++) clients[i] = OK(try_connect_unix(path));
+    long long start = now_ms();
     OK(cl_stop(8000));
     turn(0);
     int late = try_connect_unix(path);
     CHECK(late == -ECONNREFUSED || late == -ENOENT);
     for (int i = 0; i < 3; i++) CHECK(answered_by(clients[i]) > 0);
     CHECK_EQ(cl_run(), 0);
+    CHECK(now_ms() - start < 2500 * check_slow()); /* and not when everybody is told at the latest */
 }
 
 static void unix_rr(void) { on_unix(CL_SCHED_RR); }
@@ -226,7 +250,7 @@ static void drain_delay_ends(void) {
 static void last_leaves(int of_policy) {
     int clients[3];
     policy = of_policy;
-    slow_ms = 150;
+    slow_ms = 100;
     snprintf(at, sizeof at, "127.0.0.1:%d", free_port());
     settle(0, CL_RESPAWN_NEVER);
     primary_ready(serve);
@@ -248,7 +272,8 @@ static void last_leaves_least(void) { last_leaves(CL_SCHED_LEAST_LOADED); }
 
 static const check_case_t cases[] = {
     {"under_load_rr", under_load_rr},       {"under_load_passed", under_load_passed}, {"under_load_none", under_load_none},
-    {"under_load_hash", under_load_hash},   {"under_load_least", under_load_least},   {"waiting_rr", waiting_rr},
+    {"under_load_hash", under_load_hash},   {"under_load_least", under_load_least},   {"under_load_passed_hash", under_load_passed_hash},
+    {"under_load_passed_least", under_load_passed_least}, {"waiting_rr", waiting_rr},
     {"waiting_none", waiting_none},         {"waiting_hash", waiting_hash},           {"waiting_least", waiting_least},
     {"hung_rr", hung_rr},                   {"hung_passed", hung_passed},             {"unix_rr", unix_rr},
     {"unix_none", unix_none},               {"inherited_rr", inherited_rr},           {"inherited_none", inherited_none},

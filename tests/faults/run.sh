@@ -84,7 +84,7 @@ report() {
     "$rig" --root "$root" --library "$libdir" --out "$out" report && cmp "$root/docs/reliability.md" "$out/log"
 }
 
-for scenario in storm comeback chaos single stuck rolling hand queue resize orphans; do
+for scenario in storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link; do
     check "$scenario" run "$scenario"
 done
 check forgetful-worker forgetful

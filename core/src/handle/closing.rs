@@ -120,8 +120,13 @@ impl Handle {
                 _ => drop(self.orphans.pop_front()),
             }
         }
-        if self.ours && !self.datagram && self.members.is_empty() {
-            self.mechanism.each_socket(&mut socket::stop_listening);
+        if self.ours && self.members.is_empty() {
+            let datagram = self.datagram;
+            self.mechanism.each_socket(&mut |one| match datagram {
+                // Only the last copy's end frees the port, but who sends there is told that nobody reads.
+                true => drop(door::bind_to_nowhere(one)),
+                false => socket::stop_listening(one),
+            });
         }
     }
 

@@ -12,7 +12,7 @@ use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{Sys, socket};
+use crate::sys::{Sys, door, socket};
 
 pub(crate) struct Datagrams {
     name: SockAddr,
@@ -74,6 +74,10 @@ impl Mechanism for Datagrams {
         Ok(self.sockets.len())
     }
 
+    fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.spare.iter().chain(self.sockets.values()).for_each(|socket| see(socket.as_fd()));
+    }
+
     #[cfg(any(test, feature = "fuzzing"))]
     fn descriptors_most(&self) -> usize {
         1 + self.sockets.len()
@@ -91,7 +95,14 @@ impl Mechanism for Datagrams {
 
     fn vacate(&mut self, slot: u32, _queue: Option<Queue>, _keep: bool) {
         let socket = self.sockets.remove(&slot);
-        // Closed, it is out of the kernel's choice; what waits in it is lost, as datagrams may be.
-        self.spare = if self.sockets.is_empty() { socket } else { None };
+        // Closed, it is out of the kernel's choice; what waits in it is lost, as datagrams may be. So it is if a child of the
+        // worker's own has a copy, who would be given datagrams that it does not read.
+        self.spare = socket.filter(|socket| {
+            let is_last = self.sockets.is_empty();
+            if !is_last {
+                let _ = door::bind_to_nowhere(socket.as_fd());
+            }
+            is_last
+        });
     }
 }

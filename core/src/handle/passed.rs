@@ -9,7 +9,7 @@ use super::{Accepted, Mechanism, MechanismKind};
 use crate::mailbox::Connection;
 use crate::options::SocketOption;
 use crate::sys::poll::{Waited, wait_readable};
-use crate::sys::{Sys, socket};
+use crate::sys::{Sys, sockaddr, socket};
 
 pub(crate) struct Passed {
     socket: OwnedFd,
@@ -127,7 +127,11 @@ pub(super) fn accept_behind_door(listening: BorrowedFd, over: &mut bool) -> Acce
             *over = true;
             Accepted::Nothing
         }
-        Err(errno) if classify(errno) == AcceptError::Empty => Accepted::Nothing,
+        Err(errno) if classify(errno) == AcceptError::Empty => {
+            // One that does not block says no more than this, and is readable for ever (unix_accept and unix_poll, Linux 6.18).
+            *over = sockaddr::local_name(listening).is_ok_and(|name| name.to_inet().is_none());
+            Accepted::Nothing
+        }
         Err(_) => Accepted::Short,
     }
 }

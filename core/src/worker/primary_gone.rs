@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::sys::socket;
+use crate::sys::{cmsg, socket};
+use crate::wire;
 
 static GONE: AtomicBool = AtomicBool::new(false);
 /// The process of the primary that is watched, or 0.
@@ -78,6 +79,7 @@ pub(crate) fn end() -> bool {
     let ends = !LEAVING.load(Ordering::SeqCst);
     if ends {
         shut_down(&TO_END.lock().unwrap_or_else(PoisonError::into_inner));
+        drop_untaken();
     }
     ends
 }
@@ -109,6 +111,21 @@ pub(crate) fn note_death() {
 /// This process learns of its primary's death in a way of its own.
 pub(crate) fn follows() -> bool {
     FOLLOWED.load(Ordering::SeqCst) != 0
+}
+
+/// What this process has not taken out of its mailboxes would stay open in a child of its own that has copies of them, and the
+/// clients would wait for it.
+fn drop_untaken() {
+    let known = TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for socket in known {
+        socket::with_number(socket, empty);
+    }
+}
+
+/// Those that are no mailboxes give nothing, or what nobody will read.
+fn empty(socket: BorrowedFd) {
+    let mut buffer = [0; wire::PARCEL_MAX];
+    while cmsg::receive(socket, &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).is_ok_and(|received| received.length > 0) {}
 }
 
 /// Runs on the watch thread.

@@ -13,6 +13,9 @@ const { serve } = require('./share.cjs');
 // Tells the primary, in each query, that this worker can take a share.
 const MARK = { crs: 1 };
 
+// For how long a worker that leaves waits until the engine says that nobody comes any more: longer than the engine itself waits.
+const LAST = 3500;
+
 function nothing() {}
 
 // The primary sees it closed and knows. Without the addon nobody can say whether it is the channel; nothing else that a worker
@@ -75,10 +78,29 @@ function patch(cluster, place) {
 
   // Node calls back for an answer while it emits the message that brought it, and closes all servers when one says so.
   let message;
+  let leave;
   process.prependListener('internalMessage', (received) => {
     message = received;
-    if (received?.cmd === 'NODE_CLUSTER' && received.act === 'disconnect') drainAll();
+    if (received?.cmd !== 'NODE_CLUSTER' || received.act !== 'disconnect') return;
+    for (const { takeAll } of shares.values()) takeAll();
+    if (received.crsServed || isServed()) {
+      drainAll();
+      return;
+    }
+    // With the last worker an address is given up: whoever had come is served before the servers are closed.
+    member.outlive();
+    received.act = 'served first';
+    leave ??= () => {
+      clearTimeout(timer);
+      leave = nothing;
+      process.emit('internalMessage', { cmd: 'NODE_CLUSTER', act: 'disconnect', crsServed: true });
+    };
+    const timer = setTimeout(() => leave(), LAST);
   });
+
+  function isServed() {
+    return Array.from(shares.values()).every((share) => share.isServed());
+  }
 
   const { disconnect } = cluster.Worker.prototype;
   cluster.Worker.prototype.disconnect = function disconnectWorker(...args) {
@@ -99,11 +121,13 @@ function patch(cluster, place) {
       }
       if (!share) return Reflect.apply(callback, this, [errno, handle, ...rest]);
       if (message.crsLoad === 1) burden.measure(servers);
-      const { handle: used, takeAll } = serve(share, handle, server, {
+      const { handle: used, takeAll, isServed: isDone } = serve(share, handle, server, {
         closed: () => shares.delete(handle),
+        // Not within the turn in which the last connection may have come.
+        stopped: () => leave && setImmediate(() => isServed() && leave()),
         delivered: () => burden.connected(),
       });
-      shares.set(handle, { server, takeAll });
+      shares.set(handle, { server, takeAll, isServed: isDone });
       const outcome = Reflect.apply(callback, this, [errno, used, ...rest]);
       // Node closes the servers of a worker that leaves by the stand-ins that it knows.
       if (used !== handle) for (const symbol of Object.getOwnPropertySymbols(used)) handle[symbol] = used[symbol];

@@ -44,13 +44,14 @@ function hasDescriptor() {
  * Makes Node's stand-in for a listening socket one that gets its connections from a share. Returns the handle that the server
  * is to have: the stand-in, or a real one. `closed` is called when it is closed, `stopped` when the last connection has been
  * taken: none comes any more; `delivered` when the server has got one from here. `takeAll`, when called, takes all that wait
- * now.
+ * now; `isServed` says whether there is nothing more to wait for.
  */
 function serve(listener, standIn, server, { closed, stopped = nothing, delivered = nothing }) {
   const { EAGAIN, EMFILE, ENFILE, acceptFrom } = load();
   let handle = standIn;
   let take;
   let resting = null;
+  let ended = false;
 
   // Nothing is taken until `ready`, and what waits goes to other workers now.
   function rest(ready, first, longest) {
@@ -120,6 +121,7 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
     else {
       // Asked to leave, or the primary is gone: nothing comes any more.
       listener.ignore();
+      ended = true;
       stopped();
     }
   }
@@ -127,7 +129,10 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
   function takeFrom(from) {
     while (!resting && !isFull(server)) {
       const connection = next(from);
-      if (typeof connection === 'number') return;
+      if (typeof connection === 'number') {
+        if (from === accept && !ended && connection !== -EMFILE && connection !== -ENFILE) refused(connection);
+        return;
+      }
       try {
         deliver(connection);
       } catch (error) {
@@ -148,6 +153,7 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
   standIn.close = function closeShare(...args) {
     if (resting) clearTimeout(resting.timer);
     resting = null;
+    ended = true;
     standUp(listener);
     listener.close();
     closed();
@@ -165,7 +171,9 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
     };
   }
   watch(listener, turn);
-  return { handle, takeAll };
+  // One that is full leaves what waits to others.
+  const isServed = () => ended || resting !== null;
+  return { handle, takeAll, isServed };
 }
 
 module.exports = { serve };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cluster_bench::client::open;
+use cluster_bench::client::open_between;
 use cluster_bench::error::{Error, Result, failed};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -44,6 +44,25 @@ pub struct Load {
     pub patience: Duration,
     /// Ids are counted from here.
     pub first_id: u64,
+    pub host: [u8; 4],
+    /// Of more than one address, so that policies that look at it have something to tell apart.
+    pub from: Option<Origins>,
+}
+
+/// Addresses that differ in their last number, and ports that nobody else uses; no two open connections have the same port.
+#[derive(Debug, Clone, Copy)]
+pub struct Origins {
+    pub first: [u8; 4],
+    pub addresses: u8,
+    pub ports: (u16, u16),
+}
+
+impl Origins {
+    fn nth(&self, n: u64) -> SockaddrIn {
+        let [a, b, c, d] = self.first;
+        let (first, count) = self.ports;
+        SockaddrIn::new(a, b, c, d + (n % u64::from(self.addresses)) as u8, first + (n % u64::from(count)) as u16)
+    }
 }
 
 const ANSWER: usize = 32;
@@ -58,6 +77,8 @@ impl Load {
             connections: 0,
             patience: Duration::from_secs(2),
             first_id: 1,
+            host: [127, 0, 0, 1],
+            from: None,
         }
     }
 
@@ -78,6 +99,7 @@ impl Load {
             waiting: VecDeque::new(),
             ledger: Vec::new(),
             sent: 0,
+            bound: 0,
             open: 0,
         };
         let thread = std::thread::spawn(move || client.run(&theirs));
@@ -154,6 +176,7 @@ struct Client {
     waiting: VecDeque<(usize, u64, u64)>,
     ledger: Vec<Entry>,
     sent: u64,
+    bound: u64,
     /// Requests under way that are not told yet.
     open: usize,
 }
@@ -201,7 +224,7 @@ impl Client {
         }
         self.sent += 1;
         let begun = clock::now();
-        let fd = match open(self.load.port) {
+        let fd = match self.open() {
             Ok(fd) => fd,
             Err(errno) => {
                 let outcome = if errno == Errno::ECONNREFUSED { Outcome::Refused } else { Outcome::Reset };
@@ -222,6 +245,20 @@ impl Client {
         Ok(())
     }
 
+    fn open(&mut self) -> nix::Result<OwnedFd> {
+        let [a, b, c, d] = self.load.host;
+        let to = SockaddrIn::new(a, b, c, d, self.load.port);
+        let Some(from) = self.load.from else { return open_between(None, to) };
+        loop {
+            self.bound += 1;
+            match open_between(Some(from.nth(self.bound)), to) {
+                // One before it still has the port.
+                Err(Errno::EADDRINUSE | Errno::EADDRNOTAVAIL) if self.bound < 1 << 40 => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Sends the id of a request that was just made.
     fn begin(&mut self, place: usize) {
         let Some(at) = self.places[place].as_mut() else { return };
@@ -235,11 +272,12 @@ impl Client {
     fn send_id(&mut self, place: usize) {
         let Some(at) = self.places[place].as_mut() else { return };
         let was_waiting = at.to_send;
-        // Eight bytes go out whole or not at all. A failure is seen by the next read.
-        at.to_send = matches!(
-            send(at.fd.as_raw_fd(), &at.id.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL),
-            Err(Errno::EAGAIN | Errno::ENOTCONN)
-        );
+        // Eight bytes go out whole or not at all. A failure is seen by the next read, but for one that is told only once.
+        let sent = send(at.fd.as_raw_fd(), &at.id.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL);
+        if sent == Err(Errno::ECONNREFUSED) {
+            return self.end(place, Outcome::Refused);
+        }
+        at.to_send = matches!(sent, Err(Errno::EAGAIN | Errno::ENOTCONN));
         let interest = if at.to_send { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
         if was_waiting || at.to_send {
             let _ = self.epoll.modify(&at.fd, &mut EpollEvent::new(interest, place as u64));

@@ -32,10 +32,13 @@ const fn contender(
     Contender { name, title, policy, mechanism, kind }
 }
 
-pub static ALL: [Contender; 7] = [
+pub static ALL: [Contender; 10] = [
     contender("none", "libcluster none", "none", "auto", Kind::C),
     contender("passed", "libcluster passed", "rr", "passed", Kind::C),
     contender("kernel", "libcluster kernel", "rr", "kernel", Kind::C),
+    contender("passed-least", "libcluster passed LEAST_LOADED", "least", "passed", Kind::C),
+    contender("passed-hash", "libcluster passed SOURCE_HASH", "hash", "passed", Kind::C),
+    contender("kernel-hash", "libcluster kernel SOURCE_HASH", "hash", "kernel", Kind::C),
     contender("cluster-rs-passed", "cluster-rs passed", "rr", "passed", Kind::ClusterRs),
     contender("cluster-rs-kernel", "cluster-rs kernel", "rr", "kernel", Kind::ClusterRs),
     contender("node-rr", "node:cluster RR", "rr", "stock", Kind::Stock),

@@ -7,6 +7,7 @@ mod clock;
 mod contender;
 mod harm;
 mod invariants;
+mod link;
 mod options;
 mod oracle;
 mod random;

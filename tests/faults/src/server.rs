@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,11 +35,24 @@ pub struct Shape {
     pub work_us: u64,
     pub busy_ms: u64,
     pub grandchildren: bool,
+    pub host: [u8; 4],
+    /// For how long a worker in C waits for an id.
+    pub linger_ms: u64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { workers: 4, looping: false, backlog: 4096, gap_ms: 0, work_us: 0, busy_ms: 300, grandchildren: false }
+        Self {
+            workers: 4,
+            looping: false,
+            backlog: 4096,
+            gap_ms: 0,
+            work_us: 0,
+            busy_ms: 300,
+            grandchildren: false,
+            host: [127, 0, 0, 1],
+            linger_ms: 2000,
+        }
     }
 }
 
@@ -69,6 +83,8 @@ pub struct Told {
     pub unavailable: Option<String>,
     /// Its output has ended.
     pub silent: bool,
+    /// When.
+    pub ended: Option<u64>,
 }
 
 impl Told {
@@ -117,13 +133,19 @@ pub struct Server {
     reader: Option<JoinHandle<()>>,
     claims: PathBuf,
     pub port: u16,
+    /// How the primary ended, once that was waited for.
+    status: Option<i32>,
 }
+
+/// Servers side by side have files of claims of their own, by which their processes are known.
+static STARTED: AtomicU64 = AtomicU64::new(0);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Server {
     pub fn start(shop: &Workshop, contender: Contender, shape: Shape) -> Result<Self> {
-        let claims = shop.out.join(format!("claims-{}-{}", std::process::id(), contender.name));
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let claims = shop.out.join(format!("claims-{}-{number}-{}", std::process::id(), contender.name));
         std::fs::write(&claims, b"").map_err(failed("the file of claims"))?;
         let mut command = command_for(shop, contender)?;
         for (name, value) in [
@@ -136,6 +158,8 @@ impl Server {
             ("FAULTS_WORK_US", shape.work_us.to_string()),
             ("FAULTS_BUSY_MS", shape.busy_ms.to_string()),
             ("FAULTS_GRANDCHILDREN", u8::from(shape.grandchildren).to_string()),
+            ("FAULTS_LINGER_MS", shape.linger_ms.to_string()),
+            ("FAULTS_HOST", shape.host.map(|number| number.to_string()).join(".")),
         ] {
             command.env(name, value);
         }
@@ -153,11 +177,12 @@ impl Server {
                         told.lock().unwrap_or_else(PoisonError::into_inner).take(&event);
                     }
                 }
-                told.lock().unwrap_or_else(PoisonError::into_inner).silent = true;
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                (told.silent, told.ended) = (true, Some(clock::now()));
             })
         });
         let input = child.stdin.take();
-        let mut server = Self { contender, shape, child, input, told, reader, claims, port: 0 };
+        let mut server = Self { contender, shape, child, input, told, reader, claims, port: 0, status: None };
         if !server.await_serving(shape.workers, PATIENCE) {
             if let Some(why) = server.told().unavailable.clone() {
                 return Err(Error::Unavailable(why));
@@ -221,13 +246,24 @@ impl Server {
     pub fn stop(mut self) -> Result<()> {
         process::go_on(&self.pids());
         let told = self.command("stop");
-        let gone = process::are_gone(&[self.primary()], Duration::from_secs(15));
-        let status = if gone { self.child.wait().ok().and_then(|status| status.code()) } else { None };
+        self.await_end(Duration::from_secs(15));
+        told.and(self.ended())
+    }
+
+    /// Waits for the primary's end. Of servers side by side all are waited for before any is asked how it `ended`.
+    pub fn await_end(&mut self, limit: Duration) {
+        if process::are_gone(&[self.primary()], limit) {
+            self.status = self.child.wait().ok().and_then(|status| status.code());
+        }
+    }
+
+    /// How it ended that was told to stop.
+    pub fn ended(mut self) -> Result<()> {
         // Programs of a worker's own are killed with it, and take a moment to die.
         wait_until(Duration::from_secs(2), || self.running().is_empty());
         let left = self.clear_up();
-        told?;
-        if status != Some(0) {
+        if self.status != Some(0) {
+            let status = self.status;
             return fail(format!("{}: the primary did not end as it should: {status:?}", self.contender.name));
         }
         if !left.is_empty() {

@@ -170,9 +170,9 @@ static int obey(char *line) {
     } else if (sscanf(line, "resize %d", &number) == 1) {
         target = number;
         resizing = 1;
-    } else if (!strcmp(line, "stop")) {
+    } else if (!strncmp(line, "stop", 4)) {
         stopping = 1;
-        cl_stop(LINGER_MS + 2000);
+        cl_stop(sscanf(line, "stop %d", &number) == 1 ? number : LINGER_MS + 2000);
     }
     return 1;
 }
@@ -223,7 +223,10 @@ int main(void) {
     gap_ms = option("FAULTS_GAP_MS", 0);
     cl_settings_t settings = {.size = sizeof settings, .stop_deadline_ms = LINGER_MS + 8000,
                               .respawn = gap_ms > 0 ? CL_RESPAWN_NEVER : CL_RESPAWN_ON_FAILURE};
-    settings.policy = policy && !strcmp(policy, "none") ? CL_SCHED_NONE : CL_SCHED_RR;
+    settings.policy = !policy ? CL_SCHED_RR : !strcmp(policy, "none") ? CL_SCHED_NONE
+                      : !strcmp(policy, "least")                      ? CL_SCHED_LEAST_LOADED
+                      : !strcmp(policy, "hash")                       ? CL_SCHED_SOURCE_HASH
+                                                                      : CL_SCHED_RR;
     settings.mechanism = !mechanism ? CL_MECHANISM_AUTO : !strcmp(mechanism, "kernel") ? CL_MECHANISM_KERNEL
                          : !strcmp(mechanism, "passed")                                ? CL_MECHANISM_PASSED
                                                                                        : CL_MECHANISM_AUTO;

@@ -111,7 +111,7 @@ function serve() {
   const { close } = server;
   server.close = function closeAndLeave(...args) {
     leaving = true;
-    setTimeout(() => idle.forEach((socket) => socket.destroy()), SILENCE);
+    setTimeout(() => idle.forEach((socket) => socket.destroy()), SILENCE).unref();
     return Reflect.apply(close, this, args);
   };
   listen(server);

@@ -27,7 +27,7 @@ struct connection {
 };
 
 static uint32_t worker_id;
-static int busy_ms, work_us;
+static int busy_ms, work_us, linger_ms;
 
 static void compute(int unused) {
     uint64_t end = now_ns() + (uint64_t)busy_ms * 1000000u;
@@ -77,7 +77,7 @@ static void serve_one(int fd, uint32_t port) {
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     do {
         connection.count = 0;
-        if (poll(&polled, 1, LINGER_MS) == 0 || read_id(fd, &connection, 0) < 0) break;
+        if (poll(&polled, 1, linger_ms) == 0 || read_id(fd, &connection, 0) < 0) break;
         if (connection.id >> 56 == HOLD) {
             poll(&polled, 1, HOLD_MS);
             break;
@@ -127,7 +127,7 @@ static int serve_looping(int listener) {
                     continue;
                 } else if (connection == -ESHUTDOWN) {
                     leaving = 1;
-                    leave_at = now_ns() + (uint64_t)LINGER_MS * 1000000u;
+                    leave_at = now_ns() + (uint64_t)linger_ms * 1000000u;
                     watch(epoll, EPOLL_CTL_DEL, listener);
                     continue;
                 } else if (connection == -EPIPE) {
@@ -170,10 +170,14 @@ static void start_grandchild(void) {
 
 static int serve(void) {
     struct sigaction action = {.sa_handler = compute, .sa_flags = SA_RESTART};
-    cl_listen_options_t options = {.size = sizeof options, .address = "127.0.0.1:0", .backlog = option("FAULTS_BACKLOG", 511)};
+    const char *host = getenv("FAULTS_HOST");
+    char address[64];
+    snprintf(address, sizeof address, "%s:0", host && *host ? host : "127.0.0.1");
+    cl_listen_options_t options = {.size = sizeof options, .address = address, .backlog = option("FAULTS_BACKLOG", 511)};
     int looping = option("FAULTS_LOOP", 0), listener;
     busy_ms = option("FAULTS_BUSY_MS", 300);
     work_us = option("FAULTS_WORK_US", 0);
+    linger_ms = option("FAULTS_LINGER_MS", LINGER_MS);
     sigaction(SIGUSR2, &action, NULL);
     worker_id = (uint32_t)cl_worker_id();
     open_claims();

@@ -7,6 +7,7 @@ mod orphans;
 mod queue;
 mod rolling;
 mod single;
+mod stops;
 mod storm;
 mod stuck;
 
@@ -34,7 +35,7 @@ pub struct Scenario {
     run: fn(&mut Rig, Contender) -> Result<()>,
 }
 
-pub static SCENARIOS: [Scenario; 10] = [
+pub static SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "storm",
         title: "Figure 1: a worker of four is killed every 150 ms (Node: 250)",
@@ -105,6 +106,30 @@ pub static SCENARIOS: [Scenario; 10] = [
         quick_contenders: &["none", "passed", "kernel"],
         run: orphans::run,
     },
+    Scenario {
+        name: "stops",
+        title: "Stops under load",
+        contenders: &[
+            "none",
+            "passed",
+            "kernel",
+            "passed-least",
+            "passed-hash",
+            "kernel-hash",
+            "cluster-rs-passed",
+            "cluster-rs-kernel",
+            "node-rr",
+        ],
+        quick_contenders: &["none", "passed", "kernel", "passed-least", "passed-hash", "kernel-hash"],
+        run: stops::local,
+    },
+    Scenario {
+        name: "stops-link",
+        title: "Stops under load, over a link with 20 ms of delay each way and 1 % loss",
+        contenders: &["none", "passed", "kernel", "passed-least", "passed-hash", "kernel-hash"],
+        quick_contenders: &["passed", "kernel"],
+        run: stops::over_a_link,
+    },
 ];
 
 pub fn named(name: &str) -> Option<&'static Scenario> {
@@ -173,12 +198,24 @@ impl<'a> Rig<'a> {
 
     /// Holds the ledger against the claims; breaches are told with `what`, a few of them.
     pub fn judge(&mut self, server: &Server, entries: &[Entry], harmed: &Harmed, what: &str) -> Result<Verdict> {
+        let verdict = self.judge_silently(server, entries, harmed, what)?;
+        println!("  {:<20} {what}: {verdict}", server.contender.name);
+        Ok(verdict)
+    }
+
+    /// The same without a line for what went well.
+    pub fn judge_silently(
+        &mut self,
+        server: &Server,
+        entries: &[Entry],
+        harmed: &Harmed,
+        what: &str,
+    ) -> Result<Verdict> {
         // A worker is between accept and its claim for a few microseconds, unless the machine is busy with other things, as
         // it may be in `make test`. By chance one run has several times as many as another: that no more than 1 kill in 100
         // costs one is judged over all seeds.
         let per_hundred = if self.quick || !server.contender.is_c() { 20 } else { 4 };
         let verdict = judge(entries, &server.claims()?, &harmed.windows, per_hundred);
-        println!("  {:<20} {what}: {verdict}", server.contender.name);
         for breach in verdict.breaches.iter().take(5) {
             let text = format!("{what}: {breach}{}", about(entries, breach));
             self.breach(server.contender, &text);
