@@ -89,6 +89,8 @@ function patch(cluster, place) {
     }
     // With the last worker an address is given up: whoever had come is served before the servers are closed.
     member.outlive();
+    // As Node sets it when it hears of that: if the primary dies meanwhile, this worker goes on.
+    if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
     received.act = 'served first';
     leave ??= () => {
       clearTimeout(timer);
