@@ -178,6 +178,11 @@ impl Queue {
         std::mem::replace(&mut self.share, share) != share
     }
 
+    /// It has no turn: what waited at the last look is no measure of what will wait when it has one again.
+    pub(super) fn out_of_turn(&mut self) {
+        self.depth = 0;
+    }
+
     pub(super) fn share(&self) -> Share {
         self.share
     }
@@ -265,6 +270,7 @@ impl Queue {
         } else if self.standstill.look(look, worker, assigned.saturating_sub(waiting.into())) {
             self.standstill = Standstill::default();
             self.drained = false;
+            self.out_of_turn();
             return Seen::Stuck;
         } else if self.moved_here == MovedHere::Perhaps && self.standstill.is_asleep() {
             self.moved_here = MovedHere::Unnoticed;
