@@ -82,7 +82,8 @@ impl Member {
     }
 
     /// Gives it a queue in the kernel.
-    pub(crate) fn seat(&mut self, queue: Queue) {
+    pub(crate) fn seat(&mut self, mut queue: Queue) {
+        queue.belong_to(self.worker);
         self.queue = Some(queue);
     }
 
@@ -449,6 +450,19 @@ impl Member {
     fn get_stuck(&mut self, poll: &Poll) {
         self.flow = Flow::Stuck { taken: self.mailbox.taken(), drained: false };
         self.arm(true, poll);
+    }
+
+    /// What waits for it goes to others, as if it were known to be stuck.
+    pub(super) fn pass_over(&mut self) {
+        if self.flow == Flow::Open && !self.stopping {
+            self.flow = Flow::Stuck { taken: self.mailbox.taken(), drained: false };
+            self.expect_some();
+        }
+    }
+
+    /// What shows that its worker takes: out of the mailbox, and by its own count.
+    pub(super) fn taken(&self) -> (u64, u64) {
+        (self.mailbox.taken(), self.mailbox.board.taken())
     }
 
     /// Who is stuck comes back by an event alone; this makes up for one that could not be asked for, and for a NOP that the primary
