@@ -86,8 +86,9 @@
 
 /**
  * Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
- * called with it, which makes ready what four addresses at a time need and fails with -EPERM otherwise; afterwards the process may give
- * the capability up. Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
+ * called with it, which makes ready what four addresses at a time need under the policy of the same settings, and fails with -EPERM
+ * otherwise. Afterwards the process may give the capability up, on Linux before 5.19 only if kernel.unprivileged_bpf_disabled is 0:
+ * elsewhere each worker needs another bpf(2), and where that is refused the primary passes connections on (CL_EVENT_NOTICE). Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
  */
 #define CL_MECHANISM_KERNEL 2
 

@@ -128,6 +128,12 @@ static GOALS: &[Goal] = &[
     goal("kernel: over 100 ms, a worker busy 1 s", "stall", "busy", Largest("kernel"), AtMost(0.0)),
     goal("passed: over 100 ms, a worker busy 1 s", "stall", "busy", Largest("passed"), AtMost(0.0)),
     goal("(SO_REUSEPORT)", "stall", "busy", Largest("reuseport"), Bound::None),
+    // Each of the 24 clients may be with the worker once, as it stops; some more wait for a processor.
+    goal("kernel: closed loop, a worker hung: over 40 ms", "stall", "loop", Largest("kernel"), AtMost(48.0)),
+    goal("passed: closed loop, a worker hung: over 40 ms", "stall", "loop", Largest("passed"), AtMost(48.0)),
+    goal("kernel: closed loop, a worker hung: served", "stall", "loop-kept", Median("kernel"), AtLeast(0.5)),
+    goal("passed: closed loop, a worker hung: served", "stall", "loop-kept", Median("passed"), AtLeast(0.5)),
+    goal("(SO_REUSEPORT)", "stall", "loop-kept", Median("reuseport"), Bound::None),
     goal(
         "cluster-rs kernel: over 100 ms, a worker stopped",
         "stall",

@@ -23,8 +23,9 @@ pub const CL_MECHANISM_AUTO: c_int = 0;
 /// Mechanism: the primary accepts and passes each connection on.
 pub const CL_MECHANISM_PASSED: c_int = 1;
 /// Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
-/// called with it, which makes ready what four addresses at a time need and fails with -EPERM otherwise; afterwards the process may give
-/// the capability up. Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
+/// called with it, which makes ready what four addresses at a time need under the policy of the same settings, and fails with -EPERM
+/// otherwise. Afterwards the process may give the capability up, on Linux before 5.19 only if kernel.unprivileged_bpf_disabled is 0:
+/// elsewhere each worker needs another bpf(2), and where that is refused the primary passes connections on (CL_EVENT_NOTICE). Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
 pub const CL_MECHANISM_KERNEL: c_int = 2;
 /// Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
 pub const CL_MECHANISM_SHARED: c_int = 3;

@@ -249,6 +249,16 @@ pub(crate) fn backlog(wanted: i32) -> i32 {
 
 /// Another socket on the address of one that has SO_REUSEPORT set, which is `name`: one that listens, or one for datagrams.
 pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: &Shape) -> Sys<OwnedFd> {
+    let socket = bound_beside(first, name, datagram)?;
+    shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
+    if !datagram {
+        socket::listen(socket.as_fd(), self::backlog(shape.backlog))?;
+    }
+    Ok(socket)
+}
+
+/// The same as it is before it listens.
+pub(crate) fn bound_beside(first: BorrowedFd, name: &SockAddr, datagram: bool) -> Sys<OwnedFd> {
     let socket = socket::open(name.family(), datagram)?;
     if name.family() == libc::AF_INET6 {
         socket::set_ipv6_only(socket.as_fd(), socket::is_ipv6_only(first)?)?;
@@ -258,10 +268,6 @@ pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: 
     }
     socket::set_reuse_port(socket.as_fd())?;
     socket::bind(socket.as_fd(), name)?;
-    shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
-    if !datagram {
-        socket::listen(socket.as_fd(), self::backlog(shape.backlog))?;
-    }
     Ok(socket)
 }
 

@@ -264,6 +264,90 @@ static void given_up_and_closed_often(void) {
     check_ignore_descriptors = 1; /* one that was ready is given back with the rest */
 }
 
+/* The kind that the policy needs is ready, too. */
+static int serve_one_of_four(void) {
+    int listeners[4];
+    for (int i = 0; i < 4; i++) listeners[i] = OK(cl_listen("127.0.0.1:0", 0));
+    return serve_listener(listeners[0]);
+}
+
+static void source_hash_given_up(void) {
+    if (!may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
+    unsetenv("CL_MECHANISM");
+    cl_settings_t settings;
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.mechanism = CL_MECHANISM_KERNEL;
+    settings.policy = CL_SCHED_RR; /* changed before anybody listens, which makes the other kind ready */
+    OK(cl_setup_primary(&settings));
+    settings.policy = CL_SCHED_SOURCE_HASH;
+    OK(cl_setup_primary(&settings));
+    drop_capabilities();
+    primary_ready(serve_one_of_four);
+    check_ignore_descriptors = 1; /* what was made ready is used up */
+    int one = fork_worker(), two = fork_worker();
+    int port = await_listening(one, 4);
+    await_listening(two, 4);
+    port = await_listening(one, 1);
+    for (int i = 0; i < seen_count; i++)
+        if (seen[i].type == CL_EVENT_LISTENING) CHECK_EQ(seen[i].mechanism, CL_MECHANISM_KERNEL);
+    int owner = ask(port);
+    for (int i = 0; i < 20; i++) CHECK_EQ(ask(port), owner);
+    CHECK_EQ(count_events(CL_EVENT_NOTICE, 0), 0);
+    finish();
+}
+
+/* Before Linux 5.19 every bpf(2) is EPERM for a process that gave up CAP_BPF, unless kernel.unprivileged_bpf_disabled is 0; here by a
+ * filter. The program in the kernel must not choose for a group whose entrance it does not know: that drops every SYN. */
+static void table_closed_before(int policy) {
+    if (!may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
+    unsetenv("CL_MECHANISM");
+    cl_settings_t settings;
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.mechanism = CL_MECHANISM_KERNEL;
+    settings.policy = policy;
+    OK(cl_setup_primary(&settings));
+    refuse_bpf(EPERM);
+    primary_ready(serve_any_port);
+    int one = fork_worker(), two = fork_worker();
+    int port = await_listening(one, 1), had[2] = {0, 0};
+    await_listening(two, 1);
+    for (int i = 0; i < 20; i++) {
+        int id = ask(port);
+        had[0] += id == one;
+        had[1] += id == two;
+    }
+    CHECK_EQ(had[0] + had[1], 20);
+    if (policy == CL_SCHED_RR) CHECK_EQ(had[0], 10);
+    CHECK_EQ(seen[find_event(CL_EVENT_LISTENING, one, 0)].mechanism, CL_MECHANISM_PASSED);
+    CHECK_EQ(count_events(CL_EVENT_NOTICE, 0), 1);
+    CHECK(strstr(seen[find_event(CL_EVENT_NOTICE, 0, 0)].data, "passed on by the primary") != NULL);
+    finish();
+    check_ignore_descriptors = 1; /* one that was ready is given back with the rest */
+}
+
+static void table_closed(void) { table_closed_before(CL_SCHED_RR); }
+static void table_closed_source_hash(void) { table_closed_before(CL_SCHED_SOURCE_HASH); }
+
+/* The same when the address is open already: a replacement has no socket of its own, and the entrance is there for it. */
+static void table_closed_later(void) {
+    begin_kernel();
+    primary_ready(serve_address);
+    crew_t crew = hire(2, 0);
+    refuse_bpf(EPERM);
+    int third = fork_worker();
+    await_listening(third, 1);
+    CHECK_EQ(seen[find_event(CL_EVENT_LISTENING, third, 0)].mechanism, CL_MECHANISM_PASSED);
+    int had = 0;
+    for (int i = 0; i < 30; i++) had += ask(crew.port) == third;
+    CHECK_EQ(had, 10);
+    for (int i = 0; i < 2; i++) OK(cl_worker_kill(crew.ids[i], SIGKILL));
+    for (int i = 0; i < 2; i++) await_exit(crew.ids[i], 3000);
+    for (int i = 0; i < 10; i++) CHECK_EQ(ask(crew.port), third);
+    finish();
+}
+
 /* -- Nothing stays in the kernel ------------------------------------------------------------------------------------- */
 
 /* The numbers of the maps and programs that this process has open. */
@@ -364,6 +448,10 @@ static const check_case_t cases[] = {
     {"user_changed", user_changed},
     {"given_up_and_reopened", given_up_and_reopened},
     {"given_up_and_closed_often", given_up_and_closed_often},
+    {"source_hash_given_up", source_hash_given_up},
+    {"table_closed", table_closed},
+    {"table_closed_source_hash", table_closed_source_hash},
+    {"table_closed_later", table_closed_later},
     {"objects_end_with_the_address", objects_end_with_the_address},
     {"_killed", _killed},
     {"objects_end_with_the_primary", objects_end_with_the_primary},

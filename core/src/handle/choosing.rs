@@ -7,10 +7,13 @@
 use std::time::Instant;
 
 use super::held::HELD_MAX;
-use super::{Handle, MechanismKind};
+use super::{Accepted, Handle, MechanismKind};
 use crate::mailbox::Connection;
 use crate::policy::{Chooser, Policy, hash_of_client};
 use crate::sys::poll::Poll;
+
+/// What the last to leave is given at most.
+const LAST_MOST: usize = 4096;
 
 /// Who can take a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,18 +131,27 @@ impl Handle {
     }
 
     /// A listener is about to be stopped and nobody else is in the rotation: what the primary has in its hands goes with
-    /// it, before the stop, since nobody may come after it.
+    /// it, before the stop, since nobody may come after it; and so does what others have left, or stand still in front of.
     pub(super) fn give_all_in_hand(&mut self, index: usize) {
-        let mut all = self.held.release(|_| true);
-        all.extend(self.unsent.drain(..));
-        if all.is_empty() || !self.members[index].can_be_sent() {
-            self.unsent.extend(all);
+        let held = self.held.release(|_| true);
+        self.unsent.extend(held);
+        if !self.members[index].can_be_sent() {
             return;
         }
-        self.members[index].mailbox.make_room(all.len());
-        for connection in all {
-            if self.members[index].send(&connection).is_err() {
-                self.unsent.push_back(connection);
+        let moves = self.members[index].moves();
+        for _ in 0..LAST_MOST {
+            let next = match self.unsent.pop_front() {
+                Some(connection) => connection,
+                None if moves => match self.take_left() {
+                    Accepted::Connection(connection) => connection,
+                    _ => return,
+                },
+                None => return,
+            };
+            self.members[index].mailbox.make_room(1);
+            if self.members[index].send(&next).is_err() {
+                self.unsent.push_front(next);
+                return;
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::{Accepted, Handle};
+use super::{Accepted, Handle, Member, given_up};
 use crate::sys::poll::Poll;
 use crate::sys::{door, socket};
 
@@ -23,6 +23,8 @@ const REST: usize = 4096;
 pub(super) struct Closing {
     since: Instant,
     quiet: u32,
+    /// How much each listener's worker had taken by then.
+    taken: Vec<(u32, (u64, u64))>,
 }
 
 /// What a look found under way on the host; see `door::handshakes`.
@@ -34,7 +36,8 @@ impl Handle {
         if self.closing.is_some() {
             return;
         }
-        self.closing = Some(Closing { since: now, quiet: 0 });
+        let taken = self.members.iter().map(|member| (member.listener, member.taken())).collect();
+        self.closing = Some(Closing { since: now, quiet: 0, taken });
         if self.ours && !self.datagram {
             let inet = self.name.to_inet().is_some();
             self.each_socket(&mut |one| match inet {
@@ -95,6 +98,7 @@ impl Handle {
 
     /// The time is over: what nobody has been given yet goes to those who are there, before they are told to leave.
     pub(crate) fn hand_out_rest(&mut self) {
+        self.pass_over_still();
         let held = self.held.release(|_| true);
         self.unsent.extend(held);
         for _ in 0..REST {
@@ -111,6 +115,20 @@ impl Handle {
         }
     }
 
+    /// Whoever has taken nothing of what waits for it since the door was shut would keep it to the end, though others have nothing to
+    /// do; with a short deadline it is not known as stuck by then.
+    fn pass_over_still(&mut self) {
+        let Some(closing) = &self.closing else { return };
+        let is_still = |member: &Member| {
+            let before = closing.taken.iter().find(|(listener, _)| *listener == member.listener);
+            member.keeps_waiting() && before.is_none_or(|(_, taken)| *taken == member.taken())
+        };
+        let still: Vec<usize> = (0..self.members.len()).filter(|index| is_still(&self.members[*index])).collect();
+        if self.members.iter().any(|member| member.can_be_sent() && member.moves() && !is_still(member)) {
+            still.into_iter().for_each(|index| self.members[index].pass_over());
+        }
+    }
+
     /// What is left of an address that is given up ends in every process that has it: a child of a worker's own may.
     pub(super) fn end_for_all(&mut self) {
         // Connections that nobody can get any more would stay open in what such a child has of the mailbox.
@@ -121,11 +139,12 @@ impl Handle {
             }
         }
         if self.ours && self.members.is_empty() {
-            let datagram = self.datagram;
-            self.mechanism.each_socket(&mut |one| match datagram {
+            let (datagram, inet) = (self.datagram, self.name.to_inet().is_some());
+            self.mechanism.each_socket(&mut |one| match (datagram, inet) {
                 // Only the last copy's end frees the port, but who sends there is told that nobody reads.
-                true => drop(door::bind_to_nowhere(one)),
-                false => socket::stop_listening(one),
+                (true, _) => drop(door::bind_to_nowhere(one)),
+                (false, true) => given_up::give_up(one),
+                (false, false) => socket::stop_listening(one),
             });
         }
     }

@@ -7,19 +7,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::{Accepted, Mechanism, MechanismKind, Queue};
+use super::given_up::Former;
+use super::{Accepted, Found, Mechanism, MechanismKind, Queue};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{Sys, door, socket};
+use crate::sys::{Sys, socket};
 
 pub(crate) struct Datagrams {
     name: SockAddr,
     shape: Shape,
     /// Keeps the address while nobody has a socket on it, for the next to come.
-    spare: Option<OwnedFd>,
-    sockets: BTreeMap<u32, OwnedFd>,
+    spare: Option<Seat>,
+    sockets: BTreeMap<u32, Seat>,
+    former: Former,
+}
+
+struct Seat {
+    socket: OwnedFd,
+    /// Another worker had it before, which was the last: what waited in it is for its successor.
+    inherited: bool,
 }
 
 impl Datagrams {
@@ -27,7 +35,25 @@ impl Datagrams {
     pub(crate) fn new(first: OwnedFd, name: SockAddr, shape: Shape) -> Sys<Self> {
         // Only now, so that an address that is taken is found taken.
         socket::set_reuse_port(first.as_fd())?;
-        Ok(Self { name, shape, spare: Some(first), sockets: BTreeMap::new() })
+        let spare = Some(Seat { socket: first, inherited: false });
+        Ok(Self { name, shape, spare, sockets: BTreeMap::new(), former: Former::default() })
+    }
+
+    /// Puts back into the group what somebody took out of it.
+    fn regroup(&self) -> Found {
+        let mut found = Found::default();
+        self.former.regroup();
+        for (slot, seat) in &self.sockets {
+            if socket::is_reuse_port(seat.socket.as_fd()) == Ok(false) {
+                let _ = socket::set_reuse_port(seat.socket.as_fd());
+                // Whoever had it before, or left a process behind, may have done it.
+                match seat.inherited {
+                    true => found.spoiled = Some("taken out of its group, and with it all datagrams,"),
+                    false => found.thieves.push(*slot),
+                }
+            }
+        }
+        found
     }
 }
 
@@ -37,7 +63,7 @@ impl Mechanism for Datagrams {
     }
 
     fn granted_socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
-        self.sockets.get(&slot).map(AsFd::as_fd)
+        self.sockets.get(&slot).map(|seat| seat.socket.as_fd())
     }
 
     fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
@@ -49,17 +75,34 @@ impl Mechanism for Datagrams {
     }
 
     fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
-        let socket = match (self.spare.take(), self.sockets.values().next()) {
-            (Some(spare), _) => {
-                socket::set_reuse_port(spare.as_fd())?;
-                spare
+        let seat = match (self.spare.take(), self.sockets.values().next()) {
+            (Some(spare), _) => spare,
+            (None, Some(other)) => {
+                let beside = || bind::beside(other.socket.as_fd(), &self.name, true, &self.shape);
+                let socket = beside().or_else(|errno| match errno {
+                    // One that was taken out of the group is in the way of all.
+                    Errno::EADDRINUSE => {
+                        let _ = self.regroup();
+                        beside()
+                    }
+                    other => Err(other),
+                })?;
+                Seat { socket, inherited: false }
             }
-            (None, Some(other)) => bind::beside(other.as_fd(), &self.name, true, &self.shape)?,
             (None, None) => return Err(Errno::ENOTCONN),
         };
         // A program on one socket would choose for all.
-        lock_filter(socket.as_fd())?;
-        self.sockets.insert(slot, socket);
+        let fitted = socket::set_reuse_port(seat.socket.as_fd()).and_then(|()| lock_filter(seat.socket.as_fd()));
+        match fitted {
+            Ok(()) => drop(self.sockets.insert(slot, seat)),
+            Err(errno) => {
+                // Without it nobody could be given another.
+                if self.sockets.is_empty() {
+                    self.spare = Some(seat);
+                }
+                return Err(errno);
+            }
+        }
         Ok(None)
     }
 
@@ -68,41 +111,64 @@ impl Mechanism for Datagrams {
         let replica = bind::replica(&self.name, true, &self.shape)?;
         socket::set_option(replica.as_fd(), option)?;
         self.shape.follow(option);
-        for socket in self.sockets.values().chain(&self.spare) {
-            let _ = socket::set_option(socket.as_fd(), option);
+        for seat in self.sockets.values().chain(&self.spare) {
+            let _ = socket::set_option(seat.socket.as_fd(), option);
         }
         Ok(self.sockets.len())
     }
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
-        self.spare.iter().chain(self.sockets.values()).for_each(|socket| see(socket.as_fd()));
+        self.spare.iter().chain(self.sockets.values()).for_each(|seat| see(seat.socket.as_fd()));
     }
 
     #[cfg(any(test, feature = "fuzzing"))]
     fn descriptors_most(&self) -> usize {
-        1 + self.sockets.len()
+        1 + self.sockets.len() + self.former.len()
     }
 
-    fn audit(&mut self) -> Option<&'static str> {
-        let stolen = |socket: &&OwnedFd| socket::is_reuse_port(socket.as_fd()) == Ok(false);
-        let mut found = None;
-        for socket in self.sockets.values().filter(stolen) {
-            let _ = socket::set_reuse_port(socket.as_fd());
-            found = Some("had taken its socket out of the group, and with it all datagrams");
+    fn audit(&mut self) -> Found {
+        Found { risen: self.former.audit(), ..self.regroup() }
+    }
+
+    fn keeps_former(&self) -> bool {
+        !self.former.is_empty()
+    }
+
+    fn vacate(&mut self, slot: u32, worker: u32, _queue: Option<Queue>, _keep: bool) {
+        let Some(seat) = self.sockets.remove(&slot) else { return };
+        if self.sockets.is_empty() {
+            self.spare = Some(Seat { inherited: true, ..seat });
+        } else {
+            // Out of the kernel's choice, also where a process that the worker left behind has it. What waits in it is lost, as
+            // datagrams may be.
+            self.former.add(worker, seat.socket);
         }
-        found
     }
+}
 
-    fn vacate(&mut self, slot: u32, _queue: Option<Queue>, _keep: bool) {
-        let socket = self.sockets.remove(&slot);
-        // Closed, it is out of the kernel's choice; what waits in it is lost, as datagrams may be. So it is if a child of the
-        // worker's own has a copy, who would be given datagrams that it does not read.
-        self.spare = socket.filter(|socket| {
-            let is_last = self.sockets.is_empty();
-            if !is_last {
-                let _ = door::bind_to_nowhere(socket.as_fd());
-            }
-            is_last
-        });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::sockaddr;
+    use std::net::SocketAddr;
+
+    #[test]
+    fn the_spare_is_kept_when_it_cannot_be_fitted() {
+        let first = socket::open(libc::AF_INET, true).unwrap();
+        socket::bind(first.as_fd(), &"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        let name = sockaddr::local_name(first.as_fd()).unwrap();
+        let mut datagrams = Datagrams::new(first, name, Shape::default()).unwrap();
+        // No socket, so that every setsockopt(2) fails.
+        let (pipe, _writer) = socket::pipe().unwrap();
+        let real = datagrams.spare.replace(Seat { socket: pipe, inherited: false });
+        assert_eq!(datagrams.seat(0).err(), Some(Errno::ENOTSOCK));
+        assert!(datagrams.spare.is_some());
+        datagrams.spare = real;
+        datagrams.seat(0).unwrap();
+        datagrams.seat(1).unwrap();
+        datagrams.vacate(0, 1, None, false);
+        assert!(datagrams.spare.is_none() && datagrams.keeps_former());
+        datagrams.vacate(1, 2, None, false);
+        assert!(datagrams.spare.as_ref().is_some_and(|seat| seat.inherited));
     }
 }

@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::given_up::{Vacant, give_up, is_forbidden};
 use super::selector::{Choice, ENTRANCE, SLOTS, Selector};
-use super::{Accepted, Mechanism, MechanismKind, Passed, Queue};
+use super::{Accepted, Found, Mechanism, MechanismKind, Passed, Queue};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::sys::bpf::lock_filter;
@@ -23,12 +24,23 @@ pub(crate) struct Kernel {
     name: SockAddr,
     shape: Shape,
     selector: Selector,
-    /// The sockets of slots without a member. They do not listen.
-    vacant: BTreeMap<u32, OwnedFd>,
+    /// The sockets of slots without a member.
+    vacant: BTreeMap<u32, Vacant>,
     turns: Vec<u16>,
     /// The highest slot there has been.
     last_slot: u32,
 }
+
+/// Why an address cannot have the mechanism: what it has instead, what was made for it, which call failed and how.
+pub(crate) struct Refused {
+    pub(crate) passed: Passed,
+    pub(crate) selector: Selector,
+    pub(crate) call: &'static str,
+    pub(crate) errno: Errno,
+}
+
+/// To put a socket into the table is refused.
+pub(crate) const TABLE: &str = "bpf(2) BPF_MAP_UPDATE_ELEM";
 
 impl Kernel {
     /// What an address needs of the kernel, made ahead: it takes a privilege that the program may give up later.
@@ -36,30 +48,56 @@ impl Kernel {
         Selector::load(choice)
     }
 
-    /// From a socket that listens alone on its address, as `passed` has it. Given back where the kernel refuses.
-    pub(crate) fn new(
-        entrance: Passed,
-        name: SockAddr,
-        shape: Shape,
-        selector: Selector,
-    ) -> Result<Self, (Passed, Errno)> {
-        // Only now, so that an address that is taken is found taken.
-        match socket::set_reuse_port(entrance.socket()) {
+    /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. Only when that is in the
+    /// table and the program chooses, any worker comes: without the entrance what has no turn would be dropped.
+    pub(crate) fn new(entrance: Passed, name: SockAddr, shape: Shape, mut selector: Selector) -> Result<Self, Refused> {
+        match enter(entrance.socket(), &name, &shape, &mut selector) {
             Ok(()) => {
                 Ok(Self { entrance, name, shape, selector, vacant: BTreeMap::new(), turns: Vec::new(), last_slot: 0 })
             }
-            Err(errno) => Err((entrance, errno)),
+            Err((call, errno)) => {
+                let _ = socket::clear_reuse_port(entrance.socket());
+                Err(Refused { passed: entrance, selector, call, errno })
+            }
+        }
+    }
+
+    /// A socket for a slot: a new one, of which no process that a former worker left behind has a copy, or where to bind is forbidden by
+    /// now, the one that was kept.
+    fn socket_for(&self, vacant: Option<&Vacant>) -> Sys<Option<OwnedFd>> {
+        match (bind::beside(self.entrance.socket(), &self.name, false, &self.shape), vacant) {
+            (Ok(fresh), _) => Ok(Some(fresh)),
+            (Err(_), Some(old)) => renew(old.socket.as_fd(), &self.shape).map(|()| None),
+            (Err(errno), None) => Err(errno),
         }
     }
 }
 
-/// A socket that was somebody else's and listens no more, as it is needed for the next.
-fn renewed(socket: OwnedFd, shape: &Shape) -> Sys<OwnedFd> {
-    socket::set_nonblocking(socket.as_fd())?;
-    socket::set_reuse_port(socket.as_fd())?;
-    shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
-    socket::listen(socket.as_fd(), bind::backlog(shape.backlog))?;
-    Ok(socket)
+fn enter(
+    entrance: BorrowedFd,
+    name: &SockAddr,
+    shape: &Shape,
+    selector: &mut Selector,
+) -> Result<(), (&'static str, Errno)> {
+    // Only now, so that an address that is taken is found taken.
+    socket::set_reuse_port(entrance).map_err(|errno| ("setsockopt SO_REUSEPORT", errno))?;
+    // What listens is of a group, and so can be put into the table, only when another joins it (reuseport_add_sock).
+    let other = bind::beside(entrance, name, false, shape).map_err(|errno| ("bind beside the first socket", errno))?;
+    let outcome = selector
+        .put(ENTRANCE, entrance)
+        .map_err(|errno| (TABLE, errno))
+        .and_then(|()| selector.attach(entrance).map_err(|errno| ("setsockopt SO_ATTACH_REUSEPORT_EBPF", errno)));
+    // Who has come to it meanwhile moves to the entrance.
+    socket::stop_listening(other.as_fd());
+    outcome
+}
+
+/// Makes a socket that was kept as it is needed for the next worker.
+fn renew(socket: BorrowedFd, shape: &Shape) -> Sys<()> {
+    socket::set_nonblocking(socket)?;
+    socket::set_reuse_port(socket)?;
+    shape.give_options(socket).map_err(|(_, errno)| errno)?;
+    socket::listen(socket, bind::backlog(shape.backlog))
 }
 
 impl Mechanism for Kernel {
@@ -87,32 +125,52 @@ impl Mechanism for Kernel {
         if slot >= SLOTS {
             return Ok(None);
         }
-        // A process that a former worker left behind may still have the old one.
-        let socket =
-            match (bind::beside(self.entrance.socket(), &self.name, false, &self.shape), self.vacant.remove(&slot)) {
-                (Ok(fresh), _) => fresh,
-                // To be bound anew may be forbidden by now.
-                (Err(_), Some(old)) => renewed(old, &self.shape)?,
-                (Err(errno), None) => return Err(errno),
-            };
-        if !self.selector.is_attached() {
-            self.selector.attach(socket.as_fd())?;
-            self.selector.put(ENTRANCE, self.entrance.socket())?;
+        let vacant = self.vacant.remove(&slot);
+        let fresh = match self.socket_for(vacant.as_ref()) {
+            Ok(fresh) => fresh,
+            Err(errno) => {
+                self.vacant.extend(vacant.map(|vacant| (slot, vacant)));
+                return Err(errno);
+            }
+        };
+        let socket = match (fresh, vacant) {
+            (Some(fresh), vacant) => {
+                if let Some(old) = vacant {
+                    give_up(old.socket.as_fd());
+                }
+                fresh
+            }
+            (None, Some(Vacant { socket, .. })) => socket,
+            (None, None) => return Ok(None),
+        };
+        if let Err(errno) = lock_filter(socket.as_fd()).and_then(|()| self.selector.put(slot as u16, socket.as_fd())) {
+            give_up(socket.as_fd());
+            return Err(errno);
         }
-        lock_filter(socket.as_fd())?;
-        self.selector.put(slot as u16, socket.as_fd())?;
         self.last_slot = self.last_slot.max(slot);
         Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
     }
 
-    fn vacate(&mut self, slot: u32, queue: Option<Queue>, keep: bool) {
+    fn vacate(&mut self, slot: u32, worker: u32, queue: Option<Queue>, keep: bool) {
         let Some(queue) = queue else { return };
         // A worker may have taken off what says where the queue goes.
         self.selector.attach_again(self.entrance.socket());
-        queue.stop_listening();
+        let old = queue.into_socket();
         if keep {
-            self.vacant.insert(slot, queue.into_socket());
+            // Its worker may have taken it out of the group, and then nobody can come beside it.
+            let _ = socket::set_reuse_port(old.as_fd());
+            match bind::bound_beside(self.entrance.socket(), &self.name, false) {
+                Ok(socket) => drop(self.vacant.insert(slot, Vacant { socket, of: None })),
+                Err(errno) if is_forbidden(errno) => {
+                    socket::stop_listening(old.as_fd());
+                    self.vacant.insert(slot, Vacant { socket: old, of: Some(worker) });
+                    return;
+                }
+                // The next worker may have better luck.
+                Err(_) => {}
+            }
         }
+        give_up(old.as_fd());
     }
 
     fn set_turns(&mut self, turns: &mut dyn Iterator<Item = Option<u32>>) {
@@ -126,20 +184,25 @@ impl Mechanism for Kernel {
         }
     }
 
-    fn audit(&mut self) -> Option<&'static str> {
+    fn audit(&mut self) -> Found {
         self.selector.attach_again(self.entrance.socket());
         // Who was a worker, or a process that it left behind, may have made one listen again.
-        for socket in self.vacant.values() {
-            let _ = socket::set_reuse_port(socket.as_fd());
-            socket::stop_listening(socket.as_fd());
-        }
-        None
+        let others = self.vacant.values().filter_map(|vacant| vacant.of.map(|worker| (worker, vacant)));
+        let risen = others.filter(|(_, vacant)| vacant.has_risen()).map(|(worker, _)| worker).collect();
+        Found { risen, ..Found::default() }
+    }
+
+    fn keeps_former(&self) -> bool {
+        self.vacant.values().any(|vacant| vacant.of.is_some())
     }
 
     fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
         let count = self.entrance.set_option(option)?;
-        // The vacant ones get it when they are renewed.
         self.shape.follow(option);
+        for vacant in self.vacant.values() {
+            // One that takes no options any more is replaced by another, which has them.
+            let _ = socket::set_option(vacant.socket.as_fd(), option);
+        }
         Ok(count)
     }
 
@@ -153,7 +216,7 @@ impl Mechanism for Kernel {
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
         see(self.entrance.socket());
-        self.vacant.values().for_each(|socket| see(socket.as_fd()));
+        self.vacant.values().for_each(|vacant| see(vacant.socket.as_fd()));
     }
 
     fn accept_last(&mut self) {

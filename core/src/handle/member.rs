@@ -82,7 +82,8 @@ impl Member {
     }
 
     /// Gives it a queue in the kernel.
-    pub(crate) fn seat(&mut self, queue: Queue) {
+    pub(crate) fn seat(&mut self, mut queue: Queue) {
+        queue.belong_to(self.worker);
         self.queue = Some(queue);
     }
 
@@ -282,19 +283,26 @@ impl Member {
     /// Nothing is left to be taken back.
     fn is_empty(&mut self) {
         match &mut self.flow {
-            Flow::Stuck { drained, .. } => {
-                *drained = true;
-                if !self.stopping && self.mailbox.waiting() == 0 {
-                    match self.mailbox.send_nop() {
-                        Err(errno) if pending(errno).is_none() => self.flow = Flow::Broken { drained: true },
-                        // Without a NOP the next look finds an empty queue and gives the member its turn back.
-                        _ => {}
-                    }
-                }
-            }
-            Flow::Paused { drained } | Flow::Broken { drained } => *drained = true,
+            Flow::Stuck { drained, .. } | Flow::Paused { drained } | Flow::Broken { drained } => *drained = true,
             Flow::Open => {}
         }
+        self.ask_whether_back();
+    }
+
+    /// A mailbox out of which nothing can be taken would never show that its worker is back. The primary empties it itself, and takes
+    /// its own NOP back before what waits in the queue; so this is looked at after each turn.
+    fn ask_whether_back(&mut self) {
+        if self.shows_nothing()
+            && let Err(errno) = self.mailbox.send_nop()
+            && pending(errno).is_none()
+        {
+            self.flow = Flow::Broken { drained: true };
+        }
+    }
+
+    /// It is stuck, and nothing is in its mailbox, nor was taken out of it by its worker.
+    fn shows_nothing(&self) -> bool {
+        matches!(self.flow, Flow::Stuck { taken, .. } if !self.stopping && self.mailbox.waiting() == 0 && self.mailbox.taken() <= taken)
     }
 
     /// Its worker takes nothing until it says so again.
@@ -349,7 +357,7 @@ impl Member {
 
     /// The event came: its worker has taken something.
     pub(crate) fn moved(&mut self, poll: &Poll) {
-        self.look_whether_back(self.mailbox.waiting(), poll);
+        self.look_whether_back(poll);
         // A small window is full while the socket still counts as writable: such an event comes too early, and the next
         // one, an edge, when something is taken.
         if self.flow == Flow::Open && self.mailbox.room() > 0 {
@@ -378,8 +386,12 @@ impl Member {
     }
 
     fn mailbox_wants_watch(&self) -> bool {
-        !matches!(self.flow, Flow::Stuck { drained: true, .. } | Flow::Paused { .. } | Flow::Broken { .. })
-            && self.mailbox.waiting() > 0
+        match self.flow {
+            Flow::Paused { .. } | Flow::Broken { .. } => false,
+            // The NOP could not be sent.
+            Flow::Stuck { drained: true, .. } => self.shows_nothing(),
+            _ => self.mailbox.waiting() > 0,
+        }
     }
 
     /// One look of the watch. `assigned`: connections begun with its slot.
@@ -392,7 +404,8 @@ impl Member {
 
     fn look_at_mailbox(&mut self, look: &Look) -> bool {
         let waiting = self.mailbox.waiting();
-        self.look_whether_back(waiting, look.poll);
+        self.look_whether_back(look.poll);
+        self.ask_whether_back();
         let taken = self.mailbox.taken();
         if waiting == 0 {
             self.seen = NOTHING;
@@ -415,6 +428,7 @@ impl Member {
     fn look_at_queue(&mut self, look: &Look, assigned: u64) -> Watched {
         let Some(queue) = &mut self.queue else { return Watched::default() };
         if self.flow != Flow::Open || self.stopping {
+            queue.out_of_turn();
             return Watched::default();
         }
         match queue.look(look, self.worker, assigned) {
@@ -438,16 +452,32 @@ impl Member {
         self.arm(true, poll);
     }
 
-    /// Who is stuck comes back by an event alone; this makes up for one that could not be asked for.
-    pub(crate) fn watch_for_return(&mut self, poll: &Poll) {
-        if matches!(self.flow, Flow::Stuck { .. }) {
-            self.arm(true, poll);
+    /// What waits for it goes to others, as if it were known to be stuck.
+    pub(super) fn pass_over(&mut self) {
+        if self.flow == Flow::Open && !self.stopping {
+            self.flow = Flow::Stuck { taken: self.mailbox.taken(), drained: false };
+            self.expect_some();
         }
     }
 
-    fn look_whether_back(&mut self, waiting: u32, poll: &Poll) {
+    /// What shows that its worker takes: out of the mailbox, and by its own count.
+    pub(super) fn taken(&self) -> (u64, u64) {
+        (self.mailbox.taken(), self.mailbox.board.taken())
+    }
+
+    /// Who is stuck comes back by an event alone; this makes up for one that could not be asked for, and for a NOP that the primary
+    /// took back itself.
+    pub(crate) fn watch_for_return(&mut self, poll: &Poll) {
+        if matches!(self.flow, Flow::Stuck { .. }) {
+            self.arm(true, poll);
+            self.ask_whether_back();
+        }
+    }
+
+    /// Only what its worker has taken itself shows that it is back: an empty mailbox may have been emptied by the primary.
+    fn look_whether_back(&mut self, poll: &Poll) {
         if let Flow::Stuck { taken, .. } = self.flow
-            && (waiting == 0 || self.mailbox.taken() > taken)
+            && self.mailbox.taken() > taken
         {
             self.flow = Flow::Open;
             self.seen = NOTHING;

@@ -11,6 +11,7 @@ mod check;
 mod choosing;
 mod closing;
 mod datagrams;
+mod given_up;
 mod held;
 mod kernel;
 mod member;
@@ -30,7 +31,7 @@ use choosing::Awaited;
 use closing::Closing;
 pub(crate) use datagrams::Datagrams;
 use held::Held;
-pub(crate) use kernel::Kernel;
+pub(crate) use kernel::{Kernel, Refused, TABLE};
 pub(crate) use member::Member;
 pub(crate) use passed::Passed;
 pub(crate) use queue::{Queue, Share};
@@ -85,14 +86,19 @@ pub(crate) trait Mechanism: Send {
     fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
         Ok(None)
     }
-    /// The slot has no member any more. What waits in its queue goes to others. `keep`: it has no other queue, and its next
-    /// member may need this one.
-    fn vacate(&mut self, _slot: u32, _queue: Option<Queue>, _keep: bool) {}
+    /// The slot has no member any more. What waits in its queue goes to others. `worker`: whose it was. `keep`: it has no other queue,
+    /// and its next member may need one.
+    fn vacate(&mut self, _slot: u32, _worker: u32, _queue: Option<Queue>, _keep: bool) {}
     /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
     fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
-    /// Looks whether its sockets are as they were made, as far as a worker has them, and repairs them. What somebody had done.
-    fn audit(&mut self) -> Option<&'static str> {
-        None
+    /// Looks whether its sockets are as they were made, as far as a worker has them or had them, and repairs them. What somebody had
+    /// done.
+    fn audit(&mut self) -> Found {
+        Found::default()
+    }
+    /// There are sockets that a worker had.
+    fn keeps_former(&self) -> bool {
+        false
     }
     /// Connections begun with slots' own queues in all, which the primary does not see.
     fn begun(&self) -> u64 {
@@ -132,10 +138,25 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 /// How often the program is told at most of what goes wrong at an address and is no one worker's offence.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
+/// What a mechanism's audit found.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// What somebody had done to a socket that all have.
+    spoiled: Option<&'static str>,
+    /// Slots whose worker had taken what belongs to all.
+    thieves: Vec<u32>,
+    /// Workers whose former socket was made to receive again.
+    risen: Vec<u32>,
+}
+
 /// What an audit found.
 pub(crate) struct Audited {
     /// Workers that had taken others' connections.
     pub(crate) thieves: Vec<u32>,
+    /// Workers that may be gone and whose former socket was made to receive again, by them or by a process that they left behind.
+    pub(crate) risen: Vec<u32>,
+    /// The program is to be told of those that are gone.
+    pub(crate) tell: bool,
     /// What somebody had done to a socket that all have, if the program is to be told.
     pub(crate) spoiled: Option<&'static str>,
 }
@@ -321,7 +342,7 @@ impl Handle {
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
         let queue = member.take_queue(poll);
         if self.datagram {
-            self.mechanism.vacate(member.slot, None, false);
+            self.mechanism.vacate(member.slot, member.worker, None, false);
         } else {
             self.vacate(member.slot, queue, poll);
         }
@@ -361,7 +382,8 @@ impl Handle {
 
     /// A worker has a socket that is not its alone, or in a group with those of others.
     pub(crate) fn wants_audit(&self) -> bool {
-        self.mechanism.kind() != MechanismKind::Passed && !self.members.is_empty() && self.closing.is_none()
+        let others_have_some = !self.members.is_empty() || self.mechanism.keeps_former();
+        self.mechanism.kind() != MechanismKind::Passed && others_have_some && self.closing.is_none()
     }
 
     /// Undoes what workers did to such sockets.
@@ -375,8 +397,12 @@ impl Handle {
             }
         }
         self.unseat_spoiled(poll);
-        let spoiled = self.mechanism.audit().filter(|_| self.may_tell(now));
-        Audited { thieves: thieves.into_iter().map(|(_, worker)| worker).collect(), spoiled }
+        let found = self.mechanism.audit();
+        let of_slots = self.members.iter().filter(|member| found.thieves.contains(&member.slot));
+        let thieves =
+            thieves.into_iter().map(|(_, worker)| worker).chain(of_slots.map(|member| member.worker)).collect();
+        let tell = (found.spoiled.is_some() || !found.risen.is_empty()) && self.may_tell(now);
+        Audited { thieves, risen: found.risen, tell, spoiled: found.spoiled.filter(|_| tell) }
     }
 
     /// A slot has no member any more, or one without its queue in the kernel. That goes on listening for a while (see `retired`).
@@ -398,7 +424,7 @@ impl Handle {
     fn shut(&mut self, slot: u32, mut queue: Queue, poll: &Poll) {
         queue.forget(poll);
         let has_another = self.members.iter().any(|member| member.slot == slot && member.queue().is_some());
-        self.mechanism.vacate(slot, Some(queue), !has_another);
+        self.mechanism.vacate(slot, queue.worker(), Some(queue), !has_another);
         self.members.iter_mut().for_each(Member::expect_moved);
         // The next pump has the poll look at the entrance anew.
         self.accept_while(false, poll);
@@ -609,7 +635,7 @@ impl Handle {
         }
         for (_, mut queue) in self.retired.take_all() {
             queue.forget(poll);
-            queue.stop_listening();
+            given_up::give_up(queue.socket());
         }
         if let Some(file) = &self.file {
             file.remove();
@@ -629,6 +655,19 @@ impl Handle {
         if let Some(connection) = self.unsent.pop_front() {
             return Accepted::Connection(connection);
         }
+        match self.take_left() {
+            Accepted::Nothing => {}
+            accepted => return accepted,
+        }
+        // What waits in the socket of others is theirs.
+        let done = self.closing.is_some() && !self.ours;
+        let accepted = if done { Accepted::Nothing } else { self.mechanism.accept() };
+        self.stats.accepted += u64::from(matches!(accepted, Accepted::Connection(_)));
+        accepted
+    }
+
+    /// The next that somebody else was given and has not taken.
+    fn take_left(&mut self) -> Accepted {
         while let Some(orphan) = self.orphans.front_mut() {
             match orphan.take_back() {
                 Ok(TakenBack::Connection(connection)) => {
@@ -654,16 +693,10 @@ impl Handle {
         match self.retired.take() {
             Accepted::Connection(connection) => {
                 self.stats.reclaimed += 1;
-                return Accepted::Connection(connection);
+                Accepted::Connection(connection)
             }
-            Accepted::Nothing => {}
-            Accepted::Short => return Accepted::Short,
+            accepted => accepted,
         }
-        // What waits in the socket of others is theirs.
-        let done = self.closing.is_some() && !self.ours;
-        let accepted = if done { Accepted::Nothing } else { self.mechanism.accept() };
-        self.stats.accepted += u64::from(matches!(accepted, Accepted::Connection(_)));
-        accepted
     }
 
     /// Sends what was staged, worker by worker, so that each is woken once. True when the kernel was short of

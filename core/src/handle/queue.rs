@@ -25,6 +25,8 @@ pub(crate) enum Share {
 
 pub(crate) struct Queue {
     socket: OwnedFd,
+    /// Whose it is.
+    worker: u32,
     /// What the poll was last told; `None`: it does not know the socket.
     watched: Option<(Token, Interest)>,
     /// Connections that were begun with the slot before it was this member's.
@@ -120,6 +122,7 @@ impl Queue {
     pub(super) fn new(socket: OwnedFd, assigned: u64) -> Self {
         Self {
             socket,
+            worker: 0,
             watched: None,
             assigned_before: assigned,
             assigned,
@@ -134,9 +137,14 @@ impl Queue {
         }
     }
 
-    /// Whoever else has the socket open: what waits in it moves to those who have a turn, or to the entrance.
-    pub(super) fn stop_listening(&self) {
-        socket::stop_listening(self.socket.as_fd());
+    /// Gives it to a worker.
+    pub(super) fn belong_to(&mut self, worker: u32) {
+        self.worker = worker;
+    }
+
+    /// Whose it is, or was last.
+    pub(super) fn worker(&self) -> u32 {
+        self.worker
     }
 
     pub(super) fn into_socket(self) -> OwnedFd {
@@ -176,6 +184,11 @@ impl Queue {
             true => Share::Half,
         };
         std::mem::replace(&mut self.share, share) != share
+    }
+
+    /// It has no turn: what waited at the last look is no measure of what will wait when it has one again.
+    pub(super) fn out_of_turn(&mut self) {
+        self.depth = 0;
     }
 
     pub(super) fn share(&self) -> Share {
@@ -265,6 +278,7 @@ impl Queue {
         } else if self.standstill.look(look, worker, assigned.saturating_sub(waiting.into())) {
             self.standstill = Standstill::default();
             self.drained = false;
+            self.out_of_turn();
             return Seen::Stuck;
         } else if self.moved_here == MovedHere::Perhaps && self.standstill.is_asleep() {
             self.moved_here = MovedHere::Unnoticed;

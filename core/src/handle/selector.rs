@@ -10,6 +10,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use crate::policy::Policy;
 use crate::sys::Sys;
 use crate::sys::bpf::{
     Assembler, Label, Operation::*, Register, Register::*, SharedValue, When::*, Width::*, attach_selector,
@@ -30,6 +31,7 @@ const PENDING: usize = 2048;
 // The shared memory. What the program writes and what the primary writes are kept on cache lines apart.
 const TURN: usize = 0;
 const CURRENT: usize = 64;
+const SEED: usize = 72;
 const MIGRATED: usize = 128;
 const ASSIGNED_AT: usize = 192;
 const PENDING_AT: usize = ASSIGNED_AT + SLOTS as usize * 8;
@@ -71,10 +73,17 @@ pub(crate) enum Choice {
     /// Each turn in order.
     InTurn,
     /// By the client's address, as `policy::source_hash` does it, whose table of buckets the turns are.
-    ByClient {
-        /// The table's.
-        seed: u32,
-    },
+    ByClient,
+}
+
+impl Choice {
+    /// That of an address under a policy.
+    pub(crate) fn of(policy: Policy) -> Self {
+        match policy {
+            Policy::SourceHash => Self::ByClient,
+            _ => Self::InTurn,
+        }
+    }
 }
 
 /// The program, loaded, with its maps.
@@ -95,25 +104,29 @@ impl Selector {
         Ok(Self { state, sockets, program, choice, attached: false })
     }
 
-    /// As it was when it was loaded, for another address. `None` for one that is made for its address alone. The sockets that it
-    /// knew must not listen any more.
-    pub(crate) fn renew(mut self) -> Option<Self> {
-        if self.choice != Choice::InTurn {
-            return None;
-        }
+    /// As it was when it was loaded, for another address. The sockets that it knew must not listen any more.
+    pub(crate) fn renew(mut self) -> Self {
         for offset in (0..LENGTH).step_by(8) {
             self.state.double(offset).store(0, Ordering::Relaxed);
         }
         self.attached = false;
-        Some(self)
+        self
     }
 
-    /// Lets the program choose for the group of a listening socket. Does nothing once it does.
+    /// How it chooses.
+    pub(crate) fn choice(&self) -> Choice {
+        self.choice
+    }
+
+    /// By this seed it hashes clients, as the table of its address does.
+    pub(crate) fn set_seed(&self, seed: u32) {
+        self.state.word(SEED).store(seed, Ordering::Relaxed);
+    }
+
+    /// Lets the program choose for the group of a listening socket.
     pub(crate) fn attach(&mut self, member: BorrowedFd) -> Sys<()> {
-        if !self.attached {
-            attach_selector(member, self.program.as_fd())?;
-            self.attached = true;
-        }
+        attach_selector(member, self.program.as_fd())?;
+        self.attached = true;
         Ok(())
     }
 
@@ -122,11 +135,6 @@ impl Selector {
         if self.attached {
             let _ = attach_selector(member, self.program.as_fd());
         }
-    }
-
-    /// The program chooses.
-    pub(crate) fn is_attached(&self) -> bool {
-        self.attached
     }
 
     /// A slot's socket, which must listen in the group. EBUSY for one that has a place already.
@@ -168,7 +176,7 @@ fn assemble(choice: Choice, state: BorrowedFd, sockets: BorrowedFd) -> Assembler
     a.map_value(R7, state);
     match choice {
         Choice::InTurn => by_turn(&mut a, sockets, entrance, pass),
-        Choice::ByClient { seed } => by_client(&mut a, seed, sockets, entrance, pass),
+        Choice::ByClient => by_client(&mut a, sockets, entrance, pass),
     }
 
     // Nobody has a turn, or his socket is gone.
@@ -234,7 +242,7 @@ fn by_turn(a: &mut Assembler, sockets: BorrowedFd, entrance: Label, pass: Label)
 }
 
 /// R8: the packet's flags.
-fn by_client(a: &mut Assembler, seed: u32, sockets: BorrowedFd, entrance: Label, pass: Label) {
+fn by_client(a: &mut Assembler, sockets: BorrowedFd, entrance: Label, pass: Label) {
     let (chosen, packet, known, ip_6, hashed) = (a.label(), a.label(), a.label(), a.label(), a.label());
     a.load(Double, R1, R6, CONTEXT_MIGRATING);
     a.jump_if(R1, Equal, 0, packet);
@@ -255,13 +263,13 @@ fn by_client(a: &mut Assembler, seed: u32, sockets: BorrowedFd, entrance: Label,
     a.jump_if(R1, Equal, i32::from(ETHERTYPE_IPV6.to_be()), ip_6);
     a.jump_if(R1, NotEqual, i32::from(ETHERTYPE_IPV4.to_be()), entrance);
     load_bytes(a, IPV4_SOURCE_AT, 4, entrance);
-    a.number_32(Set, R1, seed as i32);
+    a.load(Word, R1, R7, SEED as i16);
     mix_in(a, ADDRESS_BELOW);
     a.jump(hashed);
 
     a.place(ip_6);
     load_bytes(a, IPV6_SOURCE_AT, 16, entrance);
-    a.number_32(Set, R1, seed as i32);
+    a.load(Word, R1, R7, SEED as i16);
     for word in 0..4 {
         mix_in(a, ADDRESS_BELOW - 4 * word);
     }
@@ -454,7 +462,8 @@ mod tests {
     /// Connects from many addresses and asks the table and the kernel where each belongs.
     fn agree(at: &str, clients: &[std::net::IpAddr]) {
         const SEED: u32 = 0xfeed_beef;
-        let Some(mut selector) = selector(Choice::ByClient { seed: SEED }) else { return };
+        let Some(mut selector) = selector(Choice::ByClient) else { return };
+        selector.set_seed(SEED);
         let at: SocketAddr = at.parse().unwrap();
         let entrance = listening(at, true);
         let at = sockaddr::local_name(entrance.as_fd()).unwrap().to_inet().unwrap();

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::passed::{accept_behind_door, has_waiting};
-use super::{Accepted, Mechanism, MechanismKind};
+use super::{Accepted, Found, Mechanism, MechanismKind};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::sys::listening::Condition;
@@ -79,7 +79,8 @@ impl Mechanism for Shared {
         self.shut && self.condition.is_some() && has_waiting(self.socket.as_fd(), self.over)
     }
 
-    fn audit(&mut self) -> Option<&'static str> {
-        self.condition.as_ref()?.repair(self.socket.as_fd())
+    fn audit(&mut self) -> Found {
+        let spoiled = self.condition.as_ref().and_then(|condition| condition.repair(self.socket.as_fd()));
+        Found { spoiled, ..Found::default() }
     }
 }

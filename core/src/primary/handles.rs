@@ -83,13 +83,12 @@ impl Handles {
             let passed = Passed::new(bound.socket);
             // A load has to be known at the moment of the choice, and there the kernel does not know it.
             let choice = match (address, policy) {
-                (Address::Inet { .. }, Policy::RoundRobin) => Some(Choice::InTurn),
-                (Address::Inet { .. }, Policy::SourceHash) => Some(Choice::ByClient { seed }),
+                (Address::Inet { .. }, Policy::RoundRobin | Policy::SourceHash) => Some(Choice::of(policy)),
                 _ => None,
             };
             match (mechanism, choice) {
                 (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
-                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, shape, choice, wanted)?,
+                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, shape, (choice, seed), wanted)?,
             }
         };
         let id = loop {

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use crate::bind::Shape;
 use crate::error::{Error, Result};
-use crate::handle::{Choice, Kernel, Mechanism, Passed, Selector};
+use crate::handle::{Choice, Kernel, Mechanism, Passed, Refused, Selector, TABLE};
 use crate::settings;
 use crate::sys::Sys;
 use crate::sys::sockaddr::SockAddr;
@@ -16,8 +16,8 @@ const READY: usize = 4;
 #[derive(Default)]
 pub(crate) struct Ladder {
     ready: Vec<Selector>,
-    /// The program wants some to be ready.
-    prepares: bool,
+    /// Of which kind the program wants some to be ready.
+    prepares: Option<Choice>,
     /// Why the kernel refused.
     refused: Option<Errno>,
     /// A sentence for the program about that, once: for its log, or, where it had forced the mechanism, as a warning.
@@ -28,26 +28,27 @@ pub(crate) struct Ladder {
 
 impl Ladder {
     /// Makes ready what takes a privilege. The error says why there is no mechanism `kernel`.
-    pub(crate) fn prepare(&mut self) -> Result<()> {
+    pub(crate) fn prepare(&mut self, choice: Choice) -> Result<()> {
+        self.ready.retain(|selector| selector.choice() == choice);
         while self.ready.len() < READY {
-            let selector = self.made(Choice::InTurn).map_err(refusal)?;
+            let selector = self.made(choice).map_err(refusal)?;
             self.ready.push(selector);
         }
-        self.prepares = true;
+        self.prepares = Some(choice);
         Ok(())
     }
 
     /// Takes that of an address that is closed for the next one: another can perhaps not be made any more.
     pub(crate) fn keep(&mut self, selector: Selector) {
-        if self.prepares && self.ready.len() < READY {
-            self.ready.extend(selector.renew());
+        if self.prepares == Some(selector.choice()) && self.ready.len() < READY {
+            self.ready.push(selector.renew());
         }
     }
 
     /// Gives back what was made ready.
     pub(crate) fn rest(&mut self) {
         self.ready.clear();
-        self.prepares = false;
+        self.prepares = None;
     }
 
     /// The best mechanism for an address that `passed` listens on.
@@ -57,19 +58,30 @@ impl Ladder {
         address: &str,
         name: SockAddr,
         shape: Shape,
-        choice: Choice,
+        (choice, seed): (Choice, u32),
         wanted: settings::Mechanism,
     ) -> Result<Box<dyn Mechanism>> {
-        let (passed, errno) = match self.selector(choice) {
+        let (passed, forced, reason) = match self.selector(choice) {
             // The asker may ask again when there is room, and then the address gets the mechanism that it should.
             Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
-            Err(errno) => (passed, errno),
-            Ok(selector) => match Kernel::new(passed, name, shape, selector) {
-                Ok(kernel) => return Ok(Box::new(kernel)),
-                Err(refused) => refused,
-            },
+            Err(errno) => (passed, (wanted == settings::Mechanism::Kernel).then_some(errno), reason(errno)),
+            Ok(selector) => {
+                selector.set_seed(seed);
+                match Kernel::new(passed, name, shape, selector) {
+                    Ok(kernel) => return Ok(Box::new(kernel)),
+                    Err(Refused { passed, selector, call, errno }) => {
+                        self.keep(selector);
+                        if is_shortage(errno) {
+                            return Err(Error::os(call, errno));
+                        }
+                        // It could be had when the settings were made, or the address could not have come so far: to serve it in
+                        // another way is better than not at all.
+                        (passed, None, reason_at(call, errno))
+                    }
+                }
+            }
         };
-        if wanted == settings::Mechanism::Kernel {
+        if let Some(errno) = forced {
             let refusal = refusal(errno);
             if !std::mem::replace(&mut self.told, true) {
                 self.complaint = Some(refusal.sentence().to_owned());
@@ -77,7 +89,6 @@ impl Ladder {
             return Err(refusal);
         }
         if !std::mem::replace(&mut self.told, true) {
-            let reason = reason(errno);
             self.notice = Some(format!("connections to {address} are passed on by the primary, because {reason}"));
         }
         Ok(Box::new(passed))
@@ -94,14 +105,12 @@ impl Ladder {
     }
 
     fn selector(&mut self, choice: Choice) -> Sys<Selector> {
-        if choice != Choice::InTurn {
-            return self.made(choice);
-        }
-        match self.ready.pop() {
+        let fitting = self.ready.iter().rposition(|selector| selector.choice() == choice);
+        match fitting.map(|index| self.ready.swap_remove(index)) {
             None => self.made(choice),
             Some(selector) => {
                 // The place is filled again, if the privilege is still there; if not, what is ready is for addresses to come.
-                if let Ok(another) = Kernel::prepare(Choice::InTurn) {
+                if let Ok(another) = Kernel::prepare(choice) {
                     self.ready.push(another);
                 }
                 Ok(selector)
@@ -128,6 +137,19 @@ fn is_shortage(errno: Errno) -> bool {
 
 fn refusal(errno: Errno) -> Error {
     Error::new(-(errno as i32), format!("{}; leave the mechanism at auto to do without it", reason(errno)))
+}
+
+/// The program in the kernel was made, and could not be put to use.
+fn reason_at(call: &str, errno: Errno) -> String {
+    match errno {
+        Errno::EPERM | Errno::EACCES if call == TABLE => format!(
+            "the mechanism \"kernel\" may not enter sockets into its table: before Linux 5.19, unless \
+             kernel.unprivileged_bpf_disabled is 0, that takes the capability CAP_BPF for as long as workers come, and not only \
+             at the beginning ({call}: {})",
+            errno.desc()
+        ),
+        other => format!("the mechanism \"kernel\" failed at {call}: {}", other.desc()),
+    }
 }
 
 fn reason(errno: Errno) -> String {

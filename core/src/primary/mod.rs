@@ -36,7 +36,7 @@ pub use spawn::SpawnOptions;
 use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
-use crate::handle::{HandleStats, LOOK, Look, MechanismKind, PART_OF_RUNNING, Pumped};
+use crate::handle::{Choice, HandleStats, LOOK, Look, MechanismKind, PART_OF_RUNNING, Pumped};
 use crate::policy::Policy;
 use crate::restart::Restarts;
 use crate::settings::{Mechanism, Settings};
@@ -254,7 +254,7 @@ impl Primary {
         settings.check()?;
         let permits = self.permits_for(settings.listen_allow.as_deref())?;
         if settings.mechanism == Mechanism::Kernel {
-            self.handles.ladder.prepare()?;
+            self.handles.ladder.prepare(Choice::of(settings.policy))?;
         } else {
             self.handles.ladder.rest();
         }
@@ -559,6 +559,16 @@ impl Primary {
         for (handle, audited) in found {
             for worker in audited.thieves {
                 self.end(worker, "it took its socket out of the group, and with it the others' connections,");
+            }
+            for worker in audited.risen {
+                if self.registry.get(worker).is_some() {
+                    self.end(worker, "it made a socket receive again that is not its any more");
+                } else if audited.tell {
+                    let whose = format!(
+                        "a process that worker {worker} left behind has made its socket of {handle} receive again"
+                    );
+                    self.warn(None, format!("{whose}; it does not any more"));
+                }
             }
             if let Some(what) = audited.spoiled {
                 let text =

@@ -20,6 +20,11 @@ pub(crate) fn bind_to_nowhere(socket: BorrowedFd) -> Sys<()> {
     .map(|_| ())
 }
 
+/// It still is, whoever has it.
+pub(crate) fn is_bound_to_nowhere(socket: BorrowedFd) -> Sys<bool> {
+    Ok(super::socket::option(socket, BIND_TO_INTERFACE)? == NOWHERE)
+}
+
 // include/uapi/linux/sock_diag.h, inet_diag.h and net/tcp_states.h of the kernel.
 const SOCK_DIAG: i32 = 4;
 const BY_FAMILY: u16 = 20;

@@ -239,7 +239,7 @@ pub(crate) fn receive_plainly(socket: BorrowedFd) {
     }
 }
 
-fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
+pub(super) fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
     let mut value: libc::c_int = 0;
     let mut length = std::mem::size_of_val(&value) as libc::socklen_t;
     // SAFETY: the option is an int, and the length says so.

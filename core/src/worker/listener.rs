@@ -368,6 +368,7 @@ impl Listener {
 
     fn accept_both(&self, both: &Both, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
         let mailbox = both.mailbox.as_fd();
+        let mut looked = false;
         loop {
             self.check_not_closed()?;
             if self.stopped.load(Ordering::SeqCst) {
@@ -400,6 +401,10 @@ impl Listener {
                     }
                     self.empty_handed.store(LOOKS_AFTER, Ordering::Relaxed);
                     outcome?;
+                    // A socket that was shut down stays readable, and is no reason to go on looking.
+                    if !self.waits && std::mem::replace(&mut looked, true) {
+                        return Err(nothing_there());
+                    }
                 }
                 outcome => drop(outcome?),
             }
