@@ -293,6 +293,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_back_was_not_taken() {
+        let board: Arc<Board> = Arc::default();
+        let mut mailbox = Mailbox::new(6, Arc::clone(&board)).unwrap();
+        for _ in 0..6 {
+            mailbox.send(&connection()).unwrap();
+        }
+        for _ in 0..3 {
+            cmsg::receive(mailbox.receiver(), &mut [0; wire::PARCEL_MAX], 1, libc::MSG_CMSG_CLOEXEC).unwrap();
+        }
+        for left in [2, 1, 0] {
+            assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
+            assert_eq!((mailbox.waiting(), mailbox.taken()), (left, 3));
+        }
+        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Empty));
+        mailbox.send_nop().unwrap();
+        assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (1, 3, 5));
+        assert!(!mailbox.is_left_with_some());
+        assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (0, 3, 5), "nor the NOP");
+    }
+
+    #[test]
     fn a_mailbox_that_is_left_holds_connections_or_nothing() {
         let mut mailbox = Mailbox::new(6, Arc::default()).unwrap();
         assert!(!mailbox.is_left_with_some());

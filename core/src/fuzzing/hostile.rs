@@ -1,7 +1,7 @@
 //! What a worker can do to the primary by words alone, found here or looked for because of what was.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::alone;
 use super::puppet::{Puppet, Read, open_descriptors};
@@ -78,4 +78,50 @@ fn what_a_worker_said_of_a_share_before_it_was_closed_is_no_offence() {
     turn(&mut primary);
     turn(&mut primary);
     assert!(primary.speaks_with(puppet.id));
+}
+
+#[test]
+fn the_deadline_of_a_worker_that_is_gone_is_forgotten() {
+    alone(|| {
+        let (mut primary, first) = rig();
+        turn(&mut primary);
+        let before = primary.timers_left();
+        for _ in 0..50 {
+            let puppet = Puppet::enroll(&mut primary).unwrap();
+            puppet.say(puppet.greeting()).unwrap();
+            turn(&mut primary);
+            // Its deadline is seconds away.
+            primary.disconnect(puppet.id).unwrap();
+            assert!(primary.timers_left() > before);
+            primary.enrolled_ended(puppet.id, false);
+        }
+        assert!(primary.timers_left() <= before, "{} timers, {before} before", primary.timers_left());
+        assert!(primary.speaks_with(first.id));
+    });
+}
+
+#[test]
+fn frames_in_a_second_are_no_more_than_the_allowance() {
+    alone(|| {
+        let (mut primary, puppet) = rig();
+        turn(&mut primary);
+        // Each costs 16 units.
+        let frame = FromWorker::Message(&[7; 15 * 4096]).encode();
+        let begin = Instant::now();
+        let (mut read, mut rests) = (0, 0);
+        // What is allowed at once, and half of that more.
+        while read < 1536 {
+            while puppet.send(&frame, &[]).is_ok() {}
+            let heard = turn(&mut primary).iter().filter(|event| matches!(event, Event::Message { .. })).count();
+            read += heard;
+            if heard == 0 {
+                rests += 1;
+                primary.turn(Some(Duration::from_millis(20))).unwrap();
+            }
+            // A turn may have read one more than there was something for.
+            let most = 16_384.0 + 64.0 + 16_000.0 * begin.elapsed().as_secs_f64();
+            assert!((read * 16) as f64 <= most, "{read} frames in {:?}", begin.elapsed());
+        }
+        assert!(rests > 0, "it had to wait");
+    });
 }

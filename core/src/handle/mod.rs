@@ -19,6 +19,8 @@ mod queue;
 mod retired;
 mod selector;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::VecDeque;

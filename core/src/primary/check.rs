@@ -50,6 +50,12 @@ impl Primary {
         self.handles.iter().filter(|handle| !handle.is_closing()).map(|handle| handle.key.clone()).collect()
     }
 
+    /// What is still due some time.
+    #[cfg(test)]
+    pub(crate) fn timers_left(&self) -> usize {
+        self.timers.len()
+    }
+
     /// The most descriptors that the books account for: its own, each worker's, each address's.
     pub(crate) fn descriptors_most(&self) -> usize {
         /// Poll, wake, alarm, pidfd.
