@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::alone;
-use super::puppet::{Puppet, Read, open_descriptors};
+use super::puppet::{Puppet, Read, Taken, connect, open_descriptors};
 use crate::primary::{Event, Primary, Wanted};
 use crate::settings::{Mechanism, Settings};
 use crate::wire::FromWorker;
@@ -124,4 +124,43 @@ fn frames_in_a_second_are_no_more_than_the_allowance() {
         }
         assert!(rests > 0, "it had to wait");
     });
+}
+
+#[test]
+fn what_waits_for_one_that_says_it_pauses_goes_to_the_others() {
+    let (mut primary, first) = rig();
+    let second = Puppet::enroll(&mut primary).unwrap();
+    second.say(second.greeting()).unwrap();
+    let mut both = [first, second];
+    for puppet in &mut both {
+        puppet.ask("127.0.0.1:0", 1, 0).unwrap();
+        turn(&mut primary);
+        assert!(matches!(puppet.read(), Read::Granted { .. }));
+    }
+    let taken = |puppet: &Puppet| {
+        let share = &puppet.shares[0];
+        std::iter::from_fn(|| match share.take() {
+            Taken::Connection(connection) => Some(connection),
+            _ => None,
+        })
+        .count()
+    };
+    let name = both[0].shares[0].name;
+    let mut clients: Vec<_> = (0..4).map(|_| connect(&name).unwrap()).collect();
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    let listener = both[0].shares[0].listener;
+    both[0].say(FromWorker::Pause { listener }).unwrap();
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    assert_eq!([taken(&both[0]), taken(&both[1])], [0, 4]);
+    both[0].say(FromWorker::Resume { listener }).unwrap();
+    turn(&mut primary);
+    clients.extend((0..4).map(|_| connect(&name).unwrap()));
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    assert_eq!([taken(&both[0]), taken(&both[1])], [2, 2]);
 }
