@@ -53,7 +53,7 @@ impl Kernel {
 }
 
 /// A socket that was somebody else's and listens no more, as it is needed for the next.
-fn renewed(socket: OwnedFd, shape: &Shape) -> Sys<OwnedFd> {
+pub(super) fn renewed(socket: OwnedFd, shape: &Shape) -> Sys<OwnedFd> {
     socket::set_nonblocking(socket.as_fd())?;
     socket::set_reuse_port(socket.as_fd())?;
     shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;

@@ -1,16 +1,20 @@
 //! An address with members whose workers are this test: it takes what it wants from a mailbox, and leaves the rest.
 
+mod closing;
+mod kernel;
+
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Handle, LOOK, Look, Member, PART_OF_RUNNING, Passed, Pulse, Pumped};
+use super::{Handle, LOOK, Look, Mechanism, Member, PART_OF_RUNNING, Passed, Pulse, Pumped};
 use crate::mailbox::{Mailbox, TakenBack};
 use crate::policy::Policy;
 use crate::sys::poll::Poll;
 use crate::sys::process::ProcessorTime;
+use crate::sys::sockaddr::SockAddr;
 use crate::sys::{cmsg, sockaddr, socket};
 use crate::wire::{PARCEL_MAX, Parcel};
 
@@ -45,7 +49,10 @@ impl Site {
         socket::bind(listening.as_fd(), &"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         socket::listen(listening.as_fd(), 511).unwrap();
         let name = sockaddr::local_name(listening.as_fd()).unwrap();
-        let mechanism = Box::new(Passed::new(listening));
+        Self::of(name, Box::new(Passed::new(listening)), policy, members)
+    }
+
+    fn of(name: SockAddr, mechanism: Box<dyn Mechanism>, policy: Policy, members: u32) -> Self {
         let mut handle = Handle::new(1, "key".into(), "address".into(), name, false, mechanism, None);
         handle.choose_by(policy, 7);
         let poll = Poll::new().unwrap();
