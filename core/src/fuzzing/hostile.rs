@@ -108,21 +108,19 @@ fn frames_in_a_second_are_no_more_than_the_allowance() {
         // Each costs 16 units.
         let frame = FromWorker::Message(&[7; 15 * 4096]).encode();
         let begin = Instant::now();
-        let (mut read, mut rests) = (0, 0);
-        // What is allowed at once, and half of that more.
+        let mut read = 0;
+        // What is allowed at once, and half of that more. (A busy machine may be slower than the allowance, and then this sees nothing.)
         while read < 1536 {
             while puppet.send(&frame, &[]).is_ok() {}
             let heard = turn(&mut primary).iter().filter(|event| matches!(event, Event::Message { .. })).count();
             read += heard;
             if heard == 0 {
-                rests += 1;
                 primary.turn(Some(Duration::from_millis(20))).unwrap();
             }
             // A turn may have read one more than there was something for.
             let most = 16_384.0 + 64.0 + 16_000.0 * begin.elapsed().as_secs_f64();
             assert!((read * 16) as f64 <= most, "{read} frames in {:?}", begin.elapsed());
         }
-        assert!(rests > 0, "it had to wait");
     });
 }
 
