@@ -8,6 +8,8 @@ mod frames;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod model;
 mod primary;
 // The tests use more of it than the targets do.

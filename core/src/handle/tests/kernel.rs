@@ -124,6 +124,8 @@ fn the_program_is_put_back_where_a_worker_took_it_off() {
 fn what_waits_goes_where_the_program_says_also_when_a_worker_took_it_off() {
     let Some(mut site) = kernel_site(3) else { return };
     let ports = site.clients(30);
+    site.handle.retire_member(0);
+    // After the last time that its turns were written.
     detach(&mut site, 1);
     site.member(0).spoil_queue();
     site.handle.leave(0, &site.poll);
