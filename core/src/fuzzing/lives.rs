@@ -157,3 +157,36 @@ fn a_new_address_where_the_kernel_chooses_takes_more_of_the_allowance() {
         assert!(begin.elapsed().as_secs_f64() >= least, "{opened} addresses in {:?}", begin.elapsed());
     });
 }
+
+/// Takes everything that waits in its only share.
+fn takes(puppet: &Puppet) -> usize {
+    let share = &puppet.shares[0];
+    std::iter::from_fn(|| match share.take() {
+        Taken::Connection(connection) => Some(connection),
+        _ => None,
+    })
+    .count()
+}
+
+#[test]
+fn what_a_worker_took_of_a_share_that_it_closed_is_remembered() {
+    alone(|| {
+        let mut primary = primary(Settings::default());
+        let puppet = listening(&mut primary, "127.0.0.1:0", 1);
+        let name = puppet.shares[0].name;
+        let _clients = [0, 1, 2].map(|_| connect(&name).unwrap());
+        turns(&mut primary, 4);
+        assert_eq!(takes(&puppet), 3);
+        let info = primary.worker_info(puppet.id).unwrap();
+        assert_eq!((info.delivered, info.waiting), (3, 0));
+        puppet.say(FromWorker::Close { listener: puppet.shares[0].listener }).unwrap();
+        turns(&mut primary, 2);
+        assert_eq!(primary.worker_info(puppet.id).unwrap().delivered, 3);
+        // It has served, whatever its page says; its life was not in vain.
+        assert!(primary.enrolled_ended(puppet.id, false));
+        let puppet = listening(&mut primary, "127.0.0.1:0", 1);
+        puppet.say(FromWorker::Close { listener: puppet.shares[0].listener }).unwrap();
+        turns(&mut primary, 2);
+        assert!(!primary.enrolled_ended(puppet.id, false), "another had nobody to serve");
+    });
+}

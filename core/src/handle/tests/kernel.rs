@@ -1,10 +1,15 @@
 //! The same with sockets of the members' own, where this process may use bpf(2).
 
 use super::super::kernel::Kernel;
-use super::super::{Choice, Share};
+use super::super::{Accepted, Choice, MechanismKind, Queue, Share};
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+
 use super::*;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape, open};
+use crate::sys::Sys;
 
 /// A site of the mechanism kernel. `None`, and so a test that passes without having looked, where the machine does not let us.
 fn kernel_site(members: u32) -> Option<Site> {
@@ -173,4 +178,50 @@ fn only_a_seat_in_range_is_a_seat() {
     let taken = [site.accepts(0, 4), site.takes_all(1)];
     assert_eq!(taken.each_ref().map(Vec::len), [2, 2]);
     assert_eq!(sorted(taken.concat()), sorted(ports));
+}
+
+/// A mechanism that may bind no socket any more, as one whose program has given its privileges up. A slot has the one it had.
+struct Bound(Option<OwnedFd>);
+
+impl Mechanism for Bound {
+    fn kind(&self) -> MechanismKind {
+        MechanismKind::Kernel
+    }
+
+    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn accept(&mut self) -> Accepted {
+        Accepted::Nothing
+    }
+
+    fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
+        self.0.take().map(|socket| Some(Queue::new(socket, 0))).ok_or(Errno::EACCES)
+    }
+
+    fn vacate(&mut self, _slot: u32, queue: Option<Queue>, keep: bool) {
+        self.0 = queue.filter(|_| keep).map(Queue::into_socket);
+    }
+}
+
+#[test]
+fn where_no_socket_can_be_bound_a_slot_has_its_old_one() {
+    let old = socket::open(libc::AF_INET, false).unwrap();
+    socket::listen(old.as_fd(), 8).unwrap();
+    let name = sockaddr::local_name(old.as_fd()).unwrap();
+    let mut site = Site::of(name, Box::new(Bound(Some(old))), Policy::RoundRobin, 1);
+    assert!(site.member(0).queue().is_some());
+    // At once, while the old socket goes on listening for those who are about to come.
+    site.handle.leave(0, &site.poll);
+    site.join(0);
+    assert!(site.member(0).queue().is_some());
+    // There is none for a second slot, which is served by its mailbox.
+    let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
+    let outcome = site.handle.join(Member::new(1, 1, 1, mailbox, WINDOW), true, &site.poll).unwrap();
+    assert_eq!(outcome, Err(Errno::EACCES));
 }
