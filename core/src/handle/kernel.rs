@@ -53,7 +53,7 @@ impl Kernel {
 }
 
 /// A socket that was somebody else's and listens no more, as it is needed for the next.
-pub(super) fn renewed(socket: OwnedFd, shape: &Shape) -> Sys<OwnedFd> {
+fn renewed(socket: OwnedFd, shape: &Shape) -> Sys<OwnedFd> {
     socket::set_nonblocking(socket.as_fd())?;
     socket::set_reuse_port(socket.as_fd())?;
     shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
@@ -165,5 +165,20 @@ impl Mechanism for Kernel {
         /// The entrance, the program and its maps.
         const OWN: usize = 6;
         OWN + self.vacant.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_used_again_is_as_it_was() {
+        let socket = socket::open(libc::AF_INET, false).unwrap();
+        socket::make_blocking(socket.as_fd()).unwrap();
+        let socket = renewed(socket, &Shape { backlog: 7, ..Shape::default() }).unwrap();
+        assert_eq!(socket::is_nonblocking(socket.as_fd()), Ok(true), "or the primary might wait in it");
+        assert_eq!(socket::is_reuse_port(socket.as_fd()), Ok(true));
+        assert_eq!(socket::listening_room(socket.as_fd()), Ok(Some(7)));
     }
 }

@@ -140,18 +140,6 @@ fn what_waits_goes_where_the_program_says_also_when_a_worker_took_it_off() {
 }
 
 #[test]
-fn a_socket_that_is_used_again_is_as_it_was() {
-    let name: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let old = socket::open(libc::AF_INET, false).unwrap();
-    socket::bind(old.as_fd(), &name.into()).unwrap();
-    socket::make_blocking(old.as_fd()).unwrap();
-    let new = super::super::kernel::renewed(old, &Shape { backlog: 7, ..Shape::default() }).unwrap();
-    assert_eq!(socket::is_nonblocking(new.as_fd()), Ok(true), "or the primary might wait in it");
-    assert_eq!(socket::is_reuse_port(new.as_fd()), Ok(true));
-    assert_eq!(socket::listening_room(new.as_fd()), Ok(Some(7)));
-}
-
-#[test]
 fn a_program_that_serves_another_address_begins_anew() {
     let Some(mut site) = kernel_site(2) else { return };
     site.clients(5);
