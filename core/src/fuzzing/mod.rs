@@ -8,13 +8,14 @@ mod frames;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod lives;
-#[cfg(test)]
 mod model;
 mod primary;
 // The tests use more of it than the targets do.
 #[cfg_attr(not(test), allow(dead_code))]
 mod puppet;
+
+#[cfg(test)]
+mod lives;
 
 pub use address::address;
 pub use frames::frames;

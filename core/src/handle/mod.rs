@@ -19,8 +19,6 @@ mod queue;
 mod retired;
 mod selector;
 mod shared;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::collections::VecDeque;
@@ -48,6 +46,9 @@ use crate::sys::poll::{Interest, Poll};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
 use crate::token::Token;
+
+#[cfg(test)]
+mod tests;
 
 /// How connections get to the workers. The numbers are those of the C interface and of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
