@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn a_socket_that_was_shut_down_is_noticed() {
         let mut rig = Rig::new(1);
-        rig.queue.stop_listening();
+        socket::stop_listening(rig.queue.socket());
         assert!(matches!(rig.look(), Seen::Gone));
         assert_eq!(rig.queue.waiting(), None);
     }

@@ -78,7 +78,7 @@ fn what_the_kernel_moves_is_no_other_connection() {
     let Some(mut site) = kernel_site(2) else { return };
     let ports = site.clients(6);
     site.handle.retire_member(0);
-    site.member(0).queue().unwrap().stop_listening();
+    socket::stop_listening(site.member(0).queue().unwrap().socket());
     assert_eq!(site.waits_at(1), Some(6), "moved");
     assert_eq!(sorted(site.accepts(1, 9)), sorted(ports));
     assert_eq!(site.handle.stats().accepted, 6);
