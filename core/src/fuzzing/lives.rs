@@ -54,7 +54,8 @@ fn an_address_without_a_worker_is_kept_for_so_long() {
 fn what_nobody_could_be_given_is_counted() {
     alone(|| {
         let mut primary = primary(Settings::default());
-        let address = "unix:@libcluster-lost";
+        // Another test run may be in the same network.
+        let address = &format!("unix:@libcluster-lost-{}", std::process::id());
         for times in 1..=3 {
             let puppet = listening(&mut primary, address, 0);
             let name = puppet.shares[0].name;
