@@ -193,3 +193,14 @@ fn what_a_worker_took_of_a_share_that_it_closed_is_remembered() {
         assert!(!primary.enrolled_ended(puppet.id, false), "another had nobody to serve");
     });
 }
+
+#[test]
+fn who_ends_in_order_gives_up_only_what_nobody_else_left() {
+    alone(|| {
+        let mut primary = primary(Settings::default());
+        let (one, other) = (listening(&mut primary, "127.0.0.1:0", 1), listening(&mut primary, "127.0.0.1:0", 2));
+        primary.enrolled_ended(one.id, false);
+        primary.enrolled_ended(other.id, true);
+        assert_eq!(primary.open_keys(), ["127.0.0.1:0#1"], "the first has a successor to come");
+    });
+}
