@@ -351,3 +351,25 @@ pub(crate) fn resolve(address: Address) -> Result<Address> {
         numeric => Ok(numeric),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_socket_beside_one_takes_what_that_takes() {
+        for flags in [ListenFlags::default(), ListenFlags::IPV6ONLY] {
+            let shape = Shape { backlog: 9, ..Shape::default() };
+            let address = Address::parse("[::]:0").unwrap();
+            let Ok(first) = open(&address, None, &shape, flags | ListenFlags::REUSEPORT) else {
+                eprintln!("skipped: no IPv6 here");
+                return;
+            };
+            let other = beside(first.socket.as_fd(), &first.name, false, &shape).unwrap();
+            let only = flags.contains(ListenFlags::IPV6ONLY);
+            assert_eq!([first.socket.as_fd(), other.as_fd()].map(socket::is_ipv6_only), [Ok(only), Ok(only)]);
+            assert_eq!(sockaddr::local_name(other.as_fd()).unwrap().to_inet(), first.name.to_inet());
+            assert_eq!(socket::listening_room(other.as_fd()), Ok(Some(9)));
+        }
+    }
+}

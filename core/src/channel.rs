@@ -192,6 +192,44 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_makes_room_for_as_much_again() {
+        let (ours, theirs) = socket::packet_pair().unwrap();
+        let mut channel = Channel::new(ours);
+        let mut buffer = vec![0; 70000];
+        let fds = [theirs.as_fd()];
+        for round in 0..3 {
+            let mut kept = 0;
+            while channel.send([b"", &[0; 60000]], &[]).is_ok() {
+                kept = channel.kept();
+            }
+            assert_eq!(kept, QUEUE_LIMIT / 60000, "round {round}");
+            let left = QUEUE_LIMIT % 60000;
+            assert!(channel.send([&vec![0; left], b""], &fds).is_ok(), "to the last byte");
+            assert_eq!(channel.send([b"x", b""], &[]), Err(Errno::EAGAIN));
+            assert_eq!(channel.kept_fds(), 1);
+            while channel.kept() > 0 {
+                cmsg::receive(theirs.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).unwrap();
+                channel.flush().unwrap();
+            }
+            assert_eq!(channel.kept_fds(), 0);
+            while cmsg::receive(theirs.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).is_ok() {}
+        }
+    }
+
+    #[test]
+    fn descriptors_are_kept_up_to_a_limit_of_their_own() {
+        let (ours, theirs) = socket::packet_pair().unwrap();
+        let mut channel = Channel::new(ours);
+        while channel.kept() == 0 {
+            channel.send([b"", &[0; 60000]], &[]).unwrap();
+        }
+        let fds = [theirs.as_fd(); 2];
+        let kept = (0..).take_while(|_| channel.send([b"x", b""], &fds).is_ok()).count();
+        assert_eq!((kept, channel.kept_fds()), (FDS_LIMIT / 2, FDS_LIMIT));
+        assert!(channel.send([b"x", b""], &[]).is_ok(), "bytes alone still fit");
+    }
+
+    #[test]
     fn nothing_is_kept_for_one_that_receives_no_more() {
         let (ours, theirs) = socket::packet_pair().unwrap();
         let mut channel = Channel::new(ours);

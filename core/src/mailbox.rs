@@ -120,17 +120,13 @@ impl Mailbox {
     }
 
     /// Parcels that the worker has not received.
-    ///
-    /// Rounded to the nearest: the kernel signals room while one byte of a freed packet is still counted (sock_wfree), and
-    /// whoever took that byte for a packet would wait for another signal for ever.
     pub(crate) fn waiting(&self) -> u32 {
         if self.empty_at.get() == self.sent {
             return 0;
         }
-        let cost = parcel_cost();
         // Not known is not empty: what waits unseen would be taken back from nobody.
         let Ok(bytes) = socket::unread_by_peer(self.sender.as_fd()) else { return 1 };
-        let waiting = ((bytes + cost / 2) / cost) as u32;
+        let waiting = parcels(bytes);
         if waiting == 0 {
             self.empty_at.set(self.sent);
         }
@@ -247,6 +243,15 @@ impl Mailbox {
     }
 }
 
+/// How many parcels the kernel counts so many bytes for.
+///
+/// Rounded to the nearest: the kernel signals room while one byte of a freed packet is still counted (sock_wfree), and
+/// whoever took that byte for a packet would wait for another signal for ever.
+fn parcels(bytes: usize) -> u32 {
+    let cost = parcel_cost();
+    ((bytes + cost / 2) / cost) as u32
+}
+
 /// What the kernel counts for one parcel (`truesize`), the same for every length that we send. Measured once, since
 /// it differs between kernels.
 fn parcel_cost() -> usize {
@@ -290,6 +295,34 @@ mod tests {
             cmsg::receive(mailbox.receiver(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).unwrap();
             assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (window - 1, 1, 1));
         }
+    }
+
+    #[test]
+    fn a_byte_more_or_less_is_no_parcel() {
+        let cost = parcel_cost();
+        assert_eq!([0, 1, cost - 1, cost, cost + 1].map(parcels), [0, 0, 1, 1, 1]);
+        assert_eq!([7 * cost - 1, 7 * cost, 7 * cost + 1].map(parcels), [7; 3]);
+    }
+
+    #[test]
+    fn what_was_taken_back_was_not_taken() {
+        let board: Arc<Board> = Arc::default();
+        let mut mailbox = Mailbox::new(6, Arc::clone(&board)).unwrap();
+        for _ in 0..6 {
+            mailbox.send(&connection()).unwrap();
+        }
+        for _ in 0..3 {
+            cmsg::receive(mailbox.receiver(), &mut [0; wire::PARCEL_MAX], 1, libc::MSG_CMSG_CLOEXEC).unwrap();
+        }
+        for left in [2, 1, 0] {
+            assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
+            assert_eq!((mailbox.waiting(), mailbox.taken()), (left, 3));
+        }
+        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Empty));
+        mailbox.send_nop().unwrap();
+        assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (1, 3, 5));
+        assert!(!mailbox.is_left_with_some());
+        assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (0, 3, 5), "nor the NOP");
     }
 
     #[test]

@@ -176,6 +176,13 @@ mod tests {
     }
 
     #[test]
+    fn slots_that_fail_together_do_not_come_back_together() {
+        let delay = |jitter| Backoff::default().next(AT_ONCE, LEAST, MOST, jitter);
+        let delays = [0.0, 0.5, 1.0].map(|jitter| delay(jitter).as_micros());
+        assert_eq!(delays, [100_000, 112_500, 125_000]);
+    }
+
+    #[test]
     fn only_a_crash_loop_is_punished() {
         let life = |ms, listened, served| Life { lasted: Duration::from_millis(ms), listened, served };
         assert!(life(60_000, false, false).is_short());

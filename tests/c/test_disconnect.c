@@ -101,6 +101,37 @@ static void rolling_spawned(void) {
     else rolling(CL_SCHED_RR, 1);
 }
 
+static int serve_slowly(void) {
+    int listener = OK(cl_listen("127.0.0.1:0", 0));
+    for (;;) {
+        int connection = cl_accept(listener, NULL, NULL);
+        if (connection == -ESHUTDOWN) return 0;
+        OK(connection);
+        nap(10);
+        answer(connection);
+    }
+}
+
+/* Who accepts from a socket that all have, and that is never empty, still sees that it is to leave. */
+static void busy_socket_hides_no_stop(void) {
+    enum { MANY = 200, FIRST = 60 };
+    int clients[MANY], waiting = 0;
+    use_policy(CL_SCHED_NONE);
+    primary_ready(serve_slowly);
+    int one = fork_worker(), two = fork_worker();
+    int port = await_listening(one, 1);
+    await_listening(two, 1);
+    for (int i = 0; i < MANY; i++) clients[i] = connect4(port);
+    /* Neither has slept for long enough to look at everything before it accepts. */
+    for (int i = 0; i < FIRST; i++) CHECK(answered_by(clients[i]) > 0);
+    OK(cl_worker_disconnect(one));
+    CHECK_EQ(await_exit(one, 5000)->exit_code, 0);
+    for (int i = FIRST; i < MANY; i++) waiting += !readable_within(clients[i], 0);
+    CHECK(waiting > MANY / 8);
+    for (int i = FIRST; i < MANY; i++) CHECK(answered_by(clients[i]) > 0);
+    finish();
+}
+
 /* A worker leaves by its own will: the same, and without a deadline. */
 static int leave_by_itself(void) {
     char text[16];
@@ -194,6 +225,7 @@ static void before_listening_spawned(void) {
 }
 
 static const check_case_t cases[] = {
+    {"busy_socket_hides_no_stop", busy_socket_hides_no_stop},
     {"queue_is_served_forked", queue_is_served_forked},   {"queue_is_served_spawned", queue_is_served_spawned},
     {"rolling_forked", rolling_forked},                   {"rolling_shared", rolling_shared},
     {"rolling_spawned", rolling_spawned},                 {"own_will_forked", own_will_forked},

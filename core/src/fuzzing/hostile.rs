@@ -1,10 +1,10 @@
 //! What a worker can do to the primary by words alone, found here or looked for because of what was.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::alone;
-use super::puppet::{Puppet, Read, open_descriptors};
+use super::puppet::{Puppet, Read, Taken, connect, open_descriptors};
 use crate::primary::{Event, Primary, Wanted};
 use crate::settings::{Mechanism, Settings};
 use crate::wire::FromWorker;
@@ -78,4 +78,87 @@ fn what_a_worker_said_of_a_share_before_it_was_closed_is_no_offence() {
     turn(&mut primary);
     turn(&mut primary);
     assert!(primary.speaks_with(puppet.id));
+}
+
+#[test]
+fn the_deadline_of_a_worker_that_is_gone_is_forgotten() {
+    alone(|| {
+        let (mut primary, first) = rig();
+        turn(&mut primary);
+        let before = primary.timers_left();
+        for _ in 0..50 {
+            let puppet = Puppet::enroll(&mut primary).unwrap();
+            puppet.say(puppet.greeting()).unwrap();
+            turn(&mut primary);
+            // Its deadline is seconds away.
+            primary.disconnect(puppet.id).unwrap();
+            assert!(primary.timers_left() > before);
+            primary.enrolled_ended(puppet.id, false);
+        }
+        assert!(primary.timers_left() <= before, "{} timers, {before} before", primary.timers_left());
+        assert!(primary.speaks_with(first.id));
+    });
+}
+
+#[test]
+fn frames_in_a_second_are_no_more_than_the_allowance() {
+    alone(|| {
+        let (mut primary, puppet) = rig();
+        turn(&mut primary);
+        // Each costs 16 units.
+        let frame = FromWorker::Message(&[7; 15 * 4096]).encode();
+        let begin = Instant::now();
+        let mut read = 0;
+        // What is allowed at once, and half of that more. (A busy machine may be slower than the allowance, and then this sees nothing.)
+        while read < 1536 {
+            while puppet.send(&frame, &[]).is_ok() {}
+            let heard = turn(&mut primary).iter().filter(|event| matches!(event, Event::Message { .. })).count();
+            read += heard;
+            if heard == 0 {
+                primary.turn(Some(Duration::from_millis(20))).unwrap();
+            }
+            // A turn may have read one more than there was something for.
+            let most = 16_384.0 + 64.0 + 16_000.0 * begin.elapsed().as_secs_f64();
+            assert!((read * 16) as f64 <= most, "{read} frames in {:?}", begin.elapsed());
+        }
+    });
+}
+
+#[test]
+fn what_waits_for_one_that_says_it_pauses_goes_to_the_others() {
+    let (mut primary, first) = rig();
+    let second = Puppet::enroll(&mut primary).unwrap();
+    second.say(second.greeting()).unwrap();
+    let mut both = [first, second];
+    for puppet in &mut both {
+        puppet.ask("127.0.0.1:0", 1, 0).unwrap();
+        turn(&mut primary);
+        assert!(matches!(puppet.read(), Read::Granted { .. }));
+    }
+    let taken = |puppet: &Puppet| {
+        let share = &puppet.shares[0];
+        std::iter::from_fn(|| match share.take() {
+            Taken::Connection(connection) => Some(connection),
+            _ => None,
+        })
+        .count()
+    };
+    let name = both[0].shares[0].name;
+    let mut clients: Vec<_> = (0..4).map(|_| connect(&name).unwrap()).collect();
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    let listener = both[0].shares[0].listener;
+    both[0].say(FromWorker::Pause { listener }).unwrap();
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    assert_eq!([taken(&both[0]), taken(&both[1])], [0, 4]);
+    both[0].say(FromWorker::Resume { listener }).unwrap();
+    turn(&mut primary);
+    clients.extend((0..4).map(|_| connect(&name).unwrap()));
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    assert_eq!([taken(&both[0]), taken(&both[1])], [2, 2]);
 }

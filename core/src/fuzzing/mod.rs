@@ -16,6 +16,9 @@ mod primary;
 #[cfg_attr(not(test), allow(dead_code))]
 mod puppet;
 
+#[cfg(test)]
+mod lives;
+
 pub use address::address;
 pub use frames::frames;
 pub use primary::primary;

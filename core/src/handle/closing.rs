@@ -12,9 +12,9 @@ use crate::sys::poll::Poll;
 use crate::sys::{door, socket};
 
 /// For how long handshakes that have begun are waited for.
-const HANDSHAKES: Duration = Duration::from_secs(3);
+pub(super) const HANDSHAKES: Duration = Duration::from_secs(3);
 /// The same where the kernel does not tell of any.
-const UNTOLD: Duration = Duration::from_millis(100);
+pub(super) const UNTOLD: Duration = Duration::from_millis(100);
 /// A SYN that met the socket in the moment in which the door was shut shows at the second look.
 const LOOKS: u32 = 2;
 /// What is handed out at most when the time is over.

@@ -147,6 +147,12 @@ impl Member {
         self.load.burden()
     }
 
+    /// As if it had never been given anything, and had told nothing.
+    #[cfg(test)]
+    pub(crate) fn forget_load(&mut self) {
+        self.load = Load::default();
+    }
+
     /// Connections given to it and not taken back. `assigned`: those begun with its slot.
     pub(crate) fn given(&self, assigned: u64) -> u64 {
         self.passed + self.queue.as_ref().map_or(0, |queue| queue.given(assigned))

@@ -50,6 +50,9 @@ use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
 use crate::token::Token;
 
+#[cfg(test)]
+mod tests;
+
 /// How connections get to the workers. The numbers are those of the C interface and of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

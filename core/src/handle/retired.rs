@@ -96,3 +96,46 @@ impl Retired {
         self.queues.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::sys::socket;
+
+    fn queue() -> Queue {
+        let socket = socket::open(libc::AF_INET, false).unwrap();
+        socket::listen(socket.as_fd(), 8).unwrap();
+        Queue::new(socket, 0)
+    }
+
+    #[test]
+    fn one_goes_on_listening_for_longer_than_a_handshake_lasts() {
+        let mut retired = Retired::default();
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        assert!(retired.add(3, queue(), now).is_none());
+        assert!(retired.add(3, queue(), at(30)).is_none());
+        // A second SYN comes after 1 s, so it is not the slow network that is waited for, but one that is not broken.
+        assert!(retired.take_over(at(50)).is_none());
+        let alarm = retired.take_alarm(at(50)).unwrap();
+        assert!(alarm > at(50) && alarm <= at(500));
+        assert_eq!(retired.take_alarm(at(50)), None, "said already");
+        assert!(retired.take_over(alarm).is_some_and(|(slot, _)| slot == 3));
+        assert!(retired.take_over(alarm).is_none(), "the other came later");
+        assert_eq!(retired.take_alarm(alarm), Some(alarm + Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn there_are_not_too_many_and_the_oldest_makes_room() {
+        let mut retired = Retired::default();
+        let now = Instant::now();
+        for slot in 0..MOST as u32 {
+            assert!(retired.add(slot, queue(), now).is_none());
+        }
+        assert_eq!(retired.add(99, queue(), now).map(|(slot, _)| slot), Some(0));
+        assert_eq!(retired.queues().count(), MOST);
+        assert!(retired.take_of(99).is_some() && retired.take_of(99).is_none());
+    }
+}

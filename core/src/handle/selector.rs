@@ -478,12 +478,16 @@ mod tests {
         table.follow(0..4);
         let owners: Vec<u16> = table.owners().iter().map(|slot| *slot as u16).collect();
         selector.set_turns(&owners);
+        let mut given = [0; 4];
         for client in clients {
             for _ in 0..2 {
                 let socket = socket::open(if at.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }, false).unwrap();
                 socket::bind(socket.as_fd(), &SocketAddr::new(*client, 0).into()).unwrap();
                 assert_eq!(socket::connect(socket.as_fd(), &at.into()), Err(nix::errno::Errno::EINPROGRESS));
                 let wanted = table.slot_of(hash_of_client(*client, SEED)).unwrap();
+                given[wanted as usize] += 1;
+                // Begun once, though the ACK of a handshake may pass through the program, too.
+                assert_eq!([0, 1, 2, 3].map(|slot| selector.assigned(slot)), given);
                 let (_, peer) = socket::accept(slots[wanted as usize].as_fd(), 0).expect("at the slot of the table");
                 assert_eq!(peer.to_inet().map(|peer| peer.ip()), Some(*client));
             }

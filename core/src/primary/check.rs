@@ -50,6 +50,18 @@ impl Primary {
         self.handles.iter().filter(|handle| !handle.is_closing()).map(|handle| handle.key.clone()).collect()
     }
 
+    /// When a worker is told to leave that is to serve somebody first.
+    #[cfg(test)]
+    pub(crate) fn told_at(&self, worker: u32) -> Option<std::time::Instant> {
+        self.farewells.get(&worker).copied()
+    }
+
+    /// What is still due some time.
+    #[cfg(test)]
+    pub(crate) fn timers_left(&self) -> usize {
+        self.timers.len()
+    }
+
     /// The most descriptors that the books account for: its own, each worker's, each address's.
     pub(crate) fn descriptors_most(&self) -> usize {
         /// Poll, wake, alarm, pidfd.

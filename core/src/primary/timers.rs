@@ -46,6 +46,11 @@ impl Timers {
         self.0.remove(&(at, timer));
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn earliest(&self) -> Option<Instant> {
         self.0.first().map(|(at, _)| *at)
     }

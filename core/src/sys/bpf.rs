@@ -357,7 +357,7 @@ pub(crate) fn lock_filter(socket: BorrowedFd) -> Sys<()> {
     set_int(socket, libc::SO_LOCK_FILTER, 1)
 }
 
-fn set_int(socket: BorrowedFd, option: libc::c_int, value: libc::c_int) -> Sys<()> {
+pub(crate) fn set_int(socket: BorrowedFd, option: libc::c_int, value: libc::c_int) -> Sys<()> {
     let length = std::mem::size_of_val(&value) as libc::socklen_t;
     let pointer = std::ptr::from_ref(&value).cast();
     // SAFETY: the option takes an int, and the length says so.

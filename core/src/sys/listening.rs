@@ -156,3 +156,46 @@ fn set(socket: BorrowedFd, level: i32, name: i32, value: &Value) -> Sys<()> {
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.bytes.as_ptr().cast(), value.length) })
         .map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::address::Address;
+    use crate::bind::{self, ListenFlags, Shape};
+
+    #[test]
+    fn what_somebody_did_to_a_socket_is_undone() {
+        let shape = Shape { backlog: 33, ..Shape::default() };
+        let address = Address::parse("127.0.0.1:0").unwrap();
+        let bound = bind::open(&address, None, &shape, ListenFlags::default()).unwrap();
+        let (one, at) = (bound.socket.as_fd(), bound.name.to_inet().unwrap());
+        let condition = Condition::of(one, true).unwrap();
+        let all = || {
+            let options = OPTIONS.map(|(level, name)| get(one, level, name).map(|value| value.bytes));
+            let buffers = BUFFERS.map(|name| get(one, SOL_SOCKET, name).map(|value| value.bytes));
+            (options, buffers, socket::listening_room(one), socket::is_nonblocking(one))
+        };
+        let before = all();
+        assert_eq!(condition.repair(one), None);
+        let int = |level, name, number| set(one, level, name, &Value::of(number)).unwrap();
+        let harm: [(&str, &dyn Fn()); 6] = [
+            ("options", &|| int(SOL_SOCKET, libc::SO_KEEPALIVE, 1)),
+            ("options", &|| int(IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30)),
+            ("buffers", &|| BUFFERS.iter().for_each(|name| int(SOL_SOCKET, *name, 5000))),
+            ("wait", &|| socket::make_blocking(one).unwrap()),
+            ("backlog", &|| socket::listen(one, 1).unwrap()),
+            ("shut down", &|| socket::stop_listening(one)),
+        ];
+        for (kind, harm) in harm {
+            harm();
+            assert!(all() != before, "{kind}");
+            assert!(condition.repair(one).is_some_and(|told| told.contains(kind)), "{kind}");
+            assert!(all() == before, "{kind}");
+            assert_eq!(condition.repair(one), None, "once is enough");
+            assert!(TcpStream::connect(at).is_ok(), "{kind}: it listens where it did");
+        }
+    }
+}
