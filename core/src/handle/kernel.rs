@@ -247,7 +247,7 @@ mod tests {
     fn a_socket_that_is_used_again_is_as_it_was() {
         let socket = socket::open(libc::AF_INET, false).unwrap();
         socket::make_blocking(socket.as_fd()).unwrap();
-        let socket = renewed(socket, &Shape { backlog: 7, ..Shape::default() }).unwrap();
+        renew(socket.as_fd(), &Shape { backlog: 7, ..Shape::default() }).unwrap();
         assert_eq!(socket::is_nonblocking(socket.as_fd()), Ok(true), "or the primary might wait in it");
         assert_eq!(socket::is_reuse_port(socket.as_fd()), Ok(true));
         assert_eq!(socket::listening_room(socket.as_fd()), Ok(Some(7)));

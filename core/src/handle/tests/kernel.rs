@@ -148,7 +148,7 @@ fn a_program_that_serves_another_address_begins_anew() {
         site.handle.leave(number, &site.poll);
     }
     let Site { handle, poll, .. } = site;
-    let selector = handle.close(&poll).and_then(|selector| selector.renew()).unwrap();
+    let selector = handle.close(&poll).map(|selector| selector.renew()).unwrap();
     assert_eq!((selector.assigned(0), selector.assigned(1), selector.begun(1)), (0, 0, 0));
 }
 
@@ -191,7 +191,7 @@ impl Mechanism for Bound {
         self.0.take().map(|socket| Some(Queue::new(socket, 0))).ok_or(Errno::EACCES)
     }
 
-    fn vacate(&mut self, _slot: u32, queue: Option<Queue>, keep: bool) {
+    fn vacate(&mut self, _slot: u32, _worker: u32, queue: Option<Queue>, keep: bool) {
         self.0 = queue.filter(|_| keep).map(Queue::into_socket);
     }
 }
