@@ -129,6 +129,19 @@ pub fn worker() -> Result<Option<Arc<Worker>>> {
     }
 }
 
+/// As `worker`, for a signal handler: it waits for no lock and takes no memory.
+pub fn worker_in_handler() -> Result<Option<Arc<Worker>>> {
+    // Written only while a worker is being made.
+    let Ok(place) = process()?.place.try_read() else {
+        return Err(Error::new(-libc::EAGAIN, "this worker is being made; ask again"));
+    };
+    match &*place {
+        Place::Alone | Place::Stray(_) => Ok(None),
+        Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
+        Place::Unjoined { error, .. } => Err(error.clone()),
+    }
+}
+
 /// This process as a worker, or an error that says what the call is for.
 pub fn require_worker(sentence: &'static str) -> Result<Arc<Worker>> {
     worker()?.ok_or_else(|| Error::wrong_role(sentence))
