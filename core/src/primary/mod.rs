@@ -11,6 +11,7 @@ mod environment;
 mod event;
 mod frames;
 mod handles;
+mod inheritance;
 mod ladder;
 mod leave;
 mod permits;
@@ -353,7 +354,10 @@ impl Primary {
         let id = self.registry.next_id();
         let (seat, worker_end) = Seat::new(id, slot)?;
         seat.greet(self.own_pidfd.as_ref())?;
-        let child = plan.start(id, slot, &seat, worker_end.as_fd(), self.settings.worker_signals)?;
+        let child = plan.start(id, slot, &seat, worker_end, self.settings.worker_signals)?;
+        if !self.may_be_replaced() {
+            plan.let_go();
+        }
         self.enter(id, slot, child, seat, Recipe::Program(plan))?;
         Ok(id)
     }
