@@ -16,10 +16,13 @@ mod ladder;
 mod leave;
 mod permits;
 mod poller;
+mod postponed;
 mod refused;
 mod registry;
 mod spawn;
 mod timers;
+mod unattended;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -51,10 +54,12 @@ use handles::Handles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use handles::key;
 use permits::Permits;
+use postponed::Postponed;
 use refused::Refused;
 use registry::{Entry, Recipe, Registry};
 use spawn::{Plan, Seat};
 use timers::{Timer, Timers};
+use unattended::Kept;
 
 /// How often a worker without a pidfd is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -154,6 +159,8 @@ pub struct Primary {
     /// What `settings.listen_allow` says; `None` as there.
     permits: Option<Permits>,
     timers: Timers,
+    kept: Kept,
+    postponed: Postponed,
     /// Slots that wait for their replacement, and the timer that is set for the next.
     restarts: Restarts,
     restart_at: Option<Instant>,
@@ -209,6 +216,8 @@ impl Primary {
             handles: Handles::default(),
             permits,
             timers: Timers::default(),
+            kept: Kept::default(),
+            postponed: Postponed::default(),
             restarts: Restarts::default(),
             restart_at: None,
             ever_listened: false,
@@ -541,6 +550,7 @@ impl Primary {
                 Timer::Flush(worker) => self.flush(worker),
                 Timer::Read(worker) => self.read_again(worker),
                 Timer::Repair => self.watch_again(),
+                Timer::Listen => self.listen_again(now),
                 Timer::Closing => self.look_at_closing(now),
                 Timer::Drained => self.drained(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
@@ -581,19 +591,6 @@ impl Primary {
         };
         if needs && self.poller.alarm.set(earliest).is_ok() {
             self.alarm_at = earliest;
-        }
-    }
-
-    fn leave_unattended(&mut self, handle: u32) {
-        let unattended = self.handles.get(handle).is_some_and(|handle| handle.is_unattended());
-        if !unattended {
-            return;
-        }
-        let nobody_comes = self.registry.is_empty() && !self.registry.is_replacing();
-        if nobody_comes || self.program_replaces {
-            self.handles.close(handle, &self.poller.poll);
-        } else {
-            self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(handle));
         }
     }
 

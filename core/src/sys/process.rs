@@ -147,8 +147,22 @@ impl Child {
                 outcome => return outcome.map(|_| ()),
             }
         }
+        if self.ours && !self.is_unreaped() {
+            return Err(Errno::ESRCH);
+        }
         // SAFETY: integers only.
         check(unsafe { libc::kill(self.pid, signal) }).map(|_| ())
+    }
+
+    /// The number is still that of a child of this process; once it was reaped, by us or by the host, it may be anybody's.
+    fn is_unreaped(&self) -> bool {
+        // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
+        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: asks for one process, leaves it as it is, and fills our own siginfo.
+        let outcome =
+            super::retry(|| check(unsafe { libc::waitid(libc::P_PID, self.pid as libc::id_t, &mut info, options) }));
+        outcome != Err(Errno::ECHILD)
     }
 
     /// Reaps it if it has exited. Never touches another child.
@@ -185,6 +199,10 @@ impl Child {
 
     /// Ends and reaps a child that could not be taken into the books.
     pub(crate) fn abandon(&self) {
+        // waitpid(0) would take a child of the program's.
+        if !self.ours || self.pid == NOT_YET {
+            return;
+        }
         let _ = self.signal(libc::SIGKILL);
         let mut status = 0;
         // SAFETY: waits for one child of our own, whose number is still its own; ECHILD where the host reaped it.

@@ -279,11 +279,20 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
     Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
 }
 
-/// Whether the descriptor table has room for so many more, or for a quarter of what it can hold if that is less.
+/// Whether the descriptor table has room for so many more, or for a quarter of what it can hold if that is less. They are counted:
+/// behind the lowest number that is free there may be none.
 pub(crate) fn has_room_for(count: u64, any: BorrowedFd) -> bool {
     let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
-    // The lowest number that is free comes next.
-    duplicate(any).is_ok_and(|next| next.as_raw_fd() as u64 + count.min(most / 4) < most)
+    let Ok(first) = duplicate(any).map(|next| next.as_raw_fd()) else { return false };
+    let most = most.min(i32::MAX as u64);
+    let wanted = count.min(most / 4);
+    // The first is wanted by whoever asks.
+    (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
+}
+
+fn is_open(number: i32) -> bool {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
 }
 
 pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {

@@ -169,17 +169,15 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let pidfd =
         (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) }).map(|pidfd| descriptor::connection(pidfd, true));
     let child = Child::new(pid, pidfd)?;
-    if apart && !await_change(&child, report_reader.as_fd())? {
+    let changed = if apart { await_change(&child, report_reader.as_fd()) } else { Ok(()) };
+    if let Err(errno) = changed {
         child.abandon();
-        return Err(SpawnError {
-            step: "waiting for a process to change its user and become",
-            errno: Errno::ETIMEDOUT,
-        });
+        return Err(SpawnError { step: "waiting for a process to change its user and become", errno });
     }
     // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork. Only
     // under those the end of the pipe has to be waited for: children of other threads' forks may have it open for long.
     if apart || made >= 0 {
-        socket::set_nonblocking(report_reader.as_fd())?;
+        socket::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
     }
     let mut report = [0_u8; 8];
     match super::retry(|| nix::unistd::read(&report_reader, &mut report)) {
@@ -200,19 +198,19 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     })
 }
 
-/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. `false`: it is none of these
+/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. ETIMEDOUT: it is none of these
 /// in time.
-fn await_change(child: &Child, report: BorrowedFd) -> Sys<bool> {
+fn await_change(child: &Child, report: BorrowedFd) -> Sys<()> {
     let deadline = Instant::now() + CHANGE_WITHIN;
     let fds = [Some(report), child.pidfd()];
     let fds: Vec<BorrowedFd> = fds.into_iter().flatten().collect();
     while Instant::now() < deadline {
         // Usually the pipe says so at once, unless another thread's child has a copy of its other end.
         if wait_readable(&fds, Some(Duration::from_millis(50)))? == Waited::Ready || has_executed(child.pid()) {
-            return Ok(true);
+            return Ok(());
         }
     }
-    Ok(false)
+    Err(Errno::ETIMEDOUT)
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
