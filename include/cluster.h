@@ -667,7 +667,8 @@ CL_API int cl_worker_slot(void);
  *         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
  *         it. Nothing is changed then.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+ * Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
+ * Signals: not in a handler. Since 0.1.
  */
 CL_API
 int cl_setup_primary(const struct cl_settings_t *settings);
@@ -711,7 +712,8 @@ int cl_fork(void);
  * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
  * fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
  * deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
- * Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect
+ * when it has returned. Since 0.1.
  */
 CL_API
 int cl_spawn(const struct cl_spawn_options_t *options);

@@ -98,7 +98,8 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 ///         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
 ///         it. Nothing is changed then.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
+/// Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
 /// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of strings
@@ -106,19 +107,17 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
     guard(|| {
-        process::with_primary(|primary| {
-            if settings.is_null() {
-                return Ok(0);
-            }
+        if settings.is_null() {
+            return process::with_primary(|_| Ok(0));
+        }
+        process::configure(|merged| {
             let least = offset_of!(cl_settings_t, mechanism);
             // SAFETY: passed on to the caller; not NULL.
             let given = unsafe { sized(settings, least, "cl_settings_t") }?;
-            let mut merged = primary.settings().clone();
             // SAFETY: passed on to the caller.
-            unsafe { merge(&mut merged, &given) }?;
-            primary.configure(merged)?;
-            Ok(0)
-        })
+            unsafe { merge(merged, &given) }
+        })?;
+        Ok(0)
     })
 }
 
@@ -163,7 +162,8 @@ pub extern "C" fn cl_fork() -> c_int {
 /// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
 /// fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
 /// deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
-/// Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+/// Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect
+/// when it has returned. Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or lead to what
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn cl_spawn(options: *const cl_spawn_options_t) -> c_int {
             // SAFETY: passed on to the caller.
             wanted = unsafe { spawn_options(&given) }?;
         }
-        process::with_primary(|primary| primary.spawn(&wanted)).map(number)
+        process::spawn(&wanted).map(number)
     })
 }
 

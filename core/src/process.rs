@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::error::{Context, Error, Result};
-use crate::primary::{Event, Forked, Primary, StopRequest};
+use crate::primary::{Event, Forked, Permits, Plan, Primary, SpawnOptions, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
@@ -23,6 +23,8 @@ struct Process {
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
+    /// Held while settings are changed: what names mean in them is looked up without the primary's own lock.
+    configuring: Mutex<()>,
     /// `serve` runs: its workers hold a group's signals.
     serving: AtomicBool,
 }
@@ -74,6 +76,7 @@ fn process() -> Result<&'static Process> {
             primary: Mutex::new(None),
             stepping: AtomicBool::new(false),
             signals: Mutex::new(None),
+            configuring: Mutex::new(()),
             serving: AtomicBool::new(false),
         })
     });
@@ -198,6 +201,29 @@ pub fn with_primary<T>(use_it: impl FnOnce(&mut Primary) -> Result<T>) -> Result
         }
         None => Err(Error::wrong_role("this process has no primary")),
     }
+}
+
+/// Changes the primary's settings. Names in the listen rules are looked up here, which may wait for a name server; the primary goes
+/// on serving meanwhile.
+pub fn configure(change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<()> {
+    let _alone = lock(&process()?.configuring);
+    let before = with_primary(|primary| Ok(primary.settings().clone()))?;
+    let mut settings = before.clone();
+    change(&mut settings)?;
+    settings.check()?;
+    let permits = match settings.listen_allow == before.listen_allow {
+        true => None,
+        false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose()?),
+    };
+    with_primary(|primary| primary.configure_with(settings, permits))
+}
+
+/// Starts a program as a worker; its id. Users and groups are looked up here, which may wait for a directory service; the primary
+/// goes on serving meanwhile.
+pub fn spawn(options: &SpawnOptions) -> Result<u32> {
+    with_primary(|primary| primary.check_may_start())?;
+    let plan = Plan::new(options)?;
+    with_primary(|primary| primary.spawn_planned(plan))
 }
 
 /// The number of the primary's descriptor, for a loop of the program's own: readable when `step` has something to do.
@@ -439,9 +465,11 @@ pub fn serve(
     let stepping = Stepping::begin(process)?;
     with_primary(|primary| {
         primary.respawn_by_default(true);
-        let mut settings = primary.settings().clone();
+        Ok(())
+    })?;
+    configure(|settings| {
         settings.handle_signals = true;
-        primary.configure(settings)
+        Ok(())
     })?;
     let _serving = Stepping::mark(&process.serving);
     for _ in 0..workers.unwrap_or_else(usable_cpus).max(1) {

@@ -53,11 +53,12 @@ use allowance::Allowance;
 use handles::Handles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use handles::key;
-use permits::Permits;
+pub use permits::Permits;
 use postponed::Postponed;
 use refused::Refused;
 use registry::{Entry, Recipe, Registry};
-use spawn::{Plan, Seat};
+pub(crate) use spawn::Plan;
+use spawn::Seat;
 use timers::{Timer, Timers};
 use unattended::Kept;
 
@@ -259,6 +260,12 @@ impl Primary {
     pub fn configure(&mut self, settings: Settings) -> Result<()> {
         settings.check()?;
         let permits = self.permits_for(settings.listen_allow.as_deref())?;
+        self.configure_with(settings, permits)
+    }
+
+    /// The same with what the rules mean, where they are others than before: made ahead, so that nobody waits for this primary while
+    /// names are looked up.
+    pub fn configure_with(&mut self, settings: Settings, permits: Option<Option<Permits>>) -> Result<()> {
         if settings.mechanism == Mechanism::Kernel {
             self.handles.ladder.prepare()?;
         } else {
@@ -299,8 +306,14 @@ impl Primary {
     /// Starts a program as a worker and returns the worker's id. Any thread may call it.
     pub fn spawn(&mut self, options: &SpawnOptions) -> Result<u32> {
         self.check_may_start()?;
+        self.spawn_planned(Plan::new(options)?)
+    }
+
+    /// The same where the options are ready.
+    pub(crate) fn spawn_planned(&mut self, plan: Plan) -> Result<u32> {
+        self.check_may_start()?;
         let slot = self.registry.free_slot();
-        self.spawn_into(slot, Arc::new(Plan::new(options)?))
+        self.spawn_into(slot, Arc::new(plan))
     }
 
     /// From now on no worker can be started, for this reason.
@@ -308,7 +321,7 @@ impl Primary {
         self.forbidden = Some(reason);
     }
 
-    fn check_may_start(&self) -> Result<()> {
+    pub(crate) fn check_may_start(&self) -> Result<()> {
         self.check_own()?;
         if let Some(reason) = &self.forbidden {
             return Err(reason.clone());

@@ -347,6 +347,24 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
+    fn room_is_counted_and_not_where_the_first_gap_is() {
+        let thread = std::thread::spawn(|| {
+            super::super::process::own_descriptors();
+            let limit = super::super::process::LimitedDescriptors::to(128);
+            let (one, _other) = packet_pair().unwrap();
+            let mut copies: Vec<OwnedFd> = std::iter::from_fn(|| duplicate(one.as_fd()).ok()).collect();
+            assert!(!has_room_for(4, one.as_fd()));
+            copies.drain(2..6);
+            assert!(has_room_for(3, one.as_fd()), "the first of four is the asker's");
+            assert!(!has_room_for(4, one.as_fd()));
+            copies.drain(40..80);
+            assert!(has_room_for(32, one.as_fd()) && has_room_for(1000, one.as_fd()), "a quarter at most is asked for");
+            drop(limit);
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
     fn unread_packets_are_counted_until_they_are_received() {
         let (ours, theirs) = packet_pair().unwrap();
         assert_eq!(unread_by_peer(ours.as_fd()).unwrap(), 0);
