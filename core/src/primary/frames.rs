@@ -34,8 +34,10 @@ const BYTES_TO_HEAR_OUT: usize = 256 << 10;
 const ANSWERS_KEPT: usize = 64;
 /// Open listeners of one worker.
 const LISTENERS_MAX: usize = 256;
-/// Descriptors that stay free whatever workers ask for: for clients, and for workers to be started.
-const DESCRIPTORS_KEPT: u64 = 64;
+/// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
+/// started. An address is opened only where some more are left, by which others may join it.
+const DESCRIPTORS_KEPT: (u64, u64) = (64, 2);
+const KEPT_BY_THE_FIRST: (u64, u64) = (128, 3);
 /// The same where a program asks in a worker's stead, which may have its own ideas of how many.
 const LISTENERS_OF_A_PROGRAM: usize = 4096;
 /// It asks and asks and does not read: more than what we keep for it.
@@ -296,9 +298,10 @@ impl Primary {
     }
 
     /// Addresses that nobody serves any more are given up first.
-    fn has_descriptors_to_spare(&mut self) -> bool {
+    fn has_descriptors_to_spare(&mut self, is_new: bool) -> bool {
         let poller = &self.poller;
-        let spare = || socket::has_room_for(DESCRIPTORS_KEPT, poller.wake.as_fd());
+        let kept = if is_new { KEPT_BY_THE_FIRST } else { DESCRIPTORS_KEPT };
+        let spare = || socket::has_room_for(kept, poller.wake.as_fd());
         spare() || {
             self.handles.close_unattended(&poller.poll);
             spare()
@@ -324,7 +327,7 @@ impl Primary {
             return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_OF_A_PROGRAM} listeners")));
         }
         let (slot, board) = (entry.slot, Arc::clone(&entry.board));
-        if !self.has_descriptors_to_spare() {
+        if !self.has_descriptors_to_spare(!self.handles.has(address, index)) {
             return Err(Error::new(
                 -libc::EMFILE,
                 "the primary has no descriptors to spare for another listener; raise its limit (RLIMIT_NOFILE, ulimit -n)",

@@ -279,13 +279,13 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
     Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
 }
 
-/// Whether the descriptor table has room for so many more, or for a quarter of what it can hold if that is less. They are counted:
-/// behind the lowest number that is free there may be none.
-pub(crate) fn has_room_for(count: u64, any: BorrowedFd) -> bool {
+/// Whether the descriptor table has room for so many more, or for so many eighths of what it can hold if that is less. They are
+/// counted: behind the lowest number that is free there may be none.
+pub(crate) fn has_room_for((count, eighths): (u64, u64), any: BorrowedFd) -> bool {
     let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
     let Ok(first) = duplicate(any).map(|next| next.as_raw_fd()) else { return false };
     let most = most.min(i32::MAX as u64);
-    let wanted = count.min(most / 4);
+    let wanted = count.min(most * eighths / 8);
     // The first is wanted by whoever asks.
     (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
 }
@@ -353,12 +353,15 @@ mod tests {
             let limit = super::super::process::LimitedDescriptors::to(128);
             let (one, _other) = packet_pair().unwrap();
             let mut copies: Vec<OwnedFd> = std::iter::from_fn(|| duplicate(one.as_fd()).ok()).collect();
-            assert!(!has_room_for(4, one.as_fd()));
+            assert!(!has_room_for((4, 2), one.as_fd()));
             copies.drain(2..6);
-            assert!(has_room_for(3, one.as_fd()), "the first of four is the asker's");
-            assert!(!has_room_for(4, one.as_fd()));
+            assert!(has_room_for((3, 2), one.as_fd()), "the first of four is the asker's");
+            assert!(!has_room_for((4, 2), one.as_fd()));
             copies.drain(40..80);
-            assert!(has_room_for(32, one.as_fd()) && has_room_for(1000, one.as_fd()), "a quarter at most is asked for");
+            assert!(
+                has_room_for((32, 2), one.as_fd()) && has_room_for((1000, 2), one.as_fd()),
+                "a quarter at most is asked for"
+            );
             drop(limit);
         });
         thread.join().unwrap();
