@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::sockopt;
+
 use super::alone;
 use super::puppet::{Puppet, Read, Taken, connect};
 use crate::bind::ListenFlags;
 use crate::policy::Policy;
 use crate::primary::{Event, Primary, Wanted};
 use crate::settings::{Mechanism, Settings};
+use crate::sys::cmsg;
 use crate::wire::FromWorker;
 
 const AWHILE: Duration = Duration::from_secs(5);
@@ -131,6 +134,45 @@ fn an_address_is_kept_from_its_last_leave_on() {
             assert!(second.elapsed() < AWHILE, "it is given up one day");
         }
         assert!(second.elapsed() >= keep, "kept {:?} of {keep:?}", second.elapsed());
+    });
+}
+
+/// A worker receives what waits for it and leaves it there, says that its last close is to wait for the client (SO_LINGER), gives the
+/// client more than it takes, and closes its own copy.
+fn make_linger(puppet: &Puppet) {
+    use std::os::fd::{AsFd, AsRawFd};
+    let mut received =
+        cmsg::receive(puppet.shares[0].mailbox.as_fd(), &mut [0; 256], 1, libc::MSG_PEEK | libc::MSG_CMSG_CLOEXEC)
+            .unwrap();
+    let connection = received.take_fd(0).expect("a connection");
+    let long = libc::linger { l_onoff: 1, l_linger: 20 };
+    nix::sys::socket::setsockopt(&connection, sockopt::Linger, &long).unwrap();
+    let (fd, much) = (connection.as_raw_fd(), vec![0; 1 << 20]);
+    while nix::sys::socket::send(fd, &much, nix::sys::socket::MsgFlags::MSG_DONTWAIT).is_ok() {}
+}
+
+#[test]
+fn what_a_worker_made_linger_lingers_for_nobody_else() {
+    alone(|| {
+        let mut primary = primary(Settings::default());
+        let (mut one, mut two) = (worker(&mut primary), worker(&mut primary));
+        let listener = granted(&mut primary, &mut one, "127.0.0.1:0");
+        granted(&mut primary, &mut two, "127.0.0.1:0");
+        let client = connect(&one.shares[0].name).unwrap();
+        // Not until nothing happens: the watch looks at what waits.
+        assert!(turn(&mut primary, AWHILE));
+        make_linger(&one);
+        // It is taken back and passed to another worker.
+        one.say(FromWorker::Pause { listener }).unwrap();
+        let deadline = Instant::now() + AWHILE;
+        let passed = loop {
+            if let Taken::Connection(passed) = two.shares[0].take() {
+                break passed;
+            }
+            assert!(turn(&mut primary, deadline.saturating_duration_since(Instant::now())), "nobody was woken");
+        };
+        assert_eq!(nix::sys::socket::getsockopt(&passed, sockopt::Linger).unwrap().l_onoff, 0);
+        drop((passed, client));
     });
 }
 

@@ -580,6 +580,7 @@ impl Handle {
     /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
     /// What it took a privilege to make is left, if it can serve another address.
     pub(crate) fn close(mut self, poll: &Poll) -> Option<Selector> {
+        self.orphans.iter_mut().for_each(Mailbox::empty);
         if let Some(socket) = self.mechanism.accepted_socket() {
             poll.remove(socket);
         }

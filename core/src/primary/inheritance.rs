@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Context, Error, Result};
-use crate::sys::socket;
+use crate::sys::{attached, socket};
 
 /// Copies of the program's descriptors, for as long as a worker may have to be made with them: the other end of a pipe sees no end of
 /// file before.
@@ -45,6 +45,6 @@ impl Inheritance {
 
     /// No worker is to be made with them any more.
     pub(crate) fn let_go(&self) {
-        *self.copies.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        attached::close_files(self.copies.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default());
     }
 }

@@ -202,6 +202,15 @@ pub(crate) fn finish_receiving(socket: BorrowedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
+/// A connection that a worker could reach does not linger (SO_LINGER, socket(7)): whoever closes it last waits for its client as long
+/// as the option says, the primary, or another worker.
+pub(crate) fn do_not_linger(connection: BorrowedFd) {
+    let lingers = nix::sys::socket::getsockopt(&connection, sockopt::Linger);
+    if lingers.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0) {
+        let _ = setsockopt(&connection, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
+    }
+}
+
 /// What a descriptor from outside turns out to be.
 pub(crate) struct Nature {
     pub(crate) family: i32,
