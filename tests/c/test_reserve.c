@@ -21,7 +21,6 @@ static int listen_and_serve(void) {
         if (code >= 0) listeners[count++] = code;
     }
     CHECK_EQ(code, -EMFILE);
-    CHECK(strstr(cl_last_error(), "descriptors") != NULL);
     CHECK(count > 0);
     snprintf(text, sizeof text, "%d", count);
     OK(cl_send(text, strlen(text)));
@@ -48,8 +47,8 @@ static void everybody_listens_everywhere(const char *mechanism) {
     primary_ready(listen_and_serve);
     limit.rlim_cur = LIMIT;
     SYS(setrlimit(RLIMIT_NOFILE, &limit));
-    int ids[3];
-    for (int i = 0; i < 3; i++) {
+    int ids[2];
+    for (int i = 0; i < 2; i++) {
         ids[i] = fork_worker();
         PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, ids[i]) == 1, 8000);
     }
@@ -59,11 +58,11 @@ static void everybody_listens_everywhere(const char *mechanism) {
     for (int i = 0; i < 16; i++) clients[i] = connect4(port);
     for (int i = 0; i < 16; i++) answered_by(clients[i]);
     for (int round = 0; round < 4; round++) {
-        int before = count_events(CL_EVENT_MESSAGE, 0), dying = ids[round % 3];
+        int before = count_events(CL_EVENT_MESSAGE, 0), dying = ids[round % 2];
         OK(cl_worker_kill(dying, SIGKILL));
         PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, 0) == before + 1, 8000);
-        ids[round % 3] = seen[find_event(CL_EVENT_MESSAGE, 0, before)].worker_id;
-        CHECK(ids[round % 3] != dying);
+        ids[round % 2] = seen[find_event(CL_EVENT_MESSAGE, 0, before)].worker_id;
+        CHECK(ids[round % 2] != dying);
     }
     for (int i = 0; i < seen_count; i++)
         if (seen[i].type == CL_EVENT_WARNING) CHECK(strstr(seen[i].data, "replaced") == NULL);
