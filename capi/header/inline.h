@@ -101,9 +101,11 @@ static const char *cl__weak_errno_text(int) CL__WEAKLY("strerrordesc_np");
 struct cl__error {
     const char *sentence; /* of this thread's last failed call; NULL: none failed yet */
     int in_library;       /* that call was the library's, which has the sentence */
-    char text[640];
 };
-CL__ONE __thread struct cl__error cl__error;
+/* What is thread-local in an object that dlopen(3) loads is made with malloc when a thread first touches it, which a signal handler may
+ * not: two words go beside the program's own. */
+CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
+CL__ONE __thread char cl__error_text[640];
 
 /* Every failure leaves through one of these two; the first costs two stores and is for what is usual in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
@@ -115,9 +117,9 @@ CL__FN int cl__say(int code, const char *sentence) {
 __attribute__((format(printf, 2, 3))) CL__FN int cl__fail(int code, const char *format, ...) {
     va_list list;
     va_start(list, format);
-    vsnprintf(cl__error.text, sizeof cl__error.text, format, list);
+    vsnprintf(cl__error_text, sizeof cl__error_text, format, list);
     va_end(list);
-    return cl__say(code, cl__error.text);
+    return cl__say(code, cl__error_text);
 }
 
 CL__FN const char *cl_strerror(int code) {
@@ -169,13 +171,13 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
     X(run, (void), ) \
     X(step, (int timeout_ms), timeout_ms) \
     X(poll_fd, (void), ) \
-    X(stop, (int deadline_ms), deadline_ms) \
     X(on_event, (cl_event_fn callback, void *user), callback, user) \
     X(worker_ids, (int *ids, size_t capacity), ids, capacity) \
     X(worker_info, (int id, cl_worker_info_t *info), id, info) \
     X(worker_send, (int id, const void *data, size_t length), id, data, length) \
     X(worker_disconnect, (int id), id) \
     X(worker_kill, (int id, int signal), id, signal)
+#define CL__STOP_FUNCTION(X) X(stop, (int deadline_ms), deadline_ms)
 #define CL__EITHER_FUNCTIONS(X) \
     X(is_primary, (void), ) \
     X(is_worker, (void), ) \
@@ -197,10 +199,11 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
 
 struct cl__library {
-    int loaded;
+    int loaded, missing; /* missing: it was looked for and not found */
 #define CL__MEMBER(name, parameters, ...) int(*name) parameters;
     CL__STARTING_FUNCTIONS(CL__MEMBER)
     CL__PRIMARY_FUNCTIONS(CL__MEMBER)
+    CL__STOP_FUNCTION(CL__MEMBER)
     CL__EITHER_FUNCTIONS(CL__MEMBER)
     CL__LISTENER_FUNCTIONS(CL__MEMBER)
 #undef CL__MEMBER
@@ -262,8 +265,9 @@ struct cl__process {
     int unwiped;               /* a filter keeps the kernel from wiping it there: this process's number; else 0 */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
     int stray;                 /* it was started as one, and has no channel that proves it: it starts none itself */
-    int unjoined;              /* the code of what kept this worker from joining its primary; 0: nothing */
-    const char *step;          /* and what that was */
+    int unjoined;              /* the code of what keeps this worker from its primary; 0: nothing */
+    const char *step;          /* and what was being done then */
+    char why[200];             /* the sentence of that, ready for signal handlers */
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
     unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
     ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
@@ -433,7 +437,9 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
         if (errno == EPIPE || errno == ECONNRESET) return cl__primary_gone();
         if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, cl__process.primary, -1);
         else if (cl__is_short_of_memory(errno)) cl__pause(failures);
-        else if (errno != EINTR) return cl__os("the channel to the primary");
+        else if (errno != EINTR)
+            return cl__say(-errno, "the channel to the primary cannot be used; was its descriptor closed in this process, by "
+                                   "closefrom(3) or a close(2) too many?");
     }
 }
 
@@ -702,10 +708,18 @@ CL__FN void cl__adopt(void) {
     int code = cl__join(fd, seen);
     if (code > 0) return;
     cl__process.stray = 0;
+    if (code < 0)
+        snprintf(cl__process.why, sizeof cl__process.why, "this worker could not join its primary: %s: %s", cl__process.step,
+                 cl_strerror(code));
+    else if (cl__process.version != CL__PROTOCOL) {
+        code = CL_EVERSION;
+        snprintf(cl__process.why, sizeof cl__process.why,
+                 "the primary speaks version %u of the protocol and this worker version %d", cl__process.version, CL__PROTOCOL);
+    }
     cl__process.unjoined = code;
     cl__process.slot = slot;
     cl__process.worker_id = id;
-    if (code == 0 && holds) cl__hold_signals();
+    if ((code == 0 || code == CL_EVERSION) && holds) cl__hold_signals();
 }
 
 CL__FN int cl__begin(void) {
@@ -740,13 +754,7 @@ CL__FN int cl__enter(void) {
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
     if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
-    if (code == 0 && cl__process.unjoined < 0)
-        return cl__fail(cl__process.unjoined, "this worker could not join its primary: %s: %s", cl__process.step,
-                        cl_strerror(cl__process.unjoined));
-    if (code == 0 && cl__process.version != CL__PROTOCOL)
-        return cl__fail(CL_EVERSION, "the primary speaks version %u of the protocol and this worker version %d",
-                        cl__process.version, CL__PROTOCOL);
-    return code;
+    return code == 0 && cl__process.unjoined < 0 ? cl__say(cl__process.unjoined, cl__process.why) : code;
 }
 
 #define CL__WHO(name, value) \
@@ -1605,6 +1613,7 @@ CL__FN int cl__load_library(void) {
     CL__SYMBOL(serve, , )
     CL__STARTING_FUNCTIONS(CL__SYMBOL)
     CL__PRIMARY_FUNCTIONS(CL__SYMBOL)
+    CL__STOP_FUNCTION(CL__SYMBOL)
     CL__EITHER_FUNCTIONS(CL__SYMBOL)
     CL__FIRST_LISTENER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
@@ -1617,14 +1626,14 @@ CL__FN int cl__load_library(void) {
     return 0;
 }
 
-/* 0 when the call may go to the library. Once that is there this is one load, so that cl_stop is async-signal-safe. */
+/* 0 when the call may go to the library. */
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
     int kept = errno, code = cl__enter();
     if (code == 0 && cl__process.worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
         pthread_mutex_lock(&cl__process.begin);
-        if (!cl__loaded()) code = cl__load_library();
+        if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__library.missing, 1);
         pthread_mutex_unlock(&cl__process.begin);
     }
     errno = kept;
@@ -1644,39 +1653,67 @@ CL__FN int cl__may_start(void) {
 }
 
 /* -- The functions of the contract ------------------------------------------------------------------------------------
- * Nothing here sets errno. */
+ * Nothing here sets errno, and pthread_cancel(3) of the thread waits until the call returns: whoever is cancelled unwinds past all that
+ * gives back what a call holds. */
+struct cl__kept {
+    int error, cancel;
+};
+CL__FN struct cl__kept cl__keep(void) {
+    struct cl__kept kept = {errno, 0};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
+    return kept;
+}
+CL__FN int cl__put_back(struct cl__kept kept, int result) {
+    pthread_setcancelstate(kept.cancel, NULL);
+    errno = kept.error;
+    return result;
+}
+
 #define CL__PRIMARY(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
         int code_ = cl__need_library(); \
-        return code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__)); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
-        int kept_ = errno, result_ = cl__##name(__VA_ARGS__); \
-        errno = kept_; \
-        return result_; \
+        struct cl__kept kept_ = cl__keep(); \
+        return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
 #define CL__OF_LISTENER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
-        if (held_ == NULL && cl__loaded()) \
-            return cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
-                                            : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
-        int kept_ = errno, result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
+        if (held_ == NULL && cl__loaded()) { \
+            int late_ = cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
+                                                 : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
+            return cl__put_back(kept_, late_); \
+        } \
+        int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
         if (held_ != NULL) cl__add(&held_->users, -1); \
-        errno = kept_; \
-        return result_; \
+        return cl__put_back(kept_, result_); \
     }
 #define CL__STARTING(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
         int code_ = cl__may_start(); \
-        return code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__)); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
 CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
+
+/* Async-signal-safe: it does not load the library. Where that is not there, there is no primary to stop. */
+CL__FN int cl_stop(int deadline_ms) {
+    if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
+    if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
+    int code = cl__enter();
+    if (code < 0) return code;
+    if (cl__process.worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
+    return cl__get(&cl__library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
+}
 
 CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length) {
     return cl_accept4(listener, peer, peer_length, 0);
@@ -1695,15 +1732,15 @@ CL__FN int cl_listen(const char *address, int backlog) {
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     /* A worker that was started as a program of its own does here what the forked ones do. */
     if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
-        int kept = errno, joined = cl__enter_worker();
-        errno = kept;
+        int joined = cl__enter_worker();
         /* What a worker's version does not let it do it finds out by itself. */
         if (joined < 0 && joined != CL_EVERSION) return joined;
         cl__hold_signals();
         return worker_main(argument);
     }
+    struct cl__kept kept = cl__keep();
     int code = cl__may_start();
-    return code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument));
+    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument)));
 }
 
 #ifdef __cplusplus

@@ -1,16 +1,12 @@
 //! Codes as text.
 
-use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use cluster_core::{ENOLIB, EPANIC, ETHREADS, EVERSION};
 
 use crate::errno_table::look_up;
 use crate::guard::guard_text;
-
-thread_local! {
-    static LAST: RefCell<CString> = RefCell::default();
-}
+use crate::last_error;
 
 fn own(code: c_int) -> Option<(&'static CStr, &'static CStr)> {
     Some(match code {
@@ -28,13 +24,6 @@ fn known(code: c_int) -> Option<(&'static CStr, &'static CStr)> {
         -4095..=-1 => look_up(-code),
         _ => own(code),
     }
-}
-
-/// Keeps the sentence of this thread's failed call.
-pub(crate) fn remember(sentence: &str) {
-    let text = CString::new(sentence.replace('\0', " ")).unwrap_or_default();
-    // A thread that is just ending has nobody left to ask.
-    let _ = LAST.try_with(|last| last.replace(text));
 }
 
 /// What a code means.
@@ -63,10 +52,11 @@ pub extern "C" fn cl_err_name(code: c_int) -> *const c_char {
 ///
 /// @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
 ///
-/// Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler. Since 0.1.
+/// Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler; what a handler calls and fails counts
+/// as its thread's last failed call. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_last_error() -> *const c_char {
-    guard_text(|| LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr()))
+    guard_text(last_error::last)
 }
 
 /// The version of the library that is running, such as "0.1.0".

@@ -6,12 +6,40 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cluster_core::{EPANIC, Error, Result};
 
-use crate::errors::remember;
+use crate::last_error::{remember, remember_bare};
 
 /// A place where tests/panics may want a panic.
 pub(crate) fn point() {
     #[cfg(feature = "panic-injection")]
     cluster_core::panics::point();
+}
+
+/// While it lives, pthread_cancel(3) of this thread waits. Many of the system calls behind a function are cancellation points, and what
+/// a cancelled thread does (it unwinds, past everything that catches) would end the process here, or leave a lock held.
+struct Uncancelled(c_int);
+
+impl Uncancelled {
+    const DISABLE: c_int = 1;
+
+    fn begin() -> Self {
+        let mut before = 0;
+        // SAFETY: an int of our own; async-signal-safe in glibc.
+        unsafe { pthread_setcancelstate(Self::DISABLE, &mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        let mut ours = 0;
+        // SAFETY: puts back what was found.
+        unsafe { pthread_setcancelstate(self.0, &mut ours) };
+    }
+}
+
+// The libc crate lacks it.
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
 }
 
 /// Runs the body of an entry point that returns text and cannot fail.
@@ -25,10 +53,20 @@ pub(crate) fn guard_text(body: impl FnOnce() -> *const c_char) -> *const c_char 
 
 /// Runs the body of an entry point.
 pub(crate) fn guard(body: impl FnOnce() -> Result<c_int>) -> c_int {
+    run(body, remember)
+}
+
+/// The same for one that may be called in a signal handler: it takes no memory and no lock, if its body does not.
+pub(crate) fn guard_in_handler(body: impl FnOnce() -> Result<c_int>) -> c_int {
+    run(body, remember_bare)
+}
+
+fn run(body: impl FnOnce() -> Result<c_int>, remember: fn(&str)) -> c_int {
     // SAFETY: errno is this thread's own.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { *errno };
+    let _uncancelled = Uncancelled::begin();
     let body = || {
         point();
         body()

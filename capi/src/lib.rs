@@ -13,6 +13,7 @@ mod guard;
 mod identity;
 #[cfg(feature = "panic-injection")]
 mod injection;
+mod last_error;
 mod primary;
 mod sockets;
 mod structs;

@@ -10,7 +10,7 @@ use cluster_core::{Error, ListenRule, Mechanism, Policy, Respawn, Result, Settin
 
 use crate::constants::*;
 use crate::events::deliver;
-use crate::guard::{bytes, check_size, guard, invalid, point, sized, text};
+use crate::guard::{bytes, check_size, guard, guard_in_handler, invalid, sized, text};
 use crate::structs::{cl_settings_t, cl_spawn_options_t, cl_worker_info_t};
 
 fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
@@ -98,7 +98,8 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 ///         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
 ///         it. Nothing is changed then.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
+/// Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
 /// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of strings
@@ -106,19 +107,17 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
     guard(|| {
-        process::with_primary(|primary| {
-            if settings.is_null() {
-                return Ok(0);
-            }
+        if settings.is_null() {
+            return process::with_primary(|_| Ok(0));
+        }
+        process::configure(|merged| {
             let least = offset_of!(cl_settings_t, mechanism);
             // SAFETY: passed on to the caller; not NULL.
             let given = unsafe { sized(settings, least, "cl_settings_t") }?;
-            let mut merged = primary.settings().clone();
             // SAFETY: passed on to the caller.
-            unsafe { merge(&mut merged, &given) }?;
-            primary.configure(merged)?;
-            Ok(0)
-        })
+            unsafe { merge(merged, &given) }
+        })?;
+        Ok(0)
     })
 }
 
@@ -141,7 +140,7 @@ pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_i
 ///         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
 ///
 /// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the dispositions that
-/// the program had; with CL_WORKER_SIGNALS see there. Since 0.1.
+/// the program had; with CL_WORKER_SIGNALS see there. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_fork() -> c_int {
     guard(|| match process::fork()? {
@@ -163,7 +162,8 @@ pub extern "C" fn cl_fork() -> c_int {
 /// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
 /// fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
 /// deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
-/// Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
+/// Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect
+/// when it has returned. Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or lead to what
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn cl_spawn(options: *const cl_spawn_options_t) -> c_int {
             // SAFETY: passed on to the caller.
             wanted = unsafe { spawn_options(&given) }?;
         }
-        process::with_primary(|primary| primary.spawn(&wanted)).map(number)
+        process::spawn(&wanted).map(number)
     })
 }
 
@@ -265,7 +265,7 @@ unsafe fn list(list: *const *mut c_char) -> Option<Vec<std::ffi::OsString>> {
 ///         -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another version of
 ///         the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error() says why.
 ///
-/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of the thread in it takes effect when it has returned, so not while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
 ///
 /// # Safety
 /// `worker_main` can be called with `argument`.
@@ -293,7 +293,7 @@ pub unsafe extern "C" fn cl_serve(
 ///         codes of cl_serve(); no worker is left then.
 ///
 /// Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set;
-/// then this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. Since 0.1.
+/// then this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_run() -> c_int {
     guard(|| {
@@ -311,7 +311,7 @@ pub extern "C" fn cl_run() -> c_int {
 /// @return how many events there were, >= 0. In a replacement of a worker made by cl_fork() 0, and cl_is_worker() is 1.
 ///         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary.
 ///
-/// Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. Since 0.1.
+/// Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_step(timeout_ms: c_int) -> c_int {
     guard(|| {
@@ -351,16 +351,14 @@ pub extern "C" fn cl_poll_fd() -> c_int {
 /// Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_stop(deadline_ms: c_int) -> c_int {
-    // A guard of its own: keeping a sentence allocates, which a signal handler may not.
     let deadline = u64::try_from(deadline_ms).ok().map(Duration::from_millis);
-    match std::panic::catch_unwind(|| {
-        point();
-        process::stop(deadline)
-    }) {
-        Ok(Ok(())) => 0,
-        Ok(Err(code)) => code,
-        Err(_) => CL_EPANIC,
-    }
+    guard_in_handler(|| match process::stop(deadline) {
+        Ok(()) => Ok(0),
+        Err(code) => {
+            process::check_not_forked()?;
+            Err(Error::new(code, "this process is a worker; only a primary can do that"))
+        }
+    })
 }
 
 /// Lists the running workers in the order of their ids.

@@ -55,7 +55,7 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
 ///         -EINVAL: the address is none (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from
 ///         bind(2); -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; CL_EVERSION.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 ///
 /// # Safety
 /// `address` is NULL or a NUL-terminated string.
@@ -79,7 +79,7 @@ const ANY_FREE_PORT: &str = ":0";
 ///         in docs/socket-options.md); -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from
 ///         setsockopt(2); -E2BIG: a field of a later version is set. A primary of version 0.1 knows no socket options: -EINVAL.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says; its address is NULL or a string.
@@ -155,7 +155,7 @@ unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length:
 /// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
 /// @return as cl_accept4().
 ///
-/// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
 ///
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn cl_accept(listener: c_int, peer: *mut sockaddr, peer_le
 ///         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
 ///
 /// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
-/// interrupts goes on, -EINTR is never returned. Since 0.1.
+/// interrupts goes on, -EINTR is never returned. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
 ///
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.
@@ -308,7 +308,7 @@ pub unsafe extern "C" fn cl_setsockopt(
 /// @param listener  from cl_listen(); its number is free for other uses afterwards.
 /// @return 0; -EBADF: no listener.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_close(listener: c_int) -> c_int {
     guard(|| {

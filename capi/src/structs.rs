@@ -110,7 +110,10 @@ pub struct cl_spawn_options_t {
     pub user: *const c_char,
     /// The group it runs as, by name or number. NULL: the user's own groups.
     pub group: *const c_char,
-    /// Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it.
+    /// Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are duplicated: workers
+    /// that replace it get the same open files, whatever the program has made of the numbers by then. The primary holds its copies
+    /// (and so a pipe open) until nobody can replace the worker any more: with CL_RESPAWN_NEVER no longer than this call, else until
+    /// cl_stop() or an end after which it is not replaced.
     pub inherit: *const c_int,
     /// How many they are.
     pub inherit_count: usize,

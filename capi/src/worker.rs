@@ -4,9 +4,9 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use cluster_core::process;
+use cluster_core::{Error, process};
 
-use crate::guard::{bytes, guard, invalid};
+use crate::guard::{bytes, guard, guard_in_handler, invalid};
 
 const FOR_WORKERS: &str =
     "this process is no worker; a primary uses cl_worker_send() and gets messages as CL_EVENT_MESSAGE";
@@ -19,7 +19,7 @@ const FOR_WORKERS: &str =
 /// @param length  0 to CL_MESSAGE_MAX.
 /// @return 0; -EMSGSIZE: too long; -EPIPE: the primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
 ///
-/// Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+/// Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 ///
 /// # Safety
 /// `data` has `length` readable bytes.
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn cl_send(data: *const c_void, length: usize) -> c_int {
 ///         primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
 ///
 /// Threads: any; each message goes to one of them. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits
-/// go on. Since 0.1.
+/// go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
 ///
 /// # Safety
 /// `buffer` has `capacity` writable bytes.
@@ -85,11 +85,12 @@ pub extern "C" fn cl_channel_fd() -> c_int {
 /// @return 0, at once; -EPIPE: the primary is gone.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
-/// function has been called before. Since 0.1.
+/// function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
+/// effect when it has returned. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_disconnect() -> c_int {
-    guard(|| {
-        match process::worker()? {
+    guard_in_handler(|| {
+        match process::worker_in_handler()? {
             Some(worker) => worker.disconnect()?,
             None => process::with_primary(|primary| primary.disconnect_all())?,
         }
@@ -108,11 +109,12 @@ pub extern "C" fn cl_disconnect() -> c_int {
 /// @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
-/// function has been called before. Since 0.1.
+/// function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
+/// effect when it has returned. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_set_load(load: c_uint) -> c_int {
-    guard(|| {
-        process::require_worker(FOR_WORKERS)?.set_load(load)?;
+    guard_in_handler(|| {
+        process::worker_in_handler()?.ok_or_else(|| Error::new(-libc::EPERM, FOR_WORKERS))?.set_load(load)?;
         Ok(0)
     })
 }

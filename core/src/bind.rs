@@ -17,6 +17,20 @@ use crate::sys::{Sys, socket};
 /// The backlog of a caller that names none, as in Node.
 pub(crate) const DEFAULT_BACKLOG: i32 = 511;
 
+/// A dead server's file cannot be replaced now.
+const LOCKED: &str = "a server that is gone has left its socket file, and it is replaced under the lock of its directory (flock(2)), \
+                      which another process holds";
+
+/// That is what an error of `open` says: it may be worth another attempt in a moment.
+pub(crate) fn is_locked(error: &Error) -> bool {
+    error.is(libc::EAGAIN) && error.sentence().ends_with(LOCKED)
+}
+
+/// The same as what it means to whoever does not try again.
+pub(crate) fn unless_locked(error: Error) -> Error {
+    if is_locked(&error) { Error::new(-libc::EADDRINUSE, error.sentence().to_owned()) } else { error }
+}
+
 /// How to listen. The numbers are those of the C interface and of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ListenFlags(u32);
@@ -135,8 +149,11 @@ pub(crate) fn open(address: &Address, place: Option<Place>, shape: &Shape, flags
             shape.give_options(socket.as_fd()).map_err(at(address))?;
             let file = place
                 .map_or_else(|| Place::at(Path::new(path)), Ok)
-                .and_then(|place| unix_path::bind_and_listen(socket.as_fd(), place, mode, backlog))
-                .context(format_args!("bind {address}"))?;
+                .and_then(|place| unix_path::bind_and_listen(socket.as_fd(), place, mode, backlog));
+            let file = match file {
+                Err(Errno::EWOULDBLOCK) => return Err(Error::new(-libc::EAGAIN, format!("bind {address}: {LOCKED}"))),
+                outcome => outcome.context(format_args!("bind {address}"))?,
+            };
             let name = SockAddr::unix(path.as_bytes())
                 .unwrap_or_else(|| sockaddr::local_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY));
             Ok(Bound { socket, name, datagram: false, file: Some(file) })

@@ -37,6 +37,19 @@ impl Error {
         Self::new(-(errno as i32), format!("{what}: {}", errno.desc()))
     }
 
+    /// The same without memory, for what a signal handler may call: the sentence is the step's and names no errno.
+    pub(crate) fn bare(errno: Errno, sentence: &'static str) -> Self {
+        Self { code: -(errno as i32), sentence: Cow::Borrowed(sentence) }
+    }
+
+    /// Copies of it need no memory from now on. For errors of which a process has one at most, since its sentence is never freed.
+    pub(crate) fn lasting(self) -> Self {
+        match self.sentence {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(sentence) => Self { code: self.code, sentence: Cow::Borrowed(sentence.leak()) },
+        }
+    }
+
     /// An argument is wrong; the sentence says how, and what would be right.
     pub(crate) fn invalid(sentence: impl Into<Cow<'static, str>>) -> Self {
         Self::new(-libc::EINVAL, sentence)

@@ -59,8 +59,8 @@ pub use handle::{HandleStats, MechanismKind};
 pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
-    Enrolled, Event, Forked, Granted, HandleInfo, Poller, Primary, Ready, Relayed, SpawnOptions, StopRequest, Wanted,
-    WorkerInfo, WorkerRef, WorkerState,
+    Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, SpawnOptions, StopRequest,
+    Wanted, WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{Identity, listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};

@@ -218,6 +218,11 @@ impl Mailbox {
         outcome
     }
 
+    /// Drops what nobody is to have any more, one by one, so that none lingers: with the queue it would as its worker likes.
+    pub(crate) fn empty(&mut self) {
+        while let Ok(TakenBack::Connection(_)) = self.take_oldest() {}
+    }
+
     fn take_oldest(&mut self) -> Sys<TakenBack> {
         self.reclaim_plainly();
         loop {
@@ -237,6 +242,8 @@ impl Mailbox {
                 (Parcel::decode(&buffer[..received.length]), received.take_fd(0))
             {
                 self.board.took_back();
+                // The worker may have received it without taking it (MSG_PEEK).
+                socket::do_not_linger(socket.as_fd());
                 return Ok(TakenBack::Connection(Connection { socket, peer }));
             }
         }

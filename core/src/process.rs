@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::error::{Context, Error, Result};
 use crate::options::SocketOption;
-use crate::primary::{Event, Forked, Primary, StopRequest};
+use crate::primary::{Event, Forked, Permits, Plan, Primary, SpawnOptions, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
@@ -24,6 +24,8 @@ struct Process {
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
+    /// Held while settings are changed: what names mean in them is looked up without the primary's own lock.
+    configuring: Mutex<()>,
     /// `serve` runs: its workers hold a group's signals.
     serving: AtomicBool,
 }
@@ -75,6 +77,7 @@ fn process() -> Result<&'static Process> {
             primary: Mutex::new(None),
             stepping: AtomicBool::new(false),
             signals: Mutex::new(None),
+            configuring: Mutex::new(()),
             serving: AtomicBool::new(false),
         })
     });
@@ -124,6 +127,19 @@ pub fn identity() -> Result<Option<Identity>> {
 /// primary an error that says why.
 pub fn worker() -> Result<Option<Arc<Worker>>> {
     match &*place(process()?) {
+        Place::Alone | Place::Stray(_) => Ok(None),
+        Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
+        Place::Unjoined { error, .. } => Err(error.clone()),
+    }
+}
+
+/// As `worker`, for a signal handler: it waits for no lock and takes no memory.
+pub fn worker_in_handler() -> Result<Option<Arc<Worker>>> {
+    // Written only while a worker is being made.
+    let Ok(place) = process()?.place.try_read() else {
+        return Err(Error::new(-libc::EAGAIN, "this worker is being made; ask again"));
+    };
+    match &*place {
         Place::Alone | Place::Stray(_) => Ok(None),
         Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
         Place::Unjoined { error, .. } => Err(error.clone()),
@@ -198,6 +214,29 @@ pub fn with_primary<T>(use_it: impl FnOnce(&mut Primary) -> Result<T>) -> Result
         }
         None => Err(Error::wrong_role("this process has no primary")),
     }
+}
+
+/// Changes the primary's settings. Names in the listen rules are looked up here, which may wait for a name server; the primary goes
+/// on serving meanwhile.
+pub fn configure(change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<()> {
+    let _alone = lock(&process()?.configuring);
+    let before = with_primary(|primary| Ok(primary.settings().clone()))?;
+    let mut settings = before.clone();
+    change(&mut settings)?;
+    settings.check()?;
+    let permits = match settings.listen_allow == before.listen_allow {
+        true => None,
+        false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose()?),
+    };
+    with_primary(|primary| primary.configure_with(settings, permits))
+}
+
+/// Starts a program as a worker; its id. Users and groups are looked up here, which may wait for a directory service; the primary
+/// goes on serving meanwhile.
+pub fn spawn(options: &SpawnOptions) -> Result<u32> {
+    with_primary(|primary| primary.check_may_start())?;
+    let plan = Plan::new(options)?;
+    with_primary(|primary| primary.spawn_planned(plan))
 }
 
 /// The number of the primary's descriptor, for a loop of the program's own: readable when `step` has something to do.
@@ -449,9 +488,11 @@ pub fn serve(
     let stepping = Stepping::begin(process)?;
     with_primary(|primary| {
         primary.respawn_by_default(true);
-        let mut settings = primary.settings().clone();
+        Ok(())
+    })?;
+    configure(|settings| {
         settings.handle_signals = true;
-        primary.configure(settings)
+        Ok(())
     })?;
     // Before the first worker is there: one that comes while the others are made cuts nothing short.
     take_signals(process)?;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cluster_core::{Event, Granted, ListenFlags, ListenRule, Mechanism, Policy, Poller, Primary, Settings, Wanted};
+use cluster_core::{
+    Event, Granted, ListenFlags, ListenRule, Mechanism, Permits, Policy, Poller, Primary, Settings, Wanted,
+};
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
@@ -218,10 +220,11 @@ impl Engine {
     /// What workers may listen on from now on.
     #[napi]
     pub fn allow(&self, allow: Allow) -> Result<()> {
-        let mut primary = self.shared.lock();
-        let mut settings = primary.settings().clone();
+        let mut settings = self.shared.lock().settings().clone();
         (settings.listen_allow, settings.listen_max) = allowed(allow)?;
-        primary.configure(settings).map_err(refusal)
+        // Not while the primary's own thread would wait for a name server, too. Nobody but this thread changes settings.
+        let permits = settings.listen_allow.as_deref().map(Permits::new).transpose().map_err(refusal)?;
+        self.shared.lock().configure_with(settings, Some(permits)).map_err(refusal)
     }
 
     /// Whether a worker may have an address that Node itself opens for it: 0, or a negative errno value.

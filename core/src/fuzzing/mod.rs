@@ -4,6 +4,8 @@
 //! Each function takes any bytes and panics when something is not as it should be.
 
 mod address;
+#[cfg(test)]
+mod between_turns;
 mod frames;
 #[cfg(test)]
 mod hostile;

@@ -21,6 +21,7 @@ mod queue;
 mod retired;
 mod selector;
 mod shared;
+mod turns;
 mod watch;
 
 use std::collections::VecDeque;
@@ -204,6 +205,7 @@ pub(crate) struct Handle {
     pause: Duration,
     /// When the program was last told of something that a worker may have brought about.
     told_at: Option<Instant>,
+    told: turns::Told,
 }
 
 /// What a pump leaves to be done.
@@ -250,6 +252,7 @@ impl Handle {
             paused_until: None,
             pause: PAUSE.0,
             told_at: None,
+            told: turns::Told::default(),
         }
     }
 
@@ -445,25 +448,6 @@ impl Handle {
         self.retired.take_alarm(now)
     }
 
-    /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
-    fn give_turns(&mut self) {
-        let having = self.members.iter().filter(|member| member.has_turn());
-        if let Chooser::SourceHash(table) = &mut self.chooser {
-            // Who is only slow keeps his clients.
-            table.follow(having.clone().map(|member| member.slot));
-            let seated: Vec<u32> = having.filter(|member| member.queue().is_some()).map(|member| member.slot).collect();
-            let place = |slot: &u32| seated.binary_search(slot).is_ok().then_some(*slot);
-            self.mechanism.set_turns(&mut table.owners().iter().map(place));
-            return;
-        }
-        let turn = |member: &Member| member.queue().map(|_| member.slot);
-        let most = having.clone().filter(|member| member.share() != Share::None).map(turn);
-        let half = having.clone().any(|member| member.share() == Share::Half);
-        // Twice around, and in the second those with half their turns are passed over.
-        let again = having.filter(|member| half && member.share() == Share::Whole).map(turn);
-        self.mechanism.set_turns(&mut most.chain(again));
-    }
-
     /// Nobody takes connections any more; some may still be leaving.
     pub(crate) fn is_given_up(&self) -> bool {
         self.members.iter().all(Member::is_stopping)
@@ -491,7 +475,7 @@ impl Handle {
         if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
             member.pause(paused, poll);
         }
-        self.give_turns();
+        self.give_turns_later();
     }
 
     /// No more connections for this listener, whose worker hears of it later.
@@ -527,7 +511,7 @@ impl Handle {
         if let Some(member) = self.members.iter_mut().find(|member| member.listener == listener) {
             member.moved(poll);
         }
-        self.give_turns();
+        self.give_turns_later();
     }
 
     /// A member's queue in the kernel has a connection.
@@ -539,6 +523,7 @@ impl Handle {
 
     /// Moves connections from the sources to the sinks.
     pub(crate) fn pump(&mut self, poll: &Poll, now: Instant) -> Pumped {
+        self.give_turns_if_stale();
         self.end_retired(poll, now);
         if let Some(until) = self.paused_until {
             if now < until {
@@ -629,6 +614,7 @@ impl Handle {
     /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
     /// What it took a privilege to make is left, if it can serve another address.
     pub(crate) fn close(mut self, poll: &Poll) -> Option<Selector> {
+        self.orphans.iter_mut().for_each(Mailbox::empty);
         if let Some(socket) = self.mechanism.accepted_socket() {
             poll.remove(socket);
         }

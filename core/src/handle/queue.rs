@@ -216,7 +216,11 @@ impl Queue {
     pub(super) fn take(&mut self) -> Accepted {
         let accepted = if self.may_accept() { accept_one(self.socket.as_fd()) } else { Accepted::Nothing };
         match accepted {
-            Accepted::Connection(_) => self.rescued += 1,
+            Accepted::Connection(ref connection) => {
+                self.rescued += 1;
+                // It has what the worker made of its socket.
+                socket::do_not_linger(connection.socket.as_fd());
+            }
             Accepted::Nothing => {
                 self.drained = true;
                 self.moved_here = MovedHere::No;

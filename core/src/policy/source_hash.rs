@@ -53,11 +53,13 @@ pub(crate) struct Table {
     slots: Vec<u32>,
     /// By bucket; empty while there is no slot.
     owners: Vec<u32>,
+    /// Another one after each change.
+    version: u64,
 }
 
 impl Table {
     pub(crate) fn new(seed: u32) -> Self {
-        Self { seed, slots: Vec::new(), owners: Vec::new() }
+        Self { seed, slots: Vec::new(), owners: Vec::new(), version: 0 }
     }
 
     /// Changes who takes part. `slots` is sorted. True if that made a difference.
@@ -66,6 +68,7 @@ impl Table {
             return false;
         }
         let wanted: Vec<u32> = slots.collect();
+        self.version += 1;
         let before = std::mem::replace(&mut self.slots, wanted);
         if self.slots.is_empty() {
             self.owners.clear();
@@ -92,6 +95,11 @@ impl Table {
     /// The slot of each bucket, `BUCKETS` of them, or none while there is no slot.
     pub(crate) fn owners(&self) -> &[u32] {
         &self.owners
+    }
+
+    /// Tells one state from the next.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The slots that take part, sorted.

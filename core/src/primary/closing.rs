@@ -49,6 +49,7 @@ impl Primary {
         self.draining = None;
         self.stopping = true;
         self.registry.cancel_replacements();
+        self.registry.let_go(None);
         self.restarts.clear();
         self.due_forks.clear();
         let now = Instant::now();

@@ -66,6 +66,15 @@ fn visible(letter: char) -> impl Iterator<Item = char> {
 }
 
 impl Primary {
+    /// A worker of ours that is started now is replaced one day, as the settings are.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        match self.settings.respawn {
+            Respawn::Default => self.respawn_by_default,
+            Respawn::Never => false,
+            Respawn::OnFailure | Respawn::Always => true,
+        }
+    }
+
     /// A worker that was not asked for its end has ended: its slot gets another, if the settings say so.
     pub(super) fn replace(&mut self, entry: &Entry, status: ExitStatus) {
         let replace = match self.settings.respawn {
@@ -78,6 +87,8 @@ impl Primary {
             let life = Life { lasted: entry.started.elapsed(), listened: entry.listened, served: entry.has_served() };
             let failure = if entry.listened { None } else { failure_of(entry, status) };
             self.plan_respawn(entry.slot, life, failure);
+        } else {
+            self.registry.let_go(Some(entry.slot));
         }
     }
 

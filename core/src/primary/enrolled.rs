@@ -8,7 +8,7 @@ use super::registry::Recipe;
 use super::spawn::Seat;
 use super::{Primary, no_such_worker};
 use crate::address::{ABSTRACT_NAME_MAX, Address};
-use crate::bind::{ListenFlags, Shape};
+use crate::bind::{self, ListenFlags, Shape};
 use crate::error::{Context, Error, Result};
 use crate::mailbox::Connection;
 use crate::sys::poll::Interest;
@@ -199,6 +199,8 @@ impl Primary {
     }
 
     fn admit(&mut self, id: u32, wanted: Wanted, seated: bool) -> Result<Granted> {
+        // Whatever it comes to, whoever runs the primary may be asleep.
+        self.poller.wake.wake();
         let mut address = Address::parse(wanted.address)?;
         if let Address::UnixAbstract(name) = &mut address
             && wanted.pad_abstract
@@ -210,10 +212,11 @@ impl Primary {
             self.permit(id, &address, wanted.index)?;
             // Node listens on what it inherits; on a socket that listens already this only sets the backlog. What it is
             // good for shows when it is opened.
-            socket::with_number(number, |fd| socket::listen(fd, crate::bind::backlog(wanted.backlog)).ok());
+            socket::with_number(number, |fd| socket::listen(fd, bind::backlog(wanted.backlog)).ok());
         }
         let shape = Shape { backlog: wanted.backlog, ..Shape::default() };
-        let (listener, is_new) = self.join_address(id, wanted.flags, shape, wanted.index, &address, seated)?;
+        let (listener, is_new) =
+            self.join_address(id, wanted.flags, shape, wanted.index, &address, seated).map_err(bind::unless_locked)?;
         let (handle, name) =
             self.handles.of_listener(listener).map_or((0, SockAddr::EMPTY), |handle| (handle.id, handle.name));
         Ok(Granted { handle, listener, is_new, name })

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::handles::key;
+use super::postponed::Asked;
 use super::registry::{Entry, WorkerState};
-use super::socket_options::UNITS_OF_AN_OPTION;
 use super::timers::Timer;
+use super::units::{UNITS_OF_A_CHOICE, UNITS_PER_TURN};
 use super::{Event, FLUSH_AGAIN, Primary};
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape};
@@ -24,15 +25,6 @@ use crate::sys::{Sys, is_short_of_memory, socket};
 use crate::token::Token;
 use crate::wire::{Answer, FRAME_MAX, FromWorker, Malformed, OFFERS_OPTIONS, VERSION};
 
-/// Units of one worker's allowance in one turn, so that connections do not wait for one that floods. A frame is a unit.
-const UNITS_PER_TURN: usize = 16;
-/// So many bytes are another: they are copied, and a message is kept until the program has it.
-const BYTES_PER_UNIT: usize = 4096;
-/// What opening an address takes, and closing one. At once a worker may open as many as it may have.
-const UNITS_OF_A_LISTEN: usize = 64;
-const UNITS_OF_A_CLOSE: usize = 8;
-/// What it takes beside where the kernel is to choose: a program that it has to check first.
-const UNITS_OF_A_CHOICE: usize = 192;
 /// What is read of a worker that has ended is more than a channel holds (its buffer of 208 KiB counts 768 bytes for the smallest
 /// frame), and no more: a child of it may go on to write.
 const FRAMES_TO_HEAR_OUT: usize = 512;
@@ -42,8 +34,10 @@ const BYTES_TO_HEAR_OUT: usize = 256 << 10;
 const ANSWERS_KEPT: usize = 64;
 /// Open listeners of one worker.
 const LISTENERS_MAX: usize = 256;
-/// Descriptors that stay free whatever workers ask for: for clients, and for workers to be started.
-const DESCRIPTORS_KEPT: u64 = 64;
+/// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
+/// started. An address is opened only where some more are left, by which others may join it.
+const DESCRIPTORS_KEPT: (u64, u64) = (64, 2);
+const KEPT_BY_THE_FIRST: (u64, u64) = (128, 3);
 /// The same where a program asks in a worker's stead, which may have its own ideas of how many.
 const LISTENERS_OF_A_PROGRAM: usize = 4096;
 /// It asks and asks and does not read: more than what we keep for it.
@@ -109,12 +103,7 @@ impl Primary {
             },
             Ok(received) => FromWorker::decode(&buffer[..received.length]).and_then(|frame| {
                 let bytes = received.length;
-                let units = match frame {
-                    FromWorker::Listen { .. } => UNITS_OF_A_LISTEN,
-                    FromWorker::Close { .. } => UNITS_OF_A_CLOSE,
-                    FromWorker::SetOption { .. } => UNITS_OF_AN_OPTION,
-                    _ => 1 + bytes / BYTES_PER_UNIT,
-                };
+                let units = self.units_of(&frame, bytes);
                 self.frame(worker, frame).map(|()| Some(Read { units, bytes }))
             }),
         };
@@ -128,6 +117,8 @@ impl Primary {
     /// Reads what a worker had sent by now. A process that goes on sending, perhaps a child of a worker that has ended, does
     /// not keep the primary here.
     pub(super) fn hear_out(&mut self, worker: u32) {
+        // Between two turns nobody else would move what comes of it.
+        self.poller.wake.wake();
         self.flush(worker);
         let (mut frames, mut bytes) = (0, 0);
         while frames < FRAMES_TO_HEAR_OUT
@@ -146,7 +137,7 @@ impl Primary {
             && !std::mem::replace(&mut entry.resting, true)
         {
             let _ = self.poller.poll.modify(channel, Token::Channel(worker).pack(), Interest::None);
-            self.timers.add(Instant::now() + pause, Timer::Read(worker));
+            self.add_timer(Instant::now() + pause, Timer::Read(worker));
         }
     }
 
@@ -238,13 +229,14 @@ impl Primary {
             // Nobody is there any more to whom an address would be of use.
             FromWorker::Listen { .. } if entry.ended => {}
             FromWorker::Listen { number, flags, backlog, index, address } => {
-                let told = entry.refusals.count();
-                let answer = self.listen(worker, flags, backlog, index, address);
-                if let Err(error) = &answer {
-                    let told = self.registry.get(worker).is_none_or(|entry| entry.refusals.count() != told);
-                    self.note_refused(worker, address, told, error);
-                }
-                return self.answer(worker, number, answer);
+                return self.asked_to_listen(Asked {
+                    worker,
+                    number,
+                    flags,
+                    backlog,
+                    index,
+                    address: address.to_owned(),
+                });
             }
             FromWorker::Close { listener } => match entry.listeners.contains_key(&listener) {
                 true => self.close_listener(worker, listener),
@@ -292,7 +284,7 @@ impl Primary {
     }
 
     /// What a worker asks for itself; returns the listener's id.
-    fn listen(&mut self, worker: u32, flags: u32, backlog: i32, index: u32, text: &str) -> Result<u32> {
+    pub(super) fn listen(&mut self, worker: u32, flags: u32, backlog: i32, index: u32, text: &str) -> Result<u32> {
         let entry = self.registry.get(worker).ok_or_else(Error::shutdown)?;
         if entry.listeners.len() >= LISTENERS_MAX {
             return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_MAX} listeners")));
@@ -301,9 +293,6 @@ impl Primary {
         options.iter().try_for_each(options::judge)?;
         let address = Address::parse(text)?;
         let flags = ListenFlags::from_bits(flags)?;
-        if !self.handles.has(&address, index) && !self.has_descriptors_to_spare() {
-            return Err(Error::new(-libc::EMFILE, "the primary has no descriptors to spare for another address"));
-        }
         let (listener, is_new) = self.join_address(worker, flags, Shape { backlog, options }, index, &address, true)?;
         if is_new
             && self.handles.of_listener(listener).is_some_and(|handle| handle.mechanism() == MechanismKind::Kernel)
@@ -315,9 +304,10 @@ impl Primary {
     }
 
     /// Addresses that nobody serves any more are given up first.
-    fn has_descriptors_to_spare(&mut self) -> bool {
+    fn has_descriptors_to_spare(&mut self, is_new: bool) -> bool {
         let poller = &self.poller;
-        let spare = || socket::has_room_for(DESCRIPTORS_KEPT, poller.wake.as_fd());
+        let kept = if is_new { KEPT_BY_THE_FIRST } else { DESCRIPTORS_KEPT };
+        let spare = || socket::has_room_for(kept, poller.wake.as_fd());
         spare() || {
             self.handles.close_unattended(&poller.poll);
             spare()
@@ -343,6 +333,12 @@ impl Primary {
             return Err(Error::new(-libc::EMFILE, format!("a worker may have {LISTENERS_OF_A_PROGRAM} listeners")));
         }
         let (slot, board) = (entry.slot, Arc::clone(&entry.board));
+        if !self.has_descriptors_to_spare(!self.handles.has(address, index)) {
+            return Err(Error::new(
+                -libc::EMFILE,
+                "the primary has no descriptors to spare for another listener; raise its limit (RLIMIT_NOFILE, ulimit -n)",
+            ));
+        }
         if index > INDEX_MAX {
             return Err(Error::invalid(format!("the index {index} is greater than {INDEX_MAX}")));
         }
@@ -399,7 +395,12 @@ impl Primary {
     }
 
     /// Sends the grant, or why there is none.
-    fn answer(&mut self, worker: u32, number: u32, answer: Result<u32>) -> std::result::Result<(), Malformed> {
+    pub(super) fn answer(
+        &mut self,
+        worker: u32,
+        number: u32,
+        answer: Result<u32>,
+    ) -> std::result::Result<(), Malformed> {
         let refused = match answer {
             Ok(listener) => match self.send_grant(worker, number, listener) {
                 Ok(()) => return self.check_reads_answers(worker),
@@ -518,12 +519,13 @@ impl Primary {
 
     /// Arranges for another attempt, or for none.
     fn await_room(&mut self, worker: u32, state: Pending) {
-        let Some(entry) = self.registry.get_mut(worker) else {
+        if self.registry.get(worker).is_none() {
             return;
-        };
-        if state == Pending::Later {
-            self.timers.add(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
         }
+        if state == Pending::Later {
+            self.add_timer(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
+        }
+        let Some(entry) = self.registry.get_mut(worker) else { return };
         let poll = &self.poller.poll;
         // One that rests is watched for room again when it is read again.
         if let Some(channel) = &mut entry.channel
@@ -540,7 +542,7 @@ impl Primary {
     }
 
     /// Ends a worker that broke the rules; nobody else is affected.
-    fn punish(&mut self, worker: u32, offence: Malformed) {
+    pub(super) fn punish(&mut self, worker: u32, offence: Malformed) {
         self.end(worker, &format!("it sent {}", offence.0));
     }
 

@@ -181,16 +181,6 @@ impl Primary {
         }
     }
 
-    /// An address that nobody serves any more is given up if that is still so after a while. A timer is not made for one that is
-    /// given up at once: a worker can open and close an address some thousand times in a second.
-    fn keep_for_a_successor(&mut self, handle: u32) {
-        if self.handles.get(handle).is_some_and(|handle| handle.is_unattended() && handle.is_closing()) {
-            self.handles.close(handle, &self.poller.poll);
-        } else if self.handles.get(handle).is_some_and(|handle| handle.is_unattended()) {
-            self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(handle));
-        }
-    }
-
     /// Closes an address from which everybody has been told to leave.
     pub(super) fn close_if_given_up(&mut self, handle: u32) {
         if self.handles.get(handle).is_some_and(|handle| handle.is_given_up() && !handle.is_closing()) {

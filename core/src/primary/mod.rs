@@ -11,15 +11,19 @@ mod environment;
 mod event;
 mod frames;
 mod handles;
+mod inheritance;
 mod ladder;
 mod leave;
 mod permits;
 mod poller;
+mod postponed;
 mod refused;
 mod registry;
 mod socket_options;
 mod spawn;
 mod timers;
+mod unattended;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -50,11 +54,14 @@ use allowance::Allowance;
 use handles::Handles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use handles::key;
-use permits::Permits;
+pub use permits::Permits;
+use postponed::Postponed;
 use refused::Refused;
 use registry::{Entry, Recipe, Registry};
-use spawn::{Plan, Seat};
+pub(crate) use spawn::Plan;
+use spawn::Seat;
 use timers::{Timer, Timers};
+use unattended::Kept;
 
 /// How often a worker without a pidfd is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -154,6 +161,8 @@ pub struct Primary {
     /// What `settings.listen_allow` says; `None` as there.
     permits: Option<Permits>,
     timers: Timers,
+    kept: Kept,
+    postponed: Postponed,
     /// Slots that wait for their replacement, and the timer that is set for the next.
     restarts: Restarts,
     restart_at: Option<Instant>,
@@ -211,6 +220,8 @@ impl Primary {
             handles: Handles::default(),
             permits,
             timers: Timers::default(),
+            kept: Kept::default(),
+            postponed: Postponed::default(),
             restarts: Restarts::default(),
             restart_at: None,
             ever_listened: false,
@@ -253,6 +264,12 @@ impl Primary {
     pub fn configure(&mut self, settings: Settings) -> Result<()> {
         settings.check()?;
         let permits = self.permits_for(settings.listen_allow.as_deref())?;
+        self.configure_with(settings, permits)
+    }
+
+    /// The same with what the rules mean, where they are others than before: made ahead, so that nobody waits for this primary while
+    /// names are looked up.
+    pub fn configure_with(&mut self, settings: Settings, permits: Option<Option<Permits>>) -> Result<()> {
         if settings.mechanism == Mechanism::Kernel {
             self.handles.ladder.prepare(Choice::of(settings.policy))?;
         } else {
@@ -293,8 +310,14 @@ impl Primary {
     /// Starts a program as a worker and returns the worker's id. Any thread may call it.
     pub fn spawn(&mut self, options: &SpawnOptions) -> Result<u32> {
         self.check_may_start()?;
+        self.spawn_planned(Plan::new(options)?)
+    }
+
+    /// The same where the options are ready.
+    pub(crate) fn spawn_planned(&mut self, plan: Plan) -> Result<u32> {
+        self.check_may_start()?;
         let slot = self.registry.free_slot();
-        self.spawn_into(slot, Arc::new(Plan::new(options)?))
+        self.spawn_into(slot, Arc::new(plan))
     }
 
     /// From now on no worker can be started, for this reason.
@@ -302,7 +325,7 @@ impl Primary {
         self.forbidden = Some(reason);
     }
 
-    fn check_may_start(&self) -> Result<()> {
+    pub(crate) fn check_may_start(&self) -> Result<()> {
         self.check_own()?;
         if let Some(reason) = &self.forbidden {
             return Err(reason.clone());
@@ -357,7 +380,10 @@ impl Primary {
         let id = self.registry.next_id();
         let (seat, worker_end) = Seat::new(id, slot)?;
         seat.greet(self.own_pidfd.as_ref())?;
-        let child = plan.start(id, slot, &seat, worker_end.as_fd(), self.settings.worker_signals)?;
+        let child = plan.start(id, slot, &seat, worker_end, self.settings.worker_signals)?;
+        if !self.may_be_replaced() {
+            plan.let_go();
+        }
         self.enter(id, slot, child, seat, Recipe::Program(plan))?;
         Ok(id)
     }
@@ -543,6 +569,7 @@ impl Primary {
                 Timer::Read(worker) => self.read_again(worker),
                 Timer::Repair => self.watch_again(),
                 Timer::Signalled(worker) => self.leave_by_signal(worker),
+                Timer::Listen => self.listen_again(now),
                 Timer::Closing => self.look_at_closing(now),
                 Timer::Drained => self.drained(),
                 Timer::Unattended(handle) => self.leave_unattended(handle),
@@ -593,19 +620,6 @@ impl Primary {
         };
         if needs && self.poller.alarm.set(earliest).is_ok() {
             self.alarm_at = earliest;
-        }
-    }
-
-    fn leave_unattended(&mut self, handle: u32) {
-        let unattended = self.handles.get(handle).is_some_and(|handle| handle.is_unattended());
-        if !unattended {
-            return;
-        }
-        let nobody_comes = self.registry.is_empty() && !self.registry.is_replacing();
-        if nobody_comes || self.program_replaces {
-            self.handles.close(handle, &self.poller.poll);
-        } else {
-            self.timers.add(Instant::now() + self.settings.keep_unattended, Timer::Unattended(handle));
         }
     }
 

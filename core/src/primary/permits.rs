@@ -22,9 +22,9 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// Of what a worker wrote so many characters are repeated.
 const SHOWN_MAX: usize = 120;
 
-/// The rules, ready to be asked. A directory is held open, so that it stays the one that was declared whatever happens to the
+/// The rules of `Settings::listen_allow`, ready to be asked. A directory is held open, so that it stays the one that was declared whatever happens to the
 /// path that leads there.
-pub(crate) struct Permits(Vec<(Rule, Option<OwnedFd>)>);
+pub struct Permits(Vec<(Rule, Option<OwnedFd>)>);
 
 /// An address as it is to be opened.
 pub(crate) struct Permit {
@@ -60,8 +60,8 @@ impl Refusals {
 }
 
 impl Permits {
-    /// Looks names up and opens directories.
-    pub(crate) fn new(rules: &[ListenRule]) -> Result<Self> {
+    /// Looks names up, which may wait for a name server, and opens directories.
+    pub fn new(rules: &[ListenRule]) -> Result<Self> {
         let mut ready = Vec::new();
         for ListenRule(declared) in rules {
             match declared {

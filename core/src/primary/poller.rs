@@ -19,6 +19,14 @@ pub struct Poller {
 /// What a wait brought; to be given to [`dispatch`](super::Primary::dispatch).
 pub struct Ready(pub(super) ReadyBatch);
 
+#[cfg(test)]
+impl Ready {
+    /// Whoever waited would sleep on.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.tokens().next().is_none()
+    }
+}
+
 impl Poller {
     pub(super) fn new() -> Result<Self> {
         let poller = Self {

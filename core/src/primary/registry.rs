@@ -230,6 +230,16 @@ impl Registry {
         }
     }
 
+    /// Nobody is to be made as the worker of this slot was, or of any.
+    pub(crate) fn let_go(&self, slot: Option<u32>) {
+        let meant = |index: usize| slot.is_none_or(|slot| slot as usize == index);
+        for (_, slot) in self.slots.iter().enumerate().filter(|(index, _)| meant(*index)) {
+            if let Some(Recipe::Program(plan)) = &slot.recipe {
+                plan.let_go();
+            }
+        }
+    }
+
     pub(crate) fn is_replacing(&self) -> bool {
         self.slots.iter().any(|slot| slot.replacing.is_some())
     }

@@ -1,7 +1,7 @@
 //! Making workers: what both sides of a new channel hold, and how a program is started.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use super::environment::{self, Account};
+use super::inheritance::Inheritance;
 use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
 use crate::scoreboard::Board;
 use crate::sys::credentials::Credentials;
+use crate::sys::descriptor::clear_of;
 use crate::sys::process;
 use crate::sys::spawn::{self, Program, SignalMask};
 use crate::sys::{cmsg, socket};
@@ -37,7 +39,8 @@ pub struct SpawnOptions {
     pub user: Option<String>,
     /// The group to run as, by name or number. `None` with a user: the user's own groups.
     pub group: Option<String>,
-    /// Descriptors that the program inherits besides 0, 1 and 2.
+    /// Descriptors that the program inherits besides 0, 1 and 2, under the same numbers. The files are those of the call, for those
+    /// who replace it, too, whatever becomes of the numbers: the primary keeps copies for as long as there may be another.
     pub inherit: Vec<RawFd>,
     /// The program starts with this thread's signal mask; otherwise with no signal blocked.
     pub keep_mask: bool,
@@ -50,7 +53,7 @@ pub(crate) struct Plan {
     environment: Vec<CString>,
     directory: Option<CString>,
     credentials: Option<Credentials>,
-    inherit: Vec<RawFd>,
+    inherit: Inheritance,
     /// The mask it starts with.
     mask: SignalMask,
 }
@@ -82,9 +85,7 @@ impl Plan {
             Some(directory) => Some(c_string(directory.as_os_str(), "the directory")?),
             None => None,
         };
-        for fd in &options.inherit {
-            socket::duplicate_number(*fd).context(format_args!("descriptor {fd}, which the program is to inherit"))?;
-        }
+        let inherit = Inheritance::new(&options.inherit)?;
         let (credentials, account) = match credentials(options.user.as_deref(), options.group.as_deref())? {
             Some((credentials, account)) => (Some(credentials), account),
             None => (None, None),
@@ -106,7 +107,7 @@ impl Plan {
                 .collect(),
         };
         let mask = if options.keep_mask { SignalMask::of_this_thread() } else { SignalMask::empty() };
-        Ok(Self { file, arguments, environment, directory, credentials, inherit: options.inherit.clone(), mask })
+        Ok(Self { file, arguments, environment, directory, credentials, inherit, mask })
     }
 
     /// It runs as another user than this process.
@@ -120,9 +121,10 @@ impl Plan {
         id: u32,
         slot: u32,
         seat: &Seat,
-        worker_end: BorrowedFd,
+        worker_end: OwnedFd,
         holds: bool,
     ) -> Result<process::Child> {
+        let worker_end = clear_of(self.inherit.numbers(), worker_end).context("duplicating a channel")?;
         let channel = worker_end.as_raw_fd();
         let mut environment: Vec<CString> =
             self.environment.iter().filter(|entry| !env::is_ours(entry.to_bytes())).cloned().collect();
@@ -132,19 +134,26 @@ impl Plan {
         if holds {
             environment.extend(CString::new(format!("{}=1", env::WORKER_SIGNALS)));
         }
-        let program = Program {
+        let program = |inherit: Vec<(RawFd, RawFd)>| Program {
             file: self.file.clone(),
             arguments: self.arguments.clone(),
             environment,
             directory: self.directory.clone(),
             credentials: self.credentials.clone(),
-            inherit: self.inherit.iter().copied().chain([channel]).collect(),
+            inherit: inherit.into_iter().chain([(channel, channel)]).collect(),
             lifeline: seat.lifeline_reader.as_raw_fd(),
             mask: self.mask,
         };
-        spawn::spawn(&program).map_err(|failed| {
-            Error::os(format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()), failed.errno)
+        self.inherit.with_pairs(|inherit| {
+            spawn::spawn(&program(inherit)).map_err(|failed| {
+                Error::os(format_args!("{} \"{}\"", failed.step, self.file.to_string_lossy()), failed.errno)
+            })
         })
+    }
+
+    /// Nobody is to be started by it any more.
+    pub(crate) fn let_go(&self) {
+        self.inherit.let_go();
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Flush(u32),
     /// Something could not be registered with the poll.
     Repair,
+    /// A listen may be answered by now.
+    Listen,
     /// Memory was short for what a worker has sent.
     Read(u32),
     /// A signal has asked a worker to leave.

@@ -64,6 +64,25 @@ pub(crate) fn close(socket: OwnedFd) {
     }
 }
 
+/// Closes files of somebody else's making, without waiting for one that takes its time; the same for what is no pipe or device.
+pub(crate) fn close_files(files: Vec<OwnedFd>) {
+    let kind = |file: &OwnedFd| nix::sys::stat::fstat(file).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
+    let slow: Vec<OwnedFd> =
+        files.into_iter().filter(|file| !matches!(kind(file), libc::S_IFIFO | libc::S_IFCHR)).collect();
+    if slow.is_empty() {
+        return;
+    }
+    // In flight they are closed by whoever empties the socket.
+    if let Ok((here, there)) = socket::packet_pair() {
+        for some in slow.chunks(cmsg::MAX_FDS) {
+            let fds: Vec<BorrowedFd> = some.iter().map(|file| file.as_fd()).collect();
+            let _ = cmsg::send(here.as_fd(), [b"f", b""], &fds);
+        }
+        drop(slow);
+        close(there);
+    }
+}
+
 #[derive(PartialEq, Eq, Debug)]
 enum Next {
     Nothing,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
 
+use super::fork_guard::ForkGuard;
 use super::{Sys, check, descriptor};
 
 /// A register. A call reads R1 to R5 and leaves its result in R0; R6 to R9 keep their values.
@@ -368,6 +369,7 @@ pub(crate) fn set_int(socket: BorrowedFd, option: libc::c_int, value: libc::c_in
 pub(crate) struct SharedValue {
     memory: NonNull<u8>,
     length: usize,
+    guard: ForkGuard,
 }
 
 // SAFETY: the memory is only reached through atomics.
@@ -389,6 +391,7 @@ impl SharedValue {
             ..Default::default()
         };
         let map = bpf(MAP_CREATE, &mut attributes).and_then(owned)?;
+        let guard = ForkGuard::new().ok_or(Errno::ENOMEM)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, anywhere, of a descriptor of ours; the kernel rounds the length up to pages.
         let address = unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
@@ -396,7 +399,7 @@ impl SharedValue {
             return Err(Errno::last());
         }
         let memory = NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
-        let value = Self { memory, length };
+        let value = Self { memory, length, guard };
         // A worker made by fork has no business with it.
         // SAFETY: the range is the mapping that was just made.
         check(unsafe { libc::madvise(address, length, libc::MADV_DONTFORK) })?;
@@ -428,6 +431,10 @@ impl SharedValue {
 
 impl Drop for SharedValue {
     fn drop(&mut self) {
+        // A forked worker never had the mapping, and by now the program may have something of its own at that address.
+        if self.guard.is_forked() {
+            return;
+        }
         // SAFETY: the mapping is ours, and nobody refers to it any more.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.length) };
     }

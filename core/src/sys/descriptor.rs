@@ -30,6 +30,17 @@ pub(super) fn connection(fd: OwnedFd, close_on_exec: bool) -> OwnedFd {
     moved(&fd, close_on_exec).unwrap_or(fd)
 }
 
+/// A descriptor of ours under none of these numbers, which will be something else in a child.
+pub(crate) fn clear_of(numbers: &[RawFd], mut fd: OwnedFd) -> Sys<OwnedFd> {
+    // Each keeps its number until a better one is found.
+    let mut held = Vec::new();
+    while numbers.contains(&fd.as_raw_fd()) {
+        let next = moved(&fd, true)?;
+        held.push(std::mem::replace(&mut fd, next));
+    }
+    Ok(fd)
+}
+
 fn moved(fd: &OwnedFd, close_on_exec: bool) -> Sys<OwnedFd> {
     let command = if close_on_exec { libc::F_DUPFD_CLOEXEC } else { libc::F_DUPFD };
     // SAFETY: fcntl with integers only.

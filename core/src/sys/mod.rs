@@ -5,7 +5,7 @@ pub(crate) mod attached;
 pub(crate) mod bpf;
 pub(crate) mod cmsg;
 pub(crate) mod credentials;
-mod descriptor;
+pub(crate) mod descriptor;
 pub(crate) mod detached;
 pub(crate) mod door;
 pub(crate) mod fork_guard;

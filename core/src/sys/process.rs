@@ -147,8 +147,22 @@ impl Child {
                 outcome => return outcome.map(|_| ()),
             }
         }
+        if self.ours && !self.is_unreaped() {
+            return Err(Errno::ESRCH);
+        }
         // SAFETY: integers only.
         check(unsafe { libc::kill(self.pid, signal) }).map(|_| ())
+    }
+
+    /// The number is still that of a child of this process; once it was reaped, by us or by the host, it may be anybody's.
+    fn is_unreaped(&self) -> bool {
+        // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
+        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: asks for one process, leaves it as it is, and fills our own siginfo.
+        let outcome =
+            super::retry(|| check(unsafe { libc::waitid(libc::P_PID, self.pid as libc::id_t, &mut info, options) }));
+        outcome != Err(Errno::ECHILD)
     }
 
     /// Reaps it if it has exited. Never touches another child.
@@ -185,6 +199,10 @@ impl Child {
 
     /// Ends and reaps a child that could not be taken into the books.
     pub(crate) fn abandon(&self) {
+        // waitpid(0) would take a child of the program's.
+        if !self.ours || self.pid == NOT_YET {
+            return;
+        }
         let _ = self.signal(libc::SIGKILL);
         let mut status = 0;
         // SAFETY: waits for one child of our own, whose number is still its own; ECHILD where the host reaped it.
@@ -232,6 +250,27 @@ pub(crate) fn own_descriptors() {
     check(unsafe { libc::unshare(libc::CLONE_FILES) }).unwrap();
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).unwrap();
+}
+
+/// While it lives, the process may have fewer descriptors.
+#[cfg(test)]
+pub(crate) struct LimitedDescriptors((u64, u64));
+
+#[cfg(test)]
+impl LimitedDescriptors {
+    pub(crate) fn to(count: u64) -> Self {
+        let before = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, count, before.1).unwrap();
+        Self(before)
+    }
+}
+
+#[cfg(test)]
+impl Drop for LimitedDescriptors {
+    fn drop(&mut self) {
+        let Self((soft, hard)) = *self;
+        let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard);
+    }
 }
 
 /// How a process ended.
@@ -339,6 +378,32 @@ pub(crate) fn remove_variable(name: &str) {
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    #[test]
+    fn a_place_without_a_process_takes_nobody_elses_child() {
+        let mut other = std::process::Command::new("true").spawn().unwrap();
+        Child::of_the_program().abandon();
+        assert!(other.wait().unwrap().success());
+    }
+
+    #[test]
+    fn without_a_pidfd_nothing_is_sent_to_a_number_that_is_no_child_any_more() {
+        // Of two sleepers the shell is a child of ours, and the other a stranger, as who gets the number of one that was reaped.
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", "sleep 20 & echo $!; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+        let of = |pid: Pid| Child { pid, pidfd: None, ours: true };
+        let (ours, stranger) = (of(shell.id() as Pid), of(line.trim().parse().unwrap()));
+        assert_eq!(stranger.signal(0), Err(Errno::ESRCH));
+        assert_eq!(ours.signal(0), Ok(()));
+        assert_eq!(Child { ours: false, ..stranger }.signal(libc::SIGKILL), Ok(()));
+        shell.wait().unwrap();
+        assert_eq!(ours.signal(0), Err(Errno::ESRCH));
+    }
 
     #[test]
     fn the_time_of_a_process_is_that_of_all_its_threads() {

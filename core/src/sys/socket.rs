@@ -202,6 +202,15 @@ pub(crate) fn finish_receiving(socket: BorrowedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
+/// A connection that a worker could reach does not linger (SO_LINGER, socket(7)): whoever closes it last waits for its client as long
+/// as the option says, the primary, or another worker.
+pub(crate) fn do_not_linger(connection: BorrowedFd) {
+    let lingers = nix::sys::socket::getsockopt(&connection, sockopt::Linger);
+    if lingers.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0) {
+        let _ = setsockopt(&connection, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
+    }
+}
+
 /// What a descriptor from outside turns out to be.
 pub(crate) struct Nature {
     pub(crate) family: i32,
@@ -279,11 +288,20 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
     Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
 }
 
-/// Whether the descriptor table has room for so many more, or for a quarter of what it can hold if that is less.
-pub(crate) fn has_room_for(count: u64, any: BorrowedFd) -> bool {
+/// Whether the descriptor table has room for so many more, or for so many eighths of what it can hold if that is less. They are
+/// counted: behind the lowest number that is free there may be none.
+pub(crate) fn has_room_for((count, eighths): (u64, u64), any: BorrowedFd) -> bool {
     let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
-    // The lowest number that is free comes next.
-    duplicate(any).is_ok_and(|next| next.as_raw_fd() as u64 + count.min(most / 4) < most)
+    let Ok(first) = duplicate(any).map(|next| next.as_raw_fd()) else { return false };
+    let most = most.min(i32::MAX as u64);
+    let wanted = count.min(most * eighths / 8);
+    // The first is wanted by whoever asks.
+    (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
+}
+
+fn is_open(number: i32) -> bool {
+    // SAFETY: fcntl with integers only.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
 }
 
 pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {
@@ -336,6 +354,27 @@ pub(crate) fn with_number<T>(number: i32, look: impl FnOnce(BorrowedFd) -> T) ->
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn room_is_counted_and_not_where_the_first_gap_is() {
+        let thread = std::thread::spawn(|| {
+            super::super::process::own_descriptors();
+            let limit = super::super::process::LimitedDescriptors::to(128);
+            let (one, _other) = packet_pair().unwrap();
+            let mut copies: Vec<OwnedFd> = std::iter::from_fn(|| duplicate(one.as_fd()).ok()).collect();
+            assert!(!has_room_for((4, 2), one.as_fd()));
+            copies.drain(2..6);
+            assert!(has_room_for((3, 2), one.as_fd()), "the first of four is the asker's");
+            assert!(!has_room_for((4, 2), one.as_fd()));
+            copies.drain(40..80);
+            assert!(
+                has_room_for((32, 2), one.as_fd()) && has_room_for((1000, 2), one.as_fd()),
+                "a quarter at most is asked for"
+            );
+            drop(limit);
+        });
+        thread.join().unwrap();
+    }
 
     #[test]
     fn unread_packets_are_counted_until_they_are_received() {

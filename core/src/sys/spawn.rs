@@ -20,8 +20,9 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     pub(crate) directory: Option<CString>,
     pub(crate) credentials: Option<Credentials>,
-    /// Descriptors that the program inherits under their own numbers, besides 0, 1 and 2.
-    pub(crate) inherit: Vec<RawFd>,
+    /// Descriptors that the program inherits besides 0, 1 and 2: ours, and the number it has them under. None of ours is one of these
+    /// numbers, or is it under the same.
+    pub(crate) inherit: Vec<(RawFd, RawFd)>,
     /// The armed lifeline, of which the child makes itself the owner.
     pub(crate) lifeline: RawFd,
     /// The signals it starts with blocked.
@@ -127,7 +128,8 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let argv = pointers(&program.arguments);
     let envp = pointers(&program.environment);
     let (report_reader, report_writer) = socket::pipe()?;
-    let mut keep = program.inherit.clone();
+    let mut keep: Vec<RawFd> = program.inherit.iter().map(|(_, number)| *number).collect();
+    let report_writer = descriptor::clear_of(&keep, report_writer)?;
     keep.push(report_writer.as_raw_fd());
     keep.sort_unstable();
     keep.dedup();
@@ -167,17 +169,15 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let pidfd =
         (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) }).map(|pidfd| descriptor::connection(pidfd, true));
     let child = Child::new(pid, pidfd)?;
-    if apart && !await_change(&child, report_reader.as_fd())? {
+    let changed = if apart { await_change(&child, report_reader.as_fd()) } else { Ok(()) };
+    if let Err(errno) = changed {
         child.abandon();
-        return Err(SpawnError {
-            step: "waiting for a process to change its user and become",
-            errno: Errno::ETIMEDOUT,
-        });
+        return Err(SpawnError { step: "waiting for a process to change its user and become", errno });
     }
     // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork. Only
     // under those the end of the pipe has to be waited for: children of other threads' forks may have it open for long.
     if apart || made >= 0 {
-        socket::set_nonblocking(report_reader.as_fd())?;
+        socket::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
     }
     let mut report = [0_u8; 8];
     match super::retry(|| nix::unistd::read(&report_reader, &mut report)) {
@@ -198,19 +198,19 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     })
 }
 
-/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. `false`: it is none of these
+/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. ETIMEDOUT: it is none of these
 /// in time.
-fn await_change(child: &Child, report: BorrowedFd) -> Sys<bool> {
+fn await_change(child: &Child, report: BorrowedFd) -> Sys<()> {
     let deadline = Instant::now() + CHANGE_WITHIN;
     let fds = [Some(report), child.pidfd()];
     let fds: Vec<BorrowedFd> = fds.into_iter().flatten().collect();
     while Instant::now() < deadline {
         // Usually the pipe says so at once, unless another thread's child has a copy of its other end.
         if wait_readable(&fds, Some(Duration::from_millis(50)))? == Waited::Ready || has_executed(child.pid()) {
-            return Ok(true);
+            return Ok(());
         }
     }
-    Ok(false)
+    Err(Errno::ETIMEDOUT)
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
@@ -260,9 +260,15 @@ fn become_program(task: &mut ChildTask) -> Result<std::convert::Infallible, (Ste
         // SAFETY: fcntl with integers only; the lifeline belongs to the program from before it runs.
         check(unsafe { libc::fcntl(program.lifeline, libc::F_SETOWN, own_pid()) }).map_err(at(Step::Inherit))?;
     }
-    for fd in &program.inherit {
-        // SAFETY: clears close-on-exec in the child's own descriptor table.
-        check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }).map_err(at(Step::Inherit))?;
+    for (fd, number) in &program.inherit {
+        let given = if fd == number {
+            // SAFETY: clears close-on-exec in the child's own descriptor table.
+            super::retry(|| check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }))
+        } else {
+            // SAFETY: in the child's own descriptor table, where nothing of ours that is still needed has this number.
+            super::retry(|| check(unsafe { libc::dup2(*fd, *number) }))
+        };
+        given.map_err(at(Step::Inherit))?;
     }
     close_all_but(task.keep).map_err(at(Step::Inherit))?;
     if let Some(directory) = &program.directory {
@@ -427,7 +433,7 @@ mod tests {
         );
         // sh opens the script's own descriptors only for files, so /proc shows what was inherited.
         let mut lister = program("/bin/sh", &["sh", "-c", &script]);
-        lister.inherit = vec![kept.as_raw_fd()];
+        lister.inherit = vec![(kept.as_raw_fd(), kept.as_raw_fd())];
         let child = spawn(&lister).ok().unwrap();
         assert_eq!(wait(child), ExitStatus::Code(0));
     }

@@ -5,7 +5,6 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg};
@@ -101,41 +100,31 @@ impl Place {
         SockAddr::unix(&through).ok_or(Errno::ENAMETOOLONG)
     }
 
-    /// Locks the directory, but waits no longer than a tenth of a second: whoever may read it can hold the lock, and without
-    /// it only no file is taken for dead. Not at all where workers chose the place, who are not to hold the primary up.
-    fn lock(&self) -> Option<Flock<OwnedFd>> {
-        let mut directory = open_at(self.directory.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY).ok()?;
-        for _ in 0..if self.held { 1 } else { 20 } {
-            match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-                Ok(locked) => return Some(locked),
-                Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
-                Err(_) => return None,
-            }
-            if !self.held {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        None
+    /// Locks the directory, without waiting: whoever may read it can hold the lock. EWOULDBLOCK: somebody does.
+    fn lock(&self) -> Sys<Flock<OwnedFd>> {
+        let directory = open_at(self.directory.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
+        Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
     }
 
     /// Removes the file that is there if it is a socket that refuses connections: it belongs to nobody any more. Asked with a
     /// datagram socket: a live stream socket answers EPROTOTYPE, whether it listens yet or not, and finds no dead connection in
     /// its queue. The inode that is asked is the one that is removed.
     fn remove_stale(&self) -> bool {
-        let Ok(file) = self.open_file() else { return false };
-        let Ok(probe) = socket::open(libc::AF_UNIX, true) else { return false };
+        let Some(file) = self.stale_file() else { return false };
+        let same = |one: FileStat, other: FileStat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
+        let still = look(self.directory.as_fd(), &self.name).and_then(|found| Ok(same(found, fstat(&file)?)));
+        still == Ok(true) && unlinkat(&self.directory, self.name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok()
+    }
+
+    fn stale_file(&self) -> Option<OwnedFd> {
+        let file = self.open_file().ok()?;
+        let probe = socket::open(libc::AF_UNIX, true).ok()?;
         // Without /proc by its path, where nobody else chose that.
         let address = match has_proc() {
             true => SockAddr::unix(through(file.as_fd()).as_bytes()),
             false => self.address().ok(),
         };
-        let Some(address) = address else { return false };
-        if socket::connect(probe.as_fd(), &address) != Err(Errno::ECONNREFUSED) {
-            return false;
-        }
-        let same = |one: FileStat, other: FileStat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
-        let still = look(self.directory.as_fd(), &self.name).and_then(|found| Ok(same(found, fstat(&file)?)));
-        still == Ok(true) && unlinkat(&self.directory, self.name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok()
+        (socket::connect(probe.as_fd(), &address?) == Err(Errno::ECONNREFUSED)).then_some(file)
     }
 
     /// The socket file itself, whatever the name comes to mean afterwards; ENOTSOCK where it is none.
@@ -149,7 +138,8 @@ impl Place {
 /// Binds `socket` to a place and listens. A file left by a dead server is replaced; a live one is EADDRINUSE.
 ///
 /// The directory is locked (flock(2), without a file of our own) from the probe to listen, so that two primaries that
-/// find the same stale file cannot remove each other's new one.
+/// find the same stale file cannot remove each other's new one. Where somebody else has it locked a file that seems to be stale is
+/// EWOULDBLOCK: that may be another primary, which is ready in a moment.
 pub(crate) fn bind_and_listen(socket: BorrowedFd, place: Place, everybody: u32, backlog: i32) -> Sys<SocketFile> {
     let address = place.address()?;
     let locked = place.lock();
@@ -157,7 +147,10 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, place: Place, everybody: u32, 
     // unless that was asked for.
     fchmod(socket, Mode::from_bits_truncate(0o755))?;
     match socket::bind(socket, &address) {
-        Err(Errno::EADDRINUSE) if locked.is_some() && place.remove_stale() => socket::bind(socket, &address)?,
+        Err(Errno::EADDRINUSE) if locked.is_ok() && place.remove_stale() => socket::bind(socket, &address)?,
+        Err(Errno::EADDRINUSE) if matches!(locked, Err(Errno::EWOULDBLOCK)) && place.stale_file().is_some() => {
+            return Err(Errno::EWOULDBLOCK);
+        }
         outcome => outcome?,
     }
     // The inode is held open while its mode is set, and a socket: a path that is swapped for another file's is never touched.

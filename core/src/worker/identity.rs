@@ -83,7 +83,8 @@ fn not_the_channel(number: i32) -> String {
 
 /// What every call says that needs the primary.
 pub(crate) fn unjoined(error: &Error) -> Error {
-    Error::new(error.code(), format!("this worker could not join its primary: {}", error.sentence()))
+    // Also in a signal handler.
+    Error::new(error.code(), format!("this worker could not join its primary: {}", error.sentence())).lasting()
 }
 
 /// Whether some descriptor is a channel that nobody has taken, although the environment does not say so: somebody has cleared it.

@@ -37,6 +37,9 @@ const ORPHAN_GRACE_MS: i32 = 700;
 /// For how long a worker that ends waits to learn whether its primary is dead. The kernel closes what a dying process has open
 /// before it says that it is dead.
 const DEATH_IS_CERTAIN: Duration = Duration::from_millis(100);
+/// Said without memory, as a signal handler may be told it.
+const NO_CHANNEL: &str = "the channel to the primary cannot be used; was its descriptor closed in this process, by closefrom(3) or a \
+                          close(2) too many?";
 
 /// How to listen, beside the address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,8 +60,8 @@ pub struct ListenOptions {
 pub struct Worker {
     id: u32,
     slot: u32,
-    /// The primary's version of the protocol, if it is not ours.
-    foreign_version: Option<u32>,
+    /// What is said where the primary's version of the protocol is not ours.
+    foreign: Option<Error>,
     channel: OwnedFd,
     /// The channel and the sign to leave, polled through one descriptor; made when somebody asks for it.
     both: OnceLock<Poll>,
@@ -202,7 +205,7 @@ impl Worker {
         let worker = Self {
             id: hello.worker_id,
             slot: hello.slot,
-            foreign_version: (!same_version).then_some(hello.version),
+            foreign: (!same_version).then(|| foreign(hello.version)),
             channel,
             both: OnceLock::new(),
             listens: Mutex::new(0),
@@ -267,17 +270,7 @@ impl Worker {
     }
 
     fn check_version(&self) -> Result<()> {
-        match self.foreign_version {
-            None => Ok(()),
-            Some(version) => Err(Error::new(
-                EVERSION,
-                format!(
-                    "the primary speaks version {version} of the protocol and this worker version {}; use the same \
-                     libcluster in both",
-                    wire::VERSION
-                ),
-            )),
-        }
+        self.foreign.clone().map_or(Ok(()), Err)
     }
 
     /// Listens on an address through the primary (or alone, if the flags say so).
@@ -415,14 +408,14 @@ impl Worker {
             match cmsg::send(self.channel.as_fd(), [header, body], &[]) {
                 Ok(()) => break,
                 Err(Errno::EAGAIN) => {
-                    wait_writable(self.channel.as_fd()).context("poll of the channel")?;
+                    wait_writable(self.channel.as_fd()).map_err(|errno| Error::bare(errno, NO_CHANNEL))?;
                 }
                 // No readiness tells of the end of that.
                 Err(errno) if is_short_of_memory(errno) => pause_after(failures),
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
                     return Err(primary_gone::seen());
                 }
-                Err(errno) => return Err(Error::os("sending to the primary", errno)),
+                Err(errno) => return Err(Error::bare(errno, NO_CHANNEL)),
             }
         }
         Ok(())
@@ -567,6 +560,14 @@ impl Worker {
             self.release_index(text, index);
         }
     }
+}
+
+fn foreign(version: u32) -> Error {
+    let text = format!(
+        "the primary speaks version {version} of the protocol and this worker version {}; use the same libcluster in both",
+        wire::VERSION
+    );
+    Error::new(EVERSION, text).lasting()
 }
 
 fn check_primary() -> Result<()> {

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use super::*;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape, open};
+use crate::options::SocketOption;
 use crate::sys::Sys;
 
 /// A site of the mechanism kernel. `None`, and so a test that passes without having looked, where the machine does not let us.
@@ -185,6 +186,10 @@ impl Mechanism for Bound {
 
     fn accept(&mut self) -> Accepted {
         Accepted::Nothing
+    }
+
+    fn set_option(&mut self, _option: &SocketOption) -> Sys<usize> {
+        Ok(0)
     }
 
     fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {

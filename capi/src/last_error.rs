@@ -1,0 +1,132 @@
+//! The sentence of each thread's last failed call.
+//!
+//! What a signal handler may call leaves its sentence without memory and without a lock. Thread-local variables of a shared object that
+//! was loaded with dlopen(3) are made with malloc(3) when a thread first touches them, so the place is behind a key of
+//! pthread_key_create(3), which can be asked whether there is one; a handler in a thread that has none uses a place that all share.
+
+use std::cell::RefCell;
+use std::ffi::{CString, c_char, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+/// Bytes of a sentence that is kept without memory, with its NUL; the rest is cut off.
+const ROOM: usize = 512;
+
+/// Text that is always a string, also where a handler has interrupted its writer: the last byte is never anything but NUL.
+struct Bare([AtomicU8; ROOM]);
+
+impl Bare {
+    const fn new() -> Self {
+        Self([const { AtomicU8::new(0) }; ROOM])
+    }
+
+    fn write(&self, sentence: &str) {
+        let end = (0..=sentence.len().min(ROOM - 1)).rev().find(|at| sentence.is_char_boundary(*at)).unwrap_or(0);
+        let bytes = sentence.as_bytes()[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte });
+        for (place, byte) in self.0.iter().zip(bytes.chain([0])) {
+            place.store(byte, Ordering::Relaxed);
+        }
+    }
+
+    fn copy(&self, from: &Self) {
+        for (to, from) in self.0.iter().zip(&from.0) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn as_ptr(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// A thread's own place.
+struct Place {
+    text: RefCell<CString>,
+    bare: Bare,
+    /// The last to fail was a call that a handler may make.
+    is_bare: AtomicBool,
+}
+
+/// For threads without a place of their own: the thread whose sentence it is, or 0.
+static SHARED_BY: AtomicUsize = AtomicUsize::new(0);
+static SHARED: Bare = Bare::new();
+
+/// `None`: the process has as many keys as there can be, and there are no sentences.
+static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+
+extern "C" fn forget(place: *mut c_void) {
+    // SAFETY: made by Box::into_raw in `own`; the thread that it was made for is ending, and the key has no value any more.
+    drop(unsafe { Box::from_raw(place.cast::<Place>()) });
+}
+
+fn key() -> Option<libc::pthread_key_t> {
+    *KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: writes a key of our own.
+        (unsafe { libc::pthread_key_create(&mut key, Some(forget)) } == 0).then_some(key)
+    })
+}
+
+/// The calling thread's place. It lives as long as the thread, and nobody keeps it for longer than a call.
+fn place_of(key: libc::pthread_key_t) -> Option<&'static Place> {
+    // SAFETY: a key that was made and is never deleted. As in glibc, async-signal-safe.
+    let place = unsafe { libc::pthread_getspecific(key) }.cast::<Place>();
+    // SAFETY: NULL, or made in `own` and freed when this thread has ended.
+    unsafe { place.as_ref() }
+}
+
+fn this_thread() -> usize {
+    // SAFETY: cannot fail.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// This thread's place, made where there is none, if that can be.
+fn own() -> Option<&'static Place> {
+    let key = key()?;
+    if let Some(known) = place_of(key) {
+        return Some(known);
+    }
+    let place = Place { text: RefCell::default(), bare: Bare::new(), is_bare: AtomicBool::new(false) };
+    let place = Box::into_raw(Box::new(place)).cast::<c_void>();
+    // SAFETY: the key is valid; the value is freed by `forget`.
+    if unsafe { libc::pthread_setspecific(key, place) } != 0 {
+        forget(place);
+        return None;
+    }
+    place_of(key)
+}
+
+/// Keeps the sentence of this thread's failed call.
+pub(crate) fn remember(sentence: &str) {
+    let text = CString::new(sentence.replace('\0', " ")).unwrap_or_default();
+    let Some(place) = own() else { return remember_bare(sentence) };
+    // Of a handler that interrupts nothing touches this field.
+    let _before = place.text.replace(text);
+    place.is_bare.store(false, Ordering::Relaxed);
+}
+
+/// The same for a call that a signal handler may make. Async-signal-safe.
+pub(crate) fn remember_bare(sentence: &str) {
+    let Some(place) = KEY.get().copied().flatten().and_then(place_of) else {
+        SHARED.write(sentence);
+        SHARED_BY.store(this_thread(), Ordering::Relaxed);
+        return;
+    };
+    place.bare.write(sentence);
+    place.is_bare.store(true, Ordering::Relaxed);
+}
+
+/// The sentence; "" if there is none.
+pub(crate) fn last() -> *const c_char {
+    let shared = SHARED_BY.load(Ordering::Relaxed) == this_thread();
+    let Some(place) = own() else { return if shared { SHARED.as_ptr() } else { c"".as_ptr() } };
+    let text = place.text.borrow().as_ptr();
+    if shared && SHARED_BY.swap(0, Ordering::Relaxed) == this_thread() {
+        // Left by this thread before it had a place; later failures count for more.
+        if place.text.borrow().is_empty() && !place.is_bare.load(Ordering::Relaxed) {
+            place.bare.copy(&SHARED);
+            place.is_bare.store(true, Ordering::Relaxed);
+        }
+    }
+    if place.is_bare.load(Ordering::Relaxed) { place.bare.as_ptr() } else { text }
+}
