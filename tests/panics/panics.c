@@ -110,6 +110,11 @@ static int do_getsockname(void) {
     socklen_t length = sizeof name;
     return cl_getsockname(listener, (struct sockaddr *)&name, &length);
 }
+
+static int do_setsockopt(void) {
+    int on = 1;
+    return cl_setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
 static int do_close(void) { return cl_close(listener); }
 static int do_setup_primary(void) {
     cl_settings_t settings = {.size = sizeof settings, .respawn = CL_RESPAWN_NEVER};
@@ -179,6 +184,7 @@ static const function_t functions[] = {
     {"cl_accept", do_accept, has_client, NULL, 1},
     {"cl_accept4", do_accept4, has_client, NULL, 1},
     {"cl_getsockname", do_getsockname, listens, NULL, 1},
+    {"cl_setsockopt", do_setsockopt, listens, NULL, 1},
     {"cl_close", do_close, listens, NULL, 1},
     {"cl_setup_primary", do_setup_primary, NULL, NULL, 0},
     {"cl_fork", do_fork, NULL, ended, 0},
