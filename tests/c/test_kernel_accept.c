@@ -160,11 +160,11 @@ static void threads_spawned(void) {
 
 static int filler[256], filled;
 
-/* Fills the table of this process up to a limit that is not far. */
+/* Fills the table of this process up to a limit that is not far, but leaves the primary's reserve (64) to be freed. */
 static void fill_table(void) {
     struct rlimit limit;
     SYS(getrlimit(RLIMIT_NOFILE, &limit));
-    limit.rlim_cur = 96;
+    limit.rlim_cur = 192;
     SYS(setrlimit(RLIMIT_NOFILE, &limit));
     for (int fd; (fd = fcntl(0, F_DUPFD_CLOEXEC, 3)) >= 0;) filler[filled++] = fd;
     CHECK_EQ(errno, EMFILE);
@@ -205,7 +205,7 @@ static void primary_is_short(void) {
     crew_t crew;
     ZERO(crew);
     crew.count = 2;
-    for (int left = 0; left < 12; left++) {
+    for (int left = 58; left < 76; left++) {
         snprintf(text, sizeof text, "127.0.0.1:%d", free_port()); /* of which no slot has a socket yet */
         serve_at(text);
         for (int i = 0; i < 2; i++) crew.ids[i] = spawn_worker();
@@ -228,7 +228,6 @@ static void primary_is_short(void) {
         for (int i = 0; i < 2; i++) CHECK_EQ(await_exit(crew.ids[i], 5000)->exit_code, 0);
     }
     CHECK(refused > 0 && shared > 0);
-    CHECK(count_events(CL_EVENT_NOTICE, 0) > 0); /* also one without a socket of its own */
     CHECK_EQ(count_other_warnings(0), 0);
     finish();
 }
