@@ -31,8 +31,8 @@ enum Flow {
     Open,
     /// Its queue did not fall; others are served, and what waits is taken back as far as others have room.
     Stuck { taken: u64, drained: bool },
-    /// Its worker has said that it takes nothing for now. What waits is taken back.
-    Paused { drained: bool },
+    /// Its worker has said that it takes nothing for now. What waits is taken back. `stuck`: it was, when so many were taken.
+    Paused { drained: bool, stuck: Option<u64> },
     /// Its end of the mailbox was shut down. What waits is taken back; nothing is sent any more.
     Broken { drained: bool },
 }
@@ -168,7 +168,7 @@ impl Member {
     pub(crate) fn keeps_waiting(&self) -> bool {
         let emptied = matches!(
             self.flow,
-            Flow::Stuck { drained: true, .. } | Flow::Paused { drained: true } | Flow::Broken { drained: true }
+            Flow::Stuck { drained: true, .. } | Flow::Paused { drained: true, .. } | Flow::Broken { drained: true }
         );
         let queued = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
         queued > 0 || (!emptied && self.mailbox.waiting_before_stop() > 0)
@@ -188,7 +188,7 @@ impl Member {
     pub(crate) fn is_source(&self) -> bool {
         let mailbox = matches!(
             self.flow,
-            Flow::Stuck { drained: false, .. } | Flow::Paused { drained: false } | Flow::Broken { drained: false }
+            Flow::Stuck { drained: false, .. } | Flow::Paused { drained: false, .. } | Flow::Broken { drained: false }
         );
         mailbox || self.queue.as_ref().is_some_and(|queue| queue.is_source(self.has_turn()))
     }
@@ -289,7 +289,7 @@ impl Member {
     /// Nothing is left to be taken back.
     fn is_empty(&mut self) {
         match &mut self.flow {
-            Flow::Stuck { drained, .. } | Flow::Paused { drained } | Flow::Broken { drained } => *drained = true,
+            Flow::Stuck { drained, .. } | Flow::Paused { drained, .. } | Flow::Broken { drained } => *drained = true,
             Flow::Open => {}
         }
         self.ask_whether_back();
@@ -315,14 +315,24 @@ impl Member {
     pub(crate) fn pause(&mut self, paused: bool, poll: &Poll) {
         match self.flow {
             Flow::Broken { .. } => {}
+            Flow::Paused { .. } if paused => {}
             _ if paused => {
-                self.flow = Flow::Paused { drained: false };
+                let stuck = if let Flow::Stuck { taken, .. } = self.flow { Some(taken) } else { None };
+                self.flow = Flow::Paused { drained: false, stuck };
                 self.expect_some();
                 self.arm(false, poll);
             }
+            // Whoever only says so, again and again, would never be found to take nothing.
+            Flow::Paused { drained, stuck: Some(taken) } if self.mailbox.taken() <= taken => {
+                self.flow = Flow::Stuck { taken, drained };
+                self.arm(true, poll);
+                self.ask_whether_back();
+            }
             Flow::Paused { .. } => {
                 self.flow = Flow::Open;
-                self.seen = NOTHING;
+                if self.mailbox.waiting() == 0 {
+                    self.seen = NOTHING;
+                }
                 self.expect_some();
             }
             _ => {}

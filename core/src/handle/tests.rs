@@ -226,6 +226,36 @@ fn what_waits_for_one_that_pauses_goes_to_the_others_until_it_resumes() {
 }
 
 #[test]
+fn whoever_pauses_and_resumes_without_taking_anything_is_found_stuck_and_stays_so() {
+    let mut site = Site::new(Policy::RoundRobin, 2);
+    site.clients(4);
+    site.pump();
+    site.takes_all(1);
+    let winks = |site: &mut Site| {
+        site.handle.pause_member(0, true, &site.poll);
+        site.handle.pause_member(0, false, &site.poll);
+    };
+    let found = (0..100).position(|_| {
+        winks(&mut site);
+        site.look();
+        !site.member(0).has_turn()
+    });
+    assert!(found.is_some(), "what waits for it is known to wait");
+    for _ in 0..3 {
+        winks(&mut site);
+        site.look();
+        site.pump();
+        assert!(!site.member(0).has_turn(), "it has taken nothing");
+    }
+    // The NOP that is left when all is taken back shows that it is there again.
+    site.takes_all(1);
+    site.pump();
+    assert_eq!(site.takes_all(0), []);
+    site.look();
+    assert!(site.member(0).has_turn());
+}
+
+#[test]
 fn a_window_grows_with_one_that_keeps_up_and_shrinks_when_it_falls_behind() {
     let mut site = Site::new(Policy::RoundRobin, 1);
     // On a busy machine this thread may be away for longer than one that keeps up is.
