@@ -801,7 +801,9 @@ CL_API int cl_poll_fd(void);
  * handshake under way may end (3 s at most). When nobody waits any more, after 3 s and half of the deadline at most, every worker
  * is asked to disconnect (it drains what waits for it, and cl_accept() says -ESHUTDOWN); after the deadline comes SIGTERM, 2 s
  * later SIGKILL. Nobody is replaced. cl_run() returns when all are gone. What was listened on ends with the address, whoever
- * inherited it; the sockets of "fd:N" are left as they are.
+ * inherited it; the sockets of "fd:N" are left as they are. A socket of a worker's own (CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
+ * is shut in the same way by its worker's cl_accept(), once that sees that it was asked to disconnect; with CL_LISTEN_NONBLOCK an
+ * empty queue ends it at once, and a handshake under way is reset by the close.
  *
  * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster serves
  * as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the deadline; with 0 there is
@@ -1343,6 +1345,7 @@ struct cl__listener {
     int accepts;   /* calls of cl_accept */
     int shortages; /* how many of them in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
+    int shut;      /* when the door of a socket of the worker's own was shut, in ms and not 0; 0: it is open */
     int kind, fd, mailbox, socket;
     int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
     int index;
@@ -2397,7 +2400,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = -1;
-    listener->stopped = listener->own = listener->accepts = listener->shortages = 0;
+    listener->stopped = listener->shut = listener->own = listener->accepts = listener->shortages = 0;
     listener->index = index;
     listener->flags = options->flags;
     listener->granted = listener->settable = 0;
@@ -2543,10 +2546,33 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
     }
 }
 
+/* This worker was asked to leave. Whoever comes to a socket of its own from here on is refused; who had come can be accepted, and
+ * handshakes that have begun have 0.2 s to end: true until then. (Other sockets of a SO_REUSEPORT group let new ones in as long as
+ * one of them is open: the kernel chooses among all.) */
+CL__FN int cl__shut_door(struct cl__listener *listener) {
+    int nowhere = 0x7fffffff, now = (int)(cl__now_ms() & 0x7fffffff) | 1;
+    if (listener->text != NULL && strncmp(listener->text, "fd:", 3) == 0) return 0;
+    if (listener->name.ss_family == AF_UNIX) {
+        if (cl__get(&listener->shut) == 0) shutdown(listener->socket, SHUT_RD);
+        cl__set(&listener->shut, 1);
+        return 0;
+    }
+    if (cl__get(&listener->shut) == 0) {
+        setsockopt(listener->socket, SOL_SOCKET, 62 /* SO_BINDTOIFINDEX */, &nowhere, sizeof nowhere);
+        cl__set(&listener->shut, now);
+    }
+    return (((unsigned)now - (unsigned)cl__get(&listener->shut)) & 0x7fffffff) < 200;
+}
+
 /* Waits for a reason to try again (0), or says why there is no point in it. `woken`: for the shared socket. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     /* No STOP comes to a socket of the worker's own, so it listens to the request itself. */
     int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
+    int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
+    if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
+        cl__wait(listener->fd, POLLIN, listener->wake, 20);
+        return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
+    }
     if (code < 0) return code;
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
     cl__show(0);
@@ -2573,6 +2599,9 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     if (listener->kind == CL__DATAGRAM)
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
+    /* A socket that is never empty does not hide that this worker is to leave. */
+    if (listener->kind == CL__OWN && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+        (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
         /* The mailbox comes first, except for the connection that this thread alone was woken for: if it left on a STOP

@@ -246,6 +246,7 @@ struct cl__listener {
     int accepts;   /* calls of cl_accept */
     int shortages; /* how many of them in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
+    int shut;      /* when the door of a socket of the worker's own was shut, in ms and not 0; 0: it is open */
     int kind, fd, mailbox, socket;
     int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
     int index;
@@ -1300,7 +1301,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = -1;
-    listener->stopped = listener->own = listener->accepts = listener->shortages = 0;
+    listener->stopped = listener->shut = listener->own = listener->accepts = listener->shortages = 0;
     listener->index = index;
     listener->flags = options->flags;
     listener->granted = listener->settable = 0;
@@ -1446,10 +1447,33 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
     }
 }
 
+/* This worker was asked to leave. Whoever comes to a socket of its own from here on is refused; who had come can be accepted, and
+ * handshakes that have begun have 0.2 s to end: true until then. (Other sockets of a SO_REUSEPORT group let new ones in as long as
+ * one of them is open: the kernel chooses among all.) */
+CL__FN int cl__shut_door(struct cl__listener *listener) {
+    int nowhere = 0x7fffffff, now = (int)(cl__now_ms() & 0x7fffffff) | 1;
+    if (listener->text != NULL && strncmp(listener->text, "fd:", 3) == 0) return 0;
+    if (listener->name.ss_family == AF_UNIX) {
+        if (cl__get(&listener->shut) == 0) shutdown(listener->socket, SHUT_RD);
+        cl__set(&listener->shut, 1);
+        return 0;
+    }
+    if (cl__get(&listener->shut) == 0) {
+        setsockopt(listener->socket, SOL_SOCKET, 62 /* SO_BINDTOIFINDEX */, &nowhere, sizeof nowhere);
+        cl__set(&listener->shut, now);
+    }
+    return (((unsigned)now - (unsigned)cl__get(&listener->shut)) & 0x7fffffff) < 200;
+}
+
 /* Waits for a reason to try again (0), or says why there is no point in it. `woken`: for the shared socket. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     /* No STOP comes to a socket of the worker's own, so it listens to the request itself. */
     int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
+    int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
+    if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
+        cl__wait(listener->fd, POLLIN, listener->wake, 20);
+        return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
+    }
     if (code < 0) return code;
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
     cl__show(0);
@@ -1476,6 +1500,9 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     if (listener->kind == CL__DATAGRAM)
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
+    /* A socket that is never empty does not hide that this worker is to leave. */
+    if (listener->kind == CL__OWN && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+        (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
         /* The mailbox comes first, except for the connection that this thread alone was woken for: if it left on a STOP

@@ -339,7 +339,9 @@ pub extern "C" fn cl_poll_fd() -> c_int {
 /// handshake under way may end (3 s at most). When nobody waits any more, after 3 s and half of the deadline at most, every worker
 /// is asked to disconnect (it drains what waits for it, and cl_accept() says -ESHUTDOWN); after the deadline comes SIGTERM, 2 s
 /// later SIGKILL. Nobody is replaced. cl_run() returns when all are gone. What was listened on ends with the address, whoever
-/// inherited it; the sockets of "fd:N" are left as they are.
+/// inherited it; the sockets of "fd:N" are left as they are. A socket of a worker's own (CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
+/// is shut in the same way by its worker's cl_accept(), once that sees that it was asked to disconnect; with CL_LISTEN_NONBLOCK an
+/// empty queue ends it at once, and a handshake under way is reset by the close.
 ///
 /// With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster serves
 /// as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the deadline; with 0 there is

@@ -104,6 +104,59 @@ static void reuseport_spawned(void) {
     else reuseport(1);
 }
 
+/* A stop: whoever had come to an own socket is served, even if somebody always waits there; who comes later is refused. */
+static int echo_own(unsigned flags) {
+    int listener = OK(listen_flags(getenv("CHECK_ADDRESS"), flags)), connection;
+    report(bound_port(listener));
+    while ((connection = cl_accept(listener, NULL, NULL)) >= 0) echo_line(connection);
+    CHECK_EQ(connection, -ESHUTDOWN);
+    return OK(cl_close(listener));
+}
+
+static int echo_exclusive(void) { return echo_own(CL_LISTEN_EXCLUSIVE); }
+static int echo_reuseport(void) { return echo_own(CL_LISTEN_REUSEPORT); }
+
+static void expect_echo(int connection) {
+    char text[64];
+    send_text(connection, "here\n");
+    CHECK_EQ(receive_all(connection, text, sizeof text), 5);
+    close(connection);
+}
+
+static int state_of(int id) {
+    cl_worker_info_t info;
+    ZERO(info);
+    info.size = sizeof info;
+    return cl_worker_info(id, &info) < 0 ? 0 : info.state;
+}
+
+static void stopped_own(int (*serve)(void), int spawned) {
+    set_address(free_port());
+    primary_ready(serve);
+    int one = spawned ? spawn_worker() : fork_worker();
+    int port = reported(one), inside = connect4(port), waiting = connect4(port), rounds = 0, next;
+    OK(cl_stop(10000));
+    PUMP_UNTIL(state_of(one) == CL_WORKER_DISCONNECTING, 5000);
+    while ((next = try_connect4(port)) >= 0) {
+        CHECK(rounds++ < 100);
+        expect_echo(inside);
+        inside = waiting;
+        waiting = next;
+    }
+    CHECK_EQ(next, -ECONNREFUSED);
+    expect_echo(inside);
+    expect_echo(waiting);
+    CHECK_EQ(await_exit(one, 5000)->exit_code, 0);
+    CHECK_EQ(cl_run(), 0);
+}
+
+static void exclusive_stopped(void) { stopped_own(echo_exclusive, 0); }
+static void exclusive_stopped_spawned(void) {
+    if (worker_side()) echo_exclusive();
+    else stopped_own(echo_exclusive, 1);
+}
+static void reuseport_stopped(void) { stopped_own(echo_reuseport, 0); }
+
 /* Own sockets take the same flags and the same calls as shares do. */
 static void own_socket(void) {
     char text[64];
@@ -128,6 +181,7 @@ IN_WORKERS(own_socket)
 
 static const check_case_t cases[] = {
     {"exclusive_forked", exclusive_forked}, {"exclusive_spawned", exclusive_spawned}, {"reuseport_forked", reuseport_forked},
-    {"reuseport_spawned", reuseport_spawned}, ROLE_CASES(own_socket),
+    {"reuseport_spawned", reuseport_spawned}, {"exclusive_stopped", exclusive_stopped},
+    {"exclusive_stopped_spawned", exclusive_stopped_spawned}, {"reuseport_stopped", reuseport_stopped}, ROLE_CASES(own_socket),
 };
 CHECK_MAIN(cases)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::leaving::Leaving;
+use super::own::Door;
 use super::primary_gone;
 use crate::bind::{Bound, ListenFlags};
 use crate::error::{Context, Error, Result};
@@ -32,7 +33,7 @@ pub(super) struct Granted {
 
 enum Source {
     /// A listening socket of this process's own. `close` wakes whoever waits in accept: closing alone would not.
-    Own { socket: OwnedFd, file: Option<SocketFile>, close: Wake },
+    Own { socket: OwnedFd, file: Option<SocketFile>, close: Wake, door: Door },
     /// The mailbox alone.
     Mailbox(OwnedFd),
     /// The mailbox, and a socket that the program accepts from in a way of its own.
@@ -167,7 +168,7 @@ impl Listener {
             true => Source::Datagram { socket: bound.socket, mailbox: None },
             false => {
                 let close = Wake::new().context("eventfd")?;
-                Source::Own { socket: bound.socket, file: bound.file, close }
+                Source::Own { socket: bound.socket, file: bound.file, close, door: Door::default() }
             }
         };
         let mut listener = Self::new(source, None, bound.name, flags);
@@ -303,7 +304,7 @@ impl Listener {
         let outcome = match &self.source {
             Source::Mailbox(mailbox) | Source::Taken { mailbox, .. } => self.accept_passed(mailbox.as_fd(), flags),
             Source::Both(both) => self.accept_both(both, flags),
-            Source::Own { socket, close, .. } => self.accept_own(socket.as_fd(), close.as_fd(), flags),
+            Source::Own { socket, close, door, .. } => self.accept_own(socket.as_fd(), close.as_fd(), door, flags),
             Source::Datagram { .. } => {
                 Err(Error::new(-libc::EOPNOTSUPP, "a datagram socket has no connections to accept; receive from it"))
             }
@@ -437,13 +438,31 @@ impl Listener {
         Ok(None)
     }
 
-    fn accept_own(&self, socket: BorrowedFd, close: BorrowedFd, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+    fn accept_own(
+        &self,
+        socket: BorrowedFd,
+        close: BorrowedFd,
+        door: &Door,
+        flags: AcceptFlags,
+    ) -> Result<(OwnedFd, SockAddr)> {
+        // A socket that is never empty does not hide that this worker is to leave.
+        if !self.inherited && self.leaving.as_ref().is_some_and(|leaving| leaving.is_asked()) {
+            door.shut(socket, &self.name);
+        }
         loop {
             self.check_open()?;
             if let Some(taken) = accept_from(socket, flags)? {
                 return Ok(taken);
             }
             match &self.leaving {
+                Some(leaving) if self.waits && !self.inherited && leaving.is_asked() => {
+                    door.shut(socket, &self.name);
+                    if door.is_quiet(&self.name) {
+                        // What ended meanwhile is there now.
+                        return accept_from(socket, flags)?.ok_or_else(Error::shutdown);
+                    }
+                    wait_readable(&[socket, close], Some(MENDED_SOON)).context("poll of a listener")?;
+                }
                 Some(leaving) => {
                     leaving.check()?;
                     self.wait(&[socket, close, leaving.sign()])?;

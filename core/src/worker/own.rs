@@ -1,6 +1,7 @@
 //! Listening without a primary: in a process that no cluster started, and where a worker wants a socket of its own.
 
-use std::sync::Arc;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::leaving::Leaving;
@@ -9,6 +10,42 @@ use crate::address::Address;
 use crate::bind::{self, Shape};
 use crate::error::Result;
 use crate::options;
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{door, socket};
+
+/// For how long handshakes that have begun are waited for when the worker leaves.
+const HANDSHAKES: Duration = Duration::from_secs(3);
+/// The same where the kernel does not tell of any.
+const UNTOLD: Duration = Duration::from_millis(200);
+/// Until a SYN shows that met the socket in the moment in which its door was shut.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// The door of a socket of a worker's own, which nobody but that worker can shut when it is to leave.
+#[derive(Default)]
+pub(super) struct Door(OnceLock<Instant>);
+
+impl Door {
+    /// Whoever comes from here on is refused; who had come can still be accepted. (Other sockets of a SO_REUSEPORT group let them in
+    /// as long as one of them is open: the kernel chooses among all.)
+    pub(super) fn shut(&self, listening: BorrowedFd, name: &SockAddr) {
+        self.0.get_or_init(|| {
+            match name.to_inet() {
+                // Where that is not to be had, they come until the socket is closed.
+                Some(_) => drop(door::bind_to_nowhere(listening)),
+                None => socket::finish_receiving(listening),
+            }
+            Instant::now()
+        });
+    }
+
+    /// Nobody who had come is still on the way; what waits in the queue after this is the last.
+    pub(super) fn is_quiet(&self, name: &SockAddr) -> bool {
+        let Some(name) = name.to_inet() else { return true };
+        let lasts = self.0.get().map_or(Duration::MAX, Instant::elapsed);
+        lasts >= HANDSHAKES
+            || (lasts >= MOMENT && door::handshakes().map_or(lasts >= UNTOLD, |ports| !ports.contains(&name.port())))
+    }
+}
 
 /// How long a directory that somebody else has locked is waited for, which may be for nothing: whoever may read it can lock it.
 const LOCKED_FOR: Duration = Duration::from_millis(100);
