@@ -625,7 +625,8 @@ extern int pthread_setcancelstate(int state, int *before);
  * From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
  * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
  * variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
- * cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end.
+ * cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end. So they are in a worker that has run another
+ * program by exec(3) since: it leaves its pid in CL_WORKER_PROCESS, which concerns nobody with another.
  *
  * @return 1 or 0; -ECHILD in a child of fork(2).
  *
@@ -1183,6 +1184,7 @@ extern int cl__os_sigaction(int, const void *, void *) __asm__("sigaction");
 extern int cl__os_sigprocmask(int, const sigset_t *, sigset_t *) __asm__("sigprocmask");
 extern long cl__os_syscall(long, ...) __asm__("syscall");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
+extern int cl__os_setenv(const char *, const char *, int) __asm__("setenv");
 
 /* Before glibc 2.34 these live in libraries of their own, and nobody shall have to link -ldl or -lpthread: a weak
  * reference is NULL where the program did not link them. The last two came with glibc 2.32. */
@@ -1364,7 +1366,7 @@ struct cl__process {
     unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
     int unwiped;               /* a filter keeps the kernel from wiping it there: this process's number; else 0 */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
-    int stray;                 /* it was started as one, and has no channel that proves it: it starts none itself */
+    int stray;                 /* it was started as one, and has no channel that proves it (2: any more): it starts none itself */
     int unjoined;              /* the code of what keeps this worker from its primary; 0: nothing */
     const char *step;          /* and what was being done then */
     char why[200];             /* the sentence of that, ready for signal handlers */
@@ -1801,13 +1803,20 @@ CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
     int holds = cl__variable("CL_WORKER_SIGNALS") == 1;
+    int was = cl__variable("CL_WORKER_PROCESS");
     unsigned char seen[64];
-    if (!told || getauxval(AT_SECURE)) return;
+    char own[16];
+    if (getauxval(AT_SECURE)) return;
+    /* A worker that has replaced its program by exec(3) since. A child of it has another number. */
+    if (!told && was == (int)getpid()) cl__process.stray = 2;
+    if (!told) return;
     cl__process.stray = 1;
     if (id < 1 || slot < 0 || fd < 0 || !cl__is_channel(fd, id, slot, seen)) return;
     int code = cl__join(fd, seen);
     if (code > 0) return;
     cl__process.stray = 0;
+    snprintf(own, sizeof own, "%d", (int)getpid());
+    cl__os_setenv("CL_WORKER_PROCESS", own, 1);
     if (code < 0)
         snprintf(cl__process.why, sizeof cl__process.why, "this worker could not join its primary: %s: %s", cl__process.step,
                  cl_strerror(code));
@@ -2770,6 +2779,10 @@ CL__FN int cl__need_library(void) {
 CL__FN int cl__may_start(void) {
     int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* in a worker that the library has forked, it knows */
     errno = kept;
+    if (code == 0 && cl__process.stray == 2)
+        return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
+                                  "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "
+                                  "call. It may start no workers, as each of these would do the same");
     if (code == 0 && cl__process.stray)
         return cl__say(-ENOTCONN, "this process was started as a worker (CL_WORKER_ID is set), but has no channel to its primary; "
                                   "closefrom(3) at the start of main, or a wrapper that closes descriptors, does this: call "

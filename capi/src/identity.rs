@@ -19,7 +19,8 @@ fn number(value: u32) -> c_int {
 /// From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
 /// descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
 /// variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
-/// cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end.
+/// cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end. So they are in a worker that has run another
+/// program by exec(3) since: it leaves its pid in CL_WORKER_PROCESS, which concerns nobody with another.
 ///
 /// @return 1 or 0; -ECHILD in a child of fork(2).
 ///

@@ -13,6 +13,10 @@ pub(crate) const CHANNEL_FD: &str = "CL_CHANNEL_FD";
 /// "1": the worker holds a group's signals.
 pub(crate) const WORKER_SIGNALS: &str = "CL_WORKER_SIGNALS";
 
+/// The process of whoever has been a worker: where it finds its own number, it has replaced its program by exec(3) since. A child has
+/// another.
+const WORKER_PROCESS: &str = "CL_WORKER_PROCESS";
+
 /// The mechanism that a primary uses where its program leaves it open.
 const MECHANISM: &str = "CL_MECHANISM";
 
@@ -21,7 +25,7 @@ const ALL: [&str; 3] = [WORKER_ID, WORKER_SLOT, CHANNEL_FD];
 /// True for a `NAME=value` entry that names one of them.
 pub(crate) fn is_ours(entry: &[u8]) -> bool {
     ALL.iter()
-        .chain([&WORKER_SIGNALS])
+        .chain([&WORKER_SIGNALS, &WORKER_PROCESS])
         .any(|name| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
 }
 
@@ -32,6 +36,8 @@ pub(crate) enum Word {
     Nothing,
     /// It says so, but not in full.
     Damaged,
+    /// This process was a worker before its program was replaced.
+    Replaced,
     /// It names a worker, its slot and its channel.
     Worker { id: u32, slot: u32, channel: i32 },
 }
@@ -39,14 +45,23 @@ pub(crate) enum Word {
 /// Takes all of them out of the environment.
 pub(crate) fn take() -> Word {
     let secure = crate::sys::process::is_secure_execution();
-    let values = ALL.map(|name| {
-        let value = std::env::var_os(name);
-        if value.is_some() {
-            crate::sys::process::remove_variable(name);
-        }
-        value
-    });
-    word(values.each_ref().map(Option::as_deref), secure)
+    let values = ALL.map(taken);
+    let was = taken(WORKER_PROCESS).is_some_and(|value| number(&value) == Some(crate::sys::process::own_pid() as u32));
+    match word(values.each_ref().map(Option::as_deref), secure) {
+        Word::Nothing if was && !secure => Word::Replaced,
+        word => word,
+    }
+}
+
+fn taken(name: &str) -> Option<std::ffi::OsString> {
+    let value = std::env::var_os(name)?;
+    crate::sys::process::remove_variable(name);
+    Some(value)
+}
+
+/// This process is a worker from here on, whatever program it runs.
+pub(crate) fn mark_worker() {
+    crate::sys::process::set_variable(WORKER_PROCESS, &crate::sys::process::own_pid().to_string());
 }
 
 /// What the values of the three variables say. `secure`: they are not to be believed.
@@ -69,9 +84,7 @@ fn number(text: &std::ffi::OsStr) -> Option<u32> {
 
 /// Takes it out of the environment: whether the primary wants this worker to hold a group's signals.
 pub(crate) fn take_worker_signals() -> bool {
-    let Some(value) = std::env::var_os(WORKER_SIGNALS) else { return false };
-    crate::sys::process::remove_variable(WORKER_SIGNALS);
-    value == "1" && !crate::sys::process::is_secure_execution()
+    taken(WORKER_SIGNALS).is_some_and(|value| value == "1") && !crate::sys::process::is_secure_execution()
 }
 
 /// What the environment wants; `Auto` where it says nothing.

@@ -302,6 +302,7 @@ fn become_worker(
     blocked: &mut StopSignalsBlocked,
 ) {
     process.guard.renew();
+    crate::env::mark_worker();
     STOP.set(None);
     // What the primary had blocked before it handled them is blocked in its worker, whoever forks it.
     if let Some(signals) = lock(&process.signals).take() {

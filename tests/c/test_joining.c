@@ -321,6 +321,69 @@ static void daemon_after(void) {
     WAIT_SUCCESS(child);
 }
 
+/* -- Other programs in a worker ------------------------------------------------------------------------------------- */
+
+static int run_role(const char *role) {
+    static char program[] = "joining";
+    char name[16];
+    char *argv[] = {program, name, NULL};
+    snprintf(name, sizeof name, "%s", role);
+    setenv("JOIN_AGAIN", "1", 1);
+    SYS(execv("/proc/self/exe", argv));
+    return 1;
+}
+
+/* A worker that runs its program anew is still that process. */
+static void again(void) {
+    check_ignore_descriptors = 1;
+    if (getenv("JOIN_AGAIN") != NULL) {
+        cl_is_worker();
+        CHECK(getenv("CL_WORKER_PROCESS") == NULL);
+        expect_stray();
+    }
+    CHECK_EQ(cl_is_worker(), 1);
+    exit(run_role("_again"));
+}
+
+static int runs_again(void) { return run_role("_again"); }
+
+static void another_program(void) {
+    primary_ready(runs_again);
+    expect_good_end(spawn_role("_again"), "spawned", 0);
+    expect_good_end(fork_worker(), "forked", 0);
+    finish();
+}
+
+/* A program that a worker starts in a child of its own has nothing to do with that. */
+static void of_its_own(void) {
+    static char program[] = "/bin/true";
+    char *argv[] = {program, NULL};
+    cl_spawn_options_t options;
+    check_ignore_descriptors = 1;
+    if (getenv("JOIN_AGAIN") == NULL) {
+        CHECK_EQ(cl_is_worker(), 1);
+        pid_t child = SYS(fork());
+        if (child == 0) _exit(run_role("_of_its_own"));
+        WAIT_SUCCESS(child);
+        exit(0);
+    }
+    ZERO(options);
+    options.size = sizeof options;
+    options.file = program;
+    options.argv = argv;
+    CHECK_EQ(cl_is_primary(), 1);
+    OK(cl_spawn(&options));
+    OK(cl_stop(0));
+    cl_run();
+    exit(0);
+}
+
+static void cluster_of_a_child(void) {
+    primary_ready(leave_at_once);
+    expect_good_end(spawn_role("_of_its_own"), "child", 0);
+    finish();
+}
+
 static const check_case_t cases[] = {
     {"refused_calls", refused_calls},
     {"_refused_one", refused_one},
@@ -337,6 +400,10 @@ static const check_case_t cases[] = {
     {"lost_channel", lost_channel},
     {"_closed_first", closed_first},
     {"_something_else", something_else},
+    {"another_program", another_program},
+    {"_again", again},
+    {"cluster_of_a_child", cluster_of_a_child},
+    {"_of_its_own", of_its_own},
     {"plain_primary", plain_primary},
     {"daemon_after", daemon_after},
 };

@@ -374,6 +374,12 @@ pub(crate) fn remove_variable(name: &str) {
     unsafe { std::env::remove_var(name) };
 }
 
+/// Puts a variable into the environment.
+pub(crate) fn set_variable(name: &str, value: &str) {
+    // SAFETY: as above.
+    unsafe { std::env::set_var(name, value) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

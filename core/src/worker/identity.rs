@@ -31,15 +31,27 @@ pub(crate) fn adopt_from_environment() -> Found {
         Word::Damaged => {
             return Found::Stray(stray(DAMAGED));
         }
+        Word::Replaced => {
+            return Found::Stray(stray_by(
+                "has run another program since, which exec(3) took the channel from",
+                "let a child of the worker run that program, or call exec(3) before the first cl_ call",
+            ));
+        }
         Word::Worker { id, slot, channel } => (id, slot, channel),
     };
     if socket::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
         return Found::Stray(stray(not_the_channel(number)));
     }
     match Worker::adopt_waiting(socket::adopt_number(number)) {
-        Ok(Some(worker)) => Found::Worker(worker),
+        Ok(Some(worker)) => {
+            env::mark_worker();
+            Found::Worker(worker)
+        }
         Ok(None) => Found::Stray(stray("another process with the same environment has taken its place")),
-        Err(error) => Found::Unjoined { id, slot, error: unjoined(&error) },
+        Err(error) => {
+            env::mark_worker();
+            Found::Unjoined { id, slot, error: unjoined(&error) }
+        }
     }
 }
 
@@ -68,7 +80,7 @@ const DAMAGED: &str = "CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as
 /// that it was started as one. `usual`: what does this, and what to do. Takes nothing.
 pub(super) fn stray_of(values: [Option<&str>; 3], usual: &str) -> Option<Error> {
     match env::word(values.map(|value| value.map(std::ffi::OsStr::new)), process::is_secure_execution()) {
-        Word::Nothing => None,
+        Word::Nothing | Word::Replaced => None,
         Word::Damaged => Some(stray_by(DAMAGED, usual)),
         Word::Worker { id, slot, channel } => Some(match primary_of(channel, id, slot) {
             Some(_) => stray_by(format_args!("it has not joined (its channel is descriptor {channel})"), usual),
