@@ -188,7 +188,8 @@ static void be_host(style_t style) {
         __atomic_store_n(&reaping_is_over, 1, __ATOMIC_SEQ_CST);
         foreign_child(0); /* so that it returns once more */
         CHECK_EQ(pthread_join(thread, NULL), 0);
-        while (waitpid(-1, NULL, WNOHANG) > 0) {}
+        /* The thread may have returned of another one. */
+        while (waitpid(-1, NULL, 0) > 0) {}
     }
     char what[200], measured[100];
     qsort(latencies, (size_t)latency_count, sizeof latencies[0], by_size);
