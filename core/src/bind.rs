@@ -21,9 +21,9 @@ pub(crate) const DEFAULT_BACKLOG: i32 = 511;
 const LOCKED: &str = "a server that is gone has left its socket file, and it is replaced under the lock of its directory (flock(2)), \
                       which another process holds";
 
-/// That is what an error of `open` says: it may be worth another attempt in a moment.
+/// That is what an error of `open` says: it may be worth another attempt in a moment. No other call of it gives EAGAIN.
 pub(crate) fn is_locked(error: &Error) -> bool {
-    error.is(libc::EAGAIN) && error.sentence().ends_with(LOCKED)
+    error.is(libc::EAGAIN)
 }
 
 /// The same as what it means to whoever does not try again.
@@ -88,8 +88,7 @@ impl Shape {
     /// Before listen(2), as the size of a buffer decides what a handshake offers (tcp(7)).
     pub(crate) fn give_options(&self, socket: BorrowedFd) -> std::result::Result<(), Failed> {
         self.options.iter().try_for_each(|option| {
-            socket::set_option(socket, option)
-                .map_err(|errno| (format!("setsockopt {}", option.called()).into(), errno))
+            option.set_on(socket).map_err(|errno| (format!("setsockopt {}", option.called()).into(), errno))
         })
     }
 

@@ -1,10 +1,12 @@
-//! Which options of a listening socket may be set for a worker, and how they travel: pure, without I/O.
+//! Which options of a listening socket may be set for a worker, and how they travel.
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::os::fd::BorrowedFd;
 
 use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
 
 use crate::error::{Error, Result};
+use crate::sys::{Sys, socket};
 
 /// What a buffer may be asked to hold: more is memory of the kernel's for every connection.
 const BUFFER_MOST: i32 = 4 << 20;
@@ -44,6 +46,11 @@ pub struct SocketOption {
 }
 
 impl SocketOption {
+    /// Sets it on a socket.
+    pub(crate) fn set_on(&self, socket: BorrowedFd) -> Sys<()> {
+        socket::set_any(socket, self.level, self.name, &self.value)
+    }
+
     /// What a sentence calls it.
     pub(crate) fn called(&self) -> Cow<'static, str> {
         match ALLOWED.iter().find(|allowed| (allowed.0, allowed.1) == (self.level, self.name)) {

@@ -126,11 +126,7 @@ pub fn identity() -> Result<Option<Identity>> {
 /// This process as a worker, `None` in a primary and in a process that no cluster started; in a worker that could not join its
 /// primary an error that says why.
 pub fn worker() -> Result<Option<Arc<Worker>>> {
-    match &*place(process()?) {
-        Place::Alone | Place::Stray(_) => Ok(None),
-        Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
-        Place::Unjoined { error, .. } => Err(error.clone()),
-    }
+    place(process()?).worker()
 }
 
 /// As `worker`, for a signal handler: it waits for no lock and takes no memory.
@@ -139,10 +135,16 @@ pub fn worker_in_handler() -> Result<Option<Arc<Worker>>> {
     let Ok(place) = process()?.place.try_read() else {
         return Err(Error::new(-libc::EAGAIN, "this worker is being made; ask again"));
     };
-    match &*place {
-        Place::Alone | Place::Stray(_) => Ok(None),
-        Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
-        Place::Unjoined { error, .. } => Err(error.clone()),
+    place.worker()
+}
+
+impl Place {
+    fn worker(&self) -> Result<Option<Arc<Worker>>> {
+        match self {
+            Place::Alone | Place::Stray(_) => Ok(None),
+            Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
+            Place::Unjoined { error, .. } => Err(error.clone()),
+        }
     }
 }
 

@@ -6,14 +6,12 @@
 
 use std::time::Instant;
 
+use super::closing::REST;
 use super::held::HELD_MAX;
 use super::{Accepted, Handle, MechanismKind};
 use crate::mailbox::Connection;
 use crate::policy::{Chooser, Policy, hash_of_client};
 use crate::sys::poll::Poll;
-
-/// What the last to leave is given at most.
-const LAST_MOST: usize = 4096;
 
 /// Who can take a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +137,7 @@ impl Handle {
             return;
         }
         let moves = self.members[index].moves();
-        for _ in 0..LAST_MOST {
+        for _ in 0..REST {
             let next = match self.unsent.pop_front() {
                 Some(connection) => connection,
                 None if moves => match self.take_left() {

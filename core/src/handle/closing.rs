@@ -11,14 +11,13 @@ use super::{Accepted, Handle, Member, given_up};
 use crate::sys::poll::Poll;
 use crate::sys::{door, socket};
 
-/// For how long handshakes that have begun are waited for.
-pub(super) const HANDSHAKES: Duration = Duration::from_secs(3);
+pub(super) use crate::sys::door::HANDSHAKES;
 /// The same where the kernel does not tell of any.
 pub(super) const UNTOLD: Duration = Duration::from_millis(100);
 /// A SYN that met the socket in the moment in which the door was shut shows at the second look.
 const LOOKS: u32 = 2;
-/// What is handed out at most when the time is over.
-const REST: usize = 4096;
+/// What is handed out at most when the time is over, and to the last to leave.
+pub(super) const REST: usize = 4096;
 
 pub(super) struct Closing {
     since: Instant,
@@ -40,13 +39,7 @@ impl Handle {
         self.closing = Some(Closing { since: now, quiet: 0, taken });
         if self.ours && !self.datagram {
             let inet = self.name.to_inet().is_some();
-            self.each_socket(&mut |one| match inet {
-                true => {
-                    // Where that is not to be had, they come until the socket is closed.
-                    let _ = door::bind_to_nowhere(one);
-                }
-                false => socket::finish_receiving(one),
-            });
+            self.each_socket(&mut |one| door::shut(one, inet));
             self.mechanism.accept_last();
         }
         self.accept_while(false, poll);

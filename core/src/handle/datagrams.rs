@@ -109,10 +109,10 @@ impl Mechanism for Datagrams {
     fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
         // All the others are workers', too.
         let replica = bind::replica(&self.name, true, &self.shape)?;
-        socket::set_option(replica.as_fd(), option)?;
+        option.set_on(replica.as_fd())?;
         self.shape.follow(option);
         for seat in self.sockets.values().chain(&self.spare) {
-            let _ = socket::set_option(seat.socket.as_fd(), option);
+            let _ = option.set_on(seat.socket.as_fd());
         }
         Ok(self.sockets.len())
     }

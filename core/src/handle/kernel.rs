@@ -201,7 +201,7 @@ impl Mechanism for Kernel {
         self.shape.follow(option);
         for vacant in self.vacant.values() {
             // One that takes no options any more is replaced by another, which has them.
-            let _ = socket::set_option(vacant.socket.as_fd(), option);
+            let _ = option.set_on(vacant.socket.as_fd());
         }
         Ok(count)
     }

@@ -3,7 +3,6 @@
 use super::{Handle, Queue};
 use crate::error::{Error, Result};
 use crate::options::{self, SocketOption};
-use crate::sys::socket;
 
 impl Handle {
     /// Sets an option on every socket of the address, and on those that are made from here on. An error: nothing has changed. How
@@ -18,7 +17,7 @@ impl Handle {
             self.members.iter().filter_map(|member| member.queue()).chain(self.retired.queues()).map(Queue::socket);
         for socket in own {
             // A worker may have made its own one that takes no options any more. The others have theirs all the same.
-            let _ = socket::set_option(socket, option);
+            let _ = option.set_on(socket);
             count += 1;
         }
         Ok(count)

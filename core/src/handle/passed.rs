@@ -99,7 +99,7 @@ impl Mechanism for Passed {
     }
 
     fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
-        socket::set_option(self.socket.as_fd(), option).map(|()| 1)
+        option.set_on(self.socket.as_fd()).map(|()| 1)
     }
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {

@@ -55,14 +55,14 @@ impl Mechanism for Shared {
 
     fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
         let replica = bind::replica(&self.name, self.datagram, &self.shape)?;
-        let set = || socket::set_option(replica.as_fd(), option);
+        let set = || option.set_on(replica.as_fd());
         match &mut self.condition {
             Some(condition) => condition.follow(replica.as_fd(), set)?,
             None => set()?,
         }
         self.shape.follow(option);
         // Where a worker has made it one that takes no options, the next audit does it.
-        let _ = socket::set_option(self.socket.as_fd(), option);
+        let _ = option.set_on(self.socket.as_fd());
         Ok(1)
     }
 

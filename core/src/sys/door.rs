@@ -2,12 +2,25 @@
 //! Closing a listening socket to those who come, while those who are there are served.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::{Sys, check};
 
 /// SO_BINDTOIFINDEX of Linux 5.1, and the number of an interface that does not exist.
 const BIND_TO_INTERFACE: i32 = 62;
 static NOWHERE: i32 = i32::MAX;
+
+/// For how long handshakes that have begun are waited for behind a door that was shut.
+pub(crate) const HANDSHAKES: Duration = Duration::from_secs(3);
+
+/// Whoever comes to a listening socket from here on is refused; who had come can still be accepted. `inet`: it is no unix socket.
+pub(crate) fn shut(listening: BorrowedFd, inet: bool) {
+    match inet {
+        // Where that is not to be had, they come until the socket is closed.
+        true => drop(bind_to_nowhere(listening)),
+        false => super::socket::finish_receiving(listening),
+    }
+}
 
 /// From here on a SYN finds no listener at a TCP socket and is refused, while its queue and the handshakes that have begun
 /// with it finish. There is no way back. Needs no privilege since Linux 5.7, unless the socket is bound to an interface.

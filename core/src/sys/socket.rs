@@ -9,7 +9,6 @@ use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, set
 
 use super::sockaddr::SockAddr;
 use super::{Sys, check, descriptor};
-use crate::options::SocketOption;
 
 /// A pair of connected packet sockets: packets are never merged or split, and an end that closes is seen by the other.
 pub(crate) fn packet_pair() -> Sys<(OwnedFd, OwnedFd)> {
@@ -158,11 +157,10 @@ pub(crate) fn set_send_buffer(socket: BorrowedFd, bytes: usize) -> Sys<()> {
 }
 
 /// setsockopt(2) with whatever it is given.
-pub(crate) fn set_option(socket: BorrowedFd, option: &SocketOption) -> Sys<()> {
-    let SocketOption { level, name, value } = option;
+pub(crate) fn set_any(socket: BorrowedFd, level: i32, name: i32, value: &[u8]) -> Sys<()> {
     let length = value.len() as libc::socklen_t;
     // SAFETY: pointer and length describe initialised bytes.
-    check(unsafe { libc::setsockopt(socket.as_raw_fd(), *level, *name, value.as_ptr().cast(), length) }).map(|_| ())
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), length) }).map(|_| ())
 }
 
 pub(crate) fn set_reuse_address(socket: BorrowedFd) -> Sys<()> {

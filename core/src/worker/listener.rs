@@ -291,7 +291,7 @@ impl Listener {
         if self.inherited {
             return Err(options::of_another("fd:N"));
         }
-        socket::set_option(socket.as_fd(), option).context(format_args!("setsockopt {}", option.called()))
+        option.set_on(socket.as_fd()).context(format_args!("setsockopt {}", option.called()))
     }
 
     /// The address it listens on.

@@ -10,11 +10,9 @@ use crate::address::Address;
 use crate::bind::{self, Shape};
 use crate::error::Result;
 use crate::options;
+use crate::sys::door;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{door, socket};
 
-/// For how long handshakes that have begun are waited for when the worker leaves.
-const HANDSHAKES: Duration = Duration::from_secs(3);
 /// The same where the kernel does not tell of any.
 const UNTOLD: Duration = Duration::from_millis(200);
 /// Until a SYN shows that met the socket in the moment in which its door was shut.
@@ -29,11 +27,7 @@ impl Door {
     /// as long as one of them is open: the kernel chooses among all.)
     pub(super) fn shut(&self, listening: BorrowedFd, name: &SockAddr) {
         self.0.get_or_init(|| {
-            match name.to_inet() {
-                // Where that is not to be had, they come until the socket is closed.
-                Some(_) => drop(door::bind_to_nowhere(listening)),
-                None => socket::finish_receiving(listening),
-            }
+            door::shut(listening, name.to_inet().is_some());
             Instant::now()
         });
     }
@@ -42,7 +36,7 @@ impl Door {
     pub(super) fn is_quiet(&self, name: &SockAddr) -> bool {
         let Some(name) = name.to_inet() else { return true };
         let lasts = self.0.get().map_or(Duration::MAX, Instant::elapsed);
-        lasts >= HANDSHAKES
+        lasts >= door::HANDSHAKES
             || (lasts >= MOMENT && door::handshakes().map_or(lasts >= UNTOLD, |ports| !ports.contains(&name.port())))
     }
 }
