@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::options::{self, SocketOption};
 use crate::sys::sockaddr::{self, SockAddr};
 use crate::sys::unix_path::{self, Place, SocketFile};
-use crate::sys::{Sys, socket};
+use crate::sys::{Sys, descriptor, socket};
 
 /// The backlog of a caller that names none, as in Node.
 pub(crate) const DEFAULT_BACKLOG: i32 = 511;
@@ -297,7 +297,7 @@ pub(crate) fn replica(name: &SockAddr, datagram: bool, shape: &Shape) -> Sys<Own
 
 /// A listening or datagram socket that this process's program has open.
 fn inherited(number: i32) -> Result<Bound> {
-    let socket = socket::duplicate_number(number).context(format_args!("descriptor {number}"))?;
+    let socket = descriptor::duplicate_number(number).context(format_args!("descriptor {number}"))?;
     let nature = socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
     let inet = matches!(nature.family, libc::AF_INET | libc::AF_INET6);
     let datagram = inet && nature.kind == libc::SOCK_DGRAM;
@@ -325,7 +325,7 @@ fn inherited(number: i32) -> Result<Bound> {
             "descriptor {number} is a socket that does not listen; call listen(2) on it first"
         )));
     }
-    socket::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
+    descriptor::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     Ok(Bound { socket, name, datagram: false, file: None })
 }

@@ -65,10 +65,10 @@ pub use primary::{
 pub use process::{Identity, listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};
 pub use settings::{Mechanism, Settings, WINDOW_MAX};
+pub use sys::child::ExitStatus;
 #[cfg(feature = "panic-injection")]
 #[doc(hidden)]
 pub use sys::panics;
-pub use sys::process::ExitStatus;
 pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 pub use wire::MESSAGE_MAX;
 pub use worker::{AcceptFlags, ListenOptions, Listener, Worker};

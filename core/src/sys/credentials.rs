@@ -6,7 +6,7 @@ use std::mem;
 use nix::errno::Errno;
 
 use super::check;
-use super::spawn::Step;
+use super::step::Step;
 
 /// Whom a program is to run as.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ fn page() -> Option<&'static AtomicU32> {
     }
     // SAFETY: the page was mapped just above and is ours.
     if unsafe { libc::madvise(made, BYTES, libc::MADV_WIPEONFORK) } != 0 {
-        UNWIPED.store(super::process::own_pid(), Ordering::SeqCst);
+        UNWIPED.store(super::pid::own_pid(), Ordering::SeqCst);
     }
     let set = PAGE.compare_exchange(std::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire);
     if set.is_err() {
@@ -86,7 +86,7 @@ impl ForkGuard {
     pub(crate) fn renew(&self) {
         self.mark.store(mark_of(self.page), Ordering::SeqCst);
         if UNWIPED.load(Ordering::SeqCst) != 0 {
-            UNWIPED.store(super::process::own_pid(), Ordering::SeqCst);
+            UNWIPED.store(super::pid::own_pid(), Ordering::SeqCst);
         }
     }
 }
@@ -94,7 +94,7 @@ impl ForkGuard {
 #[inline]
 fn is_unwiped_copy() -> bool {
     let owner = UNWIPED.load(Ordering::Relaxed);
-    owner != 0 && owner != super::process::own_pid()
+    owner != 0 && owner != super::pid::own_pid()
 }
 
 /// Runs a question in a forked child. It may only read and write a few words.

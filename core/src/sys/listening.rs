@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
 
-use super::{Sys, check, socket};
+use super::{Sys, check, descriptor, socket};
 
 /// Not in the libc crate. SO_BINDTOIFINDEX of Linux 5.1, SO_BUF_LOCK of 5.14, IPV6_MINHOPCOUNT.
 const BIND_TO_INTERFACE: i32 = 62;
@@ -121,8 +121,8 @@ impl Condition {
                 found = Some("changed the buffers of");
             }
         }
-        if socket::is_nonblocking(socket) == Ok(false) {
-            let _ = socket::set_nonblocking(socket);
+        if descriptor::is_nonblocking(socket) == Ok(false) {
+            let _ = descriptor::set_nonblocking(socket);
             found = Some("made accept wait at");
         }
         let listens = socket::nature(socket).is_ok_and(|nature| nature.listening);
@@ -176,7 +176,7 @@ mod tests {
         let all = || {
             let options = OPTIONS.map(|(level, name)| get(one, level, name).map(|value| value.bytes));
             let buffers = BUFFERS.map(|name| get(one, SOL_SOCKET, name).map(|value| value.bytes));
-            (options, buffers, socket::listening_room(one), socket::is_nonblocking(one))
+            (options, buffers, socket::listening_room(one), descriptor::is_nonblocking(one))
         };
         let before = all();
         assert_eq!(condition.repair(one), None);
@@ -185,7 +185,7 @@ mod tests {
             ("options", &|| int(SOL_SOCKET, libc::SO_KEEPALIVE, 1)),
             ("options", &|| int(IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30)),
             ("buffers", &|| BUFFERS.iter().for_each(|name| int(SOL_SOCKET, *name, 5000))),
-            ("wait", &|| socket::make_blocking(one).unwrap()),
+            ("wait", &|| descriptor::make_blocking(one).unwrap()),
             ("backlog", &|| socket::listen(one, 1).unwrap()),
             ("shut down", &|| socket::stop_listening(one)),
         ];

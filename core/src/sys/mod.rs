@@ -3,21 +3,26 @@
 
 pub(crate) mod attached;
 pub(crate) mod bpf;
+pub(crate) mod child;
+mod close_range;
 pub(crate) mod cmsg;
 pub(crate) mod credentials;
 pub(crate) mod descriptor;
 pub(crate) mod detached;
 pub(crate) mod door;
 pub(crate) mod fork_guard;
+pub(crate) mod lifeline;
 pub(crate) mod listening;
 pub(crate) mod memory;
 pub mod panics;
+pub(crate) mod pid;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+mod step;
 pub(crate) mod unix_path;
 pub(crate) mod watch_thread;
 pub(crate) mod worker_signals;

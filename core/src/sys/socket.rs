@@ -7,6 +7,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt};
 
+// For those above this folder that use the old paths.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use super::descriptor::make_nonblocking;
+pub(crate) use super::descriptor::{
+    duplicate, duplicate_number, free_descriptor, has_room_for, is_nonblocking, make_blocking, set_nonblocking,
+    with_number,
+};
 use super::sockaddr::SockAddr;
 use super::{Sys, check, descriptor};
 
@@ -256,123 +263,10 @@ pub(super) fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
     Ok(value)
 }
 
-/// Duplicates a descriptor, close-on-exec.
-pub(crate) fn duplicate(fd: BorrowedFd) -> Sys<OwnedFd> {
-    super::panics::point();
-    // SAFETY: fcntl with integers only.
-    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
-    descriptor::take(copy)
-}
-
-/// A copy of a descriptor that is known only by number. EBADF when it is not open.
-pub(crate) fn duplicate_number(number: i32) -> Sys<OwnedFd> {
-    if number < 0 {
-        return Err(Errno::EBADF);
-    }
-    // SAFETY: the number is only used for the fcntl inside, which checks it.
-    duplicate(unsafe { BorrowedFd::borrow_raw(number) })
-}
-
-/// EMFILE when the descriptor table is full. recvmsg(2) succeeds then and loses the descriptors it brings, so this is
-/// asked before each receive of one. It costs two cheap system calls; there is no way to ask with fewer.
-pub(crate) fn free_descriptor(any: BorrowedFd) -> Sys<()> {
-    super::panics::point();
-    duplicate(any).map(drop)
-}
-
-/// The flag belongs to the open file, so that another process that has it may have changed it.
-pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
-    // SAFETY: fcntl with integers only.
-    Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
-}
-
-/// Whether the descriptor table has room for so many more, or for so many eighths of what it can hold if that is less. They are
-/// counted: behind the lowest number that is free there may be none.
-pub(crate) fn has_room_for((count, eighths): (u64, u64), any: BorrowedFd) -> bool {
-    let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
-    let Ok(first) = duplicate(any).map(|next| next.as_raw_fd()) else { return false };
-    let most = most.min(i32::MAX as u64);
-    let wanted = count.min(most * eighths / 8);
-    // The first is wanted by whoever asks.
-    (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
-}
-
-fn is_open(number: i32) -> bool {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
-}
-
-pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    if flags & libc::O_NONBLOCK == 0 {
-        // SAFETY: fcntl with integers only.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
-    }
-    Ok(())
-}
-
-/// The same for a connection that is known to have no flags yet.
-pub(crate) fn make_nonblocking(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(|_| ())
-}
-
-/// Takes O_NONBLOCK off a connection.
-pub(crate) fn make_blocking(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, 0) }).map(|_| ())
-}
-
-pub(crate) fn set_close_on_exec(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| ())
-}
-
-pub(crate) fn clear_close_on_exec(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) }).map(|_| ())
-}
-
-/// Takes over a descriptor that is known only by number.
-///
-/// The caller vouches that nobody else will close it: it is our channel, named by the environment and verified.
-pub(crate) fn adopt_number(number: i32) -> OwnedFd {
-    // SAFETY: the caller has verified that the number is our channel, which the primary made for this process.
-    unsafe { OwnedFd::from_raw_fd(number) }
-}
-
-/// Looks at a descriptor that is known only by number, for the length of a call.
-pub(crate) fn with_number<T>(number: i32, look: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
-    // SAFETY: the number is only looked at; each call made with it checks it in the kernel.
-    (number >= 0).then(|| look(unsafe { BorrowedFd::borrow_raw(number) }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
-
-    #[test]
-    fn room_is_counted_and_not_where_the_first_gap_is() {
-        let thread = std::thread::spawn(|| {
-            super::super::process::own_descriptors();
-            let limit = super::super::process::LimitedDescriptors::to(128);
-            let (one, _other) = packet_pair().unwrap();
-            let mut copies: Vec<OwnedFd> = std::iter::from_fn(|| duplicate(one.as_fd()).ok()).collect();
-            assert!(!has_room_for((4, 2), one.as_fd()));
-            copies.drain(2..6);
-            assert!(has_room_for((3, 2), one.as_fd()), "the first of four is the asker's");
-            assert!(!has_room_for((4, 2), one.as_fd()));
-            copies.drain(40..80);
-            assert!(
-                has_room_for((32, 2), one.as_fd()) && has_room_for((1000, 2), one.as_fd()),
-                "a quarter at most is asked for"
-            );
-            drop(limit);
-        });
-        thread.join().unwrap();
-    }
 
     #[test]
     fn unread_packets_are_counted_until_they_are_received() {

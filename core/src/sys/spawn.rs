@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::child::Child;
+use super::close_range::close_all_but;
 use super::credentials::{self, Credentials};
+use super::pid::own_pid;
 use super::poll::{Waited, wait_readable};
-use super::process::{Child, has_executed, own_pid};
+use super::process::has_executed;
+use super::step::Step;
 use super::{Sys, check, descriptor, socket};
 
 /// Everything a child needs between clone and exec, made beforehand: the child may not allocate.
@@ -44,49 +48,6 @@ impl SignalMask {
         // SAFETY: only asks, into a set of our own.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut mask.0) };
         mask
-    }
-}
-
-/// The step at which a child could not become the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Step {
-    Inherit = 1,
-    Directory,
-    Groups,
-    Group,
-    User,
-    Capabilities,
-    Verify,
-    NoNewPrivileges,
-    Exec,
-}
-
-impl Step {
-    const ALL: [Step; 9] = [
-        Step::Inherit,
-        Step::Directory,
-        Step::Groups,
-        Step::Group,
-        Step::User,
-        Step::Capabilities,
-        Step::Verify,
-        Step::NoNewPrivileges,
-        Step::Exec,
-    ];
-
-    fn text(self) -> &'static str {
-        match self {
-            Step::Inherit => "handing descriptors to the program",
-            Step::Directory => "changing to the program's directory",
-            Step::Groups => "setting the program's supplementary groups",
-            Step::Group => "setting the program's group",
-            Step::User => "setting the program's user",
-            Step::Capabilities => "taking the program's capabilities",
-            Step::Verify => "verifying that the program cannot regain its privileges",
-            Step::NoNewPrivileges => "setting no_new_privs",
-            Step::Exec => "starting the program",
-        }
     }
 }
 
@@ -177,7 +138,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork. Only
     // under those the end of the pipe has to be waited for: children of other threads' forks may have it open for long.
     if apart || made >= 0 {
-        socket::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
+        descriptor::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
     }
     let mut report = [0_u8; 8];
     match super::retry(|| nix::unistd::read(&report_reader, &mut report)) {
@@ -283,82 +244,9 @@ fn become_program(task: &mut ChildTask) -> Result<std::convert::Infallible, (Ste
     Err((Step::Exec, Errno::last()))
 }
 
-/// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9). Where a filter refuses that, one by one:
-/// those that proc_pid_fd(5) names, or else every number that the limit allows.
-fn close_all_but(keep: &[RawFd]) -> Sys<()> {
-    let mut from: libc::c_uint = 3;
-    for fd in keep.iter().map(|fd| *fd as libc::c_uint).filter(|fd| *fd >= 3) {
-        if fd > from {
-            close_between(from, fd - 1)?;
-        }
-        from = fd + 1;
-    }
-    close_between(from, libc::c_uint::MAX)
-}
-
-/// Async-signal-safe. The child's own descriptor table (no CLONE_FILES), and nothing of ours is used after it but what is kept.
-fn close_between(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
-    // SAFETY: integers only; see above.
-    match check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
-        Ok(_) => Ok(()),
-        Err(_) => match close_listed(first, last) {
-            Ok(()) => Ok(()),
-            Err(_) => close_numbers(first, last),
-        },
-    }
-}
-
-/// Where a name begins in a `struct linux_dirent64` (getdents64(2)), and where its length stands.
-const NAME: usize = 19;
-const LENGTH: usize = 16;
-
-fn close_listed(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: the path is NUL-terminated.
-    let directory = check(unsafe { libc::open(c"/proc/thread-self/fd".as_ptr(), flags) })?;
-    let mut entries = [0_u8; 2048];
-    let outcome = loop {
-        // SAFETY: the kernel writes at most as many bytes as there are.
-        let read = unsafe { libc::syscall(libc::SYS_getdents64, directory, entries.as_mut_ptr(), entries.len()) };
-        let read = match check(read) {
-            Ok(0) => break Ok(()),
-            Ok(read) => read as usize,
-            Err(errno) => break Err(errno),
-        };
-        let mut at = 0;
-        while let Some(entry) = entries.get(at..read).filter(|entry| entry.len() > NAME) {
-            let digits = entry[NAME..].iter().take_while(|byte| byte.is_ascii_digit());
-            let number = digits.fold(None, |number: Option<u32>, digit| {
-                number.unwrap_or(0).checked_mul(10)?.checked_add(u32::from(digit - b'0'))
-            });
-            if let Some(number) = number.filter(|number| (first..=last).contains(number) && *number != directory as u32)
-            {
-                // SAFETY: see `close_between`.
-                unsafe { libc::close(number as RawFd) };
-            }
-            at += usize::from(u16::from_ne_bytes([entry[LENGTH], entry[LENGTH + 1]])).max(NAME);
-        }
-    };
-    // SAFETY: opened above.
-    unsafe { libc::close(directory) };
-    outcome
-}
-
-fn close_numbers(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: fills a struct of our own.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-    let end = limit.rlim_cur.min(RawFd::MAX as libc::rlim_t) as libc::c_uint;
-    for number in first..end.min(last.saturating_add(1)) {
-        // SAFETY: see `close_between`.
-        unsafe { libc::close(number as RawFd) };
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::process::ExitStatus;
+    use super::super::child::ExitStatus;
     use super::*;
 
     fn program(file: &str, arguments: &[&str]) -> Program {
@@ -394,30 +282,6 @@ mod tests {
         nowhere.directory = Some(c"/nonexistent".to_owned());
         let error = spawn(&nowhere).err().unwrap();
         assert_eq!((error.errno, error.step), (Errno::ENOENT, "changing to the program's directory"));
-    }
-
-    #[test]
-    fn descriptors_are_closed_also_without_close_range() {
-        for close in [close_between, close_listed, close_numbers] {
-            std::thread::spawn(move || {
-                super::super::process::own_descriptors();
-                // SAFETY: the thread has a descriptor table of its own, in which nobody else closes anything.
-                let made: Vec<RawFd> = (0..40).map(|_| unsafe { libc::dup(2) }).collect();
-                let (first, last) = (made[3] as libc::c_uint, made[30] as libc::c_uint);
-                close(first, last).unwrap();
-                for (index, fd) in made.iter().enumerate() {
-                    // SAFETY: only asks.
-                    let open = unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0;
-                    assert_eq!(open, !(3..=30).contains(&index), "{fd}");
-                    if open {
-                        // SAFETY: made above.
-                        unsafe { libc::close(*fd) };
-                    }
-                }
-            })
-            .join()
-            .unwrap();
-        }
     }
 
     #[test]

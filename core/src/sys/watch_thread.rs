@@ -84,7 +84,7 @@ extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
         return std::ptr::null_mut();
     }
     // SAFETY: ends the own process; SIGKILL because a handler or a loop must not keep an orphan alive.
-    unsafe { libc::kill(super::process::own_pid(), libc::SIGKILL) };
+    unsafe { libc::kill(super::pid::own_pid(), libc::SIGKILL) };
     std::ptr::null_mut()
 }
 

@@ -4,16 +4,18 @@
 //! process, as it would without a handler: it is the deadline's, or the program's own `kill`.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::Sys;
-use super::process::own_pid;
+use super::pid::own_pid;
 
 /// What the handler holds.
 const HELD: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 static OWN: AtomicI32 = AtomicI32::new(0);
 static CHANNEL: AtomicI32 = AtomicI32::new(-1);
+/// The frame that asks to leave, as one word.
+static REQUEST: AtomicU64 = AtomicU64::new(0);
 /// The primary's number as this process's namespace has it; 0: it is outside.
 static PRIMARY: AtomicI32 = AtomicI32::new(0);
 /// A signal from outside of the namespace has come, where the primary is too.
@@ -21,11 +23,12 @@ static FROM_OUTSIDE: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler for each of the three that has its default action; which these are. They have to be unblocked by the
 /// caller once it is ready for them.
-/// `channel` stays open as long as the process.
-pub(crate) fn hold(channel: BorrowedFd) -> Sys<Vec<i32>> {
+/// `channel` stays open as long as the process; `request` is what is sent on it.
+pub(crate) fn hold(channel: BorrowedFd, request: [u8; 8]) -> Sys<Vec<i32>> {
     // A socketpair(2)'s peer is who made it (unix(7), SO_PEERCRED).
     let primary = nix::sys::socket::getsockopt(&channel, nix::sys::socket::sockopt::PeerCredentials)?;
     PRIMARY.store(primary.pid(), Ordering::SeqCst);
+    REQUEST.store(u64::from_ne_bytes(request), Ordering::SeqCst);
     CHANNEL.store(channel.as_raw_fd(), Ordering::SeqCst);
     OWN.store(own_pid(), Ordering::SeqCst);
     let mut ours = Vec::new();
@@ -89,9 +92,9 @@ fn is_primary(code: libc::c_int, sender: libc::pid_t) -> bool {
 /// needs no asking: this worker leaves within a second.
 fn ask() -> bool {
     let channel = CHANNEL.load(Ordering::SeqCst);
-    let frame = crate::wire::SIGNALLED;
+    let frame = REQUEST.load(Ordering::SeqCst).to_ne_bytes();
     loop {
-        // SAFETY: the frame is a constant of 8 bytes.
+        // SAFETY: pointer and length describe 8 bytes of our own.
         let sent =
             unsafe { libc::send(channel, frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
         if sent >= 0 {

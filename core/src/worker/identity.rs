@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::Worker;
 use crate::env::{self, Word};
 use crate::error::Error;
-use crate::sys::{cmsg, patiently, process, socket};
+use crate::sys::{cmsg, descriptor, patiently, pid, process, socket};
 use crate::wire::{FromPrimary, Hello};
 
 /// What a process finds out about itself.
@@ -39,10 +39,10 @@ pub(crate) fn adopt_from_environment() -> Found {
         }
         Word::Worker { id, slot, channel } => (id, slot, channel),
     };
-    if socket::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
+    if descriptor::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
         return Found::Stray(stray(not_the_channel(number)));
     }
-    match Worker::adopt_waiting(socket::adopt_number(number)) {
+    match Worker::adopt_waiting(descriptor::adopt_number(number)) {
         Ok(Some(worker)) => {
             env::mark_worker();
             Found::Worker(worker)
@@ -110,17 +110,16 @@ pub(super) fn stray_channel_by(usual: &str) -> Option<Error> {
 }
 
 fn cleared() -> Option<String> {
-    let waits = |fd: BorrowedFd| {
-        matches!(hello_of(fd).map(|hello| hello.primary_pid == process::own_pid() as u32), Some(false))
-    };
+    let waits =
+        |fd: BorrowedFd| matches!(hello_of(fd).map(|hello| hello.primary_pid == pid::own_pid() as u32), Some(false));
     let number =
-        process::open_numbers().into_iter().find(|number| socket::with_number(*number, waits) == Some(true))?;
+        descriptor::open_numbers().into_iter().find(|number| descriptor::with_number(*number, waits) == Some(true))?;
     Some(format!("the environment does not say so any more (its channel is descriptor {number})"))
 }
 
 /// The primary's process, if the environment's word proves true: see `Worker::adopt_enrolled`. Takes nothing.
 pub(super) fn primary_of(number: i32, id: u32, slot: u32) -> Option<u32> {
-    socket::with_number(number, |fd| hello_in(fd, id, slot))?.map(|hello| hello.primary_pid)
+    descriptor::with_number(number, |fd| hello_in(fd, id, slot))?.map(|hello| hello.primary_pid)
 }
 
 /// A packet socket in which a hello for just this worker waits. A stale or copied environment finds it taken.

@@ -18,7 +18,7 @@ use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, Wake, wait_readable};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::unix_path::SocketFile;
-use crate::sys::{cmsg, pause_after, socket};
+use crate::sys::{cmsg, descriptor, pause_after, socket};
 use crate::wire::{self, Parcel};
 
 /// What a grant brought.
@@ -251,9 +251,9 @@ impl Listener {
     /// calls [`Worker::end_if_orphaned`](super::Worker::end_if_orphaned) when it ends: a copy stays here, to shut it down.
     pub fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
         let Source::Both(Both { own: true, mailbox, socket, .. }) = &self.source else { return Ok(None) };
-        let kept = socket::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
-        let copy = socket::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
-        let given = socket::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
+        let kept = descriptor::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
+        let copy = descriptor::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
+        let given = descriptor::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
         primary_gone::forget(mailbox.as_raw_fd());
         primary_gone::forget(socket.as_raw_fd());
         primary_gone::wake_at_death(kept.as_fd());
@@ -264,7 +264,7 @@ impl Listener {
     /// Closes the listening socket that is this worker's alone, if it has one that was not taken.
     pub fn drop_socket(&mut self) -> Result<()> {
         let Source::Both(Both { own: true, mailbox, socket, .. }) = &self.source else { return Ok(()) };
-        let kept = socket::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
+        let kept = descriptor::duplicate(mailbox.as_fd()).context("duplicating a mailbox")?;
         primary_gone::forget(mailbox.as_raw_fd());
         primary_gone::forget(socket.as_raw_fd());
         primary_gone::wake_at_death(kept.as_fd());
@@ -476,7 +476,7 @@ impl Listener {
     fn take(&self, mailbox: BorrowedFd, flags: AcceptFlags) -> Result<Option<(OwnedFd, SockAddr)>> {
         loop {
             self.check_open()?;
-            socket::free_descriptor(mailbox).context("accepting a connection")?;
+            descriptor::free_descriptor(mailbox).context("accepting a connection")?;
             let mut buffer = [0; wire::PARCEL_MAX];
             let close_on_exec = if flags.close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
             let receiving = Counted::on(&self.receiving);
@@ -498,7 +498,7 @@ impl Listener {
             match (Parcel::decode(&buffer[..received.length]), received.take_fd(0)) {
                 (Ok(Parcel::Connection(peer)), Some(connection)) => {
                     if flags.nonblocking {
-                        socket::make_nonblocking(connection.as_fd()).context("fcntl of a connection")?;
+                        descriptor::make_nonblocking(connection.as_fd()).context("fcntl of a connection")?;
                     }
                     return Ok(Some((connection, peer)));
                 }

@@ -26,7 +26,8 @@ use crate::options::{self, SocketOption};
 use crate::scoreboard::OwnBoard;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
 use crate::sys::{
-    Sys, cmsg, is_short_of_memory, panics, patiently, pause_after, process, socket, watch_thread, worker_signals,
+    Sys, cmsg, descriptor, is_short_of_memory, lifeline, panics, patiently, pause_after, pid, watch_thread,
+    worker_signals,
 };
 use crate::wire::{self, Answer, FromPrimary, FromWorker};
 
@@ -103,7 +104,7 @@ impl Worker {
     /// Like `adopt`, for a channel that is known only by number. `None` when it is not that of this worker.
     pub fn adopt_named(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
         match identity::primary_of(channel, id, slot) {
-            Some(_) => Self::adopt_waiting(socket::adopt_number(channel)),
+            Some(_) => Self::adopt_waiting(descriptor::adopt_number(channel)),
             None => Ok(None),
         }
     }
@@ -112,7 +113,7 @@ impl Worker {
     /// stopped: it is ended 0.7 s after its primary, unless it was told to [`outlive`](Self::outlive) it.
     pub fn adopt_following(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
         let Some(pid) = identity::primary_of(channel, id, slot) else { return Ok(None) };
-        let Some((worker, primary)) = Self::take_hello(socket::adopt_number(channel))? else { return Ok(None) };
+        let Some((worker, primary)) = Self::take_hello(descriptor::adopt_number(channel))? else { return Ok(None) };
         if primary_gone::follow(pid) {
             let watched = watch_thread::start(primary, primary_gone::note_death, primary_gone::end, ORPHAN_GRACE_MS);
             if watched.inspect_err(|_| primary_gone::unfollow()).is_err() {
@@ -121,9 +122,8 @@ impl Worker {
             }
         }
         // It only wakes one that is stopped when the primary dies. Where it cannot be softened it would kill, and stays nobody's.
-        let lifeline = worker.lifeline.as_fd();
-        let _ = process::soften_lifeline(lifeline, libc::SIGCONT)
-            .and_then(|()| process::own_lifeline(lifeline, process::own_pid()));
+        let reader = worker.lifeline.as_fd();
+        let _ = lifeline::set_signal(reader, libc::SIGCONT).and_then(|()| lifeline::set_owner(reader, pid::own_pid()));
         Ok(Some(worker))
     }
 
@@ -131,7 +131,7 @@ impl Worker {
     pub fn outlive(&self) {
         primary_gone::outlive();
         // Nothing is to be woken any more. That it could not be told is no reason to stay.
-        let _ = process::own_lifeline(self.lifeline.as_fd(), 0);
+        let _ = lifeline::set_owner(self.lifeline.as_fd(), 0);
     }
 
     /// This process is about to end by itself, and maybe because its primary is dead: if so, the sockets that it has of
@@ -145,7 +145,7 @@ impl Worker {
     /// for what it listens on in a way of its own.
     pub fn adopt_enrolled(channel: RawFd, id: u32, slot: u32) -> Result<Option<Self>> {
         match identity::primary_of(channel, id, slot) {
-            Some(_) => Ok(Self::take_hello(socket::adopt_number(channel))?.map(|(worker, _)| worker)),
+            Some(_) => Ok(Self::take_hello(descriptor::adopt_number(channel))?.map(|(worker, _)| worker)),
             None => Ok(None),
         }
     }
@@ -171,7 +171,7 @@ impl Worker {
 
     /// Lets the programs that this process starts inherit a channel that it does not adopt.
     pub fn pass_on(channel: RawFd) -> Result<()> {
-        match socket::with_number(channel, socket::clear_close_on_exec) {
+        match descriptor::with_number(channel, descriptor::clear_close_on_exec) {
             Some(outcome) => outcome.context("fcntl of the channel"),
             None => Err(Error::os("the channel", Errno::EBADF)),
         }
@@ -199,7 +199,7 @@ impl Worker {
                 "the hello came without its descriptors; the process has too many open",
             ));
         };
-        socket::set_close_on_exec(channel.as_fd()).context("fcntl of the channel")?;
+        descriptor::set_close_on_exec(channel.as_fd()).context("fcntl of the channel")?;
         let same_version = hello.version == wire::VERSION;
         let board = received.take_fd(3).filter(|_| same_version).and_then(|file| OwnBoard::new(file.as_fd()).ok());
         let worker = Self {
@@ -220,7 +220,7 @@ impl Worker {
             offers: wire::OFFERS_OPTIONS,
             version: wire::VERSION,
             nonce: hello.nonce,
-            pid: process::own_pid() as u32,
+            pid: pid::own_pid() as u32,
         };
         // A primary that died meanwhile is noticed at the next call. One that lives believes nothing before this.
         let _ = worker.tell(&online.encode());
@@ -235,16 +235,16 @@ impl Worker {
             return self.leave_it_to_the_lifeline();
         }
         // Where that fails the kernel ends this process at once, as if there were no thread.
-        let _ = process::soften_lifeline(self.lifeline.as_fd(), libc::SIGCONT);
+        let _ = lifeline::set_signal(self.lifeline.as_fd(), libc::SIGCONT);
         Ok(())
     }
 
     /// There is no thread to watch for the primary's death (too many, too little memory, a filter that refuses clone3(2)): the
     /// kernel ends this process with its primary, without a moment to finish.
     fn leave_it_to_the_lifeline(&self) -> Result<()> {
-        let lifeline = self.lifeline.as_fd();
-        process::own_lifeline(lifeline, process::own_pid())
-            .and_then(|()| process::lifeline_kills(lifeline))
+        let reader = self.lifeline.as_fd();
+        lifeline::set_owner(reader, pid::own_pid())
+            .and_then(|()| lifeline::kills(reader))
             .context("starting a thread to watch for the primary's death, and arming the lifeline in its stead")
     }
 
@@ -457,7 +457,7 @@ impl Worker {
     /// From here on SIGTERM, SIGINT and SIGHUP ask to leave where they have their default action; see `worker_signals`. Which
     /// these are: they have to be unblocked.
     pub(crate) fn hold_signals(&self) -> Result<Vec<i32>> {
-        worker_signals::hold(self.channel.as_fd()).context("sigaction")
+        worker_signals::hold(self.channel.as_fd(), wire::SIGNALLED).context("sigaction")
     }
 
     /// Asks the primary to be disconnected. Async-signal-safe.

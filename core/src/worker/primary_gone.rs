@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::sys::{cmsg, socket};
+use crate::sys::{cmsg, descriptor, socket};
 use crate::wire;
 
 static GONE: AtomicBool = AtomicBool::new(false);
@@ -99,7 +99,7 @@ pub(crate) fn end_if_orphaned(patience: Duration) {
 
 fn shut_down(sockets: &[RawFd]) {
     for socket in sockets {
-        socket::with_number(*socket, socket::finish_receiving);
+        descriptor::with_number(*socket, socket::finish_receiving);
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn follows() -> bool {
 fn drop_untaken() {
     let known = TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for socket in known {
-        socket::with_number(socket, empty);
+        descriptor::with_number(socket, empty);
     }
 }
 
