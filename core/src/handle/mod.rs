@@ -45,6 +45,7 @@ use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
 use crate::options::SocketOption;
 use crate::policy::{Chooser, Policy};
+pub use crate::settings::MechanismKind;
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::sockaddr::SockAddr;
@@ -53,18 +54,6 @@ use crate::token::Token;
 
 #[cfg(test)]
 mod tests;
-
-/// How connections get to the workers. The numbers are those of the C interface and of the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MechanismKind {
-    /// The primary accepts and passes each connection on.
-    Passed = 1,
-    /// The kernel gives each slot its connections.
-    Kernel = 2,
-    /// All workers accept from one socket.
-    Shared = 3,
-}
 
 /// What the primary got when it wanted a connection from the kernel.
 pub(crate) enum Accepted {

@@ -27,6 +27,7 @@ pub(crate) mod unix_path;
 pub(crate) mod watch_thread;
 pub(crate) mod worker_signals;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -37,6 +38,12 @@ pub(crate) type Sys<T> = Result<T, Errno>;
 /// Turns a libc return value into a result.
 fn check<T: Copy + PartialEq + From<i8>>(value: T) -> Sys<T> {
     if value == T::from(-1) { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// A poisoned lock only means that another thread panicked; what the library's locks guard is valid at every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    panics::point();
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Memory is short, which passes.

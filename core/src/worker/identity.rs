@@ -1,58 +1,40 @@
 //! Whether this process is a worker.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::Worker;
 use crate::env::{self, Word};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::sys::{cmsg, descriptor, patiently, pid, process, socket};
 use crate::wire::{FromPrimary, Hello};
 
-/// What a process finds out about itself.
-pub(crate) enum Found {
-    /// No cluster started it.
-    Alone,
-    /// It was started as a worker, or has the environment of one, and there is no channel that proves it. It may start no workers:
-    /// a program that is started as a worker, does not notice, and starts workers, does so without end.
-    Stray(Error),
-    /// A worker.
-    Worker(Worker),
-    /// A worker that could not join its primary. It stays one.
-    Unjoined { id: u32, slot: u32, error: Error },
-}
-
-/// The worker that the environment says this process is, if the descriptor proves it. The variables are removed in
-/// any case; a descriptor that proves to be something else is left as it was.
-pub(crate) fn adopt_from_environment() -> Found {
+/// The channel of the worker that the environment says this process is, with its id and slot, if the descriptor proves it; `None`:
+/// no cluster started it. An error: it was started as a worker, or has the environment of one, and there is no channel that proves
+/// it. It may start no workers: a program that is started as a worker, does not notice, and starts workers, does so without end.
+///
+/// The variables are removed in any case; a descriptor that proves to be something else is left as it was.
+pub(crate) fn channel_in_environment() -> Result<Option<(u32, u32, OwnedFd)>> {
     let (id, slot, number) = match env::take() {
-        Word::Nothing => return Found::Alone,
-        Word::Damaged => {
-            return Found::Stray(stray(DAMAGED));
-        }
+        Word::Nothing => return Ok(None),
+        Word::Damaged => return Err(stray(DAMAGED)),
         Word::Replaced => {
-            return Found::Stray(stray_by(
+            return Err(stray_by(
                 "has run another program since, which exec(3) took the channel from",
                 "let a child of the worker run that program, or call exec(3) before the first cl_ call",
             ));
         }
         Word::Worker { id, slot, channel } => (id, slot, channel),
     };
-    if descriptor::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
-        return Found::Stray(stray(not_the_channel(number)));
+    match primary_of(number, id, slot) {
+        Some(_) => Ok(Some((id, slot, descriptor::adopt_number(number)))),
+        None => Err(stray(not_the_channel(number))),
     }
-    match Worker::adopt_waiting(descriptor::adopt_number(number)) {
-        Ok(Some(worker)) => {
-            env::mark_worker();
-            Found::Worker(worker)
-        }
-        Ok(None) => Found::Stray(stray("another process with the same environment has taken its place")),
-        Err(error) => {
-            env::mark_worker();
-            Found::Unjoined { id, slot, error: unjoined(&error) }
-        }
-    }
+}
+
+/// Another process had the hello first.
+pub(crate) fn taken() -> Error {
+    stray("another process with the same environment has taken its place")
 }
 
 fn stray(what: impl std::fmt::Display) -> Error {
@@ -122,11 +104,7 @@ pub(super) fn primary_of(number: i32, id: u32, slot: u32) -> Option<u32> {
     descriptor::with_number(number, |fd| hello_in(fd, id, slot))?.map(|hello| hello.primary_pid)
 }
 
-/// A packet socket in which a hello for just this worker waits. A stale or copied environment finds it taken.
-fn is_our_channel(fd: BorrowedFd, id: u32, slot: u32) -> bool {
-    hello_in(fd, id, slot).is_some()
-}
-
+/// A stale or copied environment finds it taken.
 fn hello_in(fd: BorrowedFd, id: u32, slot: u32) -> Option<Hello> {
     hello_of(fd).filter(|hello| hello.worker_id == id && hello.slot == slot)
 }

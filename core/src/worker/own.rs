@@ -1,17 +1,105 @@
-//! Listening without a primary: in a process that no cluster started, and where a worker wants a socket of its own.
+//! A listening socket of this process's own: in a process that no cluster started, and where a worker wants one.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from};
 use super::leaving::Leaving;
-use super::{ListenOptions, Listener};
 use crate::address::Address;
-use crate::bind::{self, Shape};
-use crate::error::Result;
-use crate::options;
+use crate::bind::{self, Bound, ListenFlags, Shape};
+use crate::error::{Context, Error, Result};
 use crate::sys::door;
-use crate::sys::sockaddr::SockAddr;
+use crate::sys::poll::{Wake, wait_readable};
+use crate::sys::unix_path::SocketFile;
+
+/// How long a directory that somebody else has locked is waited for, which may be for nothing: whoever may read it can lock it.
+const LOCKED_FOR: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Opens one, for connections or for datagrams. May wait for a name server.
+pub(super) fn open(address: Address, shape: &Shape, flags: ListenFlags) -> Result<Bound> {
+    let address = bind::resolve(address)?;
+    let deadline = Instant::now() + LOCKED_FOR;
+    loop {
+        match bind::open(&address, None, shape, flags) {
+            Err(error) if bind::is_locked(&error) && Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+            outcome => return outcome.map_err(bind::unless_locked),
+        }
+    }
+}
+
+pub(super) struct Own {
+    socket: OwnedFd,
+    file: Option<SocketFile>,
+    /// Wakes whoever waits in accept: closing alone would not.
+    close: Wake,
+    /// Another process's (`fd:N`), whose door is not ours to shut.
+    inherited: bool,
+    door: Door,
+    /// The sign that tells a worker to leave; without one there is nobody to ask it.
+    leaving: Option<Arc<Leaving>>,
+}
+
+impl Own {
+    pub(super) fn new(bound: Bound, inherited: bool, leaving: Option<Arc<Leaving>>) -> Result<Self> {
+        let Bound { socket, name, file, .. } = bound;
+        let port = name.to_inet().map(|name| name.port());
+        let close = Wake::new().context("eventfd")?;
+        Ok(Self { socket, file, close, inherited, door: Door::new(port), leaving })
+    }
+
+    pub(super) fn is_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    pub(super) fn accept(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
+        let (socket, close) = (self.socket.as_fd(), self.close.as_fd());
+        // Who is to shut the door when this worker is to leave, if that is this process.
+        let doorkeeper = self.leaving.as_ref().filter(|_| !self.inherited);
+        // A socket that is never empty does not hide that this worker is to leave.
+        if doorkeeper.is_some_and(|leaving| self.door.is_time_to_ask() && leaving.is_asked()) {
+            self.door.shut(socket);
+        }
+        loop {
+            accepting.check_not_closed()?;
+            if let Some(taken) = accept_from(socket, flags)? {
+                return Ok(taken);
+            }
+            match (&self.leaving, doorkeeper.is_some_and(|leaving| leaving.is_asked())) {
+                // Those are accepted first who came while it was open.
+                (Some(_), true) if self.door.shut(socket) => {}
+                (Some(_), true) if accepting.waits() => {
+                    if self.door.is_quiet() {
+                        // What ended meanwhile is there now.
+                        return accept_from(socket, flags)?.ok_or_else(Error::shutdown);
+                    }
+                    wait_readable(&[socket, close], Some(SOON)).context("poll of a listener")?;
+                }
+                (Some(leaving), _) => {
+                    leaving.check()?;
+                    accepting.wait(&[socket, close, leaving.grants()])?;
+                }
+                (None, _) => accepting.wait(&[socket, close])?,
+            }
+        }
+    }
+
+    /// Wakes everybody who waits for it.
+    pub(super) fn finish(&self) {
+        self.close.wake();
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+}
+
+impl AsFd for Own {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
 
 /// The same where the kernel does not tell of any.
 const UNTOLD: Duration = Duration::from_millis(200);
@@ -19,49 +107,47 @@ const UNTOLD: Duration = Duration::from_millis(200);
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// The door of a socket of a worker's own, which nobody but that worker can shut when it is to leave.
-#[derive(Default)]
-pub(super) struct Door(OnceLock<Instant>);
+struct Door {
+    /// `None` of a unix socket.
+    port: Option<u16>,
+    made: Instant,
+    /// In which millisecond of its life it was last asked whether this worker is to leave.
+    asked: AtomicU64,
+    shut: OnceLock<Instant>,
+}
 
 impl Door {
+    fn new(port: Option<u16>) -> Self {
+        Self { port, made: Instant::now(), asked: AtomicU64::new(u64::MAX), shut: OnceLock::new() }
+    }
+
+    /// Once in a millisecond: asking costs a system call, and a busy worker accepts many connections in that time.
+    fn is_time_to_ask(&self) -> bool {
+        let now = self.made.elapsed().as_millis() as u64;
+        let asked = self.asked.load(Ordering::Relaxed) == now;
+        if !asked {
+            self.asked.store(now, Ordering::Relaxed);
+        }
+        !asked
+    }
+
     /// Whoever comes from here on is refused; who had come can still be accepted. (Other sockets of a SO_REUSEPORT group let them in
-    /// as long as one of them is open: the kernel chooses among all.)
-    pub(super) fn shut(&self, listening: BorrowedFd, name: &SockAddr) {
-        self.0.get_or_init(|| {
-            door::shut(listening, name.to_inet().is_some());
+    /// as long as one of them is open: the kernel chooses among all.) False if it was shut before.
+    fn shut(&self, listening: BorrowedFd) -> bool {
+        let mut was_open = false;
+        self.shut.get_or_init(|| {
+            was_open = true;
+            door::shut(listening, self.port.is_some());
             Instant::now()
         });
+        was_open
     }
 
     /// Nobody who had come is still on the way; what waits in the queue after this is the last.
-    pub(super) fn is_quiet(&self, name: &SockAddr) -> bool {
-        let Some(name) = name.to_inet() else { return true };
-        let lasts = self.0.get().map_or(Duration::MAX, Instant::elapsed);
+    fn is_quiet(&self) -> bool {
+        let Some(port) = self.port else { return true };
+        let lasts = self.shut.get().map_or(Duration::MAX, Instant::elapsed);
         lasts >= door::HANDSHAKES
-            || (lasts >= MOMENT && door::handshakes().map_or(lasts >= UNTOLD, |ports| !ports.contains(&name.port())))
+            || (lasts >= MOMENT && door::handshakes().map_or(lasts >= UNTOLD, |ports| !ports.contains(&port)))
     }
-}
-
-/// How long a directory that somebody else has locked is waited for, which may be for nothing: whoever may read it can lock it.
-const LOCKED_FOR: Duration = Duration::from_millis(100);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// `worker`: the sign that tells a worker to leave; without one there is nobody to ask it.
-pub(super) fn listen(address: Address, options: ListenOptions, worker: Option<Arc<Leaving>>) -> Result<Listener> {
-    let ListenOptions { backlog, flags, options, .. } = options;
-    options::check_count(&options)?;
-    let inherited = matches!(address, Address::Inherited(_));
-    let (address, shape) = (bind::resolve(address)?, Shape { backlog, options });
-    let deadline = Instant::now() + LOCKED_FOR;
-    let bound = loop {
-        match bind::open(&address, None, &shape, flags) {
-            Err(error) if bind::is_locked(&error) && Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
-            outcome => break outcome.map_err(bind::unless_locked)?,
-        }
-    };
-    Listener::alone(bound, inherited, flags, worker)
-}
-
-/// Listens in a process that is no worker.
-pub(crate) fn listen_alone(address: Address, options: ListenOptions) -> Result<Listener> {
-    listen(address, options, None)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::sys::{cmsg, descriptor, socket};
 use crate::wire;
 
@@ -25,6 +25,11 @@ static TO_END: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// True once anybody here has seen it.
 pub(crate) fn is_known() -> bool {
     GONE.load(Ordering::SeqCst)
+}
+
+/// An error if anybody here has seen it.
+pub(crate) fn check() -> Result<()> {
+    if is_known() { Err(seen()) } else { Ok(()) }
 }
 
 /// Somebody saw it: from now on every call says so, whatever its own descriptor still shows.

@@ -1,0 +1,158 @@
+//! Where a listener's connections come from.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use super::accepting::{AcceptFlags, Accepted, Accepting};
+use super::beside::{Beside, EndsWithUs};
+use super::leaving::Leaving;
+use super::mailbox::Mailbox;
+use super::own::Own;
+use crate::bind::Bound;
+use crate::error::{Context, Error, Result};
+use crate::options::{self, SocketOption};
+use crate::settings::MechanismKind;
+use crate::sys::sockaddr::SockAddr;
+
+/// What a grant brought.
+pub(super) struct Grant {
+    pub(super) listener: u32,
+    pub(super) mechanism: u32,
+    pub(super) datagram: bool,
+    pub(super) settable: bool,
+    pub(super) name: SockAddr,
+    /// The mailbox, and the socket beside it.
+    pub(super) fds: (Option<OwnedFd>, Option<OwnedFd>),
+}
+
+pub(super) enum Source {
+    /// A listening socket of this process's own.
+    Own(Own),
+    /// A mailbox, and perhaps a socket beside it.
+    Mailbox(Mailbox, Socket),
+    /// A datagram socket. The mailbox, which a share has, only says when to stop.
+    Datagram { socket: OwnedFd, inherited: bool, _mailbox: Option<Mailbox> },
+}
+
+pub(super) enum Socket {
+    None,
+    /// Connections come from it, too.
+    Beside(Beside),
+    /// The program accepts from it in a way of its own.
+    Taken(EndsWithUs),
+}
+
+impl Source {
+    /// What is open in this process alone.
+    pub(super) fn alone(bound: Bound, inherited: bool, leaving: Option<Arc<Leaving>>) -> Result<Self> {
+        Ok(match bound.datagram {
+            true => Source::Datagram { socket: bound.socket, inherited, _mailbox: None },
+            false => Source::Own(Own::new(bound, inherited, leaving)?),
+        })
+    }
+
+    /// A share of an address. What is the program's (`fd:N`) is left as it is when the primary dies.
+    pub(super) fn granted(grant: Grant, address: &str) -> Result<Self> {
+        let incomplete = || Error::new(-libc::EPROTO, "the primary's grant came without its descriptors");
+        let Grant { mechanism, datagram, fds: (mailbox, socket), .. } = grant;
+        let mailbox = mailbox.ok_or_else(incomplete)?;
+        if !datagram && mechanism == MechanismKind::Passed as u32 {
+            return Ok(Source::Mailbox(Mailbox::new(mailbox), Socket::None));
+        }
+        let socket = socket.ok_or_else(incomplete)?;
+        let mailbox = Mailbox::new(mailbox);
+        if datagram {
+            return Ok(Source::Datagram { socket, inherited: false, _mailbox: Some(mailbox) });
+        }
+        let own = mechanism == MechanismKind::Kernel as u32;
+        let ends = own || !(address.is_empty() || address.starts_with("fd:"));
+        let beside = Beside::new(&mailbox, socket, own, ends)?;
+        Ok(Source::Mailbox(mailbox, Socket::Beside(beside)))
+    }
+
+    pub(super) fn accept(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
+        match self {
+            Source::Own(own) => own.accept(accepting, flags),
+            Source::Mailbox(mailbox, Socket::Beside(beside)) => beside.accept(mailbox, accepting, flags),
+            Source::Mailbox(mailbox, _) => mailbox.accept(accepting, flags),
+            Source::Datagram { .. } => {
+                Err(Error::new(-libc::EOPNOTSUPP, "a datagram socket has no connections to accept; receive from it"))
+            }
+        }
+    }
+
+    /// The listening socket that is of this worker's slot alone, if there is one that was not taken.
+    pub(super) fn own_socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Source::Mailbox(_, Socket::Beside(beside)) => beside.own(),
+            _ => None,
+        }
+    }
+
+    /// Hands that one out; a copy stays here, to shut it down.
+    pub(super) fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
+        match self {
+            Source::Mailbox(_, socket @ Socket::Beside(_)) => {
+                let Socket::Beside(beside) = &*socket else { return Ok(None) };
+                if beside.own().is_none() {
+                    return Ok(None);
+                }
+                let (given, kept) = beside.hand_out()?;
+                *socket = Socket::Taken(kept);
+                Ok(Some(given))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Closes that one.
+    pub(super) fn drop_socket(&mut self) {
+        if self.own_socket().is_some()
+            && let Source::Mailbox(_, socket) = self
+        {
+            *socket = Socket::None;
+        }
+    }
+
+    /// Sets an option of a socket that is this process's own.
+    pub(super) fn set_option(&self, option: &SocketOption) -> Result<()> {
+        let (socket, inherited) = match self {
+            Source::Own(own) => (own.as_fd(), own.is_inherited()),
+            Source::Datagram { socket, inherited, .. } => (socket.as_fd(), *inherited),
+            Source::Mailbox(..) => {
+                let sentence = "the listener is another process's; it sets its options";
+                return Err(Error::new(-libc::EOPNOTSUPP, sentence));
+            }
+        };
+        if inherited {
+            return Err(options::of_another("fd:N"));
+        }
+        option.set_on(socket).context(format_args!("setsockopt {}", option.called()))
+    }
+
+    /// Wakes everybody who waits for a connection.
+    pub(super) fn finish(&self) {
+        match self {
+            Source::Own(own) => own.finish(),
+            Source::Mailbox(mailbox, socket) => {
+                if let Socket::Taken(taken) = socket {
+                    taken.close();
+                }
+                mailbox.finish();
+            }
+            Source::Datagram { .. } => {}
+        }
+    }
+}
+
+impl AsFd for Source {
+    /// Readable when `accept` has something to say.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Source::Own(own) => own.as_fd(),
+            Source::Mailbox(_, Socket::Beside(beside)) => beside.as_fd(),
+            Source::Mailbox(mailbox, _) => mailbox.as_fd(),
+            Source::Datagram { socket, .. } => socket.as_fd(),
+        }
+    }
+}
