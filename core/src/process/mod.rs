@@ -33,7 +33,7 @@ struct Process {
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
-    /// Held while settings are changed: what names mean in them is looked up without the primary's own lock.
+    /// Locked while settings are changed: names in them are looked up without the primary's lock.
     configuring: Mutex<()>,
     /// `serve` runs: its workers hold a group's signals.
     serving: AtomicBool,
@@ -46,7 +46,7 @@ static STOP: SignalCell<StopRequest> = SignalCell::empty();
 fn process() -> Result<&'static Process> {
     point();
     let process = PROCESS.get_or_try_init(|| {
-        // The one step that may fail. It comes first: the environment says only once what this process is.
+        // The one step that may fail comes first, because the environment says only once what this process is.
         let guard = ForkGuard::new().ok_or(Error::new(-libc::ENOMEM, "no memory for a page"))?;
         Ok(Process {
             guard,
@@ -61,7 +61,7 @@ fn process() -> Result<&'static Process> {
     if process.guard.is_forked() { Err(Error::forked()) } else { Ok(process) }
 }
 
-/// An error in a process that a plain fork(2) made out of a member; its calls must touch nothing.
+/// An error in a copy of a member that a plain fork(2) made. Its calls must touch nothing.
 pub fn check_not_forked() -> Result<()> {
     process().map(|_| ())
 }
@@ -70,21 +70,20 @@ fn place(process: &Process) -> RwLockReadGuard<'_, Place> {
     process.place.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Which worker this process is, `None` in a primary and in a process that no cluster started. Also of a worker that could not
-/// join its primary.
+/// Which worker this process is, also if it could not join its primary. `None` in a primary and in a process that no cluster started.
 pub fn identity() -> Result<Option<Identity>> {
     Ok(place(process()?).identity())
 }
 
-/// This process as a worker, `None` in a primary and in a process that no cluster started; in a worker that could not join its
-/// primary an error that says why.
+/// This process as a worker. `None` in a primary and in a process that no cluster started. An error in a worker that could not join
+/// its primary.
 pub fn worker() -> Result<Option<Arc<Worker>>> {
     place(process()?).worker()
 }
 
-/// As `worker`, for a signal handler: it waits for no lock and takes no memory.
+/// As `worker`, for a signal handler: waits for no lock and allocates nothing.
 pub fn worker_in_handler() -> Result<Option<Arc<Worker>>> {
-    // Written only while a worker is being made.
+    // Locked for writing only while a worker is being made.
     let Ok(place) = process()?.place.try_read() else {
         return Err(Error::new(-libc::EAGAIN, "this worker is being made; ask again"));
     };
@@ -96,7 +95,7 @@ pub fn require_worker(sentence: &'static str) -> Result<Arc<Worker>> {
     worker()?.ok_or_else(|| Error::wrong_role(sentence))
 }
 
-/// Listens: in a worker on a share of the primary's socket, elsewhere on a socket of this process's own.
+/// Listens: in a worker on a share of the primary's address, elsewhere on a socket that this process opens itself.
 pub fn listen(address: &str, options: ListenOptions) -> Result<Listener> {
     match worker()? {
         Some(worker) => worker.listen(address, options),
@@ -114,9 +113,9 @@ pub fn close(listener: &Listener) -> Result<()> {
 }
 
 impl Listener {
-    /// Sets a socket option of the listening address, with every mechanism: on all its sockets and those that are made for later
-    /// workers, for the connections that come from now on. A worker waits for the primary's answer, which judges it as the options
-    /// of a listen (docs/socket-options.md); on a socket of this process's own the kernel alone does. An error: nothing is changed.
+    /// Sets a socket option of the listening address, with every mechanism: on all its sockets, including those of later workers, for
+    /// connections that come from now on. A worker waits for the primary, which judges it like the options of a listen
+    /// (docs/socket-options.md). On a socket that this process opened itself only the kernel does. After an error nothing has changed.
     pub fn set_option(&self, option: &SocketOption) -> Result<()> {
         match worker()? {
             Some(worker) => worker.set_option(self, option),
@@ -125,7 +124,7 @@ impl Listener {
     }
 }
 
-/// Where this process keeps its primary.
+/// Locks the place of this process's primary. An error in a worker.
 fn lock_primary(process: &Process) -> Result<MutexGuard<'_, Option<Primary>>> {
     if place(process).is_worker() {
         return Err(Error::wrong_role("this process is a worker; only a primary can do that"));
@@ -133,7 +132,7 @@ fn lock_primary(process: &Process) -> Result<MutexGuard<'_, Option<Primary>>> {
     Ok(lock(&process.primary))
 }
 
-/// The primary that is kept there, which is made on first use.
+/// The primary in that place, made on first use.
 fn primary_in<'a>(kept: &'a mut Option<Primary>, process: &Process) -> Result<&'a mut Primary> {
     match kept {
         Some(primary) => Ok(primary),
@@ -148,7 +147,7 @@ fn primary_in<'a>(kept: &'a mut Option<Primary>, process: &Process) -> Result<&'
     }
 }
 
-/// Uses this process's primary, which is made on first use. Must not be nested.
+/// Calls `use_it` with this process's primary, which is made on first use. Must not be nested.
 pub fn with_primary<T>(use_it: impl FnOnce(&mut Primary) -> Result<T>) -> Result<T> {
     let process = process()?;
     let mut kept = lock_primary(process)?;
@@ -157,8 +156,8 @@ pub fn with_primary<T>(use_it: impl FnOnce(&mut Primary) -> Result<T>) -> Result
     use_it(primary)
 }
 
-/// Changes the primary's settings. Names in the listen rules are looked up here, which may wait for a name server; the primary goes
-/// on serving meanwhile.
+/// Changes the primary's settings. Looks up the names in the listen rules, which may wait for a name server; the primary serves
+/// meanwhile.
 pub fn configure(change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<()> {
     let _alone = lock(&process()?.configuring);
     let before = with_primary(|primary| Ok(primary.settings().clone()))?;
@@ -172,28 +171,27 @@ pub fn configure(change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<()>
     with_primary(|primary| primary.configure_with(settings, permits))
 }
 
-/// Starts a program as a worker; its id. Users and groups are looked up here, which may wait for a directory service; the primary
-/// goes on serving meanwhile.
+/// Starts a program as a worker and returns its id. Looks up users and groups, which may wait for a directory service; the primary
+/// serves meanwhile.
 pub fn spawn(options: &SpawnOptions) -> Result<u32> {
     with_primary(|primary| primary.check_may_start())?;
     let plan = Plan::new(options)?;
     with_primary(|primary| primary.spawn_planned(plan))
 }
 
-/// The number of the primary's descriptor, for a loop of the program's own: readable when `step` has something to do.
+/// The primary's descriptor, for the program's own loop: readable when `step` has something to do.
 pub fn poll_fd() -> Result<RawFd> {
     with_primary(|primary| Ok(primary.poller().as_fd().as_raw_fd()))
 }
 
-/// Asks the primary to stop. `None`: with the settings' deadline. Async-signal-safe, and for that reason its error is
-/// a bare code.
+/// Asks the primary to stop. `None`: with the deadline of the settings. Async-signal-safe, so its error is a bare code.
 pub fn stop(deadline: Option<Duration>) -> std::result::Result<(), i32> {
     point();
     if let Some(process) = PROCESS.get() {
         if process.guard.is_forked() {
             return Err(-libc::ECHILD);
         }
-        // Written only while a worker is being made, with the stop signals blocked.
+        // Locked for writing only while a worker is being made, with the stop signals blocked.
         if process.place.try_read().is_ok_and(|place| place.is_worker()) {
             return Err(-libc::EPERM);
         }
@@ -207,7 +205,7 @@ pub fn stop(deadline: Option<Duration>) -> std::result::Result<(), i32> {
 pub enum Side<T> {
     /// In the primary.
     Primary(T),
-    /// In a worker that this very call made.
+    /// In the worker that this call made.
     Worker,
 }
 
@@ -224,7 +222,7 @@ fn fork_by(process: &Process, fork: impl FnOnce(&mut Primary) -> Result<Forked>)
     match fork(primary)? {
         Forked::Primary(id) => Ok(Side::Primary(id)),
         Forked::Worker { id, slot, channel } => {
-            // Everything the primary had open is closed here; what is shared with it is left as it is.
+            // Closes everything the primary had open, and changes nothing that is shared with it.
             *kept = None;
             drop(kept);
             become_worker(process, Identity { id, slot }, channel, holds, &mut blocked);
@@ -243,14 +241,14 @@ fn become_worker(
     process.guard.renew();
     crate::env::mark_worker();
     STOP.set(None);
-    // What the primary had blocked before it handled them is blocked in its worker, whoever forks it.
+    // Signals that were blocked before the primary handled them stay blocked in its worker, whoever forks it.
     if let Some(signals) = lock(&process.signals).take() {
         blocked.keep(signals.blocked_before());
     }
     process.serving.store(false, Ordering::SeqCst);
     process.stepping.store(false, Ordering::SeqCst);
     let joined = Worker::adopt(channel);
-    // Not even asked for where nobody wants it: it installs.
+    // Only where it is wanted, since it installs handlers.
     if let (true, Ok(worker)) = (holds, &joined)
         && let Ok(held) = worker.hold_signals()
     {

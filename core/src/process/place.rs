@@ -1,4 +1,4 @@
-//! What this process is. A worker is one for good, whatever fails.
+//! What this process is. Once a worker, it stays one, whatever fails.
 
 use std::sync::Arc;
 
@@ -10,15 +10,11 @@ use crate::worker::{self, Worker};
 pub(super) enum Place {
     /// No cluster started it.
     Alone,
-    /// It was started as a worker, and cannot prove it. It may start no workers.
+    /// It was started as a worker and cannot prove it. It may start no workers.
     Stray(Error),
     Worker(Arc<Worker>),
     /// A worker that could not join its primary.
-    Unjoined {
-        id: u32,
-        slot: u32,
-        error: Error,
-    },
+    Unjoined(Identity, Error),
 }
 
 /// Which worker this process is.
@@ -32,10 +28,10 @@ pub struct Identity {
 
 impl Place {
     pub(super) fn is_worker(&self) -> bool {
-        matches!(self, Place::Worker(_) | Place::Unjoined { .. })
+        matches!(self, Place::Worker(_) | Place::Unjoined(..))
     }
 
-    /// Why it may start no workers, if it is a stray.
+    /// Why it may start no workers, if it is started as a worker and cannot prove it.
     pub(super) fn stray(&self) -> Option<Error> {
         match self {
             Place::Stray(error) => Some(error.clone()),
@@ -43,7 +39,7 @@ impl Place {
         }
     }
 
-    /// As the environment says, which is emptied of it.
+    /// What the environment says. Removes the variables.
     pub(super) fn from_environment() -> Self {
         let holds_signals = env::take_worker_signals();
         let (id, slot, channel) = match worker::channel_in_environment() {
@@ -64,11 +60,11 @@ impl Place {
         }
     }
 
-    /// What came of joining.
-    pub(super) fn joined(Identity { id, slot }: Identity, joined: Result<Worker>) -> Self {
+    /// After an attempt to join.
+    pub(super) fn joined(identity: Identity, joined: Result<Worker>) -> Self {
         match joined {
             Ok(worker) => Place::Worker(Arc::new(worker)),
-            Err(error) => Place::Unjoined { id, slot, error: worker::unjoined(&error) },
+            Err(error) => Place::Unjoined(identity, worker::unjoined(&error)),
         }
     }
 
@@ -76,7 +72,7 @@ impl Place {
         match self {
             Place::Alone | Place::Stray(_) => None,
             Place::Worker(worker) => Some(Identity { id: worker.id(), slot: worker.slot() }),
-            Place::Unjoined { id, slot, .. } => Some(Identity { id: *id, slot: *slot }),
+            Place::Unjoined(identity, _) => Some(*identity),
         }
     }
 
@@ -84,12 +80,12 @@ impl Place {
         match self {
             Place::Alone | Place::Stray(_) => Ok(None),
             Place::Worker(worker) => Ok(Some(Arc::clone(worker))),
-            Place::Unjoined { error, .. } => Err(error.clone()),
+            Place::Unjoined(_, error) => Err(error.clone()),
         }
     }
 }
 
-/// Where it cannot be had, the signals do what they always do.
+/// If this fails, the signals keep their default action.
 pub(super) fn hold_signals(worker: &Worker) {
     if let Ok(held) = worker.hold_signals() {
         worker_signals::unblock(&held);

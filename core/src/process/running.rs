@@ -37,8 +37,8 @@ impl Drop for Stepping<'_> {
     }
 }
 
-/// One turn of the primary: waits up to `timeout` (`None`: as long as it takes), does what is due, and hands out what
-/// happened; returns how much that was. `Side::Worker` in the replacement of a worker that was made by `fork`.
+/// One turn of the primary: waits up to `timeout` (`None`: as long as it takes), does what is due, and hands out the events; returns
+/// how many these were. `Side::Worker` in the replacement of a worker that was made by `fork`.
 pub fn step(timeout: Option<Duration>, mut on_event: impl FnMut(Event)) -> Result<Side<usize>> {
     let process = process()?;
     let _stepping = Stepping::begin(process)?;
@@ -46,8 +46,8 @@ pub fn step(timeout: Option<Duration>, mut on_event: impl FnMut(Event)) -> Resul
 }
 
 fn turn(process: &'static Process, timeout: Option<Duration>, on_event: &mut dyn FnMut(Event)) -> Result<Side<usize>> {
-    // Without the lock, so that other threads can use the primary meanwhile. Nothing of the poller is kept beyond the
-    // wait: a callback may fork, and the worker is to hold none of it.
+    // Waits without the lock, so that other threads can use the primary meanwhile. Keeps nothing of the poller after the wait: a
+    // callback may fork, and the worker must hold none of it.
     let ready = with_primary(|primary| Ok(primary.poller()))?.wait(timeout)?;
     with_primary(|primary| {
         primary.dispatch(&ready);
@@ -83,15 +83,15 @@ fn replace_forked(process: &Process) -> Result<Side<()>> {
     Ok(Side::Primary(()))
 }
 
-/// Runs the primary until every worker is gone and none is due, or a stop is complete. Where nothing ever listened and every
-/// slot failed three times running by what the primary knows itself, it stops the others and returns why.
+/// Runs the primary until every worker is gone and none is due, or a stop is complete. If nothing ever listened and every slot failed
+/// three times running for a reason that the primary knows, it stops the others and returns why.
 pub fn run(mut on_event: impl FnMut(Event)) -> Result<Side<()>> {
     let process = process()?;
     let _stepping = Stepping::begin(process)?;
     run_until_idle(process, &mut on_event)
 }
 
-/// SIGTERM and SIGINT are requests to stop from here on, until `run_until_idle` returns.
+/// From here until `run_until_idle` returns, SIGTERM and SIGINT are requests to stop.
 fn take_signals(process: &Process) -> Result<()> {
     let stop = with_primary(|primary| Ok(primary.stop_request()))?;
     let mut signals = lock(&process.signals);
@@ -149,7 +149,7 @@ fn turns_until_idle(
         }
         let count = StopSignals::count();
         if handle_signals && count > signals {
-            // The first asks, a second means "now".
+            // The first asks; a second means "now".
             STOP.with(|request| request.stop(if count == 1 { None } else { Some(Duration::ZERO) }));
             signals = count;
         }
@@ -183,7 +183,7 @@ pub fn serve(
         settings.handle_signals = true;
         Ok(())
     })?;
-    // Before the first worker is there: one that comes while the others are made cuts nothing short.
+    // Before the first worker exists, so that a signal during the start cuts nothing short.
     take_signals(process)?;
     let _serving = Stepping::mark(&process.serving);
     for _ in 0..workers.unwrap_or_else(usable_cpus).max(1) {

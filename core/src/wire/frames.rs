@@ -147,7 +147,7 @@ impl Answer<'_> {
         }
     }
 
-    /// By which its asker knows it.
+    /// The number of the question.
     pub(crate) fn number(&self) -> u32 {
         match *self {
             Answer::Grant { number, .. } | Answer::Done { number } | Answer::Refusal { number, .. } => number,

@@ -32,16 +32,16 @@ mod kind {
     pub(super) const PAUSE: u16 = 12;
     pub(super) const RESUME: u16 = 13;
     pub(super) const UNSEAT: u16 = 14;
-    // 15 and 16 are kept for something else.
+    // 15 and 16 are reserved.
     pub(super) const SETSOCKOPT: u16 = 17;
 }
 
-/// What a worker says of itself in `ONLINE`'s number: it knows of options that are set later, and of `SETTABLE`.
+/// In `ONLINE`'s number: the worker knows of options that are set later, and of `SETTABLE`.
 pub(crate) const OFFERS_OPTIONS: u32 = 4;
-/// In a grant's kind: the primary takes `SETSOCKOPT` for this listener.
+/// In a grant's kind: the primary accepts `SETSOCKOPT` for this listener.
 const SETTABLE: u32 = 0x100;
 
-/// Why a frame is not acceptable, as a sentence's end.
+/// Why a frame is not acceptable, as the end of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
@@ -112,13 +112,13 @@ pub(crate) enum Parcel {
 
 /// The header of a connection's parcel; the peer's address follows.
 pub(crate) const CONNECTION_HEADER: [u8; HEADER] = header(kind::CONNECTION, 0);
-/// The parcel that is taken and ignored.
+/// The parcel that its receiver ignores.
 pub(crate) const NOP: [u8; HEADER] = header(kind::NOP, 0);
 /// The last parcel of a mailbox.
 pub(crate) const STOP: [u8; HEADER] = header(kind::STOP, 0);
 /// The request to leave, in either direction.
 pub(crate) const DISCONNECT: [u8; HEADER] = header(kind::DISCONNECT, 0);
-/// The same of a worker that a signal asked, not its program.
+/// The same from a worker whose program did not ask, but a signal.
 pub(crate) const SIGNALLED: [u8; HEADER] = header(kind::DISCONNECT, 1);
 /// The header of a message; the program's bytes follow.
 pub(crate) const MESSAGE_HEADER: [u8; HEADER] = header(kind::MESSAGE, 0);

@@ -1,5 +1,5 @@
-//! What every accept has in common, wherever its connections come from: accept4(2) as a server wants it, waiting, and what a worker
-//! shows of itself meanwhile.
+//! What every accept has in common, wherever its connections come from: calling accept4(2), waiting, and showing that the worker is
+//! alive.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -22,25 +22,25 @@ pub struct AcceptFlags {
     pub nonblocking: bool,
     /// FD_CLOEXEC.
     pub close_on_exec: bool,
-    /// The peer's address is not wanted; none comes, where it would have to be asked for.
+    /// The caller does not want the peer's address. It gets none where asking for it would cost something.
     pub without_peer: bool,
 }
 
 /// A connection and its peer's address.
 pub(super) type Accepted = (OwnedFd, SockAddr);
 
-/// How many calls wait before they look, after one that looked and found nothing.
+/// After a call that found nothing, this many calls wait before they look.
 const LOOKS_AFTER: u32 = 8;
 
-/// How often a socket is looked at again that will change soon: the primary mends one that does not listen within a second, and
+/// How soon to look again at a socket that is about to change: the primary repairs one that does not listen within a second, and
 /// handshakes end.
 pub(super) const SOON: Duration = Duration::from_millis(20);
 
-/// How a listener's callers wait.
+/// The state of a listener's accepts.
 pub(super) struct Accepting {
     waits: bool,
     closed: AtomicBool,
-    /// How many more calls expect to find nothing.
+    /// This many more calls expect to find nothing.
     empty_handed: AtomicU32,
     /// How many accepts in a row found descriptors or memory short.
     shortages: AtomicU32,
@@ -78,8 +78,8 @@ impl Accepting {
         Ok(())
     }
 
-    /// True for some calls after one that found nothing. A look that finds nothing costs system calls in vain; while the program is
-    /// faster than its clients there is nothing at each call, and waiting comes first.
+    /// True for some calls after one that found nothing. Looking in vain costs system calls. A program that is faster than its clients
+    /// finds nothing at each call, so it waits first.
     pub(super) fn expects_nothing(&self) -> bool {
         let left = self.empty_handed.load(Ordering::Relaxed);
         if left > 0 {
@@ -92,7 +92,7 @@ impl Accepting {
         self.empty_handed.store(LOOKS_AFTER, Ordering::Relaxed);
     }
 
-    /// Begins to wait, which counts as a sign of life: from here on nothing is this worker's to do.
+    /// Waiting counts as a sign of life: this worker has nothing to do.
     pub(super) fn show_idle(&self) {
         if let Some(board) = &self.board {
             board.beat();
@@ -108,7 +108,7 @@ impl Accepting {
         wait_readable(fds, None).context("poll of a listener").map(|_| ())
     }
 
-    /// What came of an accept. `counts`: a connection is one of those that the primary counts.
+    /// Takes note of an accept's outcome. `counts`: the primary counts connections of this listener.
     pub(super) fn note(&self, outcome: &Result<Accepted>, counts: bool) {
         if let Some(board) = &self.board {
             if outcome.is_ok() && counts {
@@ -123,12 +123,12 @@ impl Accepting {
         }
     }
 
-    /// Descriptors or memory are short, and the connection stays where it is. A program that simply tries again must not
-    /// spin: from the second time in a row it hears of it only after a pause. (The first time it may know what to close.)
+    /// Descriptors or memory are short, and the connection stays where it is. A program that simply tries again must not spin: from
+    /// the second consecutive failure, a blocking call pauses 4 to 100 ms before returning. The first returns at once, since the
+    /// program may know what to close.
     fn slow_down(&self) {
         let before = self.shortages.fetch_add(1, Ordering::Relaxed);
         if before > 0 {
-            // From 4 ms on.
             pause_after(before.saturating_add(1));
         }
     }
@@ -142,10 +142,10 @@ pub(super) fn nothing_there() -> Error {
     Error::new(-libc::EAGAIN, "no connection is waiting")
 }
 
-/// Connections in a row that failed before they were accepted; after more it pauses, since no client can make so many.
+/// After this many connections in a row that failed before they were accepted, it pauses: no client can make so many.
 const FAILURES_IN_A_ROW: u32 = 16;
 
-/// accept4(2) as a server wants it: connections that failed before they were accepted are nobody's.
+/// accept4(2) without the connections that failed before they were accepted. `None`: nothing waits.
 pub(super) fn accept_from(listening: BorrowedFd, flags: AcceptFlags) -> Result<Option<Accepted>> {
     let mut bits = 0;
     if flags.nonblocking {

@@ -19,16 +19,16 @@ use crate::wire::{Answer, FromWorker};
 
 #[derive(Default)]
 pub(super) struct Questions {
-    /// The last one's number; held from a question to its answer, so that answers find their askers.
+    /// The number of the last question. Locked until the answer is there, so that each answer finds its asker.
     last: Mutex<u32>,
-    /// Held while something is said of a listener that must not come behind its close.
+    /// Locked while a frame is sent that must not follow the listener's close.
     closing: Mutex<()>,
     /// The indexes in use of each address.
     open: Mutex<BTreeMap<String, BTreeSet<u32>>>,
 }
 
 impl Questions {
-    /// May this worker listen there? The host is numeric.
+    /// Asks for a share of an address, whose host must be numeric.
     pub(super) fn listen(&self, channel: &Channel, address: &Address, wanted: &ListenOptions) -> Result<Listener> {
         let text = address.to_string();
         options::check_count(&wanted.options)?;
@@ -76,13 +76,13 @@ impl Questions {
         }
     }
 
-    /// Takes the grant of a listener that was asked for in this worker's stead.
+    /// Takes the grant of a listener that the primary's program asked for on this worker's behalf.
     pub(super) fn take_grant(&self, channel: &Channel, listener: u32) -> Result<Listener> {
         let _held = lock(&self.last);
         await_grant(channel, listener, "", 0, ListenFlags::NONBLOCK)
     }
 
-    /// May this option be set on the address of that listener of the primary's?
+    /// Asks for a socket option to be set on a listener's address.
     pub(super) fn set_option(
         &self,
         channel: &Channel,
@@ -95,7 +95,7 @@ impl Questions {
         let mut last = lock(&self.last);
         *last = last.wrapping_add(1);
         {
-            // Behind the close this would be about a listener that is not this worker's own, which is an offence.
+            // After the close the number would name a listener that this worker does not have, which is an offence.
             let _before_close = lock(&self.closing);
             listener.check_not_closed()?;
             let SocketOption { level, name, value } = option;
@@ -125,11 +125,11 @@ impl Questions {
 }
 
 fn give_back(channel: &Channel, listener: u32) {
-    // Without a primary there is nobody to tell.
+    // Fails only without a primary, and then nobody is there to tell.
     let _ = channel.tell(&FromWorker::Close { listener }.encode(), b"");
 }
 
-/// Waits for the grant with a number, which the caller holds.
+/// Waits for the grant with this number. The caller has `last` locked.
 fn await_grant(channel: &Channel, asked: u32, text: &str, index: u32, flags: ListenFlags) -> Result<Listener> {
     await_answer(channel, asked, |answer, received| {
         let Answer::Grant { listener, mechanism, datagram, settable, name, .. } = answer else {
@@ -142,12 +142,12 @@ fn await_grant(channel: &Channel, asked: u32, text: &str, index: u32, flags: Lis
                 Listener::granted(Grant { listener, mechanism, datagram, settable, name, fds }, text, index, flags)
             }
         };
-        // A share that could not be used is given back.
+        // A share that cannot be used goes back.
         made.inspect_err(|_| give_back(channel, listener))
     })
 }
 
-/// Waits for the answer with a number, which the caller holds, and has it looked at unless it is a refusal.
+/// Waits for the answer with this number and passes it to `look`, unless it is a refusal. The caller has `last` locked.
 fn await_answer<T>(
     channel: &Channel,
     asked: u32,
@@ -156,14 +156,14 @@ fn await_answer<T>(
     let leaving = channel.leaving();
     let grants = leaving.grants();
     loop {
-        // Looked at before it is received, which only this thread does: the request to leave stays where it is, and no
-        // answer that comes behind it is a grant.
+        // Peek first, which is safe because only this thread receives here: the request to leave must stay in the socket, and
+        // no answer behind it is a grant.
         wait_readable(&[grants], None).context("poll of the grants socket")?;
         if leaving.is_asked() {
             return Err(Error::shutdown());
         }
         let mut buffer = [0; 1024];
-        // An answer that is left there would be taken for one that nobody waits for.
+        // An answer left in the socket would be read as one that nobody waits for.
         let mut received = match patiently(|| cmsg::receive(grants, &mut buffer, 2, libc::MSG_CMSG_CLOEXEC)) {
             Err(Errno::EAGAIN) => continue,
             outcome => outcome.context("receiving a grant")?,
@@ -181,7 +181,7 @@ fn await_answer<T>(
                 });
             }
             answer if answer.number() == asked => return look(answer, &mut received),
-            // A share that nobody waits for any more.
+            // Its asker has given up.
             Answer::Grant { listener, .. } => give_back(channel, listener),
             Answer::Done { .. } | Answer::Refusal { .. } => {}
         }

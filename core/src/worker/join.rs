@@ -1,4 +1,4 @@
-//! Joining: the hello is taken and answered, and from then on this process ends with its primary.
+//! Joining: taking and answering the hello, and from then on ending with the primary.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -10,32 +10,31 @@ use super::messages::Channel;
 use super::primary_gone;
 use crate::error::{Context, EVERSION, Error, Result};
 use crate::scoreboard::OwnBoard;
-use crate::sys::pid::{self, Pid};
-use crate::sys::{Sys, cmsg, descriptor, lifeline, patiently, watch_thread};
+use crate::sys::{Sys, cmsg, descriptor, lifeline, patiently, pid, watch_thread};
 use crate::wire::{self, FromPrimary, FromWorker};
 
-/// How long a worker that does not notice its primary's death lives on. With the time the kernel needs for both, it is
-/// gone within a second.
+/// How long a worker lives on that does not notice its primary's death. With the time the kernel needs for both, it is gone within a
+/// second.
 const ORPHAN_GRACE_MS: i32 = 700;
 
-/// What the hello has made of this process.
+/// What a worker has from its hello.
 pub(super) struct Joined {
     pub(super) id: u32,
     pub(super) slot: u32,
-    /// What is said where the primary's version of the protocol is not ours.
+    /// The error to return if the primary speaks another version of the protocol.
     pub(super) foreign: Option<Error>,
     pub(super) channel: Channel,
-    pub(super) lifeline: Lifeline,
-    /// `None` where there is no memory for it, or the primary has none.
+    lifeline: OwnedFd,
+    /// `None` where there was no memory for it, here or in the primary.
     pub(super) board: Option<Arc<OwnBoard>>,
 }
 
 impl Joined {
-    /// Takes the hello out of a channel and answers it; also the primary's pidfd. `None`: somebody else has taken it.
+    /// Takes the hello out of a channel and answers it. Returns the primary's pidfd as well. `None`: another process took the hello.
     pub(super) fn take(channel: OwnedFd) -> Result<Option<(Self, OwnedFd)>> {
         let mut buffer = [0; 256];
         let mut take = || patiently(|| cmsg::receive(channel.as_fd(), &mut buffer, 4, libc::MSG_CMSG_CLOEXEC));
-        // Asked twice before it is believed that nothing is there, as in `identity`.
+        // EAGAIN is believed only the second time, as in `identity`.
         let mut received = match take().or_else(|errno| if errno == Errno::EAGAIN { take() } else { Err(errno) }) {
             Err(Errno::EAGAIN) => return Ok(None),
             outcome => outcome.context("receiving the hello")?,
@@ -60,14 +59,14 @@ impl Joined {
             nonce: hello.nonce,
             pid: pid::own_pid() as u32,
         };
-        // A primary that died meanwhile is noticed at the next call. One that lives believes nothing before this.
+        // The primary believes nothing before this frame. If it has died, the next call notices.
         let _ = channel.tell(&online.encode(), b"");
         let joined = Self {
             id: hello.worker_id,
             slot: hello.slot,
             foreign: (!same_version).then(|| foreign(hello.version)),
             channel,
-            lifeline: Lifeline(lifeline),
+            lifeline,
             board: board.map(Arc::new),
         };
         Ok(Some((joined, primary)))
@@ -77,54 +76,45 @@ impl Joined {
     pub(super) fn watch(&self, primary: OwnedFd) -> Result<()> {
         primary_gone::wake_at_death(self.channel.as_fd());
         primary_gone::wake_at_death(self.channel.leaving().grants());
-        match watch_thread::start(primary, primary_gone::on_death, primary_gone::end, ORPHAN_GRACE_MS) {
-            Err(_) => self.lifeline.kill(),
-            // Where that fails the kernel ends this process at once, as if there were no thread.
-            Ok(()) => {
-                let _ = self.lifeline.only_wake();
-                Ok(())
-            }
+        if watch_thread::start(primary, primary_gone::on_death, primary_gone::end, ORPHAN_GRACE_MS).is_err() {
+            return self.end_without_thread();
         }
+        // If this fails, the kernel ends this process at once, as without the thread.
+        let _ = self.only_wake();
+        Ok(())
     }
 
-    /// The same for a process that learns of the death in a way of its own, of the primary with that number, but may be too busy to
-    /// follow, or stopped.
+    /// The same for a process that learns of the death by itself, but may be too busy to act, or stopped. `number`: of the primary's
+    /// process.
     pub(super) fn follow(&self, primary: OwnedFd, number: u32) -> Result<()> {
         if primary_gone::follow(number) {
             let watched = watch_thread::start(primary, primary_gone::note_death, primary_gone::end, ORPHAN_GRACE_MS);
             if watched.inspect_err(|_| primary_gone::unfollow()).is_err() {
-                return self.lifeline.kill();
+                return self.end_without_thread();
             }
         }
-        // It only wakes one that is stopped when the primary dies. Where it cannot be softened it would kill, and stays nobody's.
-        let _ = self.lifeline.only_wake().and_then(|()| self.lifeline.give_to(pid::own_pid()));
+        // SIGCONT only wakes a process that is stopped. If the signal cannot be changed it would kill, so it gets no owner then.
+        let _ = self.only_wake().and_then(|()| lifeline::set_owner(self.lifeline.as_fd(), pid::own_pid()));
         Ok(())
-    }
-}
-
-/// By which the kernel signals this process when its primary is gone.
-pub(super) struct Lifeline(OwnedFd);
-
-impl Lifeline {
-    fn give_to(&self, process: Pid) -> Sys<()> {
-        lifeline::set_owner(self.0.as_fd(), process)
     }
 
     fn only_wake(&self) -> Sys<()> {
-        lifeline::set_signal(self.0.as_fd(), libc::SIGCONT)
+        lifeline::set_signal(self.lifeline.as_fd(), libc::SIGCONT)
     }
 
-    /// There is no thread to watch for the primary's death (too many, too little memory, a filter that refuses clone3(2)): the
-    /// kernel ends this process with its primary, without a moment to finish.
-    fn kill(&self) -> Result<()> {
-        self.give_to(pid::own_pid())
-            .and_then(|()| lifeline::kills(self.0.as_fd()))
+    /// No thread can watch for the primary's death: there are too many, memory is short, or a filter refuses clone3(2). The kernel
+    /// ends this process with its primary instead, without a moment to finish.
+    fn end_without_thread(&self) -> Result<()> {
+        lifeline::set_owner(self.lifeline.as_fd(), pid::own_pid())
+            .and_then(|()| lifeline::kills(self.lifeline.as_fd()))
             .context("starting a thread to watch for the primary's death, and arming the lifeline in its stead")
     }
 
-    /// Nothing is to be signalled any more. That it could not be told is no reason to stay.
-    pub(super) fn let_go(&self) {
-        let _ = self.give_to(0);
+    /// From here on this process goes on without a primary.
+    pub(super) fn outlive(&self) {
+        primary_gone::outlive();
+        // A failure is no reason to stay.
+        let _ = lifeline::set_owner(self.lifeline.as_fd(), 0);
     }
 }
 

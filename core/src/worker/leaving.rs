@@ -1,7 +1,7 @@
 //! Whether this worker was asked to leave.
 //!
-//! The request comes twice: on the channel, between the program's messages, and on the grants socket, where nobody takes
-//! it, so that it stays readable for every thread that wants to know.
+//! The request comes twice: on the channel, between the program's messages, and on the grants socket. Nobody takes it out of the
+//! latter, so it stays readable for every thread that wants to know.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::sys::cmsg;
 use crate::sys::poll::is_hung_up;
 use crate::wire;
 
-/// The grants socket, and what is known.
+/// The grants socket, and whether the request was seen.
 pub(crate) struct Leaving {
     grants: OwnedFd,
     asked: AtomicBool,

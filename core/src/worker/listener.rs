@@ -1,4 +1,4 @@
-//! A listener: a share of an address of the primary's, or a socket of this process's own.
+//! A listener: a share of an address of the primary's, or a socket that this process has opened itself.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub struct ListenOptions {
     /// For port 0: which of the shared ports. 0: the next in order of this worker's listens; n: the n-th.
     pub index: u32,
     /// Options that every listening socket of the address gets, and accepted connections inherit; at most 32. The first worker to
-    /// listen decides; the primary judges them (docs/socket-options.md). On a socket of this process's own the kernel's word is
-    /// the only one.
+    /// listen decides; the primary judges them (docs/socket-options.md). On a socket that this process opens itself only the
+    /// kernel does.
     pub options: Vec<SocketOption>,
 }
 
@@ -49,7 +49,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens without a primary: in a process that is no worker, or in a worker that wants a socket of its own.
+    /// Listens without a primary: in a process that is no worker, or in a worker that wants an exclusive socket.
     pub(crate) fn alone(address: Address, options: ListenOptions, worker: Option<Arc<Leaving>>) -> Result<Self> {
         let ListenOptions { backlog, flags, options, .. } = options;
         options::check_count(&options)?;
@@ -65,7 +65,7 @@ impl Listener {
         Ok(Self::new(Source::granted(grant, address)?, Some(share), name, flags))
     }
 
-    /// A share that this process, a primary, holds in a worker's stead (`Primary::relay`). Accepting from it does not wait.
+    /// A share that this process, a primary, holds for a worker (`Primary::relay`). Accepting from it does not wait.
     pub fn relaying(mailbox: OwnedFd, name: SockAddr) -> Self {
         let source = Source::Mailbox(Mailbox::relayed(mailbox), Socket::None);
         Self::new(source, None, name, ListenFlags::NONBLOCK)
@@ -75,25 +75,25 @@ impl Listener {
         Self { source, share, name, accepting: Accepting::new(flags) }
     }
 
-    /// Counts what is taken from it on the worker's page, if it has one.
+    /// Counts what is taken from it on the worker's page of the scoreboard, if there is one.
     pub(super) fn counting_on(mut self, board: Option<&Arc<OwnBoard>>) -> Self {
         self.accepting.count_on(board);
         self
     }
 
-    /// How many connections may wait in the listening socket that is this worker's alone, if it has one.
+    /// How many connections may wait in this worker's own socket, if it has one.
     pub fn backlog(&self) -> Option<u32> {
         socket::listening_room(self.source.own_socket()?).ok().flatten()
     }
 
-    /// Hands out the listening socket that is this worker's alone, if it has one, for a program that accepts from it in a way
-    /// of its own. Connections come here from the mailbox alone then. The program closes the socket when it closes the listener, and
-    /// calls [`Worker::end_if_orphaned`](super::Worker::end_if_orphaned) when it ends: a copy stays here, to shut it down.
+    /// Hands out this worker's own socket, if it has one, for a program that accepts by itself. Only the mailbox is left here then.
+    /// The program closes the socket when it closes the listener, and calls
+    /// [`Worker::end_if_orphaned`](super::Worker::end_if_orphaned) when it ends: a copy stays here, to shut it down.
     pub fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
         self.source.take_socket()
     }
 
-    /// Closes the listening socket that is this worker's alone, if it has one that was not taken.
+    /// Closes this worker's own socket, if it has one that was not handed out.
     pub fn drop_socket(&mut self) -> Result<()> {
         self.source.drop_socket();
         Ok(())
@@ -103,7 +103,7 @@ impl Listener {
         self.share.as_ref()
     }
 
-    /// What the primary calls it, if it is a share of the primary's; an error if that sets no options later.
+    /// The number by which the primary sets an option of it. `None`: it is no share. An error: the primary cannot set options later.
     pub(super) fn settable(&self) -> Option<Result<u32>> {
         let share = self.share()?;
         Some(match share.settable {
@@ -116,7 +116,7 @@ impl Listener {
         })
     }
 
-    /// Sets an option of a socket that is this process's own.
+    /// Sets an option of a socket that this process has opened itself.
     pub(crate) fn set_own_option(&self, option: &SocketOption) -> Result<()> {
         options::check_value(option)?;
         self.check_not_closed()?;

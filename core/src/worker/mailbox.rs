@@ -1,4 +1,4 @@
-//! A worker's end of a mailbox, through which its share's connections come.
+//! The worker's end of a mailbox.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,13 +13,13 @@ use crate::wire::{self, Parcel};
 
 pub(super) struct Mailbox {
     socket: OwnedFd,
-    /// The stop has been taken out of it.
+    /// The stop was taken out.
     stopped: AtomicBool,
-    /// Threads between a receive and having acted on it.
+    /// Threads that have received something and not yet acted on it.
     receiving: AtomicU32,
 }
 
-/// Counts the threads that are somewhere.
+/// Counts a thread for as long as it lives.
 struct Counted<'a>(&'a AtomicU32);
 
 impl<'a> Counted<'a> {
@@ -36,13 +36,13 @@ impl Drop for Counted<'_> {
 }
 
 impl Mailbox {
-    /// A worker's: whoever waits for it is woken when the primary dies.
+    /// A worker's. Whoever waits for it is woken when the primary dies.
     pub(super) fn new(socket: OwnedFd) -> Self {
         primary_gone::wake_at_death(socket.as_fd());
         Self::relayed(socket)
     }
 
-    /// One that a primary holds in a worker's stead.
+    /// One that a primary holds for a worker.
     pub(super) fn relayed(socket: OwnedFd) -> Self {
         Self { socket, stopped: AtomicBool::new(false), receiving: AtomicU32::new(0) }
     }
@@ -56,7 +56,7 @@ impl Mailbox {
         if self.is_stopped() { Err(Error::shutdown()) } else { Ok(()) }
     }
 
-    /// Where nothing comes from anywhere else.
+    /// Accepts where connections come from nowhere else.
     pub(super) fn accept(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
         if accepting.waits() && accepting.expects_nothing() {
             self.check_open(accepting)?;
@@ -81,14 +81,14 @@ impl Mailbox {
             let mut buffer = [0; wire::PARCEL_MAX];
             let close_on_exec = if flags.close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
             let receiving = Counted::on(&self.receiving);
-            // The kernel's dequeue is the claim (rule R3): nothing but its result lies between it and the caller.
+            // The kernel's dequeue is the claim (rule R3): nothing may come between it and the caller.
             let mut received = match cmsg::receive(self.as_fd(), &mut buffer, 1, close_on_exec) {
                 Err(Errno::EAGAIN) => return Ok(None),
                 outcome => outcome.context("receiving a connection")?,
             };
             if received.length == 0 {
-                // Everybody who waits sees this end of file: behind a stop that one of us took, or the primary's. Who took
-                // the stop did so before us, and may not have said so yet.
+                // Every waiting thread sees this end of file. Either one of them took a stop, perhaps without having said so yet,
+                // or the primary is gone.
                 drop(receiving);
                 while self.receiving.load(Ordering::SeqCst) > 0 {
                     std::thread::yield_now();
@@ -105,15 +105,15 @@ impl Mailbox {
                 }
                 (Ok(Parcel::Stop), _) => {
                     self.stopped.store(true, Ordering::SeqCst);
-                    // Only one thread takes the stop; the others are woken by the end of file this makes.
+                    // Only one thread takes the stop. This makes an end of file that wakes the others.
                     self.finish();
                 }
                 (Ok(Parcel::Connection(_)), None) => {
-                    // Between the question above and the receive.
+                    // After `free_descriptor` had found one.
                     let sentence = "another thread took the last descriptor, and a connection with it";
                     return Err(Error::new(-libc::EMFILE, sentence));
                 }
-                // A NOP, or what a later version may send.
+                // A NOP, or something of a later version.
                 _ => {}
             }
         }

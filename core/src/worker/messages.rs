@@ -1,4 +1,4 @@
-//! A worker's end of the channel: what it says to its primary, and what it hears.
+//! The worker's end of the channel: frames to the primary, and messages from it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -14,14 +14,14 @@ use crate::sys::poll::{Interest, Poll, Waited, wait_readable, wait_writable};
 use crate::sys::{cmsg, is_short_of_memory, lock, patiently, pause_after};
 use crate::wire::{self, FromPrimary};
 
-/// Said without memory, as a signal handler may be told it.
+/// A constant, since a signal handler may get this error and must not allocate.
 const NO_CHANNEL: &str = "the channel to the primary cannot be used; was its descriptor closed in this process, by closefrom(3) or a \
                           close(2) too many?";
 
 pub(super) struct Channel {
     socket: OwnedFd,
     leaving: Arc<Leaving>,
-    /// The channel and the sign to leave, polled through one descriptor; made when somebody asks for it.
+    /// Polls the channel and the request to leave through one descriptor. Made on demand.
     both: OnceCell<Poll>,
     incoming: Mutex<Vec<u8>>,
 }
@@ -46,7 +46,7 @@ impl Channel {
         Ok(both.as_fd())
     }
 
-    /// Sends a frame, whose body may be given apart, waiting for room. Async-signal-safe.
+    /// Sends a frame, waiting for room. A long body is given apart, to save a copy. Async-signal-safe.
     pub(super) fn tell(&self, frame: &[u8], body: &[u8]) -> Result<()> {
         for failures in 0.. {
             primary_gone::check()?;
@@ -55,7 +55,7 @@ impl Channel {
                 Err(Errno::EAGAIN) => {
                     wait_writable(self.as_fd()).map_err(|errno| Error::bare(errno, NO_CHANNEL))?;
                 }
-                // No readiness tells of the end of that.
+                // No readiness event tells when memory is back.
                 Err(errno) if is_short_of_memory(errno) => pause_after(failures),
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
                     return Err(primary_gone::seen());
@@ -89,9 +89,9 @@ impl Channel {
         }
     }
 
-    /// A message that is there already. Takes note of a request to leave on the way.
+    /// A message that is there already. Notes a request to leave on the way.
     fn try_receive(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
-        // Two receives make one message, so only one thread at a time.
+        // A message takes two receives, so only one thread may do this at a time.
         let mut incoming = lock(&self.incoming);
         loop {
             let mut header = [0; 8];
@@ -115,7 +115,7 @@ impl Channel {
                     return Ok(Some(message.len()));
                 }
                 Ok(FromPrimary::Disconnect) => self.leaving.ask(),
-                // A later version may say more; what we do not know is not for us.
+                // A later version may send more; ignore what is unknown.
                 Ok(FromPrimary::Hello(_)) | Err(_) => {}
             }
         }

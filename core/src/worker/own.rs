@@ -1,4 +1,4 @@
-//! A listening socket of this process's own: in a process that no cluster started, and where a worker wants one.
+//! A listening socket that this process has opened itself: it is no worker, or a worker that wants an exclusive socket.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,11 +14,11 @@ use crate::sys::door;
 use crate::sys::poll::{Wake, wait_readable};
 use crate::sys::unix_path::SocketFile;
 
-/// How long a directory that somebody else has locked is waited for, which may be for nothing: whoever may read it can lock it.
+/// How long to wait for a directory that is locked. Not for longer, since everybody who may read it can lock it.
 const LOCKED_FOR: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Opens one, for connections or for datagrams. May wait for a name server.
+/// Opens a socket for connections or datagrams. May wait for a name server.
 pub(super) fn open(address: Address, shape: &Shape, flags: ListenFlags) -> Result<Bound> {
     let address = bind::resolve(address)?;
     let deadline = Instant::now() + LOCKED_FOR;
@@ -33,12 +33,12 @@ pub(super) fn open(address: Address, shape: &Shape, flags: ListenFlags) -> Resul
 pub(super) struct Own {
     socket: OwnedFd,
     file: Option<SocketFile>,
-    /// Wakes whoever waits in accept: closing alone would not.
+    /// Wakes threads that wait in accept; closing alone would not.
     close: Wake,
-    /// Another process's (`fd:N`), whose door is not ours to shut.
+    /// It is the program's (`fd:N`). Its door is not ours to shut.
     inherited: bool,
     door: Door,
-    /// The sign that tells a worker to leave; without one there is nobody to ask it.
+    /// How a worker learns that it is to leave. `None` in a process that is no worker.
     leaving: Option<Arc<Leaving>>,
 }
 
@@ -56,9 +56,8 @@ impl Own {
 
     pub(super) fn accept(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
         let (socket, close) = (self.socket.as_fd(), self.close.as_fd());
-        // Who is to shut the door when this worker is to leave, if that is this process.
         let doorkeeper = self.leaving.as_ref().filter(|_| !self.inherited);
-        // A socket that is never empty does not hide that this worker is to leave.
+        // A socket that is never empty must not hide the request to leave.
         if doorkeeper.is_some_and(|leaving| self.door.is_time_to_ask() && leaving.is_asked()) {
             self.door.shut(socket);
         }
@@ -68,11 +67,11 @@ impl Own {
                 return Ok(taken);
             }
             match (&self.leaving, doorkeeper.is_some_and(|leaving| leaving.is_asked())) {
-                // Those are accepted first who came while it was open.
+                // Shut only now: first accept who came before.
                 (Some(_), true) if self.door.shut(socket) => {}
                 (Some(_), true) if accepting.waits() => {
                     if self.door.is_quiet() {
-                        // What ended meanwhile is there now.
+                        // A handshake that has ended meanwhile has left a connection.
                         return accept_from(socket, flags)?.ok_or_else(Error::shutdown);
                     }
                     wait_readable(&[socket, close], Some(SOON)).context("poll of a listener")?;
@@ -101,17 +100,17 @@ impl AsFd for Own {
     }
 }
 
-/// The same where the kernel does not tell of any.
+/// How long to wait for handshakes where the kernel does not tell of any.
 const UNTOLD: Duration = Duration::from_millis(200);
-/// Until a SYN shows that met the socket in the moment in which its door was shut.
+/// Until a SYN shows up that arrived just as the door was shut.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// The door of a socket of a worker's own, which nobody but that worker can shut when it is to leave.
+/// The door of a socket that only this worker has, and only this worker can shut when it is to leave.
 struct Door {
-    /// `None` of a unix socket.
+    /// `None`: it is a unix socket.
     port: Option<u16>,
     made: Instant,
-    /// In which millisecond of its life it was last asked whether this worker is to leave.
+    /// The millisecond, counted from `made`, in which the worker last looked for a request to leave.
     asked: AtomicU64,
     shut: OnceLock<Instant>,
 }
@@ -121,7 +120,7 @@ impl Door {
         Self { port, made: Instant::now(), asked: AtomicU64::new(u64::MAX), shut: OnceLock::new() }
     }
 
-    /// Once in a millisecond: asking costs a system call, and a busy worker accepts many connections in that time.
+    /// True once per millisecond. The look costs a system call, and a busy worker accepts many connections in that time.
     fn is_time_to_ask(&self) -> bool {
         let now = self.made.elapsed().as_millis() as u64;
         let asked = self.asked.load(Ordering::Relaxed) == now;
@@ -131,8 +130,8 @@ impl Door {
         !asked
     }
 
-    /// Whoever comes from here on is refused; who had come can still be accepted. (Other sockets of a SO_REUSEPORT group let them in
-    /// as long as one of them is open: the kernel chooses among all.) False if it was shut before.
+    /// New clients are refused from here on; those that came before can still be accepted. (Other sockets of a SO_REUSEPORT group
+    /// let them in as long as one of them is open: the kernel chooses among all.) False if it was shut before.
     fn shut(&self, listening: BorrowedFd) -> bool {
         let mut was_open = false;
         self.shut.get_or_init(|| {
@@ -143,7 +142,7 @@ impl Door {
         was_open
     }
 
-    /// Nobody who had come is still on the way; what waits in the queue after this is the last.
+    /// No handshake is under way any more: what waits in the queue now is the last.
     fn is_quiet(&self) -> bool {
         let Some(port) = self.port else { return true };
         let lasts = self.shut.get().map_or(Duration::MAX, Instant::elapsed);

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::accepting::{AcceptFlags, Accepted, Accepting};
-use super::beside::{Beside, EndsWithUs};
+use super::beside::Beside;
 use super::leaving::Leaving;
 use super::mailbox::Mailbox;
 use super::own::Own;
+use super::primary_gone::EndsWithUs;
 use crate::bind::Bound;
 use crate::error::{Context, Error, Result};
 use crate::options::{self, SocketOption};
@@ -26,11 +27,11 @@ pub(super) struct Grant {
 }
 
 pub(super) enum Source {
-    /// A listening socket of this process's own.
+    /// A listening socket that this process has opened itself.
     Own(Own),
     /// A mailbox, and perhaps a socket beside it.
     Mailbox(Mailbox, Socket),
-    /// A datagram socket. The mailbox, which a share has, only says when to stop.
+    /// A datagram socket. A share's mailbox only says when to stop.
     Datagram { socket: OwnedFd, inherited: bool, _mailbox: Option<Mailbox> },
 }
 
@@ -38,12 +39,12 @@ pub(super) enum Socket {
     None,
     /// Connections come from it, too.
     Beside(Beside),
-    /// The program accepts from it in a way of its own.
+    /// The program accepts from it by itself.
     Taken(EndsWithUs),
 }
 
 impl Source {
-    /// What is open in this process alone.
+    /// A socket that this process has opened itself.
     pub(super) fn alone(bound: Bound, inherited: bool, leaving: Option<Arc<Leaving>>) -> Result<Self> {
         Ok(match bound.datagram {
             true => Source::Datagram { socket: bound.socket, inherited, _mailbox: None },
@@ -51,7 +52,7 @@ impl Source {
         })
     }
 
-    /// A share of an address. What is the program's (`fd:N`) is left as it is when the primary dies.
+    /// A share of an address. A socket of the primary's program (`fd:N`) is left alone when the primary dies.
     pub(super) fn granted(grant: Grant, address: &str) -> Result<Self> {
         let incomplete = || Error::new(-libc::EPROTO, "the primary's grant came without its descriptors");
         let Grant { mechanism, datagram, fds: (mailbox, socket), .. } = grant;
@@ -81,7 +82,7 @@ impl Source {
         }
     }
 
-    /// The listening socket that is of this worker's slot alone, if there is one that was not taken.
+    /// The slot's own socket, unless it was handed out.
     pub(super) fn own_socket(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Source::Mailbox(_, Socket::Beside(beside)) => beside.own(),
@@ -89,7 +90,7 @@ impl Source {
         }
     }
 
-    /// Hands that one out; a copy stays here, to shut it down.
+    /// Hands the own socket out. A copy stays here, to shut it down.
     pub(super) fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
         match self {
             Source::Mailbox(_, socket @ Socket::Beside(_)) => {
@@ -105,7 +106,7 @@ impl Source {
         }
     }
 
-    /// Closes that one.
+    /// Closes the own socket.
     pub(super) fn drop_socket(&mut self) {
         if self.own_socket().is_some()
             && let Source::Mailbox(_, socket) = self
@@ -114,7 +115,7 @@ impl Source {
         }
     }
 
-    /// Sets an option of a socket that is this process's own.
+    /// Sets an option of a socket that this process has opened itself.
     pub(super) fn set_option(&self, option: &SocketOption) -> Result<()> {
         let (socket, inherited) = match self {
             Source::Own(own) => (own.as_fd(), own.is_inherited()),
