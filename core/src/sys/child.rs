@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // fork(2), pidfds and waitid(2) have no safe wrapper that keeps all we need.
-//! Children: making, watching, ending and reaping exactly those that are ours.
+//! Child processes: making, watching, ending and reaping exactly our own.
 
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,8 +14,8 @@ use super::{Sys, check, descriptor, retry};
 
 /// A child, held by a pidfd so that its number cannot come to mean another process.
 ///
-/// Where pidfd_open(2) is forbidden or missing (an old sandbox's filter, valgrind 3.19) it is held by its number alone,
-/// which is its own until we reap it, and has to be asked from time to time whether it has ended.
+/// Where pidfd_open(2) is forbidden or missing (an old sandbox's filter, valgrind 3.19) it is held by its number alone, which stays its
+/// own until we reap it. It must be polled for its end then.
 pub(crate) struct Child {
     pid: Pid,
     pidfd: Option<OwnedFd>,
@@ -27,7 +27,7 @@ pub(crate) struct Child {
 const NOT_YET: Pid = 0;
 
 impl Child {
-    /// `pidfd`: one that was made with the process.
+    /// `pidfd`: from clone(2), if it made one.
     pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Sys<Self> {
         let pidfd = match pidfd {
             Some(pidfd) => Some(pidfd),
@@ -44,12 +44,12 @@ impl Child {
         Ok(Self { pid, pidfd, ours: true })
     }
 
-    /// A process that the program is about to start, and that the program reaps.
+    /// A process that the program is about to start and will reap.
     pub(crate) fn of_the_program() -> Self {
         Self { pid: NOT_YET, pidfd: None, ours: false }
     }
 
-    /// The program has started it. Without a pidfd the program's own word has to tell its end.
+    /// The program has started it. Without a pidfd the program must tell of its end.
     pub(crate) fn started(&mut self, pid: Pid) {
         self.pid = pid;
         self.pidfd = self::pidfd(pid).ok();
@@ -83,7 +83,7 @@ impl Child {
         check(unsafe { libc::kill(self.pid, signal) }).map(|_| ())
     }
 
-    /// The number is still that of a child of this process; once it was reaped, by us or by the host, it may be anybody's.
+    /// The number still is that of a child of ours. After the child is reaped, by us or the host, the number may be anybody's.
     fn is_unreaped(&self) -> bool {
         // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
         let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
@@ -125,9 +125,9 @@ impl Child {
         }))
     }
 
-    /// Ends and reaps a child that could not be taken into the books.
+    /// Ends and reaps a child that nobody will keep.
     pub(crate) fn abandon(&self) {
-        // waitpid(0) would take a child of the program's.
+        // waitpid(0) would reap a child of the program.
         if !self.ours || self.pid == NOT_YET {
             return;
         }
@@ -149,8 +149,8 @@ pub enum ExitStatus {
     Unknown,
 }
 
-/// Writes what stdio and Rust's standard output hold, or the child would have it, too, and write it once more. As any write, it
-/// waits where a pipe is full. What cannot be written stays; the program learns of it from its own next call.
+/// Flushes stdio and Rust's standard output, or the child would write the buffered bytes once more. Like any write, it waits for room
+/// in a pipe. What cannot be written stays; the program's next call reports it.
 fn flush_streams() {
     use std::io::Write;
     let _ = std::io::stdout().flush();
@@ -158,8 +158,8 @@ fn flush_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// fork(2): `None` in the child. The caller has made sure that there are no other threads, and that the child waits for
-/// something that is sent after this returns: an ended child may be reaped by the host before it has a pidfd.
+/// fork(2): `None` in the child. The caller must have made sure that there are no other threads, and that the child waits for something
+/// that is sent after this returns: the host might reap a child that ends before it has a pidfd.
 pub(crate) fn fork() -> Sys<Option<Child>> {
     flush_streams();
     // SAFETY: the process has one thread, so the child may go on with everything the parent could do.
@@ -171,7 +171,7 @@ pub(crate) fn fork() -> Sys<Option<Child>> {
 
 /// A descriptor that stands for a process and becomes readable when it has exited (pidfd_open(2), Linux 5.3).
 pub(crate) fn pidfd(pid: Pid) -> Sys<OwnedFd> {
-    /// The kernel has said that it has no such call; it is not asked again.
+    /// The kernel has no such call. It is not asked again.
     static MISSING: AtomicBool = AtomicBool::new(false);
     if MISSING.load(Ordering::Relaxed) {
         return Err(Errno::ENOSYS);

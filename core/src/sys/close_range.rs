@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 
 use super::{Sys, check};
 
-/// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9). Where a filter refuses that, one by one:
-/// those that proc_pid_fd(5) names, or else every number that the limit allows.
+/// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9). If a filter refuses that, it closes one by
+/// one what proc_pid_fd(5) lists, or else every number that the limit allows.
 pub(super) fn close_all_but(keep: &[RawFd]) -> Sys<()> {
     let mut from: libc::c_uint = 3;
     for fd in keep.iter().map(|fd| *fd as libc::c_uint).filter(|fd| *fd >= 3) {
@@ -18,7 +18,7 @@ pub(super) fn close_all_but(keep: &[RawFd]) -> Sys<()> {
     close_between(from, libc::c_uint::MAX)
 }
 
-/// Async-signal-safe. The child's own descriptor table (no CLONE_FILES), and nothing of ours is used after it but what is kept.
+/// Async-signal-safe. The child has a descriptor table of its own (no CLONE_FILES) and uses only what is kept.
 fn close_between(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
     // SAFETY: integers only; see above.
     match check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
@@ -30,7 +30,7 @@ fn close_between(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
     }
 }
 
-/// Where a name begins in a `struct linux_dirent64` (getdents64(2)), and where its length stands.
+/// Offsets of the name and the record length in a `struct linux_dirent64` (getdents64(2)).
 const NAME: usize = 19;
 
 const LENGTH: usize = 16;

@@ -1,8 +1,8 @@
 #![allow(unsafe_code)] // Descriptors come from the kernel as numbers.
-//! Descriptors of any kind: taking over what the kernel has just made, copies, flags, and how many there are.
+//! Descriptors of any kind: owning new ones, copies, flags, and how many there are.
 //!
-//! Nothing of ours sits on 0, 1 or 2. Where a program was started with these closed, its own open(2) and dup2(2) decide what they are,
-//! and its messages go there.
+//! None of ours is 0, 1 or 2. If a program was started with these closed, its own open(2) and dup2(2) decide what they become, and its
+//! messages go there.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -24,7 +24,7 @@ pub(super) fn above_standard(fd: OwnedFd) -> Sys<OwnedFd> {
     if fd.as_raw_fd() >= FIRST { Ok(fd) } else { moved(&fd, true) }
 }
 
-/// A connection, which is not to be lost: where no other number is free, it stays where it is.
+/// A connection must not be lost: if no other number is free it keeps its own.
 pub(super) fn connection(fd: OwnedFd, close_on_exec: bool) -> OwnedFd {
     if fd.as_raw_fd() >= FIRST {
         return fd;
@@ -32,9 +32,9 @@ pub(super) fn connection(fd: OwnedFd, close_on_exec: bool) -> OwnedFd {
     moved(&fd, close_on_exec).unwrap_or(fd)
 }
 
-/// A descriptor of ours under none of these numbers, which will be something else in a child.
+/// Moves a descriptor off these numbers, which will mean something else in a child.
 pub(crate) fn clear_of(numbers: &[RawFd], mut fd: OwnedFd) -> Sys<OwnedFd> {
-    // Each keeps its number until a better one is found.
+    // All keep their numbers until a good one is found.
     let mut held = Vec::new();
     while numbers.contains(&fd.as_raw_fd()) {
         let next = moved(&fd, true)?;
@@ -68,21 +68,21 @@ pub(crate) fn duplicate_number(number: i32) -> Sys<OwnedFd> {
     duplicate(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// EMFILE when the descriptor table is full. recvmsg(2) succeeds then and loses the descriptors it brings, so this is
-/// asked before each receive of one. It costs two cheap system calls; there is no way to ask with fewer.
+/// EMFILE when the descriptor table is full. recvmsg(2) would succeed then and lose the descriptors it brings, so callers ask before each
+/// receive. It costs two cheap system calls, and fewer cannot answer the question.
 pub(crate) fn free_descriptor(any: BorrowedFd) -> Sys<()> {
     panics::point();
     duplicate(any).map(drop)
 }
 
-/// Whether the descriptor table has room for so many more, or for so many eighths of what it can hold if that is less. They are
-/// counted: behind the lowest number that is free there may be none.
+/// True if the descriptor table has room for `count` more, or for so many eighths of its size if that is less. Free numbers are
+/// counted, since there may be none beyond the lowest.
 pub(crate) fn has_room_for((count, eighths): (u64, u64), any: BorrowedFd) -> bool {
     let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
     let Ok(first) = duplicate(any).map(|next| next.as_raw_fd()) else { return false };
     let most = most.min(i32::MAX as u64);
     let wanted = count.min(most * eighths / 8);
-    // The first is wanted by whoever asks.
+    // The caller wants the first for itself.
     (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
 }
 
@@ -91,7 +91,7 @@ fn is_open(number: i32) -> bool {
     check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
 }
 
-/// The flag belongs to the open file, so that another process that has it may have changed it.
+/// The flag belongs to the open file, so another process that has the file may have changed it.
 pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
     // SAFETY: fcntl with integers only.
     Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
@@ -107,7 +107,7 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {
     Ok(())
 }
 
-/// The same for a connection that is known to have no flags yet.
+/// The same for a new connection, which has no flags yet.
 pub(crate) fn make_nonblocking(fd: BorrowedFd) -> Sys<()> {
     // SAFETY: fcntl with integers only.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(|_| ())
@@ -131,19 +131,19 @@ pub(crate) fn clear_close_on_exec(fd: BorrowedFd) -> Sys<()> {
 
 /// Takes over a descriptor that is known only by number.
 ///
-/// The caller vouches that nobody else will close it: it is our channel, named by the environment and verified.
+/// The caller vouches that nobody else will close it: it is our channel, which the environment names and the caller has verified.
 pub(crate) fn adopt_number(number: i32) -> OwnedFd {
     // SAFETY: the caller has verified that the number is our channel, which the primary made for this process.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// Looks at a descriptor that is known only by number, for the length of a call.
+/// Calls `look` with a descriptor that is known only by number. `None`: no descriptor can have it.
 pub(crate) fn with_number<T>(number: i32, look: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
     // SAFETY: the number is only looked at; each call made with it checks it in the kernel.
     (number >= 0).then(|| look(unsafe { BorrowedFd::borrow_raw(number) }))
 }
 
-/// The numbers of this process's open descriptors above 2, as proc_pid_fd(5) lists them; without /proc, the lowest that there may be.
+/// The open descriptors above 2, as proc_pid_fd(5) lists them. Without /proc, the lowest numbers that there may be.
 pub(crate) fn open_numbers() -> Vec<RawFd> {
     const LOWEST: std::ops::Range<RawFd> = 3..64;
     let Ok(listed) = std::fs::read_dir("/proc/self/fd") else { return LOWEST.collect() };
@@ -151,7 +151,7 @@ pub(crate) fn open_numbers() -> Vec<RawFd> {
     numbers.filter(|number| *number > 2).collect()
 }
 
-/// From here on this thread has descriptors of its own, and none yet: what it counts is not disturbed by others' tests.
+/// Gives this thread a descriptor table of its own, with nothing in it but 0, 1 and 2, so that other tests do not disturb its counts.
 #[cfg(test)]
 pub(crate) fn own_descriptors() {
     // SAFETY: integers only; the caller is a new thread that has nothing open.
@@ -160,7 +160,7 @@ pub(crate) fn own_descriptors() {
     check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).unwrap();
 }
 
-/// While it lives, the process may have fewer descriptors.
+/// Lowers the limit of descriptors for as long as it lives.
 #[cfg(test)]
 pub(crate) struct LimitedDescriptors((u64, u64));
 

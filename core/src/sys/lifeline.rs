@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // F_SETSIG and F_SETOWN have no safe wrapper.
-//! A pipe of which the kernel tells by a signal when its last write end is closed: when the primary is gone.
+//! Lifelines: pipes whose last write end closes when the primary is gone, and which make the kernel send a signal then.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -11,7 +11,7 @@ use super::{Sys, check};
 /// fcntl(2); the libc crate lacks it.
 const F_SETSIG: libc::c_int = 10;
 
-/// Lets the kernel send `signal` once the last write end of the pipe is closed, to the owner that is named later.
+/// Makes the kernel send `signal` once the last write end of the pipe is closed. `set_owner` says to whom.
 pub(crate) fn arm(reader: BorrowedFd, signal: i32) -> Sys<()> {
     let fd = reader.as_raw_fd();
     // SAFETY: fcntl with integers only.
@@ -26,7 +26,7 @@ pub(crate) fn set_owner(reader: BorrowedFd, pid: Pid) -> Sys<()> {
     check(unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETOWN, pid) }).map(|_| ())
 }
 
-/// EINVAL where the kernel would not end the lifeline's owner.
+/// EINVAL if the kernel would not end the lifeline's owner.
 pub(crate) fn kills(reader: BorrowedFd) -> Sys<()> {
     const F_GETSIG: libc::c_int = 11;
     let fd = reader.as_raw_fd();

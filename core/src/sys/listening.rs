@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // Options of several types are read and written as bytes.
-//! How a listening socket was made, to be restored when somebody else who has it has changed it.
+//! How a listening socket was made, to restore it after another process that has it changed it.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -12,8 +12,8 @@ const BIND_TO_INTERFACE: i32 = 62;
 const BUFFER_LOCK: i32 = 72;
 const IPV6_MIN_HOPS: i32 = 73;
 
-/// What decides whether connections come, how long that takes, and what they inherit from the socket. What a kernel or a family
-/// does not have is left out.
+/// Options that decide whether connections come, how long that takes, and what they inherit. Those that the kernel or the family does not
+/// have are left out.
 const OPTIONS: [(i32, i32); 29] = [
     (SOL_SOCKET, libc::SO_REUSEPORT),
     (SOL_SOCKET, BIND_TO_INTERFACE),
@@ -82,8 +82,8 @@ impl Condition {
         }
     }
 
-    /// An option is set later. What it changes, and one may change others (IP_TOS the priority), shows at `replica`, which nobody
-    /// else has; at the socket itself somebody could change more in the same moment, and that would then count as how it was made.
+    /// Takes over what setting an option changes, also in other options (IP_TOS sets the priority). `set` acts on `replica`, which nobody
+    /// else has: at the socket itself another process could change more at the same moment, which would then count as ours.
     pub(crate) fn follow(&mut self, replica: BorrowedFd, set: impl FnOnce() -> Sys<()>) -> Sys<()> {
         let before = Self::read(replica, true);
         set()?;
@@ -99,7 +99,7 @@ impl Condition {
         Ok(())
     }
 
-    /// Makes it as it was. Says what had been done to it.
+    /// Restores it. Returns what had been done to it.
     pub(crate) fn repair(&self, socket: BorrowedFd) -> Option<&'static str> {
         let mut found = None;
         for (wanted, (level, name)) in self.options.iter().zip(OPTIONS) {

@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // unshare(2), the auxiliary vector and the environment have no safe wrapper.
-//! Asking about processes, and what this one was given when it was started.
+//! Facts about processes, and what this one was started with.
 
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -14,22 +14,21 @@ pub(crate) use super::lifeline::{arm as arm_lifeline, set_owner as own_lifeline}
 pub(crate) use super::pid::{Pid, own_pid};
 use super::{Sys, attached, check};
 
-/// What a process's threads have had of the processors in all.
+/// The processor time of all threads of a process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessorTime {
     /// They ran.
     pub(crate) ran: Duration,
-    /// They were ready to run and had no processor, each time until they had one.
+    /// They were ready to run and waited for a processor.
     pub(crate) waited: Duration,
     /// One is ready to run, or runs.
     pub(crate) ready: bool,
 }
 
-/// A process may have thousands of threads, and asking must not hold the asker up.
+/// A process may have thousands of threads, and asking for all would take too long.
 const THREADS_ASKED: usize = 32;
 
-/// From proc_pid_schedstat(5) and proc_pid_stat(5) of its threads, the first ones if they are many. `None` where the kernel
-/// does not say.
+/// From proc_pid_schedstat(5) and proc_pid_stat(5) of its first threads. `None` where the kernel does not tell.
 pub(crate) fn processor_time(pid: Pid) -> Option<ProcessorTime> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let times = threads.take(THREADS_ASKED).filter_map(|thread| time_of_thread(&thread.ok()?.path()));
@@ -50,9 +49,8 @@ fn time_of_thread(directory: &std::path::Path) -> Option<ProcessorTime> {
     Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited), ready })
 }
 
-/// True when the program has more than one thread. Asked without a descriptor, of which there may be none left: the
-/// directory has a link for itself, one from its parent and one for each thread. Without /proc the kernel is asked whether this
-/// thread could stop being one of several, which it cannot where there are others (unshare(2)).
+/// True if the program has more than one thread. Needs no descriptor, as there may be none left: the directory has a link for itself,
+/// one from its parent and one for each thread. Without /proc, unshare(2) tells: it refuses CLONE_THREAD where there are others.
 pub(crate) fn has_other_threads() -> Sys<bool> {
     if let Ok(stat) = nix::sys::stat::stat("/proc/self/task") {
         return Ok(stat.st_nlink as usize > 3 + attached::closers());
@@ -65,8 +63,7 @@ pub(crate) fn has_other_threads() -> Sys<bool> {
     }
 }
 
-/// The process has become a program of its own since it was made (PF_FORKNOEXEC of include/linux/sched.h is gone from its
-/// flags, proc_pid_stat(5)).
+/// True once the process has called exec(2): PF_FORKNOEXEC (include/linux/sched.h) is gone from its flags (proc_pid_stat(5)).
 pub(super) fn has_executed(pid: Pid) -> bool {
     let flags = || {
         let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -91,14 +88,13 @@ pub(crate) fn find_in_path(file: &CStr) -> CString {
         .unwrap_or_else(|| file.to_owned())
 }
 
-/// True when the process runs with rights its caller did not have (a set-user-ID program): its environment is not
-/// to be believed.
+/// True if the process has rights that its caller did not have (a set-user-ID program). Its environment must not be believed then.
 pub(crate) fn is_secure_execution() -> bool {
     // SAFETY: only reads the auxiliary vector.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// The path by which the running program was started; `None` where the kernel does not say.
+/// The path by which the running program was started. `None` where the kernel does not tell.
 pub(crate) fn started_by() -> Option<CString> {
     // SAFETY: only reads the auxiliary vector.
     let path = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const libc::c_char;

@@ -1,6 +1,6 @@
 #![allow(unsafe_code)]
 // accept4(2), bind(2) with any family and the queue ioctls have no safe wrapper that keeps all we need.
-//! Sockets: making them, accepting from them, asking how full they are.
+//! Sockets: making them, accepting from them, asking how full they are, setting their options.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -92,8 +92,8 @@ pub(crate) fn accept_alone(listener: BorrowedFd, flags: i32) -> Sys<OwnedFd> {
     Ok(descriptor::connection(accepted, flags & libc::SOCK_CLOEXEC != 0))
 }
 
-/// Errors of accept(2) that are about one connection which failed before it was accepted, not about the listening
-/// socket ("Error handling" in the man page).
+/// True for errors of accept(2) about a connection that failed before it was accepted, not about the listening socket ("Error handling"
+/// in the man page).
 pub(crate) fn is_of_one_connection(errno: Errno) -> bool {
     matches!(
         errno,
@@ -112,7 +112,7 @@ pub(crate) fn is_of_one_connection(errno: Errno) -> bool {
     )
 }
 
-/// Bytes, as the kernel counts them, of packets sent on this socket that the other end has not received.
+/// Bytes of the packets sent on this socket that the other end has not received, as the kernel counts them.
 pub(crate) fn unread_by_peer(socket: BorrowedFd) -> Sys<usize> {
     super::panics::point();
     let mut bytes: libc::c_int = 0;
@@ -131,8 +131,8 @@ pub(crate) fn listening_room(socket: BorrowedFd) -> Sys<Option<u32>> {
     Ok(listening(socket)?.map(|info| info.tcpi_sacked))
 }
 
-/// What the kernel knows of a TCP socket that listens. Two fields of it then mean something else (tcp_get_info): the length of
-/// the accept queue, and what that may grow to.
+/// What the kernel knows of a TCP socket that listens. Two fields have another meaning then (tcp_get_info): the length of the accept
+/// queue and its limit.
 fn listening(socket: BorrowedFd) -> Sys<Option<libc::tcp_info>> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = std::mem::size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -182,8 +182,8 @@ pub(crate) fn clear_reuse_port(socket: BorrowedFd) -> Sys<()> {
     setsockopt(&socket, sockopt::ReusePort, &false)
 }
 
-/// SO_REUSEPORT is set. Whoever has a listening socket of such a group and takes it off is found before the group is asked, and has
-/// all its connections (inet_lhash2_lookup).
+/// True if SO_REUSEPORT is set. A listening socket of a group that loses it is found before the group and gets all of the group's
+/// connections (inet_lhash2_lookup).
 pub(crate) fn is_reuse_port(socket: BorrowedFd) -> Sys<bool> {
     Ok(option(socket, libc::SO_REUSEPORT)? != 0)
 }
@@ -196,9 +196,9 @@ pub(crate) fn is_ipv6_only(socket: BorrowedFd) -> Sys<bool> {
     nix::sys::socket::getsockopt(&socket, sockopt::Ipv6V6Only)
 }
 
-/// Makes a TCP socket listen no more, in every process that has it. It stays bound, so that listen(2) makes it listen again.
+/// Makes a TCP socket stop listening, in every process that has it. It stays bound, so listen(2) can make it listen again.
 pub(crate) fn stop_listening(socket: BorrowedFd) {
-    // ENOTCONN: it does not.
+    // ENOTCONN: it does not listen.
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
@@ -207,8 +207,8 @@ pub(crate) fn finish_receiving(socket: BorrowedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
-/// A connection that a worker could reach does not linger (SO_LINGER, socket(7)): whoever closes it last waits for its client as long
-/// as the option says, the primary, or another worker.
+/// Switches SO_LINGER off (socket(7)) on a connection that a worker could reach. Otherwise whoever closes it last, the primary or another
+/// worker, waits for its client as long as the option says.
 pub(crate) fn do_not_linger(connection: BorrowedFd) {
     let lingers = nix::sys::socket::getsockopt(&connection, sockopt::Linger);
     if lingers.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0) {
@@ -232,8 +232,8 @@ pub(crate) fn nature(socket: BorrowedFd) -> Sys<Nature> {
     })
 }
 
-/// Takes off a packet socket what makes the kernel add credentials, labels and pidfds to what is received, or look elsewhere than
-/// at the beginning.
+/// Resets the options of a packet socket by which the kernel adds credentials, labels and pidfds to what is received, or peeks elsewhere
+/// than at the beginning.
 pub(crate) fn receive_plainly(socket: BorrowedFd) {
     // Not in the libc crate for every target; Linux 6.5.
     const PASS_PIDFD: i32 = 76;

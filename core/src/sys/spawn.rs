@@ -24,10 +24,10 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     pub(crate) directory: Option<CString>,
     pub(crate) credentials: Option<Credentials>,
-    /// Descriptors that the program inherits besides 0, 1 and 2: ours, and the number it has them under. None of ours is one of these
-    /// numbers, or is it under the same.
+    /// Descriptors that the program inherits besides 0, 1 and 2: our number, and its number. None of ours has a number of the program's
+    /// for another one.
     pub(crate) inherit: Vec<(RawFd, RawFd)>,
-    /// The armed lifeline, of which the child makes itself the owner.
+    /// The armed lifeline. The child makes itself its owner.
     pub(crate) lifeline: RawFd,
     /// The signals it starts with blocked.
     pub(crate) mask: SignalMask,
@@ -75,16 +75,15 @@ struct ChildTask<'a> {
 
 const CHILD_STACK: usize = 64 * 1024;
 
-/// How long a child that changes its user may take until it is the program. While it has that user and not yet the program,
-/// other processes of that user can stop it.
+/// How long a child that changes its user may take to become the program. Until then, other processes of that user can stop it.
 const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts a program as posix_spawn(3) does: the child borrows our memory until exec (CLONE_VM | CLONE_VFORK), so that
-/// it is safe and quick in a large process with threads. What fails before or in exec comes back as an error.
+/// it is safe and quick in a large process with threads. A failure before or in exec comes back as an error.
 ///
 /// A child that changes its user or group gets a copy of the memory instead (as fork(2) makes it, but it runs nothing of
-/// the program's). With ours, the kernel would take the change for our own and forbid core dumps and debuggers here
-/// (PR_SET_DUMPABLE), and whoever stopped the child would have stopped us.
+/// the program's). With shared memory the kernel would take the change for our own and forbid core dumps and debuggers here
+/// (PR_SET_DUMPABLE), and whoever stopped the child would stop us.
 pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let argv = pointers(&program.arguments);
     let envp = pointers(&program.environment);
@@ -125,7 +124,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before.0, std::ptr::null_mut()) };
     drop(report_writer);
     let pid = outcome?;
-    // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
+    // Made with the process, so the host cannot reap the child first. Tools that turn the clone into a fork make none.
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd =
         (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) }).map(|pidfd| descriptor::connection(pidfd, true));
@@ -135,8 +134,8 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
         child.abandon();
         return Err(SpawnError { step: "waiting for a process to change its user and become", errno });
     }
-    // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork. Only
-    // under those the end of the pipe has to be waited for: children of other threads' forks may have it open for long.
+    // A pipe rather than the shared memory, because tools such as valgrind turn the clone into a fork. Only under those we must wait for
+    // the end of the pipe, which children of other threads' forks may hold open for long.
     if apart || made >= 0 {
         descriptor::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
     }
@@ -159,7 +158,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     })
 }
 
-/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. ETIMEDOUT: it is none of these
+/// Waits until a child with a memory of its own has become the program, has said why not, or has ended. ETIMEDOUT: none of these happened
 /// in time.
 fn await_change(child: &Child, report: BorrowedFd) -> Sys<()> {
     let deadline = Instant::now() + CHANGE_WITHIN;
@@ -178,8 +177,8 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// The child's way to exec. Only async-signal-safe calls, no allocation; the identity calls are made raw, because
-/// glibc's wrappers would carry them to the other threads of the parent whose memory this is.
+/// What the child runs up to exec: async-signal-safe calls only, no allocation. The identity calls are raw, because glibc's wrappers would
+/// apply them to the other threads of the parent, whose memory this is.
 extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` passed a ChildTask that outlives the child's use of this memory.
     let task = unsafe { &mut *argument.cast::<ChildTask>() };
