@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long part of the fault tests: every executable tests/faults/long/NN-name.sh in order, then docs/reliability.md anew.
+# The long part of the fault tests: every executable tests/faults/long/NN-name.sh in order, then docs/reliability-figures.md anew.
 #
 #   scripts/faults.sh             all parts
 #   scripts/faults.sh 10 80-soak  those parts, by number or name; nothing is written to docs then

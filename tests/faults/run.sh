@@ -72,16 +72,16 @@ report() {
     local root=$out/page
     rm -rf "$root"
     mkdir -p "$root/tests/faults/workers" "$root/tests/faults/results" "$root/docs"
-    printf 'before\n<!-- results: written by make faults -->\nold\n<!-- end of results -->\nafter\n' >"$root/docs/reliability.md"
+    printf 'before\n<!-- results: written by make faults -->\nold\n<!-- end of results -->\nafter\n' >"$root/docs/reliability-figures.md"
     : >"$root/results"
     FAULTS_RESULTS=$root/results "$rig" note soak "descriptors | sockets" "libcluster kernel" +0 0 met &&
         FAULTS_RESULTS=$root/results "$rig" note storm "hung for over 2 s, of 10,000 connections" "node:cluster RR" 41.7 "" - &&
         "$rig" --root "$root" --library "$libdir" --out "$out" report "$root/results" || return 1
-    grep -qF '| descriptors \| sockets | libcluster kernel | +0 | 0 | met |' "$root/docs/reliability.md" &&
-        grep -qF '### Storm' "$root/docs/reliability.md" && ! grep -qx old "$root/docs/reliability.md" || return 1
-    [ "$(tail -n 1 "$root/docs/reliability.md")" = after ] && grep -qF 41.7 "$root/docs/charts/faults-storm.svg" || return 1
-    cp "$root/docs/reliability.md" "$out/log"
-    "$rig" --root "$root" --library "$libdir" --out "$out" report && cmp "$root/docs/reliability.md" "$out/log"
+    grep -qF '| descriptors \| sockets | libcluster kernel | +0 | 0 | met |' "$root/docs/reliability-figures.md" &&
+        grep -qF '### Storm' "$root/docs/reliability-figures.md" && ! grep -qx old "$root/docs/reliability-figures.md" || return 1
+    [ "$(tail -n 1 "$root/docs/reliability-figures.md")" = after ] && grep -qF 41.7 "$root/docs/charts/faults-storm.svg" || return 1
+    cp "$root/docs/reliability-figures.md" "$out/log"
+    "$rig" --root "$root" --library "$libdir" --out "$out" report && cmp "$root/docs/reliability-figures.md" "$out/log"
 }
 
 for scenario in storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link; do

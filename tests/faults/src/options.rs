@@ -17,7 +17,7 @@ usage: cluster-faults [option ...] [scenario ...]
   --seed N         this seed alone        --seeds N      the seeds 1 to N (CL_FAULTS_SEEDS, else 10)
   --only A,B       of none, passed, kernel, passed-least, passed-hash, kernel-hash, cluster-rs-passed, cluster-rs-kernel,
                    node-rr, node-none
-  report FILE      writes the results of FILE to tests/faults/results/last.jsonl, docs/reliability.md and docs/charts;
+  report FILE      writes the results of FILE to tests/faults/results/last.jsonl, docs/reliability-figures.md and docs/charts;
                    without a FILE draws what was written last
   note             appends a result to the file that FAULTS_RESULTS names, for parts that are shell scripts
   --root DIR       the project (.)        --library DIR  where libcluster.so is (target/release)

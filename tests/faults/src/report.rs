@@ -1,4 +1,4 @@
-//! `cluster-faults report`: results as the file that is kept, as tables of docs/reliability.md, and as charts.
+//! `cluster-faults report`: results as the file that is kept, as tables of docs/reliability-figures.md, and as charts.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ use cluster_bench::workshop::Workshop;
 use crate::result::{self, Row};
 
 const KEPT: &str = "tests/faults/results/last.jsonl";
-const PAGE: &str = "docs/reliability.md";
+const PAGE: &str = "docs/reliability-figures.md";
 const BEGIN: &str = "<!-- results: written by make faults -->";
 const END: &str = "<!-- end of results -->";
 
