@@ -178,6 +178,7 @@ check licences licences
 check build-programs build_programs
 check unsafe-code unsafe_code
 check named-tests scripts/named_tests.sh
+check document-names node scripts/doc_names.mjs
 check shell-scripts shell_scripts
 check machine-paths machine_paths
 check npm-tools npm_tools
