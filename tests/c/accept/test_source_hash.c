@@ -9,21 +9,19 @@ static const char *listen_at = "127.0.0.1:0";
 static int serve_or_hold(void) {
     int listener = cl_listen(listen_at, 0);
     if (listener == -ESHUTDOWN) return 0;
-    struct pollfd both[2];
-    both[0].fd = OK(listener);
-    both[1].fd = OK(cl_channel_fd());
-    both[0].events = both[1].events = POLLIN;
+    int channel = OK(cl_channel_fd());
+    OK(listener);
     for (;;) {
         char text[16];
-        if (poll(both, 2, -1) < 0 && errno != EINTR) SYS(-1);
-        int length = both[1].revents != 0 ? cl_receive(text, sizeof text, 0) : 0;
+        int which = await_either(listener, channel);
+        int length = (which & 2) != 0 ? cl_receive(text, sizeof text, 0) : 0;
         if (length == 4 && memcmp(text, "hold", 4) == 0) {
             OK(cl_send("held", 4));
             cl_receive(text, sizeof text, -1);
         } else if (length == -ESHUTDOWN) {
             return serve_listener(listener); /* what waits for it, up to the stop */
         }
-        if (both[0].revents == 0) continue;
+        if ((which & 1) == 0) continue;
         int connection = cl_accept4(listener, NULL, NULL, 0);
         if (connection == -ESHUTDOWN) break;
         answer(OK(connection));

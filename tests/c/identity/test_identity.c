@@ -1,4 +1,5 @@
 /* Who am I: alone, as a worker of both kinds, as a grandchild, and with an environment that lies. */
+#include "frame.h"
 #include "primary.h"
 
 static void expect_plain(void) {
@@ -125,27 +126,8 @@ static void put_hello(unsigned char *frame, const char *magic, unsigned id, unsi
 
 /* Descriptors travel with the packet, so that a look at it that installs them shows in the count. */
 static void send_with_descriptors(int fd, const void *data, size_t length) {
-    union {
-        char bytes[CMSG_SPACE(3 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec part;
-    struct msghdr message;
-    int passed[3] = {0, 1, 2};
-    ZERO(control);
-    ZERO(message);
-    part.iov_base = (void *)data;
-    part.iov_len = length;
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof passed);
-    memcpy(CMSG_DATA(header), passed, sizeof passed);
-    CHECK_EQ(sendmsg(fd, &message, 0), (long long)length);
+    static const int passed[3] = {0, 1, 2};
+    OK(send_packet(fd, data, length, passed, 3));
 }
 
 /* Runs in the child: believes nothing and touches nothing. */

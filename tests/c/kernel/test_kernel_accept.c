@@ -237,20 +237,15 @@ static int full_when_told(void) {
     char text[16];
     int listener = listen_nonblocking(), channel = OK(cl_channel_fd()), full = 0, refused = 0;
     for (;;) {
-        struct pollfd both[2];
-        both[0].fd = listener;
-        both[1].fd = channel;
-        both[0].events = both[1].events = POLLIN;
-        both[0].revents = both[1].revents = 0;
-        if (poll(both, 2, -1) < 0) continue;
-        if (both[1].revents != 0 && cl_receive(text, sizeof text, 0) > 0) {
+        int which = await_either(listener, channel);
+        if ((which & 2) != 0 && cl_receive(text, sizeof text, 0) > 0) {
             full = !full;
             if (full) fill_table();
             else free_some(256);
             int n = snprintf(text, sizeof text, "%d", refused);
             OK(cl_send(text, (size_t)n));
         }
-        int connection = both[0].revents != 0 ? cl_accept(listener, NULL, NULL) : -EAGAIN;
+        int connection = (which & 1) != 0 ? cl_accept(listener, NULL, NULL) : -EAGAIN;
         if (connection == -ESHUTDOWN) return 0;
         if (full && connection == -EMFILE) refused++;
         if (connection == -EMFILE) nap(1);

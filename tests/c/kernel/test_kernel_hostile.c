@@ -134,14 +134,9 @@ static int obey(int port, const char *order) {
 static int serve_and_obey(void) {
     int listener = OK(cl_listen(served_address, 0)), channel = OK(cl_channel_fd()), port = bound_port(listener);
     for (;;) {
-        struct pollfd both[2];
         char text[32];
-        both[0].fd = listener;
-        both[1].fd = channel;
-        both[0].events = both[1].events = POLLIN;
-        both[0].revents = both[1].revents = 0;
-        if (poll(both, 2, -1) < 0) continue;
-        if (both[1].revents != 0) {
+        int which = await_either(listener, channel);
+        if ((which & 2) != 0) {
             int n = cl_receive(text, sizeof text - 1, 0);
             if (n > 0) {
                 text[n] = '\0';
@@ -150,7 +145,7 @@ static int serve_and_obey(void) {
                 OK(cl_send(text, (size_t)n));
             }
         }
-        if (both[0].revents != 0) {
+        if ((which & 1) != 0) {
             int connection = cl_accept(listener, NULL, NULL);
             if (connection == -ESHUTDOWN) return 0;
             answer(OK(connection));

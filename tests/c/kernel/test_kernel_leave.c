@@ -202,18 +202,13 @@ static int compute_when_told(void) {
     int listener = OK(cl_listen(served_address, 0));
     int channel = OK(cl_channel_fd());
     for (;;) {
-        struct pollfd both[2];
         char text[16];
-        both[0].fd = listener;
-        both[1].fd = channel;
-        both[0].events = both[1].events = POLLIN;
-        both[0].revents = both[1].revents = 0;
-        if (poll(both, 2, -1) < 0) continue;
-        if (both[1].revents != 0 && cl_receive(text, sizeof text, 0) > 0) {
+        int which = await_either(listener, channel);
+        if ((which & 2) != 0 && cl_receive(text, sizeof text, 0) > 0) {
             OK(cl_send("busy", 4));
             while (!readable_within(channel, 0)) {}
             (void)cl_receive(text, sizeof text, 0);
-        } else if (both[0].revents != 0) {
+        } else if ((which & 1) != 0) {
             int connection = cl_accept(listener, NULL, NULL);
             if (connection == -ESHUTDOWN) return 0;
             answer(OK(connection));

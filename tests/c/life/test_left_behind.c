@@ -142,15 +142,10 @@ static int serve_or_leave_datagrams(void) {
         return 1;
     }
     for (;;) {
-        struct pollfd both[2];
         struct sockaddr_storage peer;
         socklen_t length = sizeof peer;
-        both[0].fd = listener;
-        both[1].fd = OK(cl_channel_fd());
-        both[0].events = both[1].events = POLLIN;
-        both[0].revents = both[1].revents = 0;
-        if (poll(both, 2, -1) < 0) continue;
-        if (both[1].revents != 0) break;
+        int which = await_either(listener, OK(cl_channel_fd()));
+        if ((which & 2) != 0) break;
         if (recvfrom(listener, text, sizeof text, MSG_DONTWAIT, (struct sockaddr *)&peer, &length) < 0) continue;
         int size = snprintf(text, sizeof text, "%d", cl_worker_id());
         SYS(sendto(listener, text, (size_t)size, 0, (struct sockaddr *)&peer, length));

@@ -115,16 +115,11 @@ static int echo(void) {
     OK(fd);
     start_child();
     for (;;) {
-        struct pollfd both[2];
         struct sockaddr_in from;
         socklen_t length = sizeof from;
         char text[8];
-        both[0].fd = fd;
-        both[1].fd = channel;
-        both[0].events = both[1].events = POLLIN;
-        both[0].revents = both[1].revents = 0;
-        if (poll(both, 2, -1) < 0) continue;
-        if (both[1].revents != 0 && cl_receive(text, sizeof text, 0) == -ESHUTDOWN) return 0;
+        int which = await_either(fd, channel);
+        if ((which & 2) != 0 && cl_receive(text, sizeof text, 0) == -ESHUTDOWN) return 0;
         ssize_t n = recvfrom(fd, text, sizeof text, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
         if (n > 0) sendto(fd, text, (size_t)n, 0, (struct sockaddr *)&from, length);
     }

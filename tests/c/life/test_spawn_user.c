@@ -1,9 +1,5 @@
 /* cl_spawn with a user and a group: all ids and groups changed, none of the old rights left. */
-#include "primary.h"
-#include <grp.h>
-#include <pwd.h>
-
-extern char **environ;
+#include "nobody.h"
 
 static const char *status_of_spawned(const char *user, const char *group) {
     static char text[8192];
@@ -168,31 +164,12 @@ static int answer_as_nobody(void) {
 
 /* A worker under another user is a full worker: it is handed connections, and ends with its primary's word. */
 static void serves(void) {
-    cl_spawn_options_t options;
-    char copy[PATH_MAX], byte[65536], role[] = "serves";
-    char *argv[] = {copy, role, NULL};
-    snprintf(copy, sizeof copy, "%s", case_path("program"));
     if (worker_side()) exit(answer_as_nobody());
     if (under_valgrind()) check_skip("valgrind's own files are closed to the other user");
     need_root();
-    /* The program's own folder may be closed to that user. */
-    int from = SYS(open(check_self(), O_RDONLY | O_CLOEXEC)), to = SYS(open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
-    for (ssize_t n; (n = read(from, byte, sizeof byte)) > 0;) CHECK_EQ(write(to, byte, (size_t)n), n);
-    close(from);
-    close(to);
-    ZERO(options);
-    options.size = sizeof options;
-    options.file = copy;
-    options.argv = argv;
-    options.envp = environ;
-    options.user = "nobody";
     const char *allow[] = {"127.0.0.1:0", NULL};
-    cl_settings_t settings;
-    ZERO(settings);
-    settings.size = sizeof settings;
-    settings.listen_allow = allow;
-    OK(cl_setup_primary(&settings));
-    int id = OK(cl_spawn(&options));
+    allow_only(allow);
+    int id = spawn_as_nobody("serves");
     PUMP_UNTIL(find_event(CL_EVENT_LISTENING, id, 0) >= 0 || find_event(CL_EVENT_EXIT, id, 0) >= 0, 5000);
     if (find_event(CL_EVENT_EXIT, id, 0) >= 0 && seen[find_event(CL_EVENT_EXIT, id, 0)].exit_code == 127) {
         finish();
@@ -203,7 +180,7 @@ static void serves(void) {
     OK(cl_worker_disconnect(id));
     CHECK_EQ(await_exit(id, 5000)->exit_code, 0);
     /* and by force, which needs the right to signal another user's process */
-    id = OK(cl_spawn(&options));
+    id = spawn_as_nobody("serves");
     await_listening(id, 1);
     OK(cl_worker_kill(id, SIGKILL));
     CHECK_EQ(await_exit(id, 3000)->signal, SIGKILL);

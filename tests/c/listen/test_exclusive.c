@@ -1,15 +1,6 @@
 /* EXCLUSIVE and REUSEPORT: a socket of the worker's own, which the primary hears nothing of. */
 #include "primary.h"
 
-static int listen_flags(const char *address, unsigned flags) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.flags = flags;
-    return cl_listen_with(&options);
-}
-
 static int report(int code) {
     char text[32];
     int n = snprintf(text, sizeof text, "%d", code);

@@ -3,7 +3,7 @@
 #include "primary.h"
 #include <sys/file.h>
 
-static char at[PATH_MAX + 16], served[PATH_MAX + 16];
+static char at[PATH_MAX + 16], hidden[PATH_MAX + 16];
 
 /* A file whose server has died. */
 static void leave_dead_file(const char *path) {
@@ -22,7 +22,7 @@ static int lock_directory(void) {
 static void name_places(void) {
     leave_dead_file(case_path("dead"));
     snprintf(at, sizeof at, "unix:%s", case_path("dead"));
-    snprintf(served, sizeof served, "unix:%s", case_path("fresh"));
+    snprintf(hidden, sizeof hidden, "unix:%s", case_path("fresh"));
 }
 
 /* Asks for the dead file again and again while it holds the lock. */
@@ -65,7 +65,7 @@ static void nobody_waits(void) {
 /* While the lock is held a file of another name is bound, and the dead one replaced as soon as the lock is free. */
 static int waits_for_the_lock(void) {
     int lock = lock_directory();
-    int fresh = OK(cl_listen(served, 0));
+    int fresh = OK(cl_listen(hidden, 0));
     OK(cl_close(fresh));
     pid_t child = SYS(fork());
     if (child == 0) {

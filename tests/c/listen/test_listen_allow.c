@@ -1,6 +1,5 @@
 /* What workers may listen on (cl_settings_t.listen_allow, listen_max): rules, refusals, and who they count for. */
-#include "primary.h"
-#include <pwd.h>
+#include "nobody.h"
 
 static char directory_rule[PATH_MAX + 8];
 
@@ -11,12 +10,6 @@ static int set_up(const char *const *allow, int most) {
     settings.listen_allow = allow;
     settings.listen_max = most;
     return cl_setup_primary(&settings);
-}
-
-static const char *unix_address(const char *path) {
-    static char address[PATH_MAX + 8];
-    snprintf(address, sizeof address, "unix:%s", path);
-    return address;
 }
 
 /* A listen in a worker that the primary refuses, with a sentence that says what to do. */
@@ -201,25 +194,8 @@ static void directories(void) {
 /* -- A worker that cl_spawn started as another user ------------------------------------------------------------------ */
 
 static int spawn_other(const char *role) {
-    cl_spawn_options_t options;
-    static char copy[PATH_MAX], byte[65536], name[64];
-    char *argv[] = {copy, name, NULL};
-    extern char **environ;
-    snprintf(name, sizeof name, "%s", role);
-    snprintf(copy, sizeof copy, "%s", case_path("program"));
     SYS(chmod(getenv("CHECK_DIR"), 0755));
-    /* The program's own folder may be closed to that user. */
-    int from = SYS(open(check_self(), O_RDONLY | O_CLOEXEC)), to = SYS(open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
-    for (ssize_t n; (n = read(from, byte, sizeof byte)) > 0;) CHECK_EQ(write(to, byte, (size_t)n), n);
-    close(from);
-    close(to);
-    ZERO(options);
-    options.size = sizeof options;
-    options.file = copy;
-    options.argv = argv;
-    options.envp = environ;
-    options.user = "nobody";
-    return OK(cl_spawn(&options));
+    return spawn_as_nobody(role);
 }
 
 static void ended_well(int id) {
@@ -232,12 +208,6 @@ static void ended_well(int id) {
     CHECK_EQ(end->signal, 0);
 }
 
-static void need_root(void) {
-    if (under_valgrind()) check_skip("valgrind's own files are closed to the other user");
-    if (geteuid() != 0) check_skip("only root can give another user");
-    if (getpwnam("nobody") == NULL) check_skip("there is no user nobody here");
-}
-
 /* Where nothing is declared it may have nothing, and is told what to declare. A worker of our own user may have anything. */
 static void other_user(void) {
     if (worker_side()) {
@@ -247,7 +217,7 @@ static void other_user(void) {
         refused("fd:0", -EACCES, "listen_allow");
         return;
     }
-    need_root();
+    need_nobody();
     primary_ready(serve_any_port);
     int ours = fork_worker();
     await_listening(ours, 1);
@@ -265,7 +235,7 @@ static void other_user_declared(void) {
         within_rules();
         return;
     }
-    need_root();
+    need_nobody();
     declare_all_kinds();
     primary_ready(leave_at_once);
     SYS(chmod(case_path("here"), 0755));
@@ -282,7 +252,7 @@ static void other_user_most(void) {
         for (int i = 0; i < 64; i++) OK(cl_close(listeners[i]));
         return;
     }
-    need_root();
+    need_nobody();
     const char *allow[] = {"127.0.0.1:*", NULL};
     OK(set_up(allow, 0));
     primary_ready(leave_at_once);

@@ -1,16 +1,6 @@
 /* Every way to write a TCP address: alone and in workers, each reached by a real connection. */
 #include "primary.h"
 
-/* The listener answers on this connection, which was made a moment ago. */
-static void served(int listener, int client) {
-    char text[96];
-    if (client < 0) check_fail(__FILE__, __LINE__, "connect: %s", strerror(-client));
-    answer(OK(cl_accept(listener, NULL, NULL)));
-    CHECK(receive_all(client, text, sizeof text) > 0);
-    CHECK_EQ(atoi(text), cl_worker_id());
-    close(client);
-}
-
 static int family_of(int listener) {
     struct sockaddr_storage name;
     socklen_t length = sizeof name;
@@ -18,15 +8,6 @@ static int family_of(int listener) {
     OK(cl_getsockname(listener, (struct sockaddr *)&name, &length));
     CHECK_EQ(length, name.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     return name.ss_family;
-}
-
-static int listen_flags(const char *address, unsigned flags) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.flags = flags;
-    return cl_listen_with(&options);
 }
 
 static void ipv4(void) {

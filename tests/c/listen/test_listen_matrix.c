@@ -1,12 +1,8 @@
 /* A hostile worker under another user asks for everything it can think of. What it may have is worked out here once more, from how
  * each request was made up, and after each grant the kernel is asked what is really bound. */
 #include "figure.h"
-#include "frame.h"
+#include "nobody.h"
 #include <ftw.h>
-#include <grp.h>
-#include <pwd.h>
-
-extern char **environ;
 
 /* -- What is asked for --------------------------------------------------------------------------------------------------- */
 
@@ -169,38 +165,11 @@ static void look_for_escapes(void) {
 
 /* -- The worker, by hand ----------------------------------------------------------------------------------------------------- */
 
-static int channel, grants;
-
-static void greet(void) {
-    unsigned char body[16];
-    channel = atoi(getenv("CL_CHANNEL_FD"));
-    const frame_t *frame = expect_frame(channel, HELLO, 32);
-    check_ignore_descriptors = 1;
-    grants = frame->fds[0];
-    put_u32(body, 1);
-    put_u32(body + 4, (unsigned)getpid());
-    memcpy(body + 8, frame->body + 24, 8);
-    CHECK_EQ(send_frame(channel, ONLINE, 0, body, sizeof body, NULL, 0), 0);
-}
-
-/* The code of the answer; closes again what was granted. */
 static int ask_for(unsigned number, const char *address) {
-    unsigned char body[600];
-    put_u32(body, 0);
-    put_u32(body + 4, 16);
-    put_u32(body + 8, 0);
-    memcpy(body + 12, address, strlen(address));
-    CHECK_EQ(send_frame(channel, LISTEN, number, body, 12 + strlen(address), NULL, 0), 0);
-    const frame_t *frame = expect_frame(grants, GRANT, (size_t)-1);
-    CHECK_EQ(frame->number, number);
-    int code = (int)get_u32(frame->body);
-    for (int i = 0; i < frame->fd_count; i++) close(frame->fds[i]);
+    int code = ask_to_listen(number, address, 0);
     /* To read the kernel's lists takes a while. What is bound and should not be is not given up by a later refusal. */
     if (code == 0 || number % 16 == 0) look_for_escapes();
-    if (code == 0) {
-        memmove(body, frame->body + 4, 4);
-        CHECK_EQ(send_frame(channel, CLOSE, 0, body, 4, NULL, 0), 0);
-    }
+    if (code == 0) close_granted();
     return code;
 }
 
@@ -227,25 +196,6 @@ static void ask_for_all(int declared) {
 }
 
 /* -- The primary ------------------------------------------------------------------------------------------------------------- */
-
-static int spawn_hostile(const char *role) {
-    static char copy[PATH_MAX], byte[65536], name[64];
-    char *argv[] = {copy, name, NULL};
-    cl_spawn_options_t options;
-    snprintf(name, sizeof name, "%s", role);
-    snprintf(copy, sizeof copy, "%s", case_path("program"));
-    int from = SYS(open(check_self(), O_RDONLY | O_CLOEXEC)), to = SYS(open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
-    for (ssize_t n; (n = read(from, byte, sizeof byte)) > 0;) CHECK_EQ(write(to, byte, (size_t)n), n);
-    close(from);
-    close(to);
-    ZERO(options);
-    options.size = sizeof options;
-    options.file = copy;
-    options.argv = argv;
-    options.envp = environ;
-    options.user = "nobody";
-    return OK(cl_spawn(&options));
-}
 
 static void lead_to(const char *target, const char *name) {
     char path[PATH_MAX];
@@ -304,7 +254,7 @@ static void matrix(const char *role, int declared) {
     close(one);
     primary_ready(leave_at_once);
     long long begin = now_ms();
-    int id = spawn_hostile(role);
+    int id = spawn_as_nobody(role);
     const seen_t *end = await_exit(id, 20000);
     CHECK_EQ(end->exit_code, 0);
     /* Told, but not as often as it happened. */

@@ -1,15 +1,6 @@
 /* Port 0: the n-th listen of every worker is the same port, two in one worker differ, a replacement gets the same. */
 #include "primary.h"
 
-static int listen_index(const char *address, int index) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.index = index;
-    return cl_listen_with(&options);
-}
-
 /* Listens five times and tells the ports; then serves all until it is to leave. Told to, it closes the second, asks
  * again, and once by number: while another worker has that port open, it is the same. */
 static int listen_often(void) {

@@ -1,15 +1,6 @@
 /* One address, asked for twice: in one worker an error, in two a share, and a failed bind is nobody's for long. */
 #include "primary.h"
 
-static int listen_index(const char *address, int index) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.index = index;
-    return cl_listen_with(&options);
-}
-
 static void twice_in_one(void) {
     char address[64];
     snprintf(address, sizeof address, "127.0.0.1:%d", free_port());

@@ -1,70 +1,18 @@
 /* cl_setsockopt: with every mechanism each connection that comes afterwards has the option, whoever of the workers takes it, those
  * that start later included; and what is refused changes nothing. */
-#include "kernel.h"
-#include <netinet/ip.h>
+#include "socket_options.h"
 #include <pthread.h>
 
-static int ONE = 1, ZERO_VALUE = 0, IDLE = 77, PATIENCE = 4321, BUFFER = 40000, LOW_DELAY = IPTOS_LOWDELAY;
-
-static const cl_socket_option_t WANTED[] = {
-    {IPPROTO_TCP, TCP_NODELAY, &ONE, sizeof ONE},
-    {SOL_SOCKET, SO_KEEPALIVE, &ONE, sizeof ONE},
-    {IPPROTO_TCP, TCP_KEEPIDLE, &IDLE, sizeof IDLE},
-    {SOL_SOCKET, SO_RCVBUF, &BUFFER, sizeof BUFFER},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, &PATIENCE, sizeof PATIENCE},
-    {IPPROTO_IP, IP_TOS, &LOW_DELAY, sizeof LOW_DELAY},
-};
-enum { COUNT = sizeof WANTED / sizeof WANTED[0] };
-
-static int listen_at(const char *address, unsigned flags) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.flags = flags;
-    return cl_listen_with(&options);
-}
-
-static int value_of(int fd, int level, int name) {
-    int value = -1;
-    socklen_t length = sizeof value;
-    SYS(getsockopt(fd, level, name, &value, &length));
-    return value;
-}
+static int ZERO_VALUE = 0;
 
 static void set_all(int listener) {
     for (int i = 0; i < COUNT; i++)
         OK(cl_setsockopt(listener, WANTED[i].level, WANTED[i].name, WANTED[i].value, WANTED[i].length));
 }
 
-/* Tells the client who it is, or which option its connection lacks, and closes. */
-static void judge_and_answer(int connection) {
-    static const int expected[] = {1, 1, 77, 2 * 40000, 4321, IPTOS_LOWDELAY}; /* the kernel doubles a buffer (socket(7)) */
-    struct linger linger = {0, 0};
-    socklen_t length = sizeof linger;
-    char text[64] = "";
-    for (int i = 0; i < COUNT; i++) {
-        int got = value_of(connection, WANTED[i].level, WANTED[i].name);
-        if (got != expected[i]) snprintf(text, sizeof text, "option %d of level %d is %d\n", WANTED[i].name, WANTED[i].level, got);
-    }
-    SYS(getsockopt(connection, SOL_SOCKET, SO_LINGER, &linger, &length));
-    if (linger.l_onoff) snprintf(text, sizeof text, "option SO_LINGER is on\n");
-    if (text[0] == '\0') {
-        answer(connection);
-        return;
-    }
-    send_text(connection, text);
-    close(connection);
-}
-
-/* Who has answered, or 0 where an option was not there. */
 static int ask_judged(int port) {
     char text[128];
-    int client = connect4(port);
-    if (!pump_readable(client, 5000)) check_fail(__FILE__, __LINE__, "no answer");
-    OK(receive_all(client, text, sizeof text));
-    close(client);
-    return atoi(text);
+    return ask_and_hear(port, text, sizeof text);
 }
 
 static int in_turn;
@@ -111,7 +59,7 @@ static int obey(int listener) {
 }
 
 static int obeying(void) {
-    int listener = listen_at("127.0.0.1:0", CL_LISTEN_NONBLOCK);
+    int listener = listen_flags("127.0.0.1:0", CL_LISTEN_NONBLOCK);
     return listener == -ESHUTDOWN ? 0 : obey(OK(listener));
 }
 
@@ -171,11 +119,6 @@ static void later_shared(void) { set_later(CL_SCHED_NONE, CL_MECHANISM_SHARED); 
 
 /* -- What is refused ----------------------------------------------------------------------------------------------- */
 
-static void expect_code(int got, int code) {
-    CHECK_EQ(got, code);
-    CHECK(strlen(cl_last_error()) > 10);
-}
-
 static void what_is_no_option(int listener) {
     static const char long_value[257] = "";
     expect_code(cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, NULL, sizeof ONE), -EINVAL);
@@ -195,7 +138,7 @@ static int refusing(void) {
     char path[256], text[8];
     static const char long_value[256] = "";
     int huge = 1 << 30, two = 2;
-    int listener = OK(listen_at("127.0.0.1:0", 0));
+    int listener = OK(listen_flags("127.0.0.1:0", 0));
     what_is_no_option(listener);
     expect_code(cl_setsockopt(listener, SOL_SOCKET, SO_MARK, &ONE, sizeof ONE), -EACCES);
     expect_code(cl_setsockopt(listener, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), -EACCES);
@@ -328,7 +271,7 @@ static void unix_socket(void) {
 static void expect_own(const char *address, unsigned flags) {
     struct linger linger = {1, 5}, off = {0, 0};
     char text[96];
-    int listener = OK(listen_at(address, flags));
+    int listener = OK(listen_flags(address, flags));
     what_is_no_option(listener);
     set_all(listener);
     OK(cl_setsockopt(listener, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
@@ -428,7 +371,7 @@ static void threads(void) {
 
 static int with_child(void) {
     int listener = OK(cl_listen("127.0.0.1:0", 0));
-    int alone = OK(listen_at("127.0.0.1:0", CL_LISTEN_EXCLUSIVE));
+    int alone = OK(listen_flags("127.0.0.1:0", CL_LISTEN_EXCLUSIVE));
     pid_t child = SYS(fork());
     if (child == 0) {
         if (cl_setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &ONE, sizeof ONE) != -ECHILD) _exit(1);

@@ -1,18 +1,5 @@
 /* Socket options of a listen: with every mechanism each accepted connection has them, also of a replacement's. */
-#include "kernel.h"
-#include <netinet/ip.h>
-
-static int ONE = 1, IDLE = 77, PATIENCE = 4321, BUFFER = 40000, LOW_DELAY = IPTOS_LOWDELAY;
-
-static const cl_socket_option_t WANTED[] = {
-    {IPPROTO_TCP, TCP_NODELAY, &ONE, sizeof ONE},
-    {SOL_SOCKET, SO_KEEPALIVE, &ONE, sizeof ONE},
-    {IPPROTO_TCP, TCP_KEEPIDLE, &IDLE, sizeof IDLE},
-    {SOL_SOCKET, SO_RCVBUF, &BUFFER, sizeof BUFFER},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, &PATIENCE, sizeof PATIENCE},
-    {IPPROTO_IP, IP_TOS, &LOW_DELAY, sizeof LOW_DELAY},
-};
-enum { COUNT = sizeof WANTED / sizeof WANTED[0] };
+#include "socket_options.h"
 
 static int listen_at(const char *address, unsigned flags, const cl_socket_option_t *list, size_t count) {
     cl_listen_options_t options;
@@ -23,34 +10,6 @@ static int listen_at(const char *address, unsigned flags, const cl_socket_option
     options.options = list;
     options.option_count = count;
     return cl_listen_with(&options);
-}
-
-static int value_of(int fd, int level, int name) {
-    int value = -1;
-    socklen_t length = sizeof value;
-    SYS(getsockopt(fd, level, name, &value, &length));
-    return value;
-}
-
-/* The kernel doubles what a buffer is asked to be (socket(7)). */
-static int expected(const cl_socket_option_t *one) {
-    int value;
-    memcpy(&value, one->value, sizeof value);
-    return one->level == SOL_SOCKET && (one->name == SO_RCVBUF || one->name == SO_SNDBUF) ? 2 * value : value;
-}
-
-/* Tells the client who it is, or which option its connection lacks, and closes. */
-static void judge_and_answer(int connection) {
-    char text[64];
-    for (int i = 0; i < COUNT; i++) {
-        int got = value_of(connection, WANTED[i].level, WANTED[i].name);
-        if (got == expected(&WANTED[i])) continue;
-        snprintf(text, sizeof text, "option %d of level %d is %d\n", WANTED[i].name, WANTED[i].level, got);
-        send_text(connection, text);
-        close(connection);
-        return;
-    }
-    answer(connection);
 }
 
 static int serve_judging(int listener) {
@@ -68,11 +27,8 @@ static int judging(void) {
 
 static int ask_judged(int port) {
     char text[128];
-    int id = 0, client = connect4(port);
-    if (!pump_readable(client, 5000)) check_fail(__FILE__, __LINE__, "no answer");
-    OK(receive_all(client, text, sizeof text));
-    close(client);
-    if (sscanf(text, "%d", &id) != 1) check_fail(__FILE__, __LINE__, "%s", text);
+    int id = ask_and_hear(port, text, sizeof text);
+    if (id == 0) check_fail(__FILE__, __LINE__, "%s", text);
     return id;
 }
 
@@ -106,11 +62,6 @@ static void inherited_kernel(void) {
 static void inherited_shared(void) { expect_inherited(CL_SCHED_NONE, CL_MECHANISM_SHARED); }
 
 /* -- What is refused ----------------------------------------------------------------------------------------------- */
-
-static void expect_code(int got, int code) {
-    CHECK_EQ(got, code);
-    CHECK(strlen(cl_last_error()) > 10);
-}
 
 static int one_option(const char *address, unsigned flags, int level, int name, const void *value, socklen_t length) {
     cl_socket_option_t option;

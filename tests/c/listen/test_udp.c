@@ -12,17 +12,12 @@ static int echo_datagrams(void) {
     CHECK_EQ(cl_accept(fd, NULL, NULL), -EOPNOTSUPP);
     CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     for (;;) {
-        struct pollfd both[2];
         char text[64];
         struct sockaddr_in from;
         socklen_t length = sizeof from;
-        both[0].fd = fd;
-        both[1].fd = channel;
-        both[0].events = both[1].events = POLLIN;
-        both[0].revents = both[1].revents = 0;
-        if (poll(both, 2, -1) < 0) continue;
-        if (both[1].revents != 0 && cl_receive(text, sizeof text, 0) == -ESHUTDOWN) break;
-        if (both[0].revents == 0) continue;
+        int which = await_either(fd, channel);
+        if ((which & 2) != 0 && cl_receive(text, sizeof text, 0) == -ESHUTDOWN) break;
+        if ((which & 1) == 0) continue;
         /* Another worker may have been quicker. */
         ssize_t n = recvfrom(fd, text, sizeof text, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
         if (n < 0) continue;

@@ -2,30 +2,6 @@
 #include "primary.h"
 #include <stddef.h>
 
-static const char *unix_address(const char *path) {
-    static char address[PATH_MAX + 8];
-    snprintf(address, sizeof address, "unix:%s", path);
-    return address;
-}
-
-static int listen_flags(const char *address, unsigned flags) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.flags = flags;
-    return cl_listen_with(&options);
-}
-
-static void served(int listener, int client) {
-    char text[96];
-    if (client < 0) check_fail(__FILE__, __LINE__, "connect: %s", strerror(-client));
-    answer(OK(cl_accept(listener, NULL, NULL)));
-    CHECK(receive_all(client, text, sizeof text) > 0);
-    CHECK_EQ(atoi(text), cl_worker_id());
-    close(client);
-}
-
 static void path(void) {
     struct sockaddr_un name;
     socklen_t length = sizeof name;

@@ -1,22 +1,13 @@
 /* Unix sockets while others interfere: paths that are swapped, dead servers' files, and several who find the same one. */
 #include "figure.h"
-#include "frame.h"
+#include "nobody.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
-#include <pwd.h>
 #include <stddef.h>
-
-extern char **environ;
 
 /* By several workers, because the primary opens no more than some hundred addresses a second for one. */
 enum { ASKERS = 4, ATTEMPTS = 10000 };
-
-static const char *unix_address(const char *path) {
-    static char address[PATH_MAX + 8];
-    snprintf(address, sizeof address, "unix:%s", path);
-    return address;
-}
 
 /* -- Somebody else's files, which must stay as they are ------------------------------------------------------------------------ */
 
@@ -46,36 +37,9 @@ static void expect_victim_unharmed(void) {
 
 /* -- A hostile worker under another user, which asks, and swaps what the path leads to --------------------------------------- */
 
-static int channel, grants;
-
-static void greet(void) {
-    unsigned char body[16];
-    channel = atoi(getenv("CL_CHANNEL_FD"));
-    const frame_t *frame = expect_frame(channel, HELLO, 32);
-    check_ignore_descriptors = 1;
-    grants = frame->fds[0];
-    put_u32(body, 1);
-    put_u32(body + 4, (unsigned)getpid());
-    memcpy(body + 8, frame->body + 24, 8);
-    CHECK_EQ(send_frame(channel, ONLINE, 0, body, sizeof body, NULL, 0), 0);
-}
-
 static int ask_for(unsigned number, const char *path) {
-    unsigned char body[PATH_MAX];
-    const char *address = unix_address(path);
-    put_u32(body, CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL);
-    put_u32(body + 4, 16);
-    put_u32(body + 8, 0);
-    memcpy(body + 12, address, strlen(address));
-    CHECK_EQ(send_frame(channel, LISTEN, number, body, 12 + strlen(address), NULL, 0), 0);
-    const frame_t *frame = expect_frame(grants, GRANT, (size_t)-1);
-    CHECK_EQ(frame->number, number);
-    int code = (int)get_u32(frame->body);
-    for (int i = 0; i < frame->fd_count; i++) close(frame->fds[i]);
-    if (code == 0) {
-        memmove(body, frame->body + 4, 4);
-        CHECK_EQ(send_frame(channel, CLOSE, 0, body, 4, NULL, 0), 0);
-    }
+    int code = ask_to_listen(number, unix_address(path), CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL);
+    if (code == 0) close_granted();
     return code;
 }
 
@@ -126,43 +90,25 @@ static void swap_and_ask(void) {
 }
 
 static void swapped_paths(void) {
-    static char copy[PATH_MAX], byte[65536], role[] = "swapped_paths", rule[PATH_MAX];
-    char *argv[] = {copy, role, NULL}, report[64];
-    cl_spawn_options_t options;
-    cl_settings_t settings;
+    char rule[PATH_MAX], report[64];
     if (getenv("CL_CHANNEL_FD") != NULL) {
         swap_and_ask();
         return;
     }
-    if (under_valgrind()) check_skip("valgrind's own files are closed to the other user");
+    need_nobody();
     struct passwd *nobody = getpwnam("nobody");
-    if (geteuid() != 0 || nobody == NULL) check_skip("only root can give another user");
     make_victim();
     SYS(chmod(getenv("CHECK_DIR"), 0755));
     SYS(mkdir(case_path("sticky"), 0700));
     SYS(chmod(case_path("sticky"), 01777));
     SYS(mkdir(case_path("theirs"), 0755));
     SYS(chown(case_path("theirs"), nobody->pw_uid, nobody->pw_gid));
-    snprintf(copy, sizeof copy, "%s", case_path("program"));
-    int from = SYS(open(check_self(), O_RDONLY | O_CLOEXEC)), to = SYS(open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
-    for (ssize_t n; (n = read(from, byte, sizeof byte)) > 0;) CHECK_EQ(write(to, byte, (size_t)n), n);
-    close(from);
-    close(to);
     snprintf(rule, sizeof rule, "unix:%s/", getenv("CHECK_DIR"));
     const char *allow[] = {rule, NULL};
-    ZERO(settings);
-    settings.size = sizeof settings;
-    settings.listen_allow = allow;
-    OK(cl_setup_primary(&settings));
+    allow_only(allow);
     primary_ready(leave_at_once);
-    ZERO(options);
-    options.size = sizeof options;
-    options.file = copy;
-    options.argv = argv;
-    options.envp = environ;
-    options.user = "nobody";
     int ids[ASKERS];
-    for (int i = 0; i < ASKERS; i++) ids[i] = OK(cl_spawn(&options));
+    for (int i = 0; i < ASKERS; i++) ids[i] = spawn_as_nobody("swapped_paths");
     for (int i = 0; i < ASKERS; i++) CHECK_EQ(await_exit(ids[i], 30000)->exit_code, 0);
     expect_victim_unharmed();
     snprintf(report, sizeof report, "0 of %d", ATTEMPTS);
