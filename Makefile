@@ -140,8 +140,8 @@ asan:
 	$(ASAN_CARGO) test --lib --tests --target $(ASAN_TARGET) -- --test-threads=1
 	$(ASAN_CARGO) build -p cluster-capi --target $(ASAN_TARGET)
 	@nm -D $(ASAN_OUT)/libcluster.so | grep -q __asan_init || { echo 'the library is not instrumented'; exit 1; }
-	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/sanitizers/planted.sh asan
-	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/torture/run.sh asan
+	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/rigs/sanitizers/planted.sh asan
+	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/rigs/torture/run.sh asan
 	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/c/run.sh asan $(TESTS)
 
 # The worker's side in header-only C, whose primary is not instrumented. Rust's own standard library would have to be built anew
@@ -149,16 +149,16 @@ asan:
 tsan:
 	@scripts/setup.sh tsan
 	$(build_library)
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/sanitizers/planted.sh tsan
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/torture/run.sh tsan
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/sanitizers/planted.sh tsan
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/torture/run.sh tsan
 
 valgrind:
 	@scripts/setup.sh valgrind
 	$(build_library)
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/sanitizers/planted.sh valgrind
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/torture/run.sh valgrind
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/sanitizers/planted.sh valgrind
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/torture/run.sh valgrind
 	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/c/run.sh valgrind $(TESTS)
 
 clean:
 	$(CARGO) clean
-	rm -rf node-addon/*.node node-addon/node_modules $(wildcard tests/*/node_modules)
+	rm -rf node-addon/*.node node-addon/node_modules $(wildcard tests/*/node_modules tests/rigs/*/node_modules)

@@ -48,7 +48,7 @@ bench_programs() {
         if [ $program = uv ] && ! echo '#include <uv.h>' | "${CC:-cc}" -E -xc - >/dev/null 2>&1; then continue; fi
         "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only bench/contenders/$program.c || status=1
     done
-    "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only tests/faults/workers/cluster.c tests/faults/workers/link.c || status=1
+    "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only tests/rigs/faults/workers/cluster.c tests/rigs/faults/workers/link.c || status=1
     return $status
 }
 
