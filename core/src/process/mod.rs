@@ -119,7 +119,7 @@ impl Listener {
     pub fn set_option(&self, option: &SocketOption) -> Result<()> {
         match worker()? {
             Some(worker) => worker.set_option(self, option),
-            None => self.set_own_option(option),
+            None => self.set_option_alone(option),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::accepting::{AcceptFlags, Accepting};
+use super::alone;
 use super::leaving::Leaving;
 use super::mailbox::Mailbox;
-use super::own;
 use super::source::{Grant, Socket, Source};
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape};
@@ -54,7 +54,7 @@ impl Listener {
         let ListenOptions { backlog, flags, options, .. } = options;
         options::check_count(&options)?;
         let inherited = matches!(address, Address::Inherited(_));
-        let bound = own::open(address, &Shape { backlog, options }, flags)?;
+        let bound = alone::open(address, &Shape { backlog, options }, flags)?;
         let name = bound.name;
         Ok(Self::new(Source::alone(bound, inherited, worker)?, None, name, flags))
     }
@@ -117,7 +117,7 @@ impl Listener {
     }
 
     /// Sets an option of a socket that this process has opened itself.
-    pub(crate) fn set_own_option(&self, option: &SocketOption) -> Result<()> {
+    pub(crate) fn set_option_alone(&self, option: &SocketOption) -> Result<()> {
         options::check_value(option)?;
         self.check_not_closed()?;
         self.source.set_option(option)

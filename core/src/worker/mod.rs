@@ -1,6 +1,7 @@
 //! A worker's side: who it is, its channel, and the listeners it has a share of.
 
 mod accepting;
+mod alone;
 mod ask;
 mod beside;
 mod identity;
@@ -9,7 +10,6 @@ mod leaving;
 mod listener;
 mod mailbox;
 mod messages;
-mod own;
 mod primary_gone;
 mod source;
 
@@ -178,7 +178,7 @@ impl Worker {
 
     /// Sets a socket option of a listener's address; see [`Listener::set_option`].
     pub fn set_option(&self, listener: &Listener, option: &SocketOption) -> Result<()> {
-        let Some(settable) = listener.settable() else { return listener.set_own_option(option) };
+        let Some(settable) = listener.settable() else { return listener.set_option_alone(option) };
         options::check_value(option)?;
         self.check_primary()?;
         self.questions.set_option(&self.joined.channel, (listener, settable?), option)

@@ -4,10 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::accepting::{AcceptFlags, Accepted, Accepting};
+use super::alone::Alone;
 use super::beside::Beside;
 use super::leaving::Leaving;
 use super::mailbox::Mailbox;
-use super::own::Own;
 use super::primary_gone::EndsWithUs;
 use crate::bind::Bound;
 use crate::error::{Context, Error, Result};
@@ -28,7 +28,7 @@ pub(super) struct Grant {
 
 pub(super) enum Source {
     /// A listening socket that this process has opened itself.
-    Own(Own),
+    Alone(Alone),
     /// A mailbox, and perhaps a socket beside it.
     Mailbox(Mailbox, Socket),
     /// A datagram socket. A share's mailbox only says when to stop.
@@ -48,7 +48,7 @@ impl Source {
     pub(super) fn alone(bound: Bound, inherited: bool, leaving: Option<Arc<Leaving>>) -> Result<Self> {
         Ok(match bound.datagram {
             true => Source::Datagram { socket: bound.socket, inherited, _mailbox: None },
-            false => Source::Own(Own::new(bound, inherited, leaving)?),
+            false => Source::Alone(Alone::new(bound, inherited, leaving)?),
         })
     }
 
@@ -73,7 +73,7 @@ impl Source {
 
     pub(super) fn accept(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
         match self {
-            Source::Own(own) => own.accept(accepting, flags),
+            Source::Alone(alone) => alone.accept(accepting, flags),
             Source::Mailbox(mailbox, Socket::Beside(beside)) => beside.accept(mailbox, accepting, flags),
             Source::Mailbox(mailbox, _) => mailbox.accept(accepting, flags),
             Source::Datagram { .. } => {
@@ -118,7 +118,7 @@ impl Source {
     /// Sets an option of a socket that this process has opened itself.
     pub(super) fn set_option(&self, option: &SocketOption) -> Result<()> {
         let (socket, inherited) = match self {
-            Source::Own(own) => (own.as_fd(), own.is_inherited()),
+            Source::Alone(alone) => (alone.as_fd(), alone.is_inherited()),
             Source::Datagram { socket, inherited, .. } => (socket.as_fd(), *inherited),
             Source::Mailbox(..) => {
                 let sentence = "the listener is another process's; it sets its options";
@@ -134,7 +134,7 @@ impl Source {
     /// Wakes everybody who waits for a connection.
     pub(super) fn finish(&self) {
         match self {
-            Source::Own(own) => own.finish(),
+            Source::Alone(alone) => alone.finish(),
             Source::Mailbox(mailbox, socket) => {
                 if let Socket::Taken(taken) = socket {
                     taken.close();
@@ -150,7 +150,7 @@ impl AsFd for Source {
     /// Readable when `accept` has something to say.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Source::Own(own) => own.as_fd(),
+            Source::Alone(alone) => alone.as_fd(),
             Source::Mailbox(_, Socket::Beside(beside)) => beside.as_fd(),
             Source::Mailbox(mailbox, _) => mailbox.as_fd(),
             Source::Datagram { socket, .. } => socket.as_fd(),

@@ -30,7 +30,7 @@ pub(super) fn open(address: Address, shape: &Shape, flags: ListenFlags) -> Resul
     }
 }
 
-pub(super) struct Own {
+pub(super) struct Alone {
     socket: OwnedFd,
     file: Option<SocketFile>,
     /// Wakes threads that wait in accept; closing alone would not.
@@ -42,7 +42,7 @@ pub(super) struct Own {
     leaving: Option<Arc<Leaving>>,
 }
 
-impl Own {
+impl Alone {
     pub(super) fn new(bound: Bound, inherited: bool, leaving: Option<Arc<Leaving>>) -> Result<Self> {
         let Bound { socket, name, file, .. } = bound;
         let port = name.to_inet().map(|name| name.port());
@@ -94,7 +94,7 @@ impl Own {
     }
 }
 
-impl AsFd for Own {
+impl AsFd for Alone {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
