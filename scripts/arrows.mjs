@@ -36,14 +36,11 @@ const addon = [
   'addon',
 ];
 
+// The rooms of the primary: a listen concerns a worker, and a worker has a link to talk over.
+const rooms = ['primary/listen', 'primary/workers', 'primary/talk'];
+
 // Of these two neither uses the other, though one stands above.
-const strangers = [
-  'worker handle',
-  'worker mechanism',
-  'primary/talk primary/listen',
-  'primary/talk primary/workers',
-  'primary/listen primary/workers',
-];
+const strangers = ['worker handle', 'worker mechanism'];
 
 // Known and to go: an arrow as it is complained of, or a folder with circles inside.
 const exceptions = new Set(['handle', 'primary']);
@@ -171,17 +168,20 @@ const javascript = (folder) => {
 
 // -- What is wrong with them.
 
-const upwards = (arrows, ranks) => {
-  const rank = new Map(ranks.flatMap((line, at) => line.split(' ').map((name) => [name, at])));
-  const top = (name) => folderOf(name).replace(/\.cjs$/, '');
+const isIn = (name, folder) => name === folder || name === `${folder}.cjs` || name.startsWith(`${folder}/`);
+
+// Each of the files gets the place in the list at which its folder stands.
+const upwards = (arrows, list) => {
+  const places = list.flatMap((line, at) => line.split(' ').map((folder) => ({ folder, at })));
+  const placeOf = (name) => places.find(({ folder }) => isIn(name, folder));
   for (const [from, all] of arrows) {
     for (const to of all) {
-      const [above, below] = [rank.get(top(from)), rank.get(top(to))];
-      if (top(from) === top(to) || above === undefined || below === undefined || above < below) continue;
-      if (!exceptions.has(`${from} -> ${to}`)) complain(`${from} -> ${to}: an arrow that does not point down`);
+      const [above, below] = [placeOf(from), placeOf(to)];
+      if (!above || !below || above === below || above.at < below.at || exceptions.has(`${from} -> ${to}`)) continue;
+      complain(`${from} -> ${to}: an arrow that does not point down`);
     }
   }
-  return rank;
+  return [...arrows.keys()].filter((name) => !placeOf(name));
 };
 
 // Tarjan's algorithm: each set of files from which all the others of it can be reached.
@@ -211,11 +211,10 @@ const circles = (arrows) => {
 };
 
 const meetings = (arrows) => {
-  const is = (name, folder) => name === folder || name.startsWith(`${folder}/`);
   for (const [one, other] of strangers.map((line) => line.split(' '))) {
     for (const [from, all] of arrows) {
       for (const to of all) {
-        if ((is(from, one) && is(to, other)) || (is(from, other) && is(to, one))) {
+        if ((isIn(from, one) && isIn(to, other)) || (isIn(from, other) && isIn(to, one))) {
           complain(`${from} -> ${to}: ${one} and ${other} are not to know each other`);
         }
       }
@@ -224,11 +223,9 @@ const meetings = (arrows) => {
 };
 
 const engine = rust('core/src');
-const rank = upwards(engine, core);
+for (const name of upwards(engine, core)) complain(`core/src/${name}: it has no place in the list`);
+upwards(engine, rooms);
 meetings(engine);
-for (const name of engine.keys()) {
-  if (!rank.has(folderOf(name))) complain(`core/src/${name}: it has no place in the list`);
-}
 circles(engine);
 
 const lib = javascript('node-addon/lib');
