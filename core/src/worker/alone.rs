@@ -56,9 +56,11 @@ impl Alone {
 
     pub(super) fn accept(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
         let (socket, close) = (self.socket.as_fd(), self.close.as_fd());
-        let doorkeeper = self.leaving.as_ref().filter(|_| !self.inherited);
         // A socket that is never empty must not hide the request to leave.
-        if doorkeeper.is_some_and(|leaving| self.door.is_time_to_ask() && leaving.is_asked()) {
+        if let Some(leaving) = self.leaving.as_ref().filter(|_| !self.inherited)
+            && self.door.is_time_to_ask()
+            && leaving.is_asked()
+        {
             self.door.shut(socket);
         }
         loop {
@@ -66,21 +68,22 @@ impl Alone {
             if let Some(taken) = accept_from(socket, flags)? {
                 return Ok(taken);
             }
-            match (&self.leaving, doorkeeper.is_some_and(|leaving| leaving.is_asked())) {
+            let Some(leaving) = &self.leaving else {
+                accepting.wait(&[socket, close])?;
+                continue;
+            };
+            if !leaving.is_asked() {
+                leaving.check_primary()?;
+                accepting.wait(&[socket, close, leaving.grants()])?;
+            } else if !self.inherited && self.door.shut(socket) {
                 // Shut only now: first accept who came before.
-                (Some(_), true) if self.door.shut(socket) => {}
-                (Some(_), true) if accepting.waits() => {
-                    if self.door.is_quiet() {
-                        // A handshake that has ended meanwhile has left a connection.
-                        return accept_from(socket, flags)?.ok_or_else(Error::shutdown);
-                    }
-                    wait_readable(&[socket, close], Some(SOON)).context("poll of a listener")?;
-                }
-                (Some(leaving), _) => {
-                    leaving.check()?;
-                    accepting.wait(&[socket, close, leaving.grants()])?;
-                }
-                (None, _) => accepting.wait(&[socket, close])?,
+            } else if self.inherited || !accepting.waits() {
+                return Err(Error::shutdown());
+            } else if self.door.is_quiet() {
+                // A handshake that has ended meanwhile has left a connection.
+                return accept_from(socket, flags)?.ok_or_else(Error::shutdown);
+            } else {
+                wait_readable(&[socket, close], Some(SOON)).context("poll of a listener")?;
             }
         }
     }
@@ -123,11 +126,7 @@ impl Door {
     /// True once per millisecond. The look costs a system call, and a busy worker accepts many connections in that time.
     fn is_time_to_ask(&self) -> bool {
         let now = self.made.elapsed().as_millis() as u64;
-        let asked = self.asked.load(Ordering::Relaxed) == now;
-        if !asked {
-            self.asked.store(now, Ordering::Relaxed);
-        }
-        !asked
+        self.asked.swap(now, Ordering::Relaxed) != now
     }
 
     /// New clients are refused from here on; those that came before can still be accepted. (Other sockets of a SO_REUSEPORT group

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, nothing_there};
 use super::mailbox::Mailbox;
-use super::primary_gone::{self, EndsWithUs};
+use super::primary_gone;
 use crate::error::{Context, Error, Result};
-use crate::sys::descriptor;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable};
 
 /// The listening socket, polled together with the mailbox.
@@ -41,13 +40,6 @@ impl Beside {
     /// The socket, if it is the slot's own.
     pub(super) fn own(&self) -> Option<BorrowedFd<'_>> {
         self.own.then(|| self.socket.as_fd())
-    }
-
-    /// A copy for a program that accepts by itself, and one that stays here.
-    pub(super) fn hand_out(&self) -> Result<(OwnedFd, EndsWithUs)> {
-        let copy = || descriptor::duplicate(self.socket.as_fd()).context("duplicating a listening socket");
-        let (kept, given) = (copy()?, copy()?);
-        Ok((given, EndsWithUs::new(kept)))
     }
 
     pub(super) fn accept(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::primary_gone;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::cmsg;
 use crate::sys::poll::is_hung_up;
 use crate::wire;
@@ -45,11 +45,8 @@ impl Leaving {
         }
     }
 
-    /// An error once the worker was asked to leave, or the primary is gone.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.is_asked() {
-            return Err(Error::shutdown());
-        }
+    /// An error once the primary is gone.
+    pub(super) fn check_primary(&self) -> Result<()> {
         if is_hung_up(self.grants.as_fd()) { Err(primary_gone::seen()) } else { Ok(()) }
     }
 }

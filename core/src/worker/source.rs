@@ -13,6 +13,7 @@ use crate::bind::Bound;
 use crate::error::{Context, Error, Result};
 use crate::options::{self, SocketOption};
 use crate::settings::MechanismKind;
+use crate::sys::descriptor;
 use crate::sys::sockaddr::SockAddr;
 
 /// What a grant brought.
@@ -92,26 +93,23 @@ impl Source {
 
     /// Hands the own socket out. A copy stays here, to shut it down.
     pub(super) fn take_socket(&mut self) -> Result<Option<OwnedFd>> {
-        match self {
-            Source::Mailbox(_, socket @ Socket::Beside(_)) => {
-                let Socket::Beside(beside) = &*socket else { return Ok(None) };
-                if beside.own().is_none() {
-                    return Ok(None);
-                }
-                let (given, kept) = beside.hand_out()?;
-                *socket = Socket::Taken(kept);
-                Ok(Some(given))
-            }
-            _ => Ok(None),
-        }
+        let Some(own) = self.own_socket() else { return Ok(None) };
+        let copy = || descriptor::duplicate(own).context("duplicating a listening socket");
+        let (given, kept) = (copy()?, copy()?);
+        self.replace_socket(Socket::Taken(EndsWithUs::new(kept)));
+        Ok(Some(given))
     }
 
     /// Closes the own socket.
     pub(super) fn drop_socket(&mut self) {
-        if self.own_socket().is_some()
-            && let Source::Mailbox(_, socket) = self
-        {
-            *socket = Socket::None;
+        if self.own_socket().is_some() {
+            self.replace_socket(Socket::None);
+        }
+    }
+
+    fn replace_socket(&mut self, new: Socket) {
+        if let Source::Mailbox(_, socket) = self {
+            *socket = new;
         }
     }
 
