@@ -106,6 +106,10 @@ impl Server {
         if server.pids.len() != expected {
             return fail(format!("{} processes instead of {expected}", server.pids.len()));
         }
+        // LD_LIBRARY_PATH, for one, can put another build in the place of the one that is to be measured.
+        if let Some(file) = file_of(shop, contender)?.filter(|file| !process::has_mapped(primary, file)) {
+            return fail(format!("it does not use {}", file.display()));
+        }
         Ok(server)
     }
 
@@ -323,6 +327,16 @@ impl Lines {
     }
 }
 
+/// The file of this project that a contender loads.
+fn file_of(shop: &Workshop, contender: &Contender) -> Result<Option<PathBuf>> {
+    let file = match contender.kind {
+        Kind::Cluster { .. } => shop.library.join("libcluster.so"),
+        Kind::Node { ours: Some(_), .. } => shop.node_addon_file()?,
+        _ => return Ok(None),
+    };
+    file.canonicalize().map(Some).map_err(failed("what is measured"))
+}
+
 type Nginx = Option<(u16, PathBuf)>;
 
 fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Board) -> Result<(Command, Nginx)> {
@@ -350,7 +364,11 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
             command.args([policy, if shape.http { "http" } else { "net" }, &shape.workers.to_string()]);
             command.arg(if shape.answers { "1" } else { "0" });
             command.env("NODE_CLUSTER_SCHED_POLICY", policy).env("CL_MECHANISM", ours.unwrap_or("auto"));
-            command.env_remove("NODE_OPTIONS").stdin(Stdio::piped()).stdout(Stdio::piped());
+            command
+                .env_remove("NODE_OPTIONS")
+                .env_remove("CLUSTER_RS_ADDON")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
             Ok((command, None))
         }
     }
