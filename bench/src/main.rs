@@ -8,6 +8,7 @@ mod crowd;
 mod figures;
 mod goals;
 mod measuring;
+mod nginx;
 mod options;
 mod plan;
 mod profile;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +15,7 @@ use crate::board::Board;
 use crate::client::{HTTP, Target};
 use crate::contender::{Contender, KERNEL, Kind, PASSED, SHARED, SOURCE_HASH, Shape};
 use crate::error::{Error, Result, fail, failed};
+use crate::nginx::{self, Nginx};
 use crate::process;
 use crate::workshop::Workshop;
 
@@ -337,8 +337,6 @@ fn file_of(shop: &Workshop, contender: &Contender) -> Result<Option<PathBuf>> {
     file.canonicalize().map(Some).map_err(failed("what is measured"))
 }
 
-type Nginx = Option<(u16, PathBuf)>;
-
 fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Board) -> Result<(Command, Nginx)> {
     let c = |program: &'static str, first: &[String]| -> Result<(Command, Nginx)> {
         let mut command = Command::new(shop.program(program)?);
@@ -353,7 +351,7 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
         Kind::Cluster { policy, mechanism } => {
             c("cluster", &[format!("policy={policy}"), format!("mechanism={mechanism}")])
         }
-        Kind::Nginx { reuseport } => nginx(shop, reuseport, shape.workers),
+        Kind::Nginx { reuseport } => nginx::command(shop, reuseport, shape.workers),
         Kind::Node { policy, ours } => {
             let mut command = Command::new(shop.node()?);
             command.arg(shop.root.join("bench/contenders/server.cjs"));
@@ -372,31 +370,4 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
             Ok((command, None))
         }
     }
-}
-
-fn nginx(shop: &Workshop, reuseport: bool, workers: usize) -> Result<(Command, Nginx)> {
-    let file = shop.nginx()?;
-    let folder = shop.out.join("nginx");
-    std::fs::create_dir_all(&folder).map_err(failed("nginx's folder"))?;
-    // nginx cannot take any free port; this one was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(failed("bind"))?.port();
-    let option = if reuseport { " reuseport" } else { "" };
-    let socket = folder.join("counts");
-    let _ = std::fs::remove_file(&socket);
-    let text = format!(
-        "daemon off; pid {0}/pid; error_log {0}/errors; worker_processes {workers};\n\
-         events {{ worker_connections 16384; }}\n\
-         http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi;\n\
-         uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-         server {{ listen 127.0.0.1:{port} backlog=4096{option}; location / {{ return 200 ok; }} }}\n\
-         server {{ listen unix:{1}; location / {{ stub_status; }} }} }}\n",
-        folder.display(),
-        socket.display()
-    );
-    let configuration = folder.join("nginx.conf");
-    std::fs::write(&configuration, text).map_err(failed("nginx.conf"))?;
-    let mut command = Command::new(file);
-    command.arg("-c").arg(configuration).arg("-e").arg(folder.join("errors"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok((command, Some((port, socket))))
 }
