@@ -44,12 +44,12 @@ pub fn prepare(given: &Path, new: &Workshop) -> Result<(Workshop, String)> {
     let same = |one: &Path, other: &Path| fs::read(one).ok().is_some_and(|bytes| fs::read(other).ok() == Some(bytes));
     let mut line = format!("against: a build of {}", machine::commit(&folder));
     if same(&file, &ours) {
-        line.push_str("; the library is the same, what differs is noise");
+        line.push_str("; the library is the same, so differences are noise");
     }
     if let (Ok(one), Ok(other)) = (old.node_addon_file(), new.node_addon_file())
         && same(&one, &other)
     {
-        line.push_str("; the addon is the same, what differs is noise");
+        line.push_str("; the addon is the same, so differences are noise");
     }
     Ok((old, line))
 }

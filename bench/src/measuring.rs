@@ -56,12 +56,21 @@ impl<'a> Measuring<'a> {
         self.sound
     }
 
-    pub fn keep(&mut self, whom: impl Fn(&Contender) -> bool) {
-        self.taking_part.retain(|(_, contender)| whom(contender));
+    /// Goes on with these only, of which there are two builds; gives their names.
+    pub fn keep(&mut self, whom: impl Fn(&Contender) -> bool) -> Vec<&'static str> {
+        let kept: Vec<&Contender> = self
+            .taking_part
+            .iter()
+            .filter(|(side, whose)| *side == 1 && whom(whose))
+            .map(|(_, whose)| *whose)
+            .collect();
+        self.taking_part.retain(|(_, contender)| kept.contains(contender));
+        kept.iter().map(|contender| contender.name).collect()
     }
 
-    pub fn is_anybody_left(&self) -> bool {
-        !self.taking_part.is_empty()
+    /// How many rounds there were.
+    pub fn done(&self) -> usize {
+        self.done
     }
 
     /// As many rounds as the figure wants; gives their numbers.

@@ -78,16 +78,16 @@ impl Record {
         Self { circumstances: self.circumstances.clone(), samples }
     }
 
-    /// What two records have of the same rounds: the round, and both values.
+    /// What two records have of the same rounds.
     pub fn pairs<'a>(
         &'a self,
         other: &'a Self,
         measure: &'a str,
         contender: &'a str,
-    ) -> impl Iterator<Item = (usize, f64, f64)> + 'a {
+    ) -> impl Iterator<Item = (f64, f64)> + 'a {
         self.of(measure, contender).filter_map(move |sample| {
             let pair = other.of(measure, contender).find(|pair| pair.round == sample.round)?;
-            Some((sample.round, sample.value, pair.value))
+            Some((sample.value, pair.value))
         })
     }
 

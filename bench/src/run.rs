@@ -1,7 +1,6 @@
 //! The run itself: figure by figure measured, told, recorded and judged.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -31,56 +30,64 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let recorded = options.root.join("bench/results");
     let results = if options.record || options.draw { recorded } else { options.out.join("results") };
+    let sound = options.draw || measure(options, &results)?;
+    if options.against.is_none() || options.record {
+        show(options, &results)?;
+    }
+    Ok(sound)
+}
+
+fn measure(options: &Options, results: &Path) -> Result<bool> {
+    // Ten thousand connections wait in one of the figures.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+    let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone(), SOURCES)?;
+    let mut circumstances = machine::circumstances(&shop, &options.command);
+    let old = options.against.as_ref().map(|given| against::prepare(given, &shop)).transpose()?;
+    circumstances.extend(old.iter().map(|(_, line)| line.clone()));
+    circumstances.iter().for_each(|line| println!("{line}"));
+    let side = |prefix, shop| Side {
+        prefix,
+        shop,
+        record: Record { circumstances: circumstances.clone(), samples: Vec::new() },
+    };
     let mut sound = true;
-    if !options.draw {
-        // Ten thousand connections wait in one of the figures.
-        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    let mut comparisons = Vec::new();
+    let mut tables = circumstances.join("\n");
+    for figure in &options.figures {
+        let sides = [side("", &shop)].into_iter().chain(old.iter().map(|(shop, _)| side("old ", shop))).collect();
+        let mut measuring = Measuring::new(options, figure, sides);
+        println!("\n{}: {}; {} rounds", figure.name, figure.title, (figure.rounds)(&options.plan));
+        let rounds = measuring.rounds();
+        if let Some(comparison) = compare(options, figure, &mut measuring)? {
+            let table = comparison.table(measuring.record(), measuring.old().unwrap_or(&Record::default()));
+            print!("{table}");
+            let _ = write!(tables, "\n\n{}: {}\n{table}", figure.name, figure.title);
+            comparisons.push(comparison);
+        } else {
+            report::print(figure, &options.plan, measuring.record());
         }
-        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone(), SOURCES)?;
-        let mut circumstances = machine::circumstances(&shop, &options.command);
-        let old = options.against.as_ref().map(|given| against::prepare(given, &shop)).transpose()?;
-        circumstances.extend(old.iter().map(|(_, line)| line.clone()));
-        circumstances.iter().for_each(|line| println!("{line}"));
-        let side = |prefix, shop| Side {
-            prefix,
-            shop,
-            record: Record { circumstances: circumstances.clone(), samples: Vec::new() },
-        };
-        let mut comparisons = Vec::new();
-        let mut tables = circumstances.join("\n");
-        for figure in &options.figures {
-            let sides = [side("", &shop)].into_iter().chain(old.iter().map(|(shop, _)| side("old ", shop))).collect();
-            let mut measuring = Measuring::new(options, figure, sides);
-            println!("\n{}: {}; {} rounds", figure.name, figure.title, (figure.rounds)(&options.plan));
-            let rounds = measuring.rounds();
-            if let Some(comparison) = compare(options, figure, &mut measuring, rounds.clone())? {
-                let table = comparison.table(measuring.record(), measuring.old().unwrap_or(&Record::default()));
-                print!("{table}");
-                let _ = write!(tables, "\n\n{}: {}\n{table}", figure.name, figure.title);
-                comparisons.push(comparison);
-            } else {
-                report::print(figure, &options.plan, measuring.record());
-            }
-            sound &= measuring.is_sound();
-            if options.record && !measuring.is_sound() {
-                println!("  not recorded");
-            } else if options.record || options.against.is_none() {
-                measuring.record().of_rounds(rounds).write(&results, figure.name)?;
-            }
-        }
-        if options.against.is_some() {
-            let (text, no_worse) = verdict::summary(&comparisons);
-            sound &= no_worse;
-            let file = options.out.join("against/verdict.txt");
-            std::fs::write(&file, format!("{tables}\n{text}")).map_err(failed("verdict.txt"))?;
-            println!("\n{text}written to {}", shorten(&file, &options.root));
-            if !options.record {
-                return Ok(sound);
-            }
+        sound &= measuring.is_sound();
+        if options.record && !measuring.is_sound() {
+            println!("  not recorded");
+        } else if options.record || old.is_none() {
+            measuring.record().of_rounds(rounds).write(results, figure.name)?;
         }
     }
-    let records = read_all(&results)?;
+    if old.is_some() {
+        let (text, no_worse) = verdict::summary(&comparisons);
+        sound &= no_worse;
+        let file = options.out.join("against/verdict.txt");
+        std::fs::write(&file, format!("{tables}\n{text}")).map_err(failed("verdict.txt"))?;
+        println!("\n{text}written to {}", shorten(&file, &options.root));
+    }
+    Ok(sound)
+}
+
+/// Goals, charts and pages, of what is recorded or was measured.
+fn show(options: &Options, results: &Path) -> Result<()> {
+    let records = read_all(results)?;
     // Without a record of it a run speaks of what it has measured itself.
     let shown: Vec<_> = records
         .into_iter()
@@ -95,37 +102,26 @@ pub fn run(options: &Options) -> Result<bool> {
     if options.record || options.draw {
         report::write_page(&options.root.join("docs/performance.md"), &shown)?;
     }
-    println!("results: {}; charts: {}", shorten(&results, &options.root), shorten(&drawn, &options.root));
-    Ok(sound)
+    println!("results: {}; charts: {}", shorten(results, &options.root), shorten(&drawn, &options.root));
+    Ok(())
 }
 
-/// With a build to compare with: what the rounds say, once what seems to be worse has been measured again.
-fn compare(
-    options: &Options,
-    figure: &'static Figure,
-    measuring: &mut Measuring,
-    rounds: Range<usize>,
-) -> Result<Option<Comparison>> {
-    let Some(old) = measuring.old() else { return Ok(None) };
-    let records = (measuring.record(), old);
-    let mut comparison = Comparison::new(figure, &options.plan, options.bound, records, rounds);
+/// With a build to compare with: what the rounds say, once what seemed to be worse has been measured again.
+fn compare(options: &Options, figure: &'static Figure, measuring: &mut Measuring) -> Result<Option<Comparison>> {
     loop {
-        measuring.keep(|contender| comparison.suspects(contender));
-        if !measuring.is_anybody_left() {
-            break;
+        let Some(old) = measuring.old() else { return Ok(None) };
+        let new = measuring.record();
+        let comparison = Comparison::new(figure, &options.plan, options.bound, (new, old));
+        let suspects = measuring.keep(|contender| comparison.suspects(contender));
+        if suspects.is_empty() || measuring.done() >= verdict::SURE_ROUNDS {
+            let folder = options.out.join("against");
+            measuring.record().write(&folder.join("new"), figure.name)?;
+            measuring.old().map_or(Ok(()), |old| old.write(&folder.join("old"), figure.name))?;
+            return Ok(Some(comparison));
         }
-        println!("  again, what seems to be worse");
-        let rounds = measuring.rounds();
-        if let Some(old) = measuring.old() {
-            comparison.look_again((measuring.record(), old), rounds);
-        }
+        println!("  again, for what seems to be worse: {}", suspects.join(", "));
+        measuring.rounds();
     }
-    let folder = options.out.join("against");
-    measuring.record().write(&folder.join("new"), figure.name)?;
-    if let Some(old) = measuring.old() {
-        old.write(&folder.join("old"), figure.name)?;
-    }
-    Ok(Some(comparison))
 }
 
 fn shorten(path: &Path, root: &Path) -> String {
