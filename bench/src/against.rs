@@ -1,5 +1,6 @@
 //! The build that a run is compared with (--against): where its library and its addon are, and whether it can be compared.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub fn prepare(given: &Path, new: &Workshop) -> Result<(Workshop, String)> {
     let old = new.with_build(out.clone(), addon, out);
     new.program("cluster")?;
     if let Err(error) = old.program("cluster") {
-        return wrong_build(&file, &format!("does not go with bench/contenders/cluster.c: {error}"));
+        return wrong_build(&file, &why_not_linked(&error.to_string()));
     }
     let same = |one: &Path, other: &Path| fs::read(one).ok().is_some_and(|bytes| fs::read(other).ok() == Some(bytes));
     let mut line = format!("against: a build of {}", machine::commit(&folder));
@@ -56,6 +57,16 @@ pub fn prepare(given: &Path, new: &Workshop) -> Result<(Workshop, String)> {
 
 fn wrong_build<T>(file: &Path, why: &str) -> Result<T> {
     fail(format!("--against: {} {why}", file.display()))
+}
+
+/// In one sentence, if the linker says what is missing.
+fn why_not_linked(said: &str) -> String {
+    let missing = said.lines().filter_map(|line| line.split_once("undefined reference to `")?.1.split_once('\''));
+    let names: BTreeSet<&str> = missing.map(|(name, _)| name).collect();
+    match Vec::from_iter(names).join(", ") {
+        names if names.is_empty() => format!("does not go with bench/contenders/cluster.c: {said}"),
+        names => format!("lacks what bench/contenders/cluster.c calls: {names}"),
+    }
 }
 
 /// In a folder itself, or in that of a checkout.
@@ -83,5 +94,18 @@ fn soname(file: &Path) -> Result<String> {
     match line.and_then(|line| line.split_once('[')?.1.split_once(']')) {
         Some((name, _)) => Ok(name.to_owned()),
         None => fail(format!("{} is no library with a SONAME", file.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_library_lacks_is_said_in_one_sentence() {
+        let said = "cluster.c does not compile:\nld: a.c:46: undefined reference to `cl_b'\na.c:47: undefined reference to `cl_a'\n\
+                    a.c:48: undefined reference to `cl_b'\ncollect2: error";
+        assert_eq!(why_not_linked(said), "lacks what bench/contenders/cluster.c calls: cl_a, cl_b");
+        assert!(why_not_linked("no compiler").ends_with("cluster.c: no compiler"));
     }
 }

@@ -108,7 +108,7 @@ impl Server {
         }
         // LD_LIBRARY_PATH, for one, can put another build in the place of the one that is to be measured.
         if let Some(file) = file_of(shop, contender)?.filter(|file| !process::has_mapped(primary, file)) {
-            return fail(format!("it does not use {}", file.display()));
+            return fail(format!("it does not use {} (LD_LIBRARY_PATH?)", file.display()));
         }
         Ok(server)
     }
