@@ -113,10 +113,10 @@ fn compare(options: &Options, figure: &'static Figure, measuring: &mut Measuring
         let new = measuring.record();
         let comparison = Comparison::new(figure, &options.plan, options.bound, (new, old));
         let suspects = measuring.keep(|contender| comparison.suspects(contender));
+        let folder = options.out.join("against");
+        measuring.record().write(&folder.join("new"), figure.name)?;
+        measuring.old().map_or(Ok(()), |old| old.write(&folder.join("old"), figure.name))?;
         if suspects.is_empty() || measuring.done() >= verdict::SURE_ROUNDS {
-            let folder = options.out.join("against");
-            measuring.record().write(&folder.join("new"), figure.name)?;
-            measuring.old().map_or(Ok(()), |old| old.write(&folder.join("old"), figure.name))?;
             return Ok(Some(comparison));
         }
         println!("  again, for what seems to be worse: {}", suspects.join(", "));
