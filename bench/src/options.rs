@@ -19,7 +19,7 @@ usage: cluster-bench [option ...] [figure ...]
                    Only libcluster and cluster-rs take part, each with both builds in every round. Ends with 1 if a row
                    is worse: bench/README.md says when. Nothing is recorded, unless --record is given too
   --bound N        how many times worse a row may be (1.03)
-  --record         keeps results in bench/results, draws docs/charts and the results of docs/performance.md anew;
+  --record         keeps results in bench/results, draws docs/charts and the results of docs/performance-figures.md anew;
                    for whole figures of the full plan only
   --draw           measures nothing; draws what was recorded
   --profile        measures nothing else; shows with perf(1) where the time of --only (passed,kernel) goes
