@@ -5,7 +5,29 @@ use std::fmt::Write;
 use std::path::Path;
 
 const HEAD: &str = include_str!("../header/head.h");
-const INLINE: &str = include_str!("../header/inline.h");
+
+/// The parts of the header-only code. Each uses only what stands before it.
+const INLINE: [&str; 19] = [
+    "os",
+    "errors",
+    "library",
+    "process",
+    "descriptors",
+    "packets",
+    "watch",
+    "scoreboard",
+    "signals",
+    "joining",
+    "messages",
+    "addresses",
+    "sockets",
+    "shares",
+    "listeners",
+    "accepting",
+    "closing",
+    "loading",
+    "contract",
+];
 
 fn generate() -> String {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -16,13 +38,28 @@ fn generate() -> String {
     let (types, functions) = split(&raw);
 
     let mut header = HEAD.replace("@VERSION_DEFINES@", &version_defines());
-    writeln!(header, "{}", types.trim()).unwrap();
-    writeln!(header, "\n#ifndef CL_HEADER_ONLY\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n").unwrap();
-    writeln!(header, "{}", functions.trim()).unwrap();
-    writeln!(header, "\n#ifdef __cplusplus\n}}\n#endif\n\n#else /* CL_HEADER_ONLY */\n").unwrap();
-    writeln!(header, "{}", INLINE.trim()).unwrap();
-    writeln!(header, "\n#endif /* CL_HEADER_ONLY */\n\n#endif /* CLUSTER_H */").unwrap();
+    let inline: Vec<String> = INLINE.iter().map(|name| part(name)).collect();
+    let sections = [
+        types.trim(),
+        "#ifndef CL_HEADER_ONLY",
+        &extern_c(functions.trim()),
+        "#else /* CL_HEADER_ONLY */",
+        &part("includes"),
+        &extern_c(&inline.join("\n\n")),
+        "#endif /* CL_HEADER_ONLY */",
+        "#endif /* CLUSTER_H */",
+    ];
+    writeln!(header, "{}", sections.join("\n\n")).unwrap();
     header
+}
+
+fn part(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("header/inline/{name}.h"));
+    std::fs::read_to_string(&path).unwrap().trim().to_owned()
+}
+
+fn extern_c(body: &str) -> String {
+    format!("#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n{body}\n\n#ifdef __cplusplus\n}}\n#endif")
 }
 
 /// Constants and types on one side, functions on the other; what cbindgen puts around them is dropped.
@@ -62,6 +99,17 @@ fn version_defines() -> String {
     write!(text, "#define CL_VERSION_NUMBER (CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)")
         .unwrap();
     text
+}
+
+#[test]
+fn no_part_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("header/inline");
+    let mut found: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    let mut listed: Vec<std::ffi::OsString> =
+        INLINE.iter().chain(&["includes"]).map(|name| format!("{name}.h").into()).collect();
+    found.sort();
+    listed.sort();
+    assert_eq!(found, listed);
 }
 
 #[test]
