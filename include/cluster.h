@@ -613,8 +613,6 @@ CL_API unsigned int cl_version_number(void);
  */
 CL_API int cl_on_event(cl_event_fn callback, void *user);
 
-extern int pthread_setcancelstate(int state, int *before);
-
 /**
  * Tells whether this process is a primary: it is, unless a cluster started it as a worker.
  *

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use cluster_core::{Event, ExitStatus, MechanismKind, WorkerRef, process};
 
 use crate::constants::*;
+use crate::convert::number;
 use crate::guard::guard;
-use crate::primary::number;
 use crate::structs::{cl_event_fn, cl_event_t};
 
 /// The program's callback; the pointer is only given back to it.
@@ -36,7 +36,7 @@ pub extern "C" fn cl_on_event(callback: cl_event_fn, user: *mut c_void) -> c_int
 }
 
 /// Hands an event to the program's callback, if there is one.
-pub(crate) fn deliver(event: Event) {
+pub(crate) fn tell(event: Event) {
     let (callback, user) = {
         let callback = CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
         (callback.0, callback.1)

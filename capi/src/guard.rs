@@ -1,10 +1,9 @@
-#![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 //! What every entry point runs in: panics become a code, errors leave a sentence, errno stays as it was.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cluster_core::{EPANIC, Error, Result};
+use cluster_core::{EPANIC, Result};
 
 use crate::last_error::{remember, remember_bare};
 
@@ -62,10 +61,8 @@ pub(crate) fn guard_in_handler(body: impl FnOnce() -> Result<c_int>) -> c_int {
 }
 
 fn run(body: impl FnOnce() -> Result<c_int>, remember: fn(&str)) -> c_int {
-    // SAFETY: errno is this thread's own.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let before = unsafe { *errno };
+    // SAFETY: this thread's own.
+    let before = unsafe { *errno() };
     let _uncancelled = Uncancelled::begin();
     let body = || {
         point();
@@ -83,85 +80,13 @@ fn run(body: impl FnOnce() -> Result<c_int>, remember: fn(&str)) -> c_int {
         }
     };
     // SAFETY: as above.
-    unsafe { *errno = before };
+    unsafe { *errno() = before };
     code
 }
 
-pub(crate) fn invalid(sentence: &'static str) -> Error {
-    Error::new(-libc::EINVAL, sentence)
-}
-
-/// Text from C, which may not be NULL.
-///
-/// # Safety
-/// `text` is NULL or points to a NUL-terminated string that lives for `'a`.
-pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Result<&'a str> {
-    if text.is_null() {
-        return Err(Error::new(-libc::EINVAL, format!("{what} is NULL")));
-    }
-    // SAFETY: not NULL, and a string by this function's contract.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map_err(|_| Error::new(-libc::EINVAL, format!("{what} is not UTF-8")))
-}
-
-/// Bytes from C.
-///
-/// # Safety
-/// `data` points to `length` readable bytes, or is NULL and `length` is 0.
-pub(crate) unsafe fn bytes<'a>(data: *const std::ffi::c_void, length: usize) -> Result<&'a [u8]> {
-    if length == 0 {
-        return Ok(&[]);
-    }
-    if data.is_null() {
-        return Err(invalid("the data is NULL and the length is not 0"));
-    }
-    if length > cluster_core::MESSAGE_MAX {
-        return Err(Error::new(
-            -libc::EMSGSIZE,
-            format!("the message has {length} bytes; at most {} fit", cluster_core::MESSAGE_MAX),
-        ));
-    }
-    // SAFETY: not NULL, and `length` bytes long by this function's contract.
-    Ok(unsafe { std::slice::from_raw_parts(data.cast(), length) })
-}
-
-/// A struct from C that begins with its size: an older caller's is shorter, and what it lacks is zero; a newer caller's
-/// is longer, and may not ask for anything we do not know.
-///
-/// # Safety
-/// `given` is not NULL and points to a readable size_t that tells how many readable bytes begin there. `T` is a
-/// `repr(C)` struct for which all-zero is a valid value.
-pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -> Result<T> {
-    // SAFETY: every such struct begins with its size.
-    let size = unsafe { given.cast::<usize>().read_unaligned() };
-    check_size(size, least, name)?;
-    let known = size_of::<T>();
-    // No struct ends in the middle of a pointer, and half a pointer is not to be followed.
-    let given_bytes = if size < known { size - size % align_of::<T>() } else { known };
-    // SAFETY: all-zero is a valid T.
-    let mut ours: T = unsafe { std::mem::zeroed() };
-    // SAFETY: both sides have at least so many bytes, and ours is a local.
-    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut ours).cast::<u8>(), given_bytes) };
-    for offset in known..size {
-        // SAFETY: offset < size, and the caller says that so many bytes are there.
-        if unsafe { given.cast::<u8>().add(offset).read() } != 0 {
-            return Err(Error::new(
-                -libc::E2BIG,
-                format!("{name} is of a later version and sets a field that this library does not know"),
-            ));
-        }
-    }
-    Ok(ours)
-}
-
-/// The greatest size that a struct may claim; more is surely not a size.
-const SIZE_MAX: usize = 4096;
-
-pub(crate) fn check_size(size: usize, least: usize, name: &str) -> Result<()> {
-    if size < least || size > SIZE_MAX {
-        return Err(Error::new(-libc::EINVAL, format!("the size of {name} is {size}; set it to sizeof ({name})")));
-    }
-    Ok(())
+fn errno() -> *mut c_int {
+    // SAFETY: cannot fail.
+    unsafe { libc::__errno_location() }
 }
 
 #[cfg(test)]
@@ -170,40 +95,13 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_a_code_and_errno_stays() {
-        // SAFETY: errno is this thread's own.
-        unsafe { *libc::__errno_location() = 42 };
+        // SAFETY: this thread's own.
+        unsafe { *errno() = 42 };
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
         assert_eq!(guard(|| panic!("on purpose")), EPANIC);
         std::panic::set_hook(hook);
         // SAFETY: as above.
-        assert_eq!(unsafe { *libc::__errno_location() }, 42);
-    }
-
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    #[repr(C)]
-    struct Two {
-        size: usize,
-        first: i32,
-        second: i32,
-    }
-
-    #[test]
-    fn a_struct_is_read_by_its_size() {
-        let read = |size, second| {
-            let longer = (Two { size, first: 1, second }, 0_u64);
-            // SAFETY: `longer` has at least the bytes that the sizes below claim.
-            unsafe { sized(&raw const longer.0, 12, "two") }
-        };
-        assert_eq!(read(12, 2).unwrap().second, 0, "an older caller has no second field");
-        assert_eq!(read(15, 2).unwrap().second, 0, "a field that the size cuts is not there");
-        assert_eq!(read(16, 2).unwrap().second, 2);
-        assert_eq!(read(24, 2).unwrap().second, 2, "a newer caller whose new field is zero");
-        assert_eq!(read(0, 2).unwrap_err().code(), -libc::EINVAL);
-        assert_eq!(read(8, 2).unwrap_err().code(), -libc::EINVAL);
-        assert_eq!(read(usize::MAX, 2).unwrap_err().code(), -libc::EINVAL);
-        let longer = (Two { size: 24, first: 1, second: 2 }, 1_u64);
-        // SAFETY: `longer` has 24 bytes.
-        assert_eq!(unsafe { sized(&raw const longer.0, 12, "two") }.unwrap_err().code(), -libc::E2BIG);
+        assert_eq!(unsafe { *errno() }, 42);
     }
 }

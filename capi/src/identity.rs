@@ -4,11 +4,8 @@ use std::ffi::c_int;
 
 use cluster_core::process;
 
+use crate::convert::number;
 use crate::guard::guard;
-
-fn number(value: u32) -> c_int {
-    c_int::try_from(value).unwrap_or(c_int::MAX)
-}
 
 /// Tells whether this process is a primary: it is, unless a cluster started it as a worker.
 ///

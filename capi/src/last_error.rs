@@ -9,6 +9,8 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
+use crate::guard::guard_text;
+
 /// Bytes of a sentence that is kept without memory, with its NUL; the rest is cut off.
 const ROOM: usize = 512;
 
@@ -116,8 +118,19 @@ pub(crate) fn remember_bare(sentence: &str) {
     place.is_bare.store(true, Ordering::Relaxed);
 }
 
+/// What was wrong with this thread's last failed call, in one sentence for a person.
+///
+/// @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
+///
+/// Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler; what a handler calls and fails counts
+/// as its thread's last failed call. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_last_error() -> *const c_char {
+    guard_text(last)
+}
+
 /// The sentence; "" if there is none.
-pub(crate) fn last() -> *const c_char {
+fn last() -> *const c_char {
     let shared = SHARED_BY.load(Ordering::Relaxed) == this_thread();
     let Some(place) = own() else { return if shared { SHARED.as_ptr() } else { c"".as_ptr() } };
     let text = place.text.borrow().as_ptr();

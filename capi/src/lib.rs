@@ -5,16 +5,26 @@
 #![allow(unsafe_code)] // Every function here is called from C with raw pointers.
 #![allow(non_camel_case_types)] // The types carry their C names.
 
+// The header has the functions in the order of these modules; a blank line keeps rustfmt from sorting them.
 mod constants;
+mod convert;
 mod errno_table;
 mod errors;
-mod events;
 mod guard;
-mod identity;
 #[cfg(feature = "panic-injection")]
 mod injection;
 mod last_error;
-mod primary;
-mod sockets;
 mod structs;
+mod version;
+
+mod events;
+mod identity;
+
+mod settings;
+
+mod making;
+mod running;
+mod workers;
+
+mod sockets;
 mod worker;

@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use cluster_core::{AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, SocketOption, process};
 use libc::{sockaddr, socklen_t};
 
-use crate::guard::{guard, invalid, sized, text};
+use crate::convert::{invalid, sized, text};
+use crate::guard::guard;
 use crate::structs::{cl_listen_options_t, cl_socket_option_t};
 
 /// The listeners this process has open, by the number that C holds.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cluster_core::{Error, process};
 
-use crate::guard::{bytes, guard, guard_in_handler, invalid};
+use crate::convert::{bytes, invalid};
+use crate::guard::{guard, guard_in_handler};
 
 const FOR_WORKERS: &str =
     "this process is no worker; a primary uses cl_worker_send() and gets messages as CL_EVENT_MESSAGE";

@@ -1,0 +1,120 @@
+//! What the program chooses for its cluster.
+
+use std::ffi::c_int;
+use std::mem::offset_of;
+use std::time::Duration;
+
+use cluster_core::{Error, ListenRule, Mechanism, Policy, Respawn, Result, Settings, process};
+
+use crate::constants::*;
+use crate::convert::{invalid, list, sized};
+use crate::guard::guard;
+use crate::structs::cl_settings_t;
+
+fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
+    match u64::try_from(value) {
+        Ok(0) => Ok(None),
+        Ok(value) => Ok(Some(Duration::from_millis(value))),
+        Err(_) => Err(Error::new(-libc::EINVAL, format!("{what} is {value} ms; it cannot be negative"))),
+    }
+}
+
+/// # Safety
+/// `listen_allow` is NULL or points to strings with NULL behind the last.
+unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
+    let unknown = |what: &str, value: c_int| Error::new(-libc::EINVAL, format!("there is no {what} {value}"));
+    settings.policy = match given.policy {
+        0 => settings.policy,
+        CL_SCHED_NONE => Policy::None,
+        CL_SCHED_RR => Policy::RoundRobin,
+        CL_SCHED_LEAST_LOADED => Policy::LeastLoaded,
+        CL_SCHED_SOURCE_HASH => Policy::SourceHash,
+        other => return Err(unknown("policy", other)),
+    };
+    settings.mechanism = match given.mechanism {
+        CL_MECHANISM_AUTO => settings.mechanism,
+        CL_MECHANISM_PASSED => Mechanism::Passed,
+        CL_MECHANISM_KERNEL => Mechanism::Kernel,
+        other => return Err(unknown("mechanism to choose", other)),
+    };
+    settings.respawn = match given.respawn {
+        CL_RESPAWN_DEFAULT => settings.respawn,
+        CL_RESPAWN_NEVER => Respawn::Never,
+        CL_RESPAWN_ON_FAILURE => Respawn::OnFailure,
+        CL_RESPAWN_ALWAYS => Respawn::Always,
+        other => return Err(unknown("respawn", other)),
+    };
+    if given.flags & !(CL_HANDLE_SIGNALS | CL_WORKER_SIGNALS) != 0 {
+        return Err(invalid("the settings' flags hold more than CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS"));
+    }
+    settings.handle_signals |= given.flags & CL_HANDLE_SIGNALS != 0;
+    settings.worker_signals |= given.flags & CL_WORKER_SIGNALS != 0;
+    // A program of an older header has padding where the delay is now.
+    if given.size >= offset_of!(cl_settings_t, ready_min) + size_of::<c_int>() {
+        if let Some(delay) = milliseconds(given.drain_delay_ms, "the drain delay")? {
+            settings.drain_delay = delay;
+        }
+        if given.ready_min != 0 {
+            return Err(Error::new(-libc::EOPNOTSUPP, "ready_min is for a later version; leave it 0"));
+        }
+    }
+    if let Some(deadline) = milliseconds(given.stop_deadline_ms, "the stop deadline")? {
+        settings.stop_deadline = deadline;
+    }
+    if let Some(least) = milliseconds(given.restart_min_ms, "the first restart delay")? {
+        settings.restart_delay.0 = least;
+    }
+    if let Some(most) = milliseconds(given.restart_max_ms, "the longest restart delay")? {
+        settings.restart_delay.1 = most;
+    }
+    match u32::try_from(given.window) {
+        Ok(0) => {}
+        Ok(window) => settings.window = window,
+        Err(_) => return Err(invalid("the window is negative")),
+    }
+    match u32::try_from(given.listen_max) {
+        Ok(0) => {}
+        Ok(most) => settings.listen_max = most,
+        Err(_) => return Err(invalid("listen_max is negative")),
+    }
+    // SAFETY: passed on to the caller.
+    if let Some(rules) = unsafe { list(given.listen_allow.cast()) } {
+        let rule = |text: &std::ffi::OsString| {
+            ListenRule::parse(text.to_str().ok_or_else(|| invalid("a rule in listen_allow is not UTF-8"))?)
+        };
+        settings.listen_allow = Some(rules.iter().map(rule).collect::<Result<_>>()?);
+    }
+    Ok(())
+}
+
+/// Chooses the cluster's settings. May be called any number of times; each adds to what was set before, and applies to
+/// what is started and opened afterwards. Needless where the defaults are right.
+///
+/// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
+/// @return 0; -EINVAL: a value that is none, such as a rule in listen_allow, or a name in it that nobody knows; -ENOENT, -EACCES,
+///         -ENOTDIR: a directory in listen_allow that cannot be opened; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
+///         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
+///         it. Nothing is changed then.
+///
+/// Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
+/// Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of strings
+/// with NULL behind the last.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
+    guard(|| {
+        if settings.is_null() {
+            return process::with_primary(|_| Ok(0));
+        }
+        process::configure(|merged| {
+            let least = offset_of!(cl_settings_t, mechanism);
+            // SAFETY: passed on to the caller; not NULL.
+            let given = unsafe { sized(settings, least, "cl_settings_t") }?;
+            // SAFETY: passed on to the caller.
+            unsafe { merge(merged, &given) }
+        })?;
+        Ok(0)
+    })
+}
