@@ -1,8 +1,8 @@
 /*
  * cluster.h - several worker processes serve one port.
  *
- * One primary process owns the listening sockets; a worker that listens asks the primary for its share and gets
- * connections from it. A worker that dies or hangs costs only the connection in its hand.
+ * One primary process owns the listening sockets. A worker that listens asks the primary for its share of an address
+ * and gets connections from it. A worker that dies or hangs costs only the connection in its hand.
  *
  *     static int serve(void *address) {
  *         int listener = cl_listen(address, 0);
@@ -16,11 +16,13 @@
  * primary's functions are looked up in libcluster.so.0 when one is first called.
  *
  * Conventions. A result >= 0 is success: a descriptor, an id, a count. A result < 0 is -errno or a CL_E* code below
- * -4095; cl_last_error() has the sentence for it. errno itself is left alone. Pointers may be NULL only where it says
- * so. Structs that may grow begin with their size, and a zeroed field always means the default: { .size = sizeof x }
- * is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child returns -ECHILD and
- * touches nothing. The library waits for no child but its own and prints nothing. It installs no signal handler unless it
- * was asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in workers, by cl_serve() in both.
+ * -4095, and cl_last_error() has the sentence for it. No call changes errno. A pointer may be NULL only where its
+ * description says so. Structs that may grow begin with their size, and a zeroed field always means the default:
+ * { .size = sizeof x } is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child
+ * returns -ECHILD and touches nothing. pthread_cancel(3) of a thread inside a call takes effect when the call has
+ * returned. The library waits for no child but its own. It prints nothing but the report of a defect (CL_EPANIC). It
+ * installs no signal handler unless it is asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in
+ * workers, by cl_serve() in both.
  *
  * Linux 5.10 or newer. Licence: MIT or Apache-2.0, as you like.
  *
@@ -49,76 +51,86 @@
 #endif
 
 /**
- * Policy: every worker accepts from one shared socket and the kernel decides who gets a connection. Not fair.
+ * Policy: every worker accepts from one shared socket, and the kernel decides who gets a connection. Not fair.
  */
 #define CL_SCHED_NONE 1
 
 /**
- * Policy: each worker in turn; one that is full or stuck is passed over. The default.
+ * Policy: each worker in turn; one that is full or stuck is skipped. The default.
  */
 #define CL_SCHED_RR 2
 
 /**
- * Policy: a worker to which nothing waits before one to which something does; among those the one with the least load
- * told by cl_set_load() (0 before it is), to which each connection given since then adds 1; among equals each in turn.
+ * Policy: prefers the worker with the fewest connections waiting for it; then the lowest load reported with
+ * cl_set_load() (0 before the first report), plus 1 per connection assigned since; ties go round-robin.
  */
 #define CL_SCHED_LEAST_LOADED 3
 
 /**
- * Policy: connections from one client address (IPv4 or IPv6, whatever its port) meet the same slot while that slot's
- * worker is there. When it ends, leaves, pauses or gets stuck, only its clients meet others, and they come back to the
- * slot's replacement. One that is merely full keeps its clients: up to 256 connections of an address wait for it in the
- * primary, more in the kernel's backlog. On unix sockets it is CL_SCHED_RR.
+ * Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
+ * there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
+ * replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
+ * primary and more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. On unix
+ * sockets this is CL_SCHED_RR.
  */
 #define CL_SCHED_SOURCE_HASH 4
 
 /**
- * Mechanism: the best that is to be had: kernel for TCP under CL_SCHED_RR where the process has CAP_BPF (Linux 5.14), else
- * passed. The environment variable CL_MECHANISM of the primary (auto, passed or kernel) counts where the program leaves it
- * at this.
+ * Mechanism: the best available. TCP under CL_SCHED_RR and CL_SCHED_SOURCE_HASH gets kernel where the process has
+ * CAP_BPF (Linux 5.14), and otherwise passed. While the program leaves the setting at this value, the environment
+ * variable CL_MECHANISM of the primary (auto, passed or kernel) decides.
  */
 #define CL_MECHANISM_AUTO 0
 
 /**
- * Mechanism: the primary accepts and passes each connection on.
+ * Mechanism: the primary accepts each connection and passes it on. A UDP socket is shared by all workers.
  */
 #define CL_MECHANISM_PASSED 1
 
 /**
- * Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
- * called with it, which makes ready what four addresses at a time need under the policy of the same settings, and fails with -EPERM
- * otherwise. Afterwards the process may give the capability up, on Linux before 5.19 only if kernel.unprivileged_bpf_disabled is 0:
- * elsewhere each worker needs another bpf(2), and where that is refused the primary passes connections on (CL_EVENT_NOTICE). Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
+ * Mechanism: the kernel gives each slot its connections, without the primary. cl_setup_primary() prepares what four
+ * addresses at a time need under the policy of the same settings, which takes CAP_BPF; without it the call fails with
+ * -EPERM. The process may drop the capability afterwards, on Linux before 5.19 only if
+ * kernel.unprivileged_bpf_disabled is 0. Otherwise each new worker there needs another bpf(2), and where that is
+ * refused the primary passes connections on (CL_EVENT_NOTICE). Unix sockets, fd:N and CL_SCHED_LEAST_LOADED are
+ * passed. UDP needs no privilege: each slot has a socket of its own (see cl_listen()).
  */
 #define CL_MECHANISM_KERNEL 2
 
 /**
- * Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
+ * Mechanism, in events only: all workers have one socket (CL_SCHED_NONE; UDP with CL_MECHANISM_PASSED or fd:N).
  */
 #define CL_MECHANISM_SHARED 3
 
 /**
- * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0); one that comes less than
- * 0.1 s after the one before is no second one, as timeout(1) signals its child and then the group. What was installed for them before,
- * SIG_IGN too, is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile. SIGHUP is left alone.
+ * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), and a second one is cl_stop(0). One
+ * that comes less than 0.1 s after the last that counted is ignored, because timeout(1) signals its child and then the
+ * group. When cl_run() returns, it restores the dispositions it found (SIG_IGN too) and the signal mask of its thread,
+ * which has both unblocked meanwhile. SIGHUP is left alone.
  */
 #define CL_HANDLE_SIGNALS 1
 
 /**
- * Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do. SIGTERM, SIGINT
- * and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and if the cluster goes on the worker
- * is replaced as any that ends with its code (cl_settings_t.respawn). It serves for 0.2 s more before it is let go, or to the end of a stop's
- * delay: if the cluster is to stop as well, the door is shut first. From the primary (the deadline, cl_worker_kill(), kill(2) of its group)
- * they end the worker. Installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at
- * once, in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment; one made after the flag was set. A
- * program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket
- * with SO_RCVTIMEO or SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
- * Where the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks, the next ends.
+ * Flag of cl_settings_t: workers of cl_fork() and cl_spawn() hold a group's signals, as those of cl_serve() do.
+ * SIGTERM, SIGINT and SIGHUP from anybody but the primary act as cl_disconnect(): the worker finishes what is in hand,
+ * and if the cluster goes on it is replaced like any worker that ends with its code (cl_settings_t.respawn). It goes
+ * on serving for 0.2 s, or to the end of a stop's delay: if the cluster is to stop too, the door is shut first. From
+ * the primary (the deadline, cl_worker_kill(), kill(2) of its group) these signals end the worker.
+ *
+ * The handlers are installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a
+ * fork at once; in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment. Workers
+ * started before the flag was set do not have them. A handler of the program's own, installed before or afterwards,
+ * replaces them. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket with SO_RCVTIMEO or
+ * SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd.
+ *
+ * The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. Where
+ * the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks,
+ * the next one ends the worker.
  */
 #define CL_WORKER_SIGNALS 16
 
 /**
- * Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, it starts with no signal blocked.
+ * Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.
  */
 #define CL_SPAWN_KEEP_MASK 1
 
@@ -133,7 +145,7 @@
 #define CL_RESPAWN_NEVER 1
 
 /**
- * Respawn: workers that end with a code other than 0 or by a signal are replaced.
+ * Respawn: workers that end by a signal or with a code other than 0 are replaced.
  */
 #define CL_RESPAWN_ON_FAILURE 2
 
@@ -143,12 +155,12 @@
 #define CL_RESPAWN_ALWAYS 3
 
 /**
- * Listen flag: cl_accept() does not wait but returns -EAGAIN.
+ * Listen flag: cl_accept() returns -EAGAIN instead of waiting.
  */
 #define CL_LISTEN_NONBLOCK 1
 
 /**
- * Listen flag: a socket of this worker's own, not shared through the primary.
+ * Listen flag: this worker binds the socket itself and shares it with nobody.
  */
 #define CL_LISTEN_EXCLUSIVE 2
 
@@ -178,7 +190,7 @@
 #define CL_EVENT_FORK 1
 
 /**
- * Event: a worker speaks.
+ * Event: a worker has said that it is online.
  */
 #define CL_EVENT_ONLINE 2
 
@@ -198,28 +210,28 @@
 #define CL_EVENT_DISCONNECT 5
 
 /**
- * Event: a worker ended: exit_code (-1 if a signal ended it or nobody can tell) and signal (0 if none) are set.
+ * Event: a worker ended: exit_code (-1 if a signal ended it or the code is unknown) and signal (0 if none) are set.
  */
 #define CL_EVENT_EXIT 6
 
 /**
- * Event: something that somebody should know: data and length hold one sentence; worker_id is 0 if it is about none.
+ * Event: something needs attention: data and length hold one sentence; worker_id is 0 if it concerns no worker.
  */
 #define CL_EVENT_WARNING 7
 
 /**
- * Event: something for the log, no cause for worry, such as why the mechanism kernel is not used: data and length hold one
- * sentence; worker_id is 0.
+ * Event: something for the log that is no cause for concern, such as why the mechanism kernel is not used: data and
+ * length hold one sentence; worker_id is 0.
  */
 #define CL_EVENT_NOTICE 8
 
 /**
- * State of a worker: started, has not spoken yet.
+ * State of a worker: started, and not online yet.
  */
 #define CL_WORKER_STARTING 1
 
 /**
- * State of a worker: has spoken.
+ * State of a worker: has said that it is online.
  */
 #define CL_WORKER_ONLINE 2
 
@@ -234,7 +246,7 @@
 #define CL_WORKER_DISCONNECTING 4
 
 /**
- * State of a worker: its channel is closed; the process still runs.
+ * State of a worker: its channel is closed, its process still runs.
  */
 #define CL_WORKER_DISCONNECTED 5
 
@@ -254,14 +266,14 @@
 #define CL_EVERSION (-4098)
 
 /**
- * A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. What the call was
- * to do may be half done: a connection in its hands is closed, an address that it was to open may stay taken, a process that it
- * was to start may end unseen. Other calls and other threads go on, and so does the cluster, which can be stopped as ever.
+ * A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. The
+ * call may be half done: a connection in its hands is closed, an address it was opening may stay taken, a process it
+ * was starting may end unseen. Other calls and threads go on, and so does the cluster, which can be stopped as usual.
  */
 #define CL_EPANIC (-4099)
 
 /**
- * The most bytes of one message.
+ * The most bytes in one message.
  */
 #define CL_MESSAGE_MAX 65536
 
@@ -278,7 +290,7 @@ typedef struct cl_event_t {
      */
     int type;
     /**
-     * The worker's id; 0 in a warning that is about none, and in a notice.
+     * The worker's id; 0 in a notice, and in a warning that concerns no worker.
      */
     int worker_id;
     /**
@@ -306,7 +318,7 @@ typedef struct cl_event_t {
      */
     const void *data;
     /**
-     * How many they are.
+     * CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: how many they are.
      */
     size_t length;
     /**
@@ -321,7 +333,7 @@ typedef struct cl_event_t {
 typedef void (*cl_event_fn)(const struct cl_event_t *event, void *user);
 
 /**
- * A cluster's settings; see cl_setup_primary(). A zeroed field leaves what was set before, at first the default.
+ * A cluster's settings; see cl_setup_primary(). A zeroed field keeps what was set before, at first the default.
  */
 typedef struct cl_settings_t {
     /**
@@ -333,7 +345,7 @@ typedef struct cl_settings_t {
      */
     int policy;
     /**
-     * CL_MECHANISM_*; default CL_MECHANISM_AUTO.
+     * CL_MECHANISM_*; default CL_MECHANISM_AUTO. For addresses that are opened from now on.
      */
     int mechanism;
     /**
@@ -345,49 +357,52 @@ typedef struct cl_settings_t {
      */
     int stop_deadline_ms;
     /**
-     * CL_HANDLE_SIGNALS. Bits once set stay set.
+     * CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS. A bit stays set once it was set.
      */
     unsigned int flags;
     /**
-     * Connections that may wait in a worker's mailbox, 1 to 256; default 12. Fewer spread a burst better over workers
-     * that are slow, more keep workers that are fast from waiting.
+     * Connections that may wait in a worker's mailbox, 1 to 256; default 12. A smaller window spreads a burst better
+     * over slow workers; a larger one keeps fast workers from waiting.
      */
     int window;
     /**
-     * Milliseconds before a worker is replaced whose life was short: it ended before it listened, or within a second and without
-     * having taken a connection. Doubled with each short life of its slot; one of 10 s starts afresh. Others are replaced at
-     * once. While an address has no worker, some slot is tried once a second, or each restart_min_ms if that is more. In all,
-     * no more replacements start in a second than there are slots, or 8 if that is more. Default 100.
+     * Milliseconds before a worker with a short life is replaced, and up to a quarter more at random. A life is short
+     * if it ended before the worker listened, or within a second and without a connection taken. The delay doubles
+     * with each short life of a slot; a life of 10 s starts afresh. Other workers are replaced at once. While an
+     * address has no worker, some slot is tried once a second, or each restart_min_ms if that is longer. In all, no
+     * more replacements start in a second than there are slots, or 8 if that is more. Default 100.
      */
     int restart_min_ms;
     /**
-     * The longest such delay. Default 10000.
+     * The longest such delay, at least restart_min_ms. Default 10000.
      */
     int restart_max_ms;
     /**
-     * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for workers of this
-     * process's own user and nothing for those that cl_spawn() started as another user. Each is one of
+     * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
+     * workers of this process's own user, and nothing for those that cl_spawn() started as another user. Each is one
+     * of
      *
-     *     host:port  host:low-high  host:*    TCP; the host is a name (looked up now), an address, nothing (the socket of all
-     *                                         addresses) or * (any address); port 0 is a free port of the kernel's choice
-     *     udp:...                             the same for datagrams
-     *     unix:/path  unix:/directory/        that socket file; any in that directory or further down
-     *     unix:@name  fd:N                    an abstract socket; what cl_listen("fd:N") takes from this process
+     *     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
+     *                                       of all addresses) or * (any address); port 0 is a port of the kernel's choice
+     *     udp:...                           the same for datagrams
+     *     unix:/path  unix:/directory/      that socket file; any in that directory or further down
+     *     unix:@name  fd:N                  an abstract socket; what cl_listen("fd:N") takes from this process
      *
-     * Paths are absolute and without "..". The directory is opened now and held, links below it are not followed, and it must
-     * belong to this process's user or root and, where others may write, be sticky. A worker that asks for anything else gets
-     * -EACCES, and the program a CL_EVENT_WARNING (at most one a second and worker). Only what is asked of the primary is
-     * judged: what a worker binds itself (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
+     * Paths are absolute and without "..". The directory is opened now and held, and links below it are not followed.
+     * The directory that gets the socket file must belong to this process's user or root and, where others may write,
+     * be sticky. A worker that asks for anything else gets -EACCES, and the program a CL_EVENT_WARNING (at most one a
+     * second and worker). Only what is asked of the primary is judged: what a worker binds itself
+     * (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
      */
     const char *const *listen_allow;
     /**
-     * How many addresses may be open for the workers at a time; more are -EMFILE. 0: what was set before, at first any number,
-     * but 64 where a worker asks that cl_spawn() started as another user.
+     * How many addresses may be open for the workers at a time; more fail with -EMFILE. 0: what was set before, at
+     * first any number, but 64 where a worker asks that cl_spawn() started as another user.
      */
     int listen_max;
     /**
-     * Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this server
-     * is to go. Default 0. The deadline of the stop begins behind it.
+     * Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this
+     * server is going away. Default 0. The deadline of the stop begins after it.
      */
     int drain_delay_ms;
     /**
@@ -405,7 +420,7 @@ typedef struct cl_spawn_options_t {
      */
     size_t size;
     /**
-     * The program's file; one without a slash is looked for in PATH. NULL: this program.
+     * The program's file; without a slash it is looked for in PATH. NULL: this program.
      */
     const char *file;
     /**
@@ -413,9 +428,9 @@ typedef struct cl_spawn_options_t {
      */
     char *const *argv;
     /**
-     * Its environment, NULL last. NULL: this program's own; for another user only PATH, TERM, TZ, LANG, LANGUAGE and LC_* of it
-     * (these without paths in them), and HOME, USER, LOGNAME and SHELL of that user. CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD
-     * are added in any case.
+     * Its environment, NULL last. NULL: this program's own. For another user NULL means only PATH, TERM, TZ, LANG,
+     * LANGUAGE and LC_* of it (all but PATH only where they hold no path), and HOME, USER, LOGNAME and SHELL of that
+     * user (without an account only HOME=/). CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are added in any case.
      */
     char *const *envp;
     /**
@@ -423,9 +438,9 @@ typedef struct cl_spawn_options_t {
      */
     const char *cwd;
     /**
-     * The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and a user other
-     * than root keeps no capabilities. Such a worker may listen only on what cl_settings_t.listen_allow declares; one that
-     * changes its user by itself counts as this program's own.
+     * The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and
+     * a user other than root keeps no capabilities. A worker of another user may listen only on what
+     * cl_settings_t.listen_allow declares; one that changes its user by itself counts as this program's own.
      */
     const char *user;
     /**
@@ -433,14 +448,14 @@ typedef struct cl_spawn_options_t {
      */
     const char *group;
     /**
-     * Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are duplicated: workers
-     * that replace it get the same open files, whatever the program has made of the numbers by then. The primary holds its copies
-     * (and so a pipe open) until nobody can replace the worker any more: with CL_RESPAWN_NEVER no longer than this call, else until
-     * cl_stop() or an end after which it is not replaced.
+     * Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are
+     * duplicated: replacements get the same open files, whatever the program has made of the numbers by then. The
+     * primary holds its copies (and so a pipe open) until nobody can replace the worker any more: with
+     * CL_RESPAWN_NEVER no longer than this call, else until cl_stop() or an end after which it is not replaced.
      */
     const int *inherit;
     /**
-     * How many they are.
+     * How many they are, at most 1024.
      */
     size_t inherit_count;
     /**
@@ -474,8 +489,8 @@ typedef struct cl_worker_info_t {
      */
     int state;
     /**
-     * Connections that it got: those passed to it and not taken back, or, where it accepts from a shared socket itself
-     * (CL_SCHED_NONE), those that it says it has accepted.
+     * Connections that it got: those given to it and not taken back, or those that it says it has accepted, whichever
+     * is more.
      */
     unsigned long long delivered;
     /**
@@ -483,7 +498,7 @@ typedef struct cl_worker_info_t {
      */
     unsigned int waiting;
     /**
-     * What it told last with cl_set_load(); as of this call.
+     * What it last reported with cl_set_load(), as of this call.
      */
     unsigned int load;
 } cl_worker_info_t;
@@ -505,7 +520,7 @@ typedef struct cl_socket_option_t {
      */
     const void *value;
     /**
-     * Its length in bytes.
+     * Its length in bytes, at most 256.
      */
     socklen_t length;
 } cl_socket_option_t;
@@ -519,7 +534,7 @@ typedef struct cl_listen_options_t {
      */
     size_t size;
     /**
-     * The address, as for cl_listen(). NULL: ":0", a free port of all addresses.
+     * The address, as for cl_listen(). NULL: ":0", a free port on all addresses.
      */
     const char *address;
     /**
@@ -531,17 +546,17 @@ typedef struct cl_listen_options_t {
      */
     unsigned int flags;
     /**
-     * For port 0, which of the ports that all workers share: n is the n-th; 0 is the next in order of this worker's
-     * listens on port 0 (the lowest number it has not open).
+     * For port 0: which of the ports that all workers share; n is the n-th, up to 65536. 0: the lowest that this
+     * worker does not have open on that address.
      */
     int index;
     /**
-     * Socket options of the listening socket, which accepted connections inherit; docs/socket-options.md has the
-     * list of those that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
+     * Socket options of the listening socket, which accepted connections inherit. docs/socket-options.md lists those
+     * that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
      */
     const struct cl_socket_option_t *options;
     /**
-     * How many they are, at most 32.
+     * The number of options, at most 32.
      */
     size_t option_count;
 } cl_listen_options_t;
@@ -556,7 +571,7 @@ extern "C" {
  * What a code means.
  *
  * @param code  what a function returned: -errno or a CL_E* code; any other int is allowed.
- * @return static text, never NULL; "Unknown error" for a code that is none.
+ * @return static text, never NULL; "Unknown error" for what is no code.
  *
  * Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
  */
@@ -566,7 +581,7 @@ CL_API const char *cl_strerror(int code);
  * The name of a code, such as "EADDRINUSE" or "CL_ENOLIB".
  *
  * @param code  as for cl_strerror().
- * @return static text, never NULL; "UNKNOWN" for a code that is none.
+ * @return static text, never NULL; "UNKNOWN" for what is no code.
  *
  * Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
  */
@@ -577,11 +592,10 @@ CL_API const char *cl_err_name(int code);
  *
  * @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
  *
- * Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler; what a handler calls and fails counts
+ * Threads: each has its own. After fork(2): allowed. Signals: not in a handler; a call that fails in a handler counts
  * as its thread's last failed call. Since 0.1.
  */
-CL_API
-const char *cl_last_error(void);
+CL_API const char *cl_last_error(void);
 
 /**
  * The version of the library that is running, such as "0.1.0".
@@ -602,10 +616,10 @@ CL_API const char *cl_version(void);
 CL_API unsigned int cl_version_number(void);
 
 /**
- * Names the function that is told what happens; it replaces the one named before.
+ * Names the function that is told what happens; it replaces the previous one.
  *
- * @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
- *                  lock held: it may call any cl_ function but those three. NULL: none.
+ * @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events and with
+ *                  no lock held: it may call any cl_ function but those three. NULL: none.
  * @param user      given to it.
  * @return 0; -EPERM: in a worker.
  *
@@ -616,22 +630,22 @@ CL_API int cl_on_event(cl_event_fn callback, void *user);
 /**
  * Tells whether this process is a primary: it is, unless a cluster started it as a worker.
  *
- * The first call of any cl_ function decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
- * removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that
- * call before other threads use the environment (setenv(3)).
+ * The first cl_ call that needs to know decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
+ * removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that call
+ * before other threads use the environment (setenv(3)).
  *
- * From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
- * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
- * variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
- * cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end. So they are in a worker that has run another
- * program by exec(3) since: it leaves its pid in CL_WORKER_PROCESS, which concerns nobody with another.
+ * Once the channel is proven the process is a worker for good: if it cannot join its primary (no thread, no
+ * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that
+ * finds one of the variables but no channel (main() began with closefrom(3), or a wrapper closes descriptors) stays 1,
+ * but cl_fork(), cl_spawn() and cl_serve() return -ENOTCONN in it: whatever it started would do the same, without end.
+ * So do they in a worker that has run another program by exec(3): it leaves its pid in CL_WORKER_PROCESS, which means
+ * nothing to a process with another pid.
  *
  * @return 1 or 0; -ECHILD in a child of fork(2).
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_is_primary(void);
+CL_API int cl_is_primary(void);
 
 /**
  * Tells whether this process is a worker.
@@ -661,128 +675,129 @@ CL_API int cl_worker_id(void);
 CL_API int cl_worker_slot(void);
 
 /**
- * Chooses the cluster's settings. May be called any number of times; each adds to what was set before, and applies to
- * what is started and opened afterwards. Needless where the defaults are right.
+ * Chooses the cluster's settings. May be called any number of times: each call adds to what was set before, and
+ * applies to what is started and opened afterwards. Not needed where the defaults are right.
  *
  * @param settings  see cl_settings_t; NULL: change nothing. Not kept.
- * @return 0; -EINVAL: a value that is none, such as a rule in listen_allow, or a name in it that nobody knows; -ENOENT, -EACCES,
- *         -ENOTDIR: a directory in listen_allow that cannot be opened; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
- *         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
- *         it. Nothing is changed then.
+ * @return 0. On an error nothing is changed:
+ *         -EINVAL: a value out of its range, a bad rule in listen_allow, or a name in it that nobody knows;
+ *         -ENOENT, -EACCES, -ENOTDIR: a directory in listen_allow cannot be opened;
+ *         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min;
+ *         -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs;
+ *         -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it.
  *
- * Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
- * Signals: not in a handler. Since 0.1.
+ * Threads: any; the primary goes on serving in another thread while names in listen_allow are looked up. After
+ * fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_setup_primary(const struct cl_settings_t *settings);
+CL_API int cl_setup_primary(const struct cl_settings_t *settings);
 
 /**
  * Makes a worker, as fork(2) makes a process: returns twice.
  *
- * The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are flushed before
- * the fork (fflush(NULL); it waits where a pipe is full, as any write does), so that nothing is written twice. Handlers of atexit(3)
- * are copied, too, and run in each worker that calls exit() or returns from main. What only the primary is to do, it does with two lines:
+ * The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are
+ * flushed before the fork, so that nothing is written twice (fflush(NULL); it waits where a pipe is full, as any write
+ * does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. Two
+ * lines keep such a handler to the primary:
  *
  *     static void remove_pid_file(void) {
  *         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
  *         unlink(PID_FILE);
  *     }
  *
- * If it is to be replaced (cl_settings_t.respawn), the replacement returns from
- * cl_run() or cl_step() instead.
+ * A replacement of the worker (cl_settings_t.respawn) returns from cl_run() or cl_step() instead.
  *
  * @return in the primary the worker's id > 0; in the worker 0.
  *         CL_ETHREADS: the process has other threads, use cl_spawn(); -ESHUTDOWN: the cluster is being stopped;
  *         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
  *
- * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the dispositions that
- * the program had; with CL_WORKER_SIGNALS see there. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the
+ * dispositions that the program had; CL_WORKER_SIGNALS says what it adds. Since 0.1.
  */
-CL_API
-int cl_fork(void);
+CL_API int cl_fork(void);
 
 /**
- * Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
- * uses libcluster in any form, takes part (with CL_WORKER_SIGNALS it finds that name there, too); any other program runs too, and is ended when the primary dies.
+ * Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment (and
+ * CL_WORKER_SIGNALS where that flag is set), and takes part if it uses libcluster in any form. Any other program runs
+ * too, and is ended when the primary dies.
  *
  * @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
  * @return the worker's id > 0.
- *         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or the directory's from
- *         chdir(2)); -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
- *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was the
- *         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
+ *         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or for the directory from
+ *         chdir(2));
+ *         -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
+ *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was
+ *         the program;
+ *         -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
  *
- * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
- * fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
- * deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
- * Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect
- * when it has returned. Since 0.1.
+ * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After fork(2):
+ * -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the deadline's SIGTERM
+ * reaches it; with CL_SPAWN_KEEP_MASK it and its replacements start with the caller's signal mask. Handlers are reset
+ * and ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
  */
-CL_API
-int cl_spawn(const struct cl_spawn_options_t *options);
+CL_API int cl_spawn(const struct cl_spawn_options_t *options);
 
 /**
- * Forks workers that each run a function, and is their primary until the cluster is stopped: by SIGTERM or SIGINT
- * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, after a
- * delay that doubles with each if it is in a crash loop (cl_settings_t.restart_min_ms). Stopping is graceful: see cl_stop().
+ * Forks workers that each run a function, and runs as their primary until the cluster is stopped: by SIGTERM or SIGINT
+ * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, and
+ * in a crash loop after a delay that doubles each time (cl_settings_t.restart_min_ms). Stopping is graceful: see
+ * cl_stop().
  *
- * A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by what the
- * primary knows itself. That is a listen which it refused (the address is taken, not allowed, not of this machine) to a worker
- * that then ended, or a worker that ended before it said that it is online. Those that still run are stopped first, with
- * SIGTERM at once. Each refused listen is a CL_EVENT_WARNING as well, at most one a second and address. A worker that ends by
- * itself before it listens is replaced again and again, and once something has listened the primary never gives up.
+ * A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by
+ * what the primary knows itself. Such a failure is a listen that it refused (the address is taken, not allowed, not of
+ * this machine) to a worker that then ended, or a worker that ended before it said that it is online. Those that still
+ * run are stopped first, with SIGTERM at once. Each refused listen is also a CL_EVENT_WARNING, at most one a second
+ * and address. A worker that ends by itself before it listens is replaced again and again, and once something has
+ * listened the primary never gives up.
  *
  * In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
  *
- * Its workers finish what is in hand when SIGTERM or SIGINT comes to the whole process group (Ctrl-C, timeout(1), systemd's
- * KillMode=control-group), or to one of them: see CL_WORKER_SIGNALS, which is implied while it runs. SIGHUP ends the primary, unless the
- * program handles it; then the workers have less than a second.
+ * Its workers finish what is in hand when SIGTERM or SIGINT comes to the whole process group (Ctrl-C, timeout(1),
+ * systemd's KillMode=control-group) or to one of them: CL_WORKER_SIGNALS is implied while it runs. SIGHUP ends the
+ * primary unless the program handles it; the workers then have less than a second.
  *
- * Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see cl_fork().
+ * Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see
+ * cl_fork().
  *
  * @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
  * @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
  * @param argument     given to it.
  * @return in the primary 0 once the cluster was stopped; in a process that was started as a worker the function's
  *         result. Never returns in a worker that it forked.
- *         -EINVAL: fewer than 0 workers or no function. Of a start that cannot succeed the refusal's own code, such as
- *         -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another version of
- *         the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error() says why.
+ *         -EINVAL: fewer than 0 workers or no function. For a start that cannot succeed the refusal's own code, such
+ *         as -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another
+ *         version of the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error()
+ *         says why.
  *
- * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of the thread in it takes effect when it has returned, so not while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
+ * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) takes no
+ * effect while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
  */
-CL_API
-int cl_serve(int workers,
-             int (*worker_main)(void*),
-             void *argument);
+CL_API int cl_serve(int workers, int (*worker_main)(void*), void *argument);
 
 /**
- * Is the primary until every worker is gone and none is due to be replaced, or until a cl_stop() is complete. Addresses
- * are given up then. Calls the cl_on_event() callback. Where workers are replaced it ends also when the start cannot succeed,
- * as cl_serve() does.
+ * Runs the primary until every worker is gone and none is due to be replaced, or until a cl_stop() is complete.
+ * Addresses are given up then. Calls the cl_on_event() callback. Where workers are replaced it also ends when the
+ * start cannot succeed, as cl_serve() does.
  *
  * @return 0 in the primary. 1 in a worker: the replacement of one made by cl_fork(), with cl_settings_t.respawn set.
- *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. Of a start that cannot succeed the
- *         codes of cl_serve(); no worker is left then.
+ *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. For a start that cannot
+ *         succeed the codes of cl_serve(); no worker is left then.
  *
- * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set;
- * then this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set; then
+ * this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. Since 0.1.
  */
-CL_API
-int cl_run(void);
+CL_API int cl_run(void);
 
 /**
- * Takes one turn as the primary: waits, does what is due, calls the cl_on_event() callback. For programs with a loop
- * of their own; see cl_poll_fd(). It never gives up a start: what cannot be had is told by CL_EVENT_WARNING alone.
+ * Takes one turn as the primary: waits, does what is due, and calls the cl_on_event() callback. For programs with a
+ * loop of their own; see cl_poll_fd(). It never gives up a start: CL_EVENT_WARNING alone tells what cannot be had.
  *
- * @param timeout_ms  how long to wait for something to do: 0 not at all, less than 0 as long as it takes.
+ * @param timeout_ms  milliseconds to wait for something to do; 0: not at all; less than 0: as long as it takes.
  * @return how many events there were, >= 0. In a replacement of a worker made by cl_fork() 0, and cl_is_worker() is 1.
  *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary.
  *
- * Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. Since 0.1.
  */
-CL_API
-int cl_step(int timeout_ms);
+CL_API int cl_step(int timeout_ms);
 
 /**
  * The primary's one descriptor: readable when cl_step() has something to do, timers included.
@@ -796,25 +811,25 @@ CL_API int cl_poll_fd(void);
 
 /**
  * Stops the cluster, in the turns that follow. First the door is shut: whoever comes from then on is refused at once
- * (ECONNREFUSED; TCP by SO_BINDTOIFINDEX, Linux 5.7, unix sockets by shutdown(2)). Whoever had connected by then is served, and a
- * handshake under way may end (3 s at most). When nobody waits any more, after 3 s and half of the deadline at most, every worker
- * is asked to disconnect (it drains what waits for it, and cl_accept() says -ESHUTDOWN); after the deadline comes SIGTERM, 2 s
- * later SIGKILL. Nobody is replaced. cl_run() returns when all are gone. What was listened on ends with the address, whoever
- * inherited it; the sockets of "fd:N" are left as they are. A socket of a worker's own (CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
- * is shut in the same way by its worker's cl_accept(), once that sees that it was asked to disconnect; with CL_LISTEN_NONBLOCK an
- * empty queue ends it at once, and a handshake under way is reset by the close.
+ * (ECONNREFUSED; TCP by SO_BINDTOIFINDEX, Linux 5.7, unix sockets by shutdown(2)). Whoever had connected by then is
+ * served, and handshakes under way may end (3 s at most). When nobody waits any more, and at the latest after 3 s or
+ * half of the deadline, whichever is shorter, every worker is asked to disconnect: it drains what waits for it, and
+ * cl_accept() returns -ESHUTDOWN. After the deadline comes SIGTERM, 2 s later SIGKILL. Nobody is replaced. cl_run()
+ * returns when all are gone. The listening sockets end with the address, whoever inherited them; the sockets of "fd:N"
+ * are left as they are. A socket that a worker bound itself (CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) is shut in the
+ * same way by that worker's cl_accept(), once it sees that the worker was asked to disconnect. With CL_LISTEN_NONBLOCK
+ * an empty queue ends it at once, and the close resets handshakes under way.
  *
- * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster serves
- * as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the deadline; with 0 there is
- * no delay.
+ * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster
+ * serves as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the
+ * deadline; with 0 there is no delay.
  *
  * @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
  * @return 0; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
  */
-CL_API
-int cl_stop(int deadline_ms);
+CL_API int cl_stop(int deadline_ms);
 
 /**
  * Lists the running workers in the order of their ids.
@@ -832,19 +847,19 @@ CL_API int cl_worker_ids(int *ids, size_t capacity);
  *
  * @param id    its id.
  * @param info  filled in; set info->size to sizeof *info first. Not NULL.
- * @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a size that is none; -EPERM: in a worker.
+ * @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a bad size; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API int cl_worker_info(int id, struct cl_worker_info_t *info);
 
 /**
- * Sends a worker a message, which it gets from cl_receive(). Never waits: what the worker does not read is kept, up
- * to 1 MiB.
+ * Sends a worker a message, which it gets from cl_receive(). Never waits: up to 1 MiB is kept for a worker that does
+ * not read.
  *
  * @param id      the worker's id.
  * @param data    the bytes; copied. May be NULL if length is 0.
- * @param length  0 to CL_MESSAGE_MAX.
+ * @param length  bytes, 0 to CL_MESSAGE_MAX.
  * @return 0; -EAGAIN: 1 MiB is waiting for it; -EMSGSIZE: too long; -ESRCH: no such worker; -EPIPE: its channel is
  *         closed; -EINVAL: NULL; -EPERM: in a worker.
  *
@@ -857,14 +872,14 @@ CL_API int cl_worker_send(int id, const void *data, size_t length);
  * cl_settings_t.stop_deadline_ms until SIGTERM. It is replaced if cl_settings_t.respawn says so.
  *
  * @param id  the worker's id.
- * @return 0, at once; -ESRCH: no such worker; -EPERM: in a worker.
+ * @return 0, without waiting for its end; -ESRCH: no such worker; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API int cl_worker_disconnect(int id);
 
 /**
- * Sends a signal to a worker's process, and never to another that has got its number (pidfd_send_signal(2)).
+ * Sends a signal to a worker's process, and never to another process that has got its number (pidfd_send_signal(2)).
  *
  * @param id      the worker's id.
  * @param signal  the signal; 0 only checks.
@@ -875,26 +890,39 @@ CL_API int cl_worker_disconnect(int id);
 CL_API int cl_worker_kill(int id, int signal);
 
 /**
- * Listens on an address: in a worker on a share of the primary's socket, elsewhere on a socket of this process's own.
+ * Listens on an address: in a worker with a share of the primary's address, elsewhere with a socket that this process
+ * binds.
  *
  * In a worker the primary binds when the first worker asks; its error goes to that worker and is not remembered. The
  * same address twice in one worker is -EADDRINUSE. A worker waits here for the primary's answer.
  *
- * @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
- *                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
- *                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
- *                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
- *                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
- *                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
- *                 in the workers that replace them. Not NULL; not kept.
- * @param backlog  connections that the kernel keeps waiting, 0 or less: 511; at most net.core.somaxconn. The first
- *                 worker to listen on an address decides.
- * @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7); close it
- *         with cl_close() only. It is close-on-exec.
- *         -EINVAL: the address is none (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from
- *         bind(2); -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+ * The address is one of
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ *     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
+ *     :port                 all addresses, IPv6 and IPv4
+ *     unix:/path            a file left by a dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work
+ *     unix:@name            an abstract socket
+ *     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
+ *                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
+ *                           all who have it; or a bound udp socket, left as it is
+ *     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket itself,
+ *                           for recvfrom(2) and sendto(2). Each slot has its own, and the kernel chooses by a hash of
+ *                           both ends; under CL_SCHED_NONE and CL_MECHANISM_PASSED, and of fd:N, all workers have the
+ *                           same one
+ *
+ * The n-th listen on port 0 of an address is the same port in every worker, and in the workers that replace them.
+ *
+ * @param address  see above. Not NULL; not kept.
+ * @param backlog  connections that the kernel keeps waiting; 0 or less: 511; at most net.core.somaxconn. The first
+ *                 worker to listen on an address decides.
+ * @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7). It is
+ *         close-on-exec; close it with cl_close() only.
+ *         -EINVAL: a bad address (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from bind(2);
+ *         -EACCES: not declared in cl_settings_t.listen_allow; -EMFILE: 256 listeners of this worker or
+ *         cl_settings_t.listen_max addresses are open, or no descriptor is free; -ESHUTDOWN: this worker was asked to
+ *         disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
 CL_API
 int cl_listen(const char *address,
@@ -904,15 +932,16 @@ int cl_listen(const char *address,
  * Listens as cl_listen() does, with options.
  *
  * @param options  see cl_listen_options_t; not NULL; not kept.
- * @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, a size that is none, more than 32 socket options, one
- *         without a value or with one that is out of its bounds; -EACCES: a socket option that workers may not set (the list is
- *         in docs/socket-options.md); -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from
- *         setsockopt(2); -E2BIG: a field of a later version is set. A primary of version 0.1 knows no socket options: -EINVAL.
+ * @return as cl_listen(); also
+ *         -EINVAL: an unknown flag, a bad index or size, more than 32 socket options, one without a value or with a
+ *         value out of its bounds; also for any socket option if the primary is an older one, which knows none;
+ *         -EACCES: a socket option that workers may not set (docs/socket-options.md has the list);
+ *         -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from setsockopt(2);
+ *         -E2BIG: a field of a later version is set.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_listen_with(const struct cl_listen_options_t *options);
+CL_API int cl_listen_with(const struct cl_listen_options_t *options);
 
 /**
  * Takes one connection: cl_accept4() without flags.
@@ -922,42 +951,37 @@ int cl_listen_with(const struct cl_listen_options_t *options);
  * @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
  * @return as cl_accept4().
  *
- * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
+ * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. cl_close() of the
+ * listener ends its wait. Since 0.1.
  */
-CL_API
-int cl_accept(int listener,
-              struct sockaddr *peer,
-              socklen_t *peer_length);
+CL_API int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length);
 
 /**
- * Takes one connection, waiting for it unless the listener has CL_LISTEN_NONBLOCK.
+ * Takes one connection, and waits for it unless the listener has CL_LISTEN_NONBLOCK.
  *
  * The connection is this process's from the moment the kernel hands it over; until then the primary can give it to
- * another worker, should this one die or hang. The primary closes its own copy a moment after it has passed it on. So
- * take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a descriptor by itself
- * only when no other process has it open.
+ * another worker, should this one die or hang. The primary closes its own copy a moment after it has passed the
+ * connection on. Take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a
+ * descriptor by itself only when no other process has it open.
  *
  * @param listener     from cl_listen().
  * @param peer         where the peer's address goes, or NULL.
  * @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
  * @param flags        SOCK_NONBLOCK, SOCK_CLOEXEC (accept4(2)) or 0.
  * @return a connected socket >= 0 that the caller closes with close(2).
- *         -EAGAIN: CL_LISTEN_NONBLOCK and nothing is there;
+ *         -EAGAIN: CL_LISTEN_NONBLOCK, and nothing is there;
  *         -ESHUTDOWN: this worker was asked to disconnect and nothing is left for it: finish and exit;
  *         -EPIPE: the primary is gone: finish within a second and exit;
- *         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits, nothing is
- *         lost, and the program may simply call again: from the second time in a row on a call that may wait says so
- *         only after a pause of 4 to 100 ms, so that nobody spins;
+ *         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits and the
+ *         program may simply call again: from the second consecutive failure, a blocking call pauses 4 to 100 ms
+ *         before it returns. A connection is lost only if another thread takes the last descriptor in the middle of
+ *         this call;
  *         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
  *
  * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
- * interrupts goes on, -EINTR is never returned. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
+ * interrupts goes on, and -EINTR is never returned. cl_close() of the listener ends its wait. Since 0.1.
  */
-CL_API
-int cl_accept4(int listener,
-               struct sockaddr *peer,
-               socklen_t *peer_length,
-               int flags);
+CL_API int cl_accept4(int listener, struct sockaddr *peer, socklen_t *peer_length, int flags);
 
 /**
  * Tells the address that a listener is bound to: the real port where 0 was asked for.
@@ -974,14 +998,16 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
 /**
  * Sets a socket option of a listener's address, as setsockopt(2) does on a listening socket, with every mechanism.
  *
- * In a worker the primary judges it and sets it on every socket of the address: for all workers that share it, those to come included,
- * and for as long as the address is open, whatever becomes of this worker. Connections that come from now on inherit it; of those
- * that wait to be accepted already some may not. A worker waits here for the primary's answer. On a socket of this process's own
- * (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) this is setsockopt(2) itself, and the kernel's word is the only one.
- * setsockopt(2) on the listener's descriptor does not do this: docs/socket-options.md says what it does with each mechanism, and
- * has the table of the options that a worker may set, each an int, with their bounds: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
- * TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT; IP_TOS;
- * IPV6_TCLASS.
+ * In a worker the primary judges the option and sets it on every socket of the address: for all workers that share it,
+ * later ones included, and for as long as the address is open, whatever becomes of this worker. Connections that come
+ * from now on inherit it; some of those that already wait to be accepted may not. A worker waits here for the
+ * primary's answer. On a socket that this process bound itself (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
+ * this is setsockopt(2), and the kernel alone judges.
+ *
+ * setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md,
+ * which also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+ * TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT;
+ * IP_TOS; IPV6_TCLASS.
  *
  * @param listener  from cl_listen().
  * @param level     SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6, as for setsockopt(2).
@@ -991,66 +1017,58 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
  * @return 0. On an error nothing is changed:
  *         -EBADF: no listener, or closed by another thread meanwhile; -EACCES: no option that workers may set;
  *         -EINVAL: NULL, a length that is not the option's, a value out of its bounds;
- *         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1, which sets none;
+ *         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or an older primary, which sets none;
  *         also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
- *         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; -EMFILE, -ENFILE, -ENOMEM: the primary is
- *         short of it for the moment; CL_EVERSION.
+ *         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone;
+ *         -EMFILE, -ENFILE, -ENOMEM: the primary is short of it for the moment; CL_EVERSION.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API
-int cl_setsockopt(int listener,
-                  int level,
-                  int name,
-                  const void *value,
-                  socklen_t length);
+CL_API int cl_setsockopt(int listener, int level, int name, const void *value, socklen_t length);
 
 /**
- * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
- * cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
- * epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.
+ * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()
+ * on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an epoll set
+ * (EPOLL_CTL_DEL) first: the primary has a copy of it, so closing alone leaves it registered.
  *
  * @param listener  from cl_listen(); its number is free for other uses afterwards.
  * @return 0; -EBADF: no listener.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_close(int listener);
+CL_API int cl_close(int listener);
 
 /**
- * Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no worker keeps it
- * from its connections, it reads 16,000 small messages of one in a second (each 4096 bytes count as another), and as many more
- * at once of one that was silent for a second.
+ * Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no
+ * worker keeps it from its connections, the primary reads 16,000 small messages of one worker in a second (each 4096
+ * bytes count as another), and as many more at once of one that was silent for a second.
  *
  * @param data    the bytes; copied. May be NULL if length is 0.
- * @param length  0 to CL_MESSAGE_MAX.
+ * @param length  bytes, 0 to CL_MESSAGE_MAX.
  * @return 0; -EMSGSIZE: too long; -EPIPE: the primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
  *
- * Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_send(const void *data,
-            size_t length);
+CL_API int cl_send(const void *data, size_t length);
 
 /**
- * Takes the next message of the primary's.
+ * Takes the next message from the primary.
  *
  * @param buffer      where it goes. May be NULL if capacity is 0.
  * @param capacity    how many bytes fit; CL_MESSAGE_MAX are always enough.
- * @param timeout_ms  how long to wait: 0 not at all, less than 0 as long as it takes.
+ * @param timeout_ms  milliseconds to wait; 0: not at all; less than 0: as long as it takes.
  * @return its length, >= 0.
  *         -EAGAIN: none is there and timeout_ms is 0; -ETIMEDOUT: none came; -EMSGSIZE: the next is longer than
  *         capacity, and is kept; -ESHUTDOWN: this worker was asked to disconnect and no message is left; -EPIPE: the
  *         primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
  *
  * Threads: any; each message goes to one of them. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits
- * go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * go on. Since 0.1.
  */
 CL_API int cl_receive(void *buffer, size_t capacity, int timeout_ms);
 
 /**
- * A descriptor that is readable when cl_receive() has something to say; for good once it says -ESHUTDOWN.
+ * A descriptor that is readable when cl_receive() has something to say; for good once that returns -ESHUTDOWN.
  *
  * @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
  *         process is no worker.
@@ -1060,35 +1078,31 @@ CL_API int cl_receive(void *buffer, size_t capacity, int timeout_ms);
 CL_API int cl_channel_fd(void);
 
 /**
- * In a worker: asks the primary to be disconnected; it gets no more connections, drains what waits for it, and then
- * cl_accept() says -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
+ * In a worker: asks the primary to be disconnected. The worker gets no more connections and drains what waits for it,
+ * and then cl_accept() returns -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
  *
- * @return 0, at once; -EPIPE: the primary is gone.
+ * @return 0, without waiting for the end; -EPIPE: the primary is gone.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
- * function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
- * effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
-CL_API
-int cl_disconnect(void);
+CL_API int cl_disconnect(void);
 
 /**
  * Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info(). Costs no system call:
- * the load is written into memory that the primary reads when it next decides something; a primary that sleeps is
- * not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
- * filter) sends it instead, and then waits while the primary does not read.
+ * the load is written into memory that the primary reads when it next decides something. It does not wake a primary
+ * that sleeps, nor notice one that is gone. A worker that has no memory for that (RLIMIT_AS, a system call filter)
+ * sends the load instead, and then waits while the primary does not read.
  *
  * @param load  any unit that is the same in all workers; the newest counts. Best one in which a connection is about 1
  *              (open connections, requests in progress), because connections given since are counted as 1 each, for a
- *              second at most. Tell it at each change, or every 10 ms.
+ *              second at most. Report it at each change, or every 10 ms.
  * @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
- * function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
- * effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
-CL_API
-int cl_set_load(unsigned int load);
+CL_API int cl_set_load(unsigned int load);
 
 #ifdef __cplusplus
 }

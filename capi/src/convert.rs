@@ -1,4 +1,4 @@
-//! C's values as the engine's.
+//! Turns C's values into the engine's and back.
 #![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 
 use std::ffi::{CStr, OsString, c_char, c_int, c_void};
@@ -66,8 +66,8 @@ pub(crate) unsafe fn list(list: *const *mut c_char) -> Option<Vec<OsString>> {
     }
 }
 
-/// A struct from C that begins with its size: an older caller's is shorter, and what it lacks is zero; a newer caller's
-/// is longer, and may not ask for anything we do not know.
+/// A struct from C that begins with its size. An older caller's is shorter, and what it lacks is zero. A newer caller's
+/// is longer, and its unknown fields must be zero.
 ///
 /// # Safety
 /// `given` is not NULL and points to a readable size_t that tells how many readable bytes begin there. `T` is a
@@ -77,7 +77,7 @@ pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -
     let size = unsafe { given.cast::<usize>().read_unaligned() };
     check_size(size, least, name)?;
     let known = size_of::<T>();
-    // No struct ends in the middle of a pointer, and half a pointer is not to be followed.
+    // A size that ends within a pointer would leave half of it.
     let given_bytes = if size < known { size - size % align_of::<T>() } else { known };
     // SAFETY: all-zero is a valid T.
     let mut ours: T = unsafe { std::mem::zeroed() };
@@ -95,7 +95,7 @@ pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -
     Ok(ours)
 }
 
-/// The greatest size that a struct may claim; more is surely not a size.
+/// The greatest size that a struct may claim; anything above is garbage.
 const SIZE_MAX: usize = 4096;
 
 pub(crate) fn check_size(size: usize, least: usize, name: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Codes as text.
+//! The text and the name of each code.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -28,7 +28,7 @@ fn known(code: c_int) -> Option<(&'static CStr, &'static CStr)> {
 /// What a code means.
 ///
 /// @param code  what a function returned: -errno or a CL_E* code; any other int is allowed.
-/// @return static text, never NULL; "Unknown error" for a code that is none.
+/// @return static text, never NULL; "Unknown error" for what is no code.
 ///
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -39,7 +39,7 @@ pub extern "C" fn cl_strerror(code: c_int) -> *const c_char {
 /// The name of a code, such as "EADDRINUSE" or "CL_ENOLIB".
 ///
 /// @param code  as for cl_strerror().
-/// @return static text, never NULL; "UNKNOWN" for a code that is none.
+/// @return static text, never NULL; "UNKNOWN" for what is no code.
 ///
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]

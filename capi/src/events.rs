@@ -1,4 +1,4 @@
-//! Telling the program what happens.
+//! Tells the program what happens.
 
 use std::ffi::{CString, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
@@ -13,15 +13,15 @@ use crate::structs::{cl_event_fn, cl_event_t};
 /// The program's callback; the pointer is only given back to it.
 struct Callback(cl_event_fn, *mut c_void);
 
-// SAFETY: the pointer is never dereferenced here; cl_on_event() tells from which threads it comes back.
+// SAFETY: the pointer is never dereferenced here; cl_on_event() says which threads get it back.
 unsafe impl Send for Callback {}
 
 static CALLBACK: Mutex<Callback> = Mutex::new(Callback(None, std::ptr::null_mut()));
 
-/// Names the function that is told what happens; it replaces the one named before.
+/// Names the function that is told what happens; it replaces the previous one.
 ///
-/// @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
-///                  lock held: it may call any cl_ function but those three. NULL: none.
+/// @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events and with
+///                  no lock held: it may call any cl_ function but those three. NULL: none.
 /// @param user      given to it.
 /// @return 0; -EPERM: in a worker.
 ///
@@ -107,7 +107,7 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
             told.data = text.as_ptr().cast();
             told.length = text.len();
         }
-        // The engine's events and these arms are of one build; a new one is added to both.
+        // The engine and this crate are of one build; a new event is added to both.
         _ => {}
     }
     told

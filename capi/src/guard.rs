@@ -1,4 +1,4 @@
-//! What every entry point runs in: panics become a code, errors leave a sentence, errno stays as it was.
+//! What every entry point runs in: a panic becomes a code, an error leaves its sentence, errno stays as it was.
 
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,14 +7,14 @@ use cluster_core::{EPANIC, Result};
 
 use crate::last_error::{remember, remember_bare};
 
-/// A place where tests/panics may want a panic.
+/// A place where tests/panics can inject a panic.
 pub(crate) fn point() {
     #[cfg(feature = "panic-injection")]
     cluster_core::panics::point();
 }
 
-/// While it lives, pthread_cancel(3) of this thread waits. Many of the system calls behind a function are cancellation points, and what
-/// a cancelled thread does (it unwinds, past everything that catches) would end the process here, or leave a lock held.
+/// While it lives, pthread_cancel(3) of this thread waits. Many system calls behind a function are cancellation points.
+/// A cancelled thread unwinds past everything that catches: here it would end the process or leave a lock held.
 struct Uncancelled(c_int);
 
 impl Uncancelled {
@@ -55,7 +55,7 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<c_int>) -> c_int {
     run(body, remember)
 }
 
-/// The same for one that may be called in a signal handler: it takes no memory and no lock, if its body does not.
+/// The same for one that may be called in a signal handler: it takes no memory and no lock unless its body does.
 pub(crate) fn guard_in_handler(body: impl FnOnce() -> Result<c_int>) -> c_int {
     run(body, remember_bare)
 }

@@ -1,4 +1,4 @@
-//! Making workers.
+//! Makes workers.
 
 use std::ffi::{c_char, c_int};
 use std::mem::offset_of;
@@ -13,24 +13,24 @@ use crate::structs::cl_spawn_options_t;
 
 /// Makes a worker, as fork(2) makes a process: returns twice.
 ///
-/// The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are flushed before
-/// the fork (fflush(NULL); it waits where a pipe is full, as any write does), so that nothing is written twice. Handlers of atexit(3)
-/// are copied, too, and run in each worker that calls exit() or returns from main. What only the primary is to do, it does with two lines:
+/// The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are
+/// flushed before the fork, so that nothing is written twice (fflush(NULL); it waits where a pipe is full, as any write
+/// does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. Two
+/// lines keep such a handler to the primary:
 ///
 ///     static void remove_pid_file(void) {
 ///         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
 ///         unlink(PID_FILE);
 ///     }
 ///
-/// If it is to be replaced (cl_settings_t.respawn), the replacement returns from
-/// cl_run() or cl_step() instead.
+/// A replacement of the worker (cl_settings_t.respawn) returns from cl_run() or cl_step() instead.
 ///
 /// @return in the primary the worker's id > 0; in the worker 0.
 ///         CL_ETHREADS: the process has other threads, use cl_spawn(); -ESHUTDOWN: the cluster is being stopped;
 ///         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
 ///
-/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the dispositions that
-/// the program had; with CL_WORKER_SIGNALS see there. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+/// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the
+/// dispositions that the program had; CL_WORKER_SIGNALS says what it adds. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_fork() -> c_int {
     guard(|| match process::fork()? {
@@ -39,21 +39,23 @@ pub extern "C" fn cl_fork() -> c_int {
     })
 }
 
-/// Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
-/// uses libcluster in any form, takes part (with CL_WORKER_SIGNALS it finds that name there, too); any other program runs too, and is ended when the primary dies.
+/// Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment (and
+/// CL_WORKER_SIGNALS where that flag is set), and takes part if it uses libcluster in any form. Any other program runs
+/// too, and is ended when the primary dies.
 ///
 /// @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
 /// @return the worker's id > 0.
-///         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or the directory's from
-///         chdir(2)); -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
-///         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was the
-///         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
+///         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or for the directory from
+///         chdir(2));
+///         -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
+///         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was
+///         the program;
+///         -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
 ///
-/// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
-/// fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
-/// deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
-/// Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect
-/// when it has returned. Since 0.1.
+/// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After fork(2):
+/// -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the deadline's SIGTERM
+/// reaches it; with CL_SPAWN_KEEP_MASK it and its replacements start with the caller's signal mask. Handlers are reset
+/// and ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or lead to what

@@ -1,4 +1,4 @@
-//! What the program chooses for its cluster.
+//! The cluster's settings.
 
 use std::ffi::c_int;
 use std::mem::offset_of;
@@ -49,7 +49,7 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
     }
     settings.handle_signals |= given.flags & CL_HANDLE_SIGNALS != 0;
     settings.worker_signals |= given.flags & CL_WORKER_SIGNALS != 0;
-    // A program of an older header has padding where the delay is now.
+    // In a program built with an older header the delay lies in padding, so it only counts with the field behind it.
     if given.size >= offset_of!(cl_settings_t, ready_min) + size_of::<c_int>() {
         if let Some(delay) = milliseconds(given.drain_delay_ms, "the drain delay")? {
             settings.drain_delay = delay;
@@ -87,21 +87,23 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
     Ok(())
 }
 
-/// Chooses the cluster's settings. May be called any number of times; each adds to what was set before, and applies to
-/// what is started and opened afterwards. Needless where the defaults are right.
+/// Chooses the cluster's settings. May be called any number of times: each call adds to what was set before, and
+/// applies to what is started and opened afterwards. Not needed where the defaults are right.
 ///
 /// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
-/// @return 0; -EINVAL: a value that is none, such as a rule in listen_allow, or a name in it that nobody knows; -ENOENT, -EACCES,
-///         -ENOTDIR: a directory in listen_allow that cannot be opened; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
-///         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
-///         it. Nothing is changed then.
+/// @return 0. On an error nothing is changed:
+///         -EINVAL: a value out of its range, a bad rule in listen_allow, or a name in it that nobody knows;
+///         -ENOENT, -EACCES, -ENOTDIR: a directory in listen_allow cannot be opened;
+///         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min;
+///         -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs;
+///         -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it.
 ///
-/// Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
-/// Signals: not in a handler. Since 0.1.
+/// Threads: any; the primary goes on serving in another thread while names in listen_allow are looked up. After
+/// fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
-/// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of strings
-/// with NULL behind the last.
+/// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of
+/// strings with NULL behind the last.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
     guard(|| {

@@ -1,4 +1,4 @@
-//! What the primary knows of its workers and does to one.
+//! What the primary knows of its workers, and does to one.
 
 use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
 use std::mem::offset_of;
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn cl_worker_ids(ids: *mut c_int, capacity: usize) -> c_in
 ///
 /// @param id    its id.
 /// @param info  filled in; set info->size to sizeof *info first. Not NULL.
-/// @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a size that is none; -EPERM: in a worker.
+/// @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a bad size; -EPERM: in a worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
@@ -70,12 +70,12 @@ pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) 
     })
 }
 
-/// Sends a worker a message, which it gets from cl_receive(). Never waits: what the worker does not read is kept, up
-/// to 1 MiB.
+/// Sends a worker a message, which it gets from cl_receive(). Never waits: up to 1 MiB is kept for a worker that does
+/// not read.
 ///
 /// @param id      the worker's id.
 /// @param data    the bytes; copied. May be NULL if length is 0.
-/// @param length  0 to CL_MESSAGE_MAX.
+/// @param length  bytes, 0 to CL_MESSAGE_MAX.
 /// @return 0; -EAGAIN: 1 MiB is waiting for it; -EMSGSIZE: too long; -ESRCH: no such worker; -EPIPE: its channel is
 ///         closed; -EINVAL: NULL; -EPERM: in a worker.
 ///
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn cl_worker_send(id: c_int, data: *const c_void, length: 
 /// cl_settings_t.stop_deadline_ms until SIGTERM. It is replaced if cl_settings_t.respawn says so.
 ///
 /// @param id  the worker's id.
-/// @return 0, at once; -ESRCH: no such worker; -EPERM: in a worker.
+/// @return 0, without waiting for its end; -ESRCH: no such worker; -EPERM: in a worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
@@ -101,7 +101,7 @@ pub extern "C" fn cl_worker_disconnect(id: c_int) -> c_int {
     to_worker(id, Primary::disconnect)
 }
 
-/// Sends a signal to a worker's process, and never to another that has got its number (pidfd_send_signal(2)).
+/// Sends a signal to a worker's process, and never to another process that has got its number (pidfd_send_signal(2)).
 ///
 /// @param id      the worker's id.
 /// @param signal  the signal; 0 only checks.
