@@ -1111,15 +1111,15 @@ CL_API int cl_set_load(unsigned int load);
 #else /* CL_HEADER_ONLY */
 
 /*
- * Header-only mode: what follows is compiled where CL_HEADER_ONLY is defined, in place of the declarations above.
- * The worker's side of docs/protocol.md, the sockets of a process that is no worker, and a loader that finds the
- * primary's side in libcluster.so.0 when it is first asked for. There is nothing to link.
+ * Header-only mode: with CL_HEADER_ONLY, what follows is compiled in place of the declarations above. It is the
+ * worker's side of docs/protocol.md, the sockets of a process that is no worker, and a loader that finds the primary's
+ * side in libcluster.so.0 on first use. There is nothing to link.
  *
- * Every function is static inline, but what a process has once (its channel, its listeners) is one object however
- * many translation units include this: the definitions are weak, and the linker keeps one of each.
+ * Every function is static inline. What a process has once (its channel, its listeners) is defined weak, so that the
+ * linker keeps one of each however many translation units include this.
  *
- * A call goes to the library as soon as the process has loaded it, with one exception: a listener that this code
- * opened stays with this code. A worker that this code serves never loads the library.
+ * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
+ * that this code serves never loads the library.
  */
 #if !defined(__GLIBC__) || !defined(__GNUC__)
 #error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang"
@@ -1157,9 +1157,9 @@ extern "C" {
 #define CL__ONE __attribute__((weak))
 
 /* -- What the C library hides -----------------------------------------------------------------------------------------
- * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and by now the program may
- * have included headers that fixed the choice. So they are declared once more: functions as names of our own for the
- * same symbols, constants by value. No feature macro is needed, and none is forced on the program. */
+ * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and headers that the program
+ * has included already may have fixed that choice. So they are declared once more: functions under names of our own for
+ * the same symbols, constants by value. The program needs no feature macro. */
 
 #if defined(SIG_SETMASK) && defined(MAP_ANONYMOUS) && defined(SO_REUSEPORT)
 #define CL__VISIBLE
@@ -1168,8 +1168,8 @@ extern "C" {
 #endif
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
-    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000,
-    CL__S_IFSOCK = 0140000,
+    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18,
+    CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -1198,8 +1198,8 @@ extern long cl__os_syscall(long, ...) __asm__("syscall");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
 extern int cl__os_setenv(const char *, const char *, int) __asm__("setenv");
 
-/* Before glibc 2.34 these live in libraries of their own, and nobody shall have to link -ldl or -lpthread: a weak
- * reference is NULL where the program did not link them. The last two came with glibc 2.32. */
+/* Before glibc 2.34 these live in libraries of their own. The references are weak, so that nobody has to link -ldl or
+ * -lpthread; without them they are NULL. The last two came with glibc 2.32. */
 #define CL__WEAKLY(name) __attribute__((weakref(name), unused))
 static void *cl__weak_dlopen(const char *, int) CL__WEAKLY("dlopen");
 static void *cl__weak_dlsym(void *, const char *) CL__WEAKLY("dlsym");
@@ -1212,15 +1212,16 @@ static const char *cl__weak_errno_text(int) CL__WEAKLY("strerrordesc_np");
 /* -- Errors -------------------------------------------------------------------------------------------------------- */
 
 struct cl__error {
-    const char *sentence; /* of this thread's last failed call; NULL: none failed yet */
+    const char *sentence; /* of this thread's last failed call; NULL: none has failed */
     int in_library;       /* that call was the library's, which has the sentence */
 };
-/* What is thread-local in an object that dlopen(3) loads is made with malloc when a thread first touches it, which a signal handler may
- * not: two words go beside the program's own. */
+/* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
+ * signal handler may not do. These two words are placed with the program's own instead. */
 CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
 CL__ONE __thread char cl__error_text[640];
 
-/* Every failure leaves through one of these two; the first costs two stores and is for what is usual in accepting. */
+/* Every failure leaves through one of these two. The first costs two stores: for failures that are common in
+ * accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
     cl__error.sentence = sentence;
     cl__error.in_library = 0;
@@ -1247,7 +1248,7 @@ CL__FN const char *cl_strerror(int code) {
     return text != NULL ? text : "Unknown error";
 }
 
-/* A system call failed. */
+/* A system call has failed. */
 CL__FN int cl__os(const char *what) {
     int code = -errno;
     return cl__fail(code, "%s: %s", what, cl_strerror(code));
@@ -1274,8 +1275,8 @@ CL__FN const char *cl_version(void) { return CL_VERSION; }
 CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
 
 /* -- The library, where the process has loaded it ---------------------------------------------------------------------
- * X(name, parameters, arguments...). The primary's own functions load it; the others follow once it is there, those of
- * a listener unless the listener is ours. */
+ * X(name, parameters, arguments...). The primary's functions load it. Once it is loaded the others go there too, those
+ * of a listener unless this code opened it. */
 #define CL__STARTING_FUNCTIONS(X) \
     X(fork, (void), ) \
     X(spawn, (const cl_spawn_options_t *options), options)
@@ -1307,12 +1308,12 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
     X(close, (int fd), fd)
-/* What an earlier library of this version lacks; the rest of it is as good as ever. */
+/* An earlier library of this version lacks these and is still used for the rest. */
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
 
 struct cl__library {
-    int loaded, missing; /* missing: it was looked for and not found */
+    int loaded, missing; /* missing: it was searched for and not found */
 #define CL__MEMBER(name, parameters, ...) int(*name) parameters;
     CL__STARTING_FUNCTIONS(CL__MEMBER)
     CL__PRIMARY_FUNCTIONS(CL__MEMBER)
@@ -1328,7 +1329,7 @@ CL__ONE struct cl__library cl__library;
 
 CL__FN int cl__loaded(void) { return __atomic_load_n(&cl__library.loaded, __ATOMIC_ACQUIRE); }
 
-/* Remembers whose sentence cl_last_error has to give. */
+/* Remembers whose sentence cl_last_error has to return. */
 CL__FN int cl__from_library(int result) {
     if (result < 0) cl__error.in_library = 1;
     return result;
@@ -1342,32 +1343,33 @@ CL__FN const char *cl_last_error(void) {
 /* -- What a process has once --------------------------------------------------------------------------------------- */
 
 enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the table of listeners */
-enum { CL__OWN = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM }; /* how connections come */
+/* How connections come. BOUND: from a socket that this process bound itself; SHARED: also the slot's own socket. */
+enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
     CL__NOP, CL__STOP, CL__SETSOCKOPT = 17
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
-/* In the number of ONLINE: it sets socket options later. In a grant's kind: the primary takes them. */
+/* In the number of ONLINE: this worker sets socket options later. In a grant's kind: the primary accepts that. */
 enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
-    int users;     /* threads inside a call about it; it is closed when the closer is the only one */
-    int receiving; /* threads between a receive from the mailbox and having acted on it */
-    int own;       /* the socket is this worker's alone, not shared with others */
+    int users;     /* threads inside a call about it; the closer waits until it is the only one */
+    int receiving; /* threads that receive from the mailbox and have not acted on it yet */
+    int own;       /* the socket is the slot's own (mechanism kernel) */
     int accepts;   /* calls of cl_accept */
-    int shortages; /* how many of them in a row found descriptors or memory short */
+    int shortages; /* how many in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
-    int shut;      /* when the door of a socket of the worker's own was shut, in ms and not 0; 0: it is open */
+    int shut;      /* BOUND: when its door was shut, in ms and never 0; 0: it is open */
     int kind, fd, mailbox, socket;
-    int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
+    int wake;      /* eventfd by which cl_close wakes waiting threads; -1: nobody waits */
     int index;
     unsigned flags, number; /* number: the primary's name for it */
-    int granted;            /* the primary knows it, and has to be told of its end */
-    int settable;           /* and sets socket options for it */
+    int granted;            /* by the primary, which has to be told of its end */
+    int settable;           /* the primary sets socket options for it */
     char *text;             /* the address, for "the same address twice" */
-    char *file;             /* the socket file to remove, if it still is this inode */
+    char *file;             /* the socket file to remove, if it is still this inode */
     dev_t device;
     ino_t inode;
     socklen_t name_length;
@@ -1376,67 +1378,70 @@ struct cl__listener {
 
 struct cl__process {
     unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
-    int unwiped;               /* a filter keeps the kernel from wiping it there: this process's number; else 0 */
+    int unwiped;               /* this process's pid, where a filter keeps the kernel from wiping that page; else 0 */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
-    int stray;                 /* it was started as one, and has no channel that proves it (2: any more): it starts none itself */
+    int stray;                 /* started as a worker, but has no channel (2: has lost it by exec): may start none */
     int unjoined;              /* the code of what keeps this worker from its primary; 0: nothing */
-    const char *step;          /* and what was being done then */
+    const char *step;          /* what was being done then */
     char why[200];             /* the sentence of that, ready for signal handlers */
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
     unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
-    ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
-    int self, sender, outside; /* of the signals that it holds: this process, the primary (0: in an outer pid namespace), whether one
-                                * came from there */
+    ino_t pipe;                /* the inode where `primary` is a pipe; 0: it is a pidfd */
+    int self, sender;          /* for held signals: this process, and the primary (0: in an outer pid namespace) */
+    int outside;               /* a held signal has come from an outer pid namespace */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
-    int news;                  /* what cl_channel_fd gave; 0: nothing yet */
+    int news;                  /* what cl_channel_fd returned; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
 };
-CL__ONE struct cl__process cl__process; /* all zero, which on Linux is also what PTHREAD_MUTEX_INITIALIZER is */
+CL__ONE struct cl__process cl__process; /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
 
 CL__FN int cl__get(int *from) { return __atomic_load_n(from, __ATOMIC_SEQ_CST); }
 CL__FN void cl__set(int *to, int value) { __atomic_store_n(to, value, __ATOMIC_SEQ_CST); }
 CL__FN void cl__add(int *to, int value) { __atomic_add_fetch(to, value, __ATOMIC_SEQ_CST); }
 
-/* What the page says: this is the process that made it. */
+/* Whether this is the process that made the page. */
 CL__FN int cl__is_member(unsigned char *page) {
     if (!__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
     return cl__process.unwiped == 0 || cl__process.unwiped == (int)getpid();
 }
 
+/* -- Descriptors, and waiting for them ----------------------------------------------------------------------------- */
+
 CL__FN void cl__close_fd(int fd) {
-    if (fd >= 0) close(fd); /* never again after EINTR: the number may be another thread's by then */
+    if (fd >= 0) close(fd); /* not again after EINTR: another thread may have the number by then */
 }
 
 CL__FN void cl__ring(int eventfd) {
     unsigned long long one = 1;
-    if (eventfd >= 0 && write(eventfd, &one, sizeof one) < 0) return; /* full, and so readable already */
+    if (eventfd >= 0 && write(eventfd, &one, sizeof one) < 0) return; /* full, so readable already */
 }
 
-/* Sleeps for 1, 2, 4 ... 100 ms: something is short that no readiness tells about. */
+/* Sleeps for 1, 2, 4 ... 100 ms: no readiness tells when what is short comes back. */
 CL__FN void cl__pause(int failures) {
     long time[2] = {0, 1000000L * (failures < 7 ? 1 << failures : 100)};
     cl__os_syscall(SYS_nanosleep, time, NULL);
 }
 CL__FN int cl__is_short_of_memory(int code) { return code == ENOMEM || code == ENOBUFS; }
 
-/* As poll(2), with a pause where memory is short, so that whoever simply waits again does not spin. */
+/* poll(2), with a pause where memory is short, so that a caller who waits again does not spin. */
 CL__FN int cl__poll(struct pollfd *fds, int count, int timeout_ms) {
     int ready = poll(fds, (nfds_t)count, timeout_ms);
     if (ready < 0 && cl__is_short_of_memory(errno)) cl__pause(4);
     return ready;
 }
 
-/* Waits for `events` on the first or until the second is readable; -1 is none. May return early. */
+/* Waits for `events` on the first, or until the second is readable; -1: none. May return early. */
 CL__FN int cl__wait(int first, int events, int second, int timeout_ms) {
     struct pollfd fds[2] = {{first, (short)events, 0}, {second, POLLIN, 0}};
     return cl__poll(fds, 2, timeout_ms);
 }
 
-/* Nothing of ours sits on 0, 1 or 2: where a program was started with these closed, its messages and its dup2(2) go there. One that
- * cannot be moved is closed, with errno set, if it is ours, and stays if it is a connection. `flag`: FD_CLOEXEC or 0. */
+/* No descriptor of ours stays on 0, 1 or 2: a program that was started with these closed writes its messages there, or
+ * calls dup2(2). If it cannot be moved, a descriptor of ours is closed, with errno set, and a connection stays. `flag`:
+ * FD_CLOEXEC or 0. */
 CL__FN int cl__moved(int fd, int flag) {
     return fcntl(fd, flag ? CL__F_DUPFD_CLOEXEC : F_DUPFD, 3);
 }
@@ -1456,8 +1461,9 @@ CL__FN int cl__high_connection(int fd, int flag) {
 
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
-/* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
- * it brought, -1 for each that it did not. The control buffer is exactly as long as that, so none can be left over. */
+/* Receives one packet, without blocking, into `head` and then `body`; returns its length or -errno. `fds` gets the
+ * descriptors it brought, and -1 for each that it did not. The control buffer has exactly that much room, so none can
+ * be left over. */
 CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds,
                               int room, int flags) {
     union {
@@ -1474,7 +1480,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
         message.msg_control = room > 0 ? control.bytes : NULL;
         message.msg_controllen = room > 0 ? CMSG_LEN((size_t)room * sizeof(int)) : 0;
         n = recvmsg(socket, &message, flags | MSG_DONTWAIT);
-        /* ECONNRESET is said once when the primary died with something of ours unread; what it sent still waits. */
+        /* ECONNRESET comes once if the primary died with something of ours unread; what it sent still waits. */
     } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     for (int i = 0; i < room; i++) fds[i] = -1;
     if (n < 0) return -errno;
@@ -1485,7 +1491,8 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
     return (int)n;
 }
 
-/* The same, again for a quarter of a second while memory is short: what is left there could mean something else later. */
+/* The same, tried for a quarter of a second while memory is short: a packet left there could later be taken for
+ * another. */
 CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
                       int flags) {
     for (int failures = 0;; failures++) {
@@ -1501,15 +1508,14 @@ CL__FN unsigned cl__number(const unsigned char *at) {
     return value;
 }
 
-/* The type of a frame of n bytes; 0 for what is none. Type and zero are 16 bits each, in the host's order. */
+/* The type of a frame of n bytes; 0: it is no frame. Type and zero are 16 bits each, in the host's order. */
 CL__FN int cl__type(const unsigned char *frame, int n) {
     unsigned short type = 0;
     if (n >= 8) memcpy(&type, frame, sizeof type);
     return type;
 }
 
-/* Once one call has said so they all do. */
-/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+/* A child of this process would keep the address open. A socket of the program's (fd:N) is left as it is. */
 CL__FN void cl__end_share(struct cl__listener *listener) {
     if (listener->mailbox < 0) return;
     shutdown(listener->mailbox, SHUT_RD);
@@ -1517,8 +1523,8 @@ CL__FN void cl__end_share(struct cl__listener *listener) {
         shutdown(listener->socket, SHUT_RD);
 }
 
-/* Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Without a lock, as
- * cl__hold does it: the caller may be a signal handler. */
+/* Not left to the watch thread alone: this process may end before that runs, and a child of it go on. Takes no lock,
+ * like cl__hold: the caller may be a signal handler. */
 CL__FN void cl__end_shares(void) {
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
@@ -1529,6 +1535,7 @@ CL__FN void cl__end_shares(void) {
     }
 }
 
+/* Once one call has returned this, all do. */
 CL__FN int cl__primary_gone(void) {
     cl__set(&cl__process.gone, 1);
     cl__end_shares();
@@ -1536,7 +1543,7 @@ CL__FN int cl__primary_gone(void) {
 }
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
 
-/* Sends one frame to the primary, and waits for room where there is none. Async-signal-safe. */
+/* Sends one frame to the primary, waiting for room. Async-signal-safe. */
 CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_length, const void *second,
                      size_t second_length) {
     unsigned short kind[2] = {(unsigned short)type, 0};
@@ -1557,39 +1564,34 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
     }
 }
 
-/* -- Being a worker ------------------------------------------------------------------------------------------------ */
+/* -- The primary's death ------------------------------------------------------------------------------------------- */
 
 CL__FN ino_t cl__pipe_inode(int fd) {
     struct stat found;
     return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
 }
 
-/* The answer to the primary's death: whoever polls sees end of file, our calls return -EPIPE, and a worker that asks
- * neither is ended before the second is over, since a handler or a busy loop must not keep an orphan alive. */
+/* When the primary dies, whoever polls sees end of file and our calls return -EPIPE. A worker that does neither is
+ * ended within a second: a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
     while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
-    /* A program that calls closefrom(3) closes this descriptor too, and its number may mean anything by now. */
+    /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
     if (cl__pipe_inode(cl__process.primary) != cl__process.pipe) return NULL;
     if (cl__process.pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 &&
         (errno == EBADF || errno == EINVAL))
         return NULL; /* signal 0 only checks that it is a pidfd */
     cl__set(&cl__process.gone, 1);
-    pthread_mutex_lock(&cl__process.table);
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
-        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
-    }
-    pthread_mutex_unlock(&cl__process.table);
+    cl__end_shares();
     shutdown(cl__process.channel, SHUT_RD);
     shutdown(cl__process.grants, SHUT_RD);
     poll(NULL, 0, 700);
-    /* What was not taken out of the mailboxes would stay open in a child of this process's own that has copies of them. */
+    /* Connections that nobody took would stay open in a child of this process that has copies of the mailboxes. */
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
         char parcel[8 + sizeof(struct sockaddr_storage)];
         int fd;
-        while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__OWN &&
+        while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__BOUND &&
                cl__packet_at_once(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, MSG_CMSG_CLOEXEC) > 0)
             cl__close_fd(fd);
     }
@@ -1597,8 +1599,8 @@ CL__FN void *cl__watch(void *unused) {
     return NULL;
 }
 
-/* Takes the primary's death into our own hands, in the order that leaves no moment uncovered: until the thread is
- * there, the kernel kills this worker with its primary. Where there are no threads it stays at that. */
+/* Starts the watch in an order that leaves no gap: until the thread runs, the kernel kills this worker with its
+ * primary. Where no thread can be made, it stays at that. */
 CL__FN void cl__start_watch(void) {
     sigset_t every, before;
     pthread_attr_t attributes;
@@ -1606,7 +1608,7 @@ CL__FN void cl__start_watch(void) {
     if (!cl__weak_thread || !cl__weak_stacksize || pthread_attr_init(&attributes) != 0) return;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     cl__weak_stacksize(&attributes, 64 * 1024);
-    /* The thread inherits the mask, and so never runs a handler of the program's. */
+    /* The thread inherits the mask, so it never runs a handler of the program's. */
     cl__os_sigfillset(&every);
     cl__os_sigprocmask(CL__SIG_SETMASK, &every, &before);
     int failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
@@ -1622,7 +1624,9 @@ CL__FN void cl__start_watch(void) {
     if (!failed) fcntl(cl__process.lifeline, __F_SETSIG, SIGCONT);
 }
 
-/* Maps the scoreboard. What could shrink under us is not mapped, since to touch it then is SIGBUS. */
+/* -- The scoreboard ------------------------------------------------------------------------------------------------ */
+
+/* Maps it. A file that could still shrink is not mapped: to touch what is gone is SIGBUS. */
 CL__FN void cl__map_board(int fd) {
     struct stat found;
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
@@ -1633,16 +1637,16 @@ CL__FN void cl__map_board(int fd) {
     cl__close_fd(fd);
 }
 
-/* This worker's page; NULL in a copy of it that fork(2) made, for whom nothing is counted. */
+/* This worker's page; NULL in a child made by fork(2), which counts nothing. */
 CL__FN unsigned char *cl__board(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     return page != NULL && cl__is_member(page) ? cl__process.board : NULL;
 }
 
-/* Shows that this worker has looked for connections, and has taken one. No system call. The beat is no count: of two
- * threads that meet here one may go unseen. */
+/* Shows that this worker has looked for connections, and whether it has taken one. No system call. The beat is no
+ * count: of two threads that meet here one may go unseen. */
 CL__FN void cl__show(int taken) {
-#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere it would need a library to link */
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere this would need a library */
     unsigned char *board = cl__board();
     if (board == NULL) return;
     unsigned long long *count = (unsigned long long *)(void *)(board + 64), *beat = count + 1;
@@ -1653,7 +1657,7 @@ CL__FN void cl__show(int taken) {
 #endif
 }
 
-/* -- A group's signals: as core/src/sys/worker_signals.rs, which says why -- */
+/* -- A group's signals, as in core/src/sys/worker_signals.rs, which says why --------------------------------------- */
 
 #if defined(SO_PEERCRED)
 #define CL__SO_PEERCRED SO_PEERCRED
@@ -1691,7 +1695,8 @@ enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTA
 
 CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
 
-/* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
+/* Asks the primary to be disconnected; 0 if there is no channel to ask on. Async-signal-safe; leaves last errors
+ * alone. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
     const unsigned by_signal = 1;
@@ -1709,7 +1714,8 @@ CL__FN void cl__on_signal(int number, void *info, void *context) {
     int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
     int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
     (void)context;
-    if (cl__process.sender == 0) sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
+    if (cl__process.sender == 0)
+        sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
     else sent = sent && sender == cl__process.sender;
     if (getpid() != cl__process.self || sent || !cl__ask_to_leave()) {
         sigset_t only;
@@ -1745,7 +1751,9 @@ CL__FN void cl__hold_signals(void) {
     cl__os_sigprocmask(CL__SIG_UNBLOCK, &ours, NULL);
 }
 
-/* A variable of the primary's, as a number, or -1. It is removed in any case, so that no program that this one starts
+/* -- Becoming a worker --------------------------------------------------------------------------------------------- */
+
+/* A variable of the primary's as a number, or -1. It is removed in any case, so that no program that this one starts
  * can take itself for this worker. */
 CL__FN int cl__variable(const char *name) {
     const char *text = getenv(name);
@@ -1756,8 +1764,8 @@ CL__FN int cl__variable(const char *name) {
     return (int)value;
 }
 
-/* A HELLO for just this worker waits in the descriptor. Asked twice before it is believed that nothing is there: a worker that takes
- * itself for none would start workers. */
+/* Whether a HELLO for just this worker waits in the descriptor. "Nothing there" is believed only the second time: a
+ * worker that takes itself for none would start workers. */
 CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
     struct sockaddr_storage name;
     socklen_t name_length = sizeof name, type_length = sizeof(int);
@@ -1770,8 +1778,8 @@ CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
            cl__number(hello + 20) == (unsigned)id && cl__number(hello + 24) == (unsigned)slot;
 }
 
-/* Takes what HELLO brought and answers it: 0 or -errno, and `step` says what failed. From the HELLO on this process is a worker for
- * good: what fails then is what each of its calls says. */
+/* Takes what HELLO brought and answers it. 0, or -errno and `step` says what failed; 1: another process has taken it.
+ * From the HELLO on this process is a worker for good, and each of its calls says what failed here. */
 CL__FN int cl__join(int fd, const unsigned char *seen) {
     unsigned char hello[64];
     int fds[4];
@@ -1779,7 +1787,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     cl__process.step = "receiving the hello";
     int n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
-    /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
+    /* Another process may hold the channel and be as quick; only one of the two receives the HELLO. */
     if (n == -EAGAIN || (n >= 0 && (n != 40 || memcmp(seen, hello, 40) != 0))) {
         for (int i = 0; n >= 0 && i < 4; i++) cl__close_fd(fds[i]);
         return 1;
@@ -1809,8 +1817,9 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     return 0;
 }
 
-/* Becomes the worker that the environment names, if the descriptor that it names proves to be its channel. Anything else is left as
- * it was; but a process of which the environment says in any way that it was started as a worker starts none. */
+/* Becomes the worker that the environment names, if the descriptor named there proves to be its channel. Otherwise
+ * nothing changes, except that a process whose environment says in any way that it was started as a worker may start
+ * none. */
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
@@ -1819,7 +1828,7 @@ CL__FN void cl__adopt(void) {
     unsigned char seen[64];
     char own[16];
     if (getauxval(AT_SECURE)) return;
-    /* A worker that has replaced its program by exec(3) since. A child of it has another number. */
+    /* A worker that has replaced its program by exec(3). A child of it has another pid. */
     if (!told && was == (int)getpid()) cl__process.stray = 2;
     if (!told) return;
     cl__process.stray = 1;
@@ -1860,8 +1869,8 @@ CL__FN int cl__begin(void) {
     return 0;
 }
 
-/* What every call does first: finds out, once, what this process is, and at the price of one load whether it still is
- * that process. A getpid(2) would be a system call for each connection. */
+/* What every call does first: finds out once what this process is, and at the price of one memory read whether it still
+ * is that process. getpid(2) would be a system call for each connection. */
 CL__FN int cl__enter(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL) return cl__begin();
@@ -1871,7 +1880,7 @@ CL__FN int cl__enter(void) {
                             "into the background");
 }
 
-/* The same, for what only a worker can do. */
+/* The same for what only a worker can do. */
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
     if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
@@ -1899,9 +1908,9 @@ CL__FN int cl__send(const void *data, size_t length) {
     return cl__frame(CL__MESSAGE, 0, data, length, NULL, 0);
 }
 
-/* -ESHUTDOWN once the primary asked this worker to disconnect, -EPIPE once it is gone, otherwise whether an answer to
- * a LISTEN waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes
- * it, so that it stays readable for every thread. */
+/* -ESHUTDOWN once the primary has asked this worker to disconnect, -EPIPE once it is gone; otherwise whether an answer
+ * waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes it, so it
+ * stays readable for every thread. */
 CL__FN int cl__leaving(void) {
     unsigned char head[8];
     if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
@@ -1912,8 +1921,8 @@ CL__FN int cl__leaving(void) {
     return cl__asked_to_leave();
 }
 
-/* Takes the next message out of the channel: the length of its frame, 0 when there is none, or a code. One that the
- * buffer cannot hold stays. */
+/* Takes the next message out of the channel; returns the length of its frame, 0 if there is none, or a code. A message
+ * that the buffer cannot hold stays. */
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
@@ -1964,7 +1973,7 @@ CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
     return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
 }
 
-/* Both sockets in one descriptor, which so stays readable when the request to leave was taken out of the channel. */
+/* Both sockets in one descriptor: it stays readable when the request to leave was taken out of the channel. */
 CL__FN int cl__channel_fd(void) {
     int code = cl__enter_worker(), epoll = -1;
     if (code < 0) return code;
@@ -1994,7 +2003,7 @@ CL__FN int cl__set_load(unsigned load) {
 
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
-    /* A primary has its workers through the library; without it there are none. */
+    /* A primary has workers only through the library. */
     if (code < 0 || cl__process.worker_id == 0) return code;
     code = cl__enter_worker();
     return code < 0 ? code : cl__frame(CL__DISCONNECT, 0, NULL, 0, NULL, 0);
@@ -2003,17 +2012,17 @@ CL__FN int cl__disconnect(void) {
 /* -- Addresses ----------------------------------------------------------------------------------------------------- */
 
 struct cl__address {
-    int family; /* AF_UNIX; AF_INET, AF_INET6; AF_UNSPEC: all addresses; -1: the listening socket `inherited` */
+    int family; /* AF_UNIX; AF_INET, AF_INET6; AF_UNSPEC: all addresses; -1: the descriptor `inherited` */
     int datagram, port, inherited;
     socklen_t length; /* of `name`; 0 for AF_UNSPEC, and for a path too long for it */
     struct sockaddr_storage name;
-    char text[4097]; /* as every worker writes it: host numeric, path absolute */
+    char text[4097]; /* as it travels: host numeric, path absolute */
 };
 #define CL__FORMS \
     "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three"
 #define CL__BAD(...) return cl__fail(-EINVAL, __VA_ARGS__)
 
-/* The primary ends a worker that sends it text that is not UTF-8, so it is never sent any. */
+/* The primary ends a worker that sends text which is not UTF-8. */
 CL__FN int cl__is_utf8(const char *text) {
     for (const unsigned char *at = (const unsigned char *)text; *at != 0;) {
         int more = *at < 0x80 ? 0 : *at < 0xc2 ? -1 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : *at < 0xf5 ? 3 : -1;
@@ -2056,7 +2065,7 @@ CL__FN int cl__parse_unix(struct cl__address *to, const char *text) {
     return 0;
 }
 
-/* Fills in family and name. Only a host name can make it wait. */
+/* Fills in family and name. Waits only for a host name. */
 CL__FN int cl__look_up(struct cl__address *to, const char *host, int family) {
     struct cl__addrinfo hints, *found = NULL;
     char port[16];
@@ -2135,11 +2144,11 @@ CL__FN int cl__parse(struct cl__address *to, const char *text) {
     return 0;
 }
 
-/* -- Sockets of one's own ------------------------------------------------------------------------------------------ */
+/* -- Sockets that this process binds itself ------------------------------------------------------------------------ */
 
-/* A socket file that no socket is bound to belongs to nobody any more. The question is asked with another type: a live
- * server's socket says EPROTOTYPE then, also before it listens, and no connection comes into its queue. The file is
- * held by descriptor, so that what is asked is what was looked at; a symbolic link or another kind of file stays. */
+/* Whether a socket file is a dead server's. The probe is of another type: a live server's socket then returns
+ * EPROTOTYPE, even before it listens, and gets no connection into its queue. The file is held by descriptor, so that
+ * the one probed is the one looked at; a symbolic link or another kind of file stays. */
 CL__FN int cl__is_stale(const char *path) {
     struct sockaddr_un un;
     struct stat found;
@@ -2149,7 +2158,7 @@ CL__FN int cl__is_stale(const char *path) {
         memset(&un, 0, sizeof un);
         un.sun_family = AF_UNIX;
         snprintf(un.sun_path, sizeof un.sun_path, "/proc/self/fd/%d", file);
-        if (access(un.sun_path, F_OK) != 0) strncpy(un.sun_path, path, sizeof un.sun_path - 1); /* there is no /proc */
+        if (access(un.sun_path, F_OK) != 0) strncpy(un.sun_path, path, sizeof un.sun_path - 1); /* no /proc */
         stale = probe >= 0 && connect(probe, (struct sockaddr *)&un, sizeof un) != 0 && errno == ECONNREFUSED;
     }
     cl__close_fd(probe);
@@ -2158,8 +2167,8 @@ CL__FN int cl__is_stale(const char *path) {
 }
 
 /* Binds to a path and listens; 0 or -errno. The directory is locked from the probe to listen(2), so that two servers
- * that find the same dead file cannot remove each other's new one. Anybody may lock a directory he can read: it is
- * waited for no longer than a second, and without it no file is taken for dead. */
+ * that find the same dead file cannot remove each other's new one. Anybody who can read a directory can lock it, so the
+ * lock is waited for a second at most; without it no file is taken for dead. */
 CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int backlog,
                          struct cl__listener *listener) {
     mode_t mode = (flags & CL_LISTEN_READABLE_ALL ? 0444 : 0) | (flags & CL_LISTEN_WRITABLE_ALL ? 0222 : 0);
@@ -2170,13 +2179,13 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
     *name++ = '/';
     if (directory < 0) return -errno;
     if (at->length == 0) {
-        /* sun_path ends at 107 bytes (unix(7)); a longer path goes through the open directory. */
+        /* sun_path holds 107 bytes (unix(7)); a longer path goes through the open directory. */
         struct sockaddr_un *un = (struct sockaddr_un *)&at->name;
         at->length = sizeof *un;
         if (strlen(name) > sizeof un->sun_path - 32) code = -ENAMETOOLONG;
         else snprintf(un->sun_path, sizeof un->sun_path, "/proc/self/fd/%d/%s", directory, name);
     }
-    /* The file gets this mode, less the umask, at once; what the flags ask for is added below. */
+    /* The file gets this mode less the umask; what the flags ask for is added below. */
     if (code == 0 && cl__os_fchmod(socket, 0755) != 0) code = -errno;
     for (int i = 0; i < 100 && !locked; i++)
         if (!(locked = flock(directory, CL__LOCK_EX_NB) == 0)) poll(NULL, 0, 10);
@@ -2186,7 +2195,8 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
-        /* The inode is held while its mode is set, and a socket: a path swapped for another file's is never touched. */
+        /* The inode is held while its mode is set, and must be a socket: if the path was swapped for another file, that
+         * one is not touched. */
         int ours = 0;
         file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
@@ -2201,17 +2211,17 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
         }
     }
     cl__close_fd(file);
-    cl__close_fd(directory); /* and with it the lock */
+    cl__close_fd(directory); /* releases the lock */
     return code;
 }
 
-/* A copy of a listening socket that the program has open under this number; or -errno, and the sentence is there. */
+/* A copy of the socket that the program has open under this number; or -errno, with its sentence. */
 CL__FN int cl__inherit(int number, struct cl__address *at) {
     int listening = 0, type = 0, copy;
     socklen_t length = sizeof(int), type_length = sizeof(int);
     if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
         return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    struct sockaddr_in6 name; /* the port is where struct sockaddr_in has it */
+    struct sockaddr_in6 name; /* its port is where that of sockaddr_in is */
     socklen_t name_length = sizeof name;
     memset(&name, 0, sizeof name);
     int named = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
@@ -2229,8 +2239,8 @@ CL__FN int cl__inherit(int number, struct cl__address *at) {
     return copy;
 }
 
-/* What accepted connections inherit is set before listen(2): the size of a buffer decides what a handshake offers (tcp(7)). 0 or
- * -errno, and then `*failed` is the one that the kernel refused. */
+/* Sets what accepted connections inherit, before listen(2): the size of a buffer decides what a handshake offers
+ * (tcp(7)). 0, or -errno and `*failed` is the option that the kernel refused. */
 CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *failed) {
     for (*failed = 0; *failed < (int)options->option_count; ++*failed) {
         const cl_socket_option_t *one = &options->options[*failed];
@@ -2240,9 +2250,10 @@ CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *fai
     return 0;
 }
 
-/* A socket bound to a name, or -errno. Accepting never blocks in the kernel; a datagram socket is the program's own to
- * work with, and as it was asked for. */
-CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener, int *failed) {
+/* A socket bound to a name, or -errno. Accepting never blocks in the kernel. A datagram socket is the program's to use
+ * and stays in blocking mode. */
+CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener,
+                    int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
     int kind = (at->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
     if (!at->datagram) kind |= SOCK_NONBLOCK;
@@ -2252,7 +2263,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
         code = cl__give_options(fd, options, failed);
         if (code == 0) code = cl__bind_file(fd, at, options->flags, backlog, listener);
     } else {
-        /* Said either way, so that the host's bindv6only setting does not decide. */
+        /* Set either way, so that the host's bindv6only setting does not decide. */
         int v6only = (options->flags & CL_LISTEN_IPV6ONLY) != 0;
         if (at->family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
         /* For datagrams SO_REUSEADDR would let a stranger of the same user take them over. */
@@ -2268,7 +2279,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
     return code;
 }
 
-CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
+CL__FN int cl__listen_alone(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
     int code, failed = -1, anywhere = at->family == AF_UNSPEC, has_file = at->family == AF_UNIX && at->text[5] != '@';
     if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
         return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
@@ -2290,15 +2301,15 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
     }
     listener->socket = code;
     cl__set(&listener->fd, code); /* cl__hold looks at every place that was ever used */
-    listener->kind = at->datagram ? CL__DATAGRAM : CL__OWN;
+    listener->kind = at->datagram ? CL__DATAGRAM : CL__BOUND;
     listener->name_length = sizeof listener->name;
     getsockname(code, (struct sockaddr *)&listener->name, &listener->name_length);
     return 0;
 }
 
-/* -- Shares of the primary's sockets ------------------------------------------------------------------------------- */
+/* -- Shares of the primary's addresses ----------------------------------------------------------------------------- */
 
-/* Options and address as one text: a line for each option, and the address behind them. */
+/* Options and address as one text: a line for each option, then the address. */
 CL__FN int cl__write_options(char *text, size_t room, const char *address, const cl_listen_options_t *options) {
     size_t length = 0, need = strlen(address) + 1;
     for (size_t i = 0; i < options->option_count; i++) {
@@ -2314,8 +2325,8 @@ CL__FN int cl__write_options(char *text, size_t room, const char *address, const
     return 0;
 }
 
-/* Waits for the answer to what was just asked; its length, or a code with the primary's sentence. `code`: what sending the question came to.
- * `asking` is locked, so the next answer is to this. */
+/* Waits for the answer to the question just sent; its length, or a code with the primary's sentence. `code`: what
+ * sending it returned. `asking` is locked, so the next answer is to this question. */
 CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds) {
     for (;;) {
         if (code == 0) code = cl__leaving();
@@ -2363,17 +2374,19 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->settable = (cl__number(grant + 20) & CL__SETTABLE) != 0;
     listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
-    /* How a datagram socket waits is that of everybody who has it. */
+    /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
     if (listener->kind == CL__SHARED)
         fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
-    /* One descriptor to poll for both places. For a connection the kernel shall wake one worker, not all of them. */
+    /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
         cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))
         return cl__os("epoll");
     return 0;
 }
+
+/* -- The table of listeners ---------------------------------------------------------------------------------------- */
 
 /* Gives back what a listener has, and its place in the table. `table` is locked. */
 CL__FN void cl__dispose(struct cl__listener *listener) {
@@ -2403,7 +2416,7 @@ CL__FN int cl__is_open(const char *text, int index) {
     return found;
 }
 
-/* `share`: of the primary's socket. `asking` is locked, so a free place stays free. */
+/* `share`: of an address of the primary's. `asking` is locked, so a free place stays free. */
 CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *options, int share) {
     struct cl__listener *listener = cl__process.listeners;
     int code = 0, index = share ? 0 : -1;
@@ -2429,7 +2442,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         listener->wake = cl__high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (listener->wake < 0) code = cl__os("eventfd");
     }
-    if (code == 0) code = share ? cl__ask(at, options, listener) : cl__own_socket(at, options, listener);
+    if (code == 0) code = share ? cl__ask(at, options, listener) : cl__listen_alone(at, options, listener);
     if (code < 0 && listener->granted)
         (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
@@ -2438,7 +2451,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         int place = (int)(listener - cl__process.listeners);
         if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
         cl__set(&listener->state, CL__OPEN);
-        /* If the primary has died meanwhile, its watch did not find this listener. */
+        /* If the primary died meanwhile, the watch did not find this listener. */
         if (cl__get(&cl__process.gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
@@ -2483,8 +2496,8 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
 
 /* -- Accepting ----------------------------------------------------------------------------------------------------- */
 
-/* The listener of that number, counted in `users`; NULL for none of ours. It needs no lock: a place in the table is
- * never freed, and whoever closes it waits for those inside. */
+/* The listener of that number, counted in `users`; NULL: none of ours. It needs no lock: a place in the table is never
+ * freed, and whoever closes it waits for those inside. */
 CL__FN struct cl__listener *cl__hold(int fd) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL || !cl__is_member(page) || fd < 0) return NULL;
@@ -2503,16 +2516,16 @@ CL__FN int cl__no_listener(int fd) {
     return code < 0 ? code : cl__fail(-EBADF, "descriptor %d is no listener", fd);
 }
 
-/* As accept(2) has it: as much as there is room for, and the length of the whole. */
+/* As accept(2) does: as much as there is room for, and the length of the whole. */
 CL__FN void cl__give_name(struct sockaddr *to, socklen_t *room, const void *name, socklen_t length) {
     memcpy(to, name, length < *room ? length : *room);
     *room = length;
 }
 
-/* accept4(2), going on after what concerns only the one connection that failed (there under "Error handling"). */
+/* accept4(2), going on after errors of a single connection (there under "Error handling"). */
 CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *length, int flags) {
     socklen_t room = length != NULL ? *length : 0;
-    /* No client can make so many of them in a row; then it is time to look at something else. */
+    /* No client can cause so many in a row; after that it is time to look at something else. */
     for (int failures = 0; failures < 16; failures++) {
         int fd = cl__os_accept4(socket, peer, length, flags);
         if (fd >= 0) return cl__high_connection(fd, flags & SOCK_CLOEXEC);
@@ -2529,14 +2542,14 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-/* Takes the next connection out of a mailbox; -EAGAIN when it is empty. One packet at a time: what is received is this
- * worker's, and dies with it. */
+/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. One packet at a time, because what is received dies
+ * with this worker. */
 CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     unsigned char parcel[8 + sizeof(struct sockaddr_storage)];
     int n, type, fd, how = flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0;
     for (;;) {
         if (cl__get(&listener->stopped)) return cl__asked_to_leave();
-        /* A receive into a full descriptor table succeeds and loses the connection; this is the way to ask first. */
+        /* A receive into a full descriptor table succeeds and loses the connection, so look for a free one first. */
         fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
         if (fd < 0) return cl__os("a place for a connection");
         close(fd);
@@ -2545,7 +2558,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         type = cl__type(parcel, n);
         if (type == CL__STOP) {
             cl__set(&listener->stopped, 1);
-            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; this end of file wakes the others */
+            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; end of file wakes the others */
         }
         cl__add(&listener->receiving, -1);
         if (type == CL__CONNECTION && fd >= 0) {
@@ -2561,15 +2574,15 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         if (n < 0) return cl__fail(n, "the mailbox: %s", cl_strerror(n));
         if (n > 0) continue;
         /* End of file: behind a STOP, or because the primary is gone. Another thread may have taken the STOP and not
-         * have said so yet; it did so before us, so it is enough to wait for those inside. */
+         * said so yet. It did so before us, so it is enough to wait for those inside. */
         while (cl__get(&listener->receiving) != 0) sched_yield();
         if (!cl__get(&listener->stopped)) return cl__primary_gone();
     }
 }
 
-/* This worker was asked to leave. Whoever comes to a socket of its own from here on is refused; who had come can be accepted, and
- * handshakes that have begun have 0.2 s to end: true until then. (Other sockets of a SO_REUSEPORT group let new ones in as long as
- * one of them is open: the kernel chooses among all.) */
+/* This worker was asked to leave. Whoever comes to a socket that it bound itself is refused from here on; who had come
+ * can still be accepted. Returns whether handshakes that had begun may still end, for 0.2 s. (In a SO_REUSEPORT group
+ * others still get in while one socket of the group is open: the kernel chooses among all.) */
 CL__FN int cl__shut_door(struct cl__listener *listener) {
     int nowhere = 0x7fffffff, now = (int)(cl__now_ms() & 0x7fffffff) | 1;
     if (listener->text != NULL && strncmp(listener->text, "fd:", 3) == 0) return 0;
@@ -2585,10 +2598,10 @@ CL__FN int cl__shut_door(struct cl__listener *listener) {
     return (((unsigned)now - (unsigned)cl__get(&listener->shut)) & 0x7fffffff) < 200;
 }
 
-/* Waits for a reason to try again (0), or says why there is no point in it. `woken`: for the shared socket. */
+/* Waits for a reason to try again (0), or returns why there is none. `woken`: the shared socket was the reason. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
-    /* No STOP comes to a socket of the worker's own, so it listens to the request itself. */
-    int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
+    /* No STOP comes to a socket that the worker bound itself, so it looks for the request. */
+    int bound = listener->kind == CL__BOUND && cl__process.worker_id != 0, code = bound ? cl__leaving() : 0;
     int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
     if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
         cl__wait(listener->fd, POLLIN, listener->wake, 20);
@@ -2598,12 +2611,12 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
     cl__show(0);
     if (listener->kind == CL__SHARED) {
-        struct epoll_event events[3]; /* poll(2) would wake all workers, as if there were no EPOLLEXCLUSIVE */
+        struct epoll_event events[3]; /* poll(2) would wake all workers, despite EPOLLEXCLUSIVE */
         int n = epoll_wait(listener->fd, events, 3, -1);
         for (*woken = 0; n > 0; n--) *woken |= events[n - 1].data.fd == listener->socket;
     } else {
         struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
-                                {own ? cl__process.grants : -1, POLLIN, 0}};
+                                {bound ? cl__process.grants : -1, POLLIN, 0}};
         cl__poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
@@ -2612,7 +2625,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
 CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
     int result, woken = 0;
-    /* A socket that is this worker's alone is tried first, and the mailbox looked into now and then. */
+    /* The slot's own socket is tried first, and the mailbox now and then. */
     int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
@@ -2620,28 +2633,28 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     if (listener->kind == CL__DATAGRAM)
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
-    /* A socket that is never empty does not hide that this worker is to leave. */
-    if (listener->kind == CL__OWN && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+    /* A socket that is never empty must not hide that this worker is to leave. */
+    if (listener->kind == CL__BOUND && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
-        /* The mailbox comes first, except for the connection that this thread alone was woken for: if it left on a STOP
-         * instead, nobody else would know that a connection waits. */
+        /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
+         * STOP instead, nobody else would know that a connection waits. */
         if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
         if (result == -EAGAIN && listener->kind != CL__PASSED)
             result = cl__accept_socket(listener->socket, peer, length, flags);
         if (listener->own && (result == -ESHUTDOWN || result == -EINVAL)) {
-            /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
-             * away, because this worker does not count as one any more. */
+            /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
+             * the socket away, because this worker is no member any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
             if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
-                return cl__primary_gone(); /* it was shut down here, for the sake of others who have it */
+                return cl__primary_gone(); /* it was shut down here, as others may have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
         if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {
-            /* Another worker has shut the shared socket down; the primary mends that within a second. */
+            /* Another worker has shut the shared socket down; the primary repairs that within a second. */
             struct pollfd mailbox = {listener->mailbox, POLLIN, 0};
             if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
             poll(&mailbox, 1, 20);
@@ -2664,8 +2677,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
 CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
     int result = cl__accept_any(listener, peer, length, flags);
     (void)fd;
-    /* Where descriptors or memory are short, the connection stays where it is, and a program that simply tries again must not
-     * spin: from the second time in a row on it hears of it after a pause. */
+    /* Where descriptors or memory are short, the connection stays where it is. A program that simply tries again must
+     * not spin: from the second consecutive failure the call pauses before it returns. */
     if (result == -EMFILE || result == -ENFILE || cl__is_short_of_memory(-result)) {
         int before = cl__get(&listener->shortages);
         cl__set(&listener->shortages, before < 7 ? before + 1 : 7);
@@ -2677,6 +2690,8 @@ CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *p
     return result;
 }
 
+/* -- A listener's name, options and end ---------------------------------------------------------------------------- */
+
 CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockaddr *name, socklen_t *length) {
     (void)fd;
     if (name == NULL || length == NULL) return cl__say(-EINVAL, "the name or its length is NULL");
@@ -2684,8 +2699,8 @@ CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockadd
     return 0;
 }
 
-/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call, so that it does not come
- * behind the close, where it would be about a listener that is not this worker's own. */
+/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call: behind the
+ * close it would be about a listener that is not this worker's. */
 CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, const void *value, socklen_t length) {
     unsigned asked[3] = {listener->number, (unsigned)level, (unsigned)name};
     unsigned char answer[544];
@@ -2725,7 +2740,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
         return cl__no_listener(fd);
     cl__ring(listener->wake);
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
-    /* What waits in the mailbox goes to other workers: the primary has a copy of it. */
+    /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
     cl__dispose(listener);
@@ -2737,7 +2752,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
 
 CL__FN int cl__symbol(void *library, const char *name, void *to) {
     void *symbol = cl__weak_dlsym(library, name);
-    memcpy(to, &symbol, sizeof symbol); /* ISO C has no conversion from an object's address to a function's */
+    memcpy(to, &symbol, sizeof symbol); /* ISO C converts no object's address to a function's */
     return symbol != NULL ? 0 : cl__fail(CL_ENOLIB, "the libcluster.so.0 that was found has no %s", name);
 }
 
@@ -2773,7 +2788,7 @@ CL__FN int cl__load_library(void) {
     return 0;
 }
 
-/* 0 when the call may go to the library. */
+/* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
     int kept = errno, code = cl__enter();
@@ -2787,9 +2802,9 @@ CL__FN int cl__need_library(void) {
     return code;
 }
 
-/* The same for what starts workers. The library cannot know what was found in the environment, which is cleaned by then. */
+/* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* in a worker that the library has forked, it knows */
+    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
     errno = kept;
     if (code == 0 && cl__process.stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
@@ -2804,8 +2819,8 @@ CL__FN int cl__may_start(void) {
 }
 
 /* -- The functions of the contract ------------------------------------------------------------------------------------
- * Nothing here sets errno, and pthread_cancel(3) of the thread waits until the call returns: whoever is cancelled unwinds past all that
- * gives back what a call holds. */
+ * None changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
+ * unwind past everything that gives back what the call holds. */
 struct cl__kept {
     int error, cancel;
 };
@@ -2856,7 +2871,7 @@ CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
 
-/* Async-signal-safe: it does not load the library. Where that is not there, there is no primary to stop. */
+/* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {
     if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
     if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
@@ -2881,10 +2896,10 @@ CL__FN int cl_listen(const char *address, int backlog) {
 }
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
-    /* A worker that was started as a program of its own does here what the forked ones do. */
+    /* A worker that was started as a program does here what forked ones do. */
     if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
         int joined = cl__enter_worker();
-        /* What a worker's version does not let it do it finds out by itself. */
+        /* A worker of another version learns in its own calls what it cannot do. */
         if (joined < 0 && joined != CL_EVERSION) return joined;
         cl__hold_signals();
         return worker_main(argument);

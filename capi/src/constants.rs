@@ -134,34 +134,17 @@ mod tests {
         assert_eq!([CL_ENOLIB, CL_ETHREADS], [cluster_core::ENOLIB, cluster_core::ETHREADS]);
         assert_eq!([CL_EVERSION, CL_EPANIC], [cluster_core::EVERSION, cluster_core::EPANIC]);
         assert_eq!(CL_MESSAGE_MAX as usize, cluster_core::MESSAGE_MAX);
-        let flags = [
-            (CL_LISTEN_NONBLOCK, ListenFlags::NONBLOCK),
-            (CL_LISTEN_EXCLUSIVE, ListenFlags::EXCLUSIVE),
-            (CL_LISTEN_IPV6ONLY, ListenFlags::IPV6ONLY),
-            (CL_LISTEN_REUSEPORT, ListenFlags::REUSEPORT),
-            (CL_LISTEN_READABLE_ALL, ListenFlags::READABLE_ALL),
-            (CL_LISTEN_WRITABLE_ALL, ListenFlags::WRITABLE_ALL),
-        ];
-        for (ours, engine) in flags {
-            assert_eq!(ours, engine.bits());
-        }
-        let policies = [
-            (CL_SCHED_NONE, Policy::None),
-            (CL_SCHED_RR, Policy::RoundRobin),
-            (CL_SCHED_LEAST_LOADED, Policy::LeastLoaded),
-            (CL_SCHED_SOURCE_HASH, Policy::SourceHash),
-        ];
-        for (ours, engine) in policies {
-            assert_eq!(ours, engine as c_int);
-        }
-        let mechanisms = [
-            (CL_MECHANISM_PASSED, MechanismKind::Passed),
-            (CL_MECHANISM_KERNEL, MechanismKind::Kernel),
-            (CL_MECHANISM_SHARED, MechanismKind::Shared),
-        ];
-        for (ours, engine) in mechanisms {
-            assert_eq!(ours, engine as c_int);
-        }
+        let flags = [ListenFlags::NONBLOCK, ListenFlags::EXCLUSIVE, ListenFlags::IPV6ONLY, ListenFlags::REUSEPORT];
+        let ours = [CL_LISTEN_NONBLOCK, CL_LISTEN_EXCLUSIVE, CL_LISTEN_IPV6ONLY, CL_LISTEN_REUSEPORT];
+        assert_eq!(flags.map(ListenFlags::bits), ours);
+        let flags = [ListenFlags::READABLE_ALL, ListenFlags::WRITABLE_ALL];
+        assert_eq!(flags.map(ListenFlags::bits), [CL_LISTEN_READABLE_ALL, CL_LISTEN_WRITABLE_ALL]);
+        let policies = [Policy::None, Policy::RoundRobin, Policy::LeastLoaded, Policy::SourceHash];
+        let ours = [CL_SCHED_NONE, CL_SCHED_RR, CL_SCHED_LEAST_LOADED, CL_SCHED_SOURCE_HASH];
+        assert_eq!(policies.map(|policy| policy as c_int), ours);
+        let mechanisms = [MechanismKind::Passed, MechanismKind::Kernel, MechanismKind::Shared];
+        let ours = [CL_MECHANISM_PASSED, CL_MECHANISM_KERNEL, CL_MECHANISM_SHARED];
+        assert_eq!(mechanisms.map(|mechanism| mechanism as c_int), ours);
         let states = [
             (CL_WORKER_STARTING, WorkerState::Starting),
             (CL_WORKER_ONLINE, WorkerState::Online),

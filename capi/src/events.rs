@@ -49,19 +49,9 @@ pub(crate) fn tell(event: Event) {
 }
 
 fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
-    let mut told = cl_event_t {
-        size: size_of::<cl_event_t>(),
-        r#type: 0,
-        worker_id: 0,
-        pid: 0,
-        exit_code: 0,
-        signal: 0,
-        address: std::ptr::null(),
-        port: 0,
-        data: std::ptr::null(),
-        length: 0,
-        mechanism: 0,
-    };
+    // SAFETY: integers and pointers, for which zero and NULL are values.
+    let mut told: cl_event_t = unsafe { std::mem::zeroed() };
+    told.size = size_of::<cl_event_t>();
     let about = |told: &mut cl_event_t, r#type, worker: &WorkerRef| {
         told.r#type = r#type;
         told.worker_id = number(worker.id);
@@ -82,8 +72,7 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
         }
         Event::Message { worker, data } => {
             about(&mut told, CL_EVENT_MESSAGE, worker);
-            told.data = data.as_ptr().cast();
-            told.length = data.len();
+            (told.data, told.length) = (data.as_ptr().cast(), data.len());
         }
         Event::Disconnect(worker) => about(&mut told, CL_EVENT_DISCONNECT, worker),
         Event::Exit { worker, status } => {
@@ -96,16 +85,12 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
         }
         Event::Notice { text } => {
             told.r#type = CL_EVENT_NOTICE;
-            told.data = text.as_ptr().cast();
-            told.length = text.len();
+            (told.data, told.length) = (text.as_ptr().cast(), text.len());
         }
         Event::Warning { worker, text } => {
             told.r#type = CL_EVENT_WARNING;
-            if let Some(worker) = worker {
-                about(&mut told, CL_EVENT_WARNING, worker);
-            }
-            told.data = text.as_ptr().cast();
-            told.length = text.len();
+            worker.iter().for_each(|worker| about(&mut told, CL_EVENT_WARNING, worker));
+            (told.data, told.length) = (text.as_ptr().cast(), text.len());
         }
         // The engine and this crate are of one build; a new event is added to both.
         _ => {}

@@ -1,6 +1,8 @@
 //! Which version of the library is running.
 
-use std::ffi::{CStr, c_char, c_uint};
+use std::ffi::{c_char, c_uint};
+
+use crate::errno_table::c;
 
 /// The version of the library that is running, such as "0.1.0".
 ///
@@ -9,11 +11,7 @@ use std::ffi::{CStr, c_char, c_uint};
 /// Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_version() -> *const c_char {
-    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-        Ok(version) => version,
-        Err(_) => c"",
-    };
-    VERSION.as_ptr()
+    const { c(concat!(env!("CARGO_PKG_VERSION"), "\0")) }.as_ptr()
 }
 
 /// The version of the library that is running, as a number.
@@ -24,14 +22,10 @@ pub extern "C" fn cl_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_version_number() -> c_uint {
     const fn number(text: &str) -> c_uint {
-        let bytes = text.as_bytes();
-        let mut value = 0;
-        let mut index = 0;
-        while index < bytes.len() {
-            value = value * 10 + (bytes[index] - b'0') as c_uint;
-            index += 1;
+        match c_uint::from_str_radix(text, 10) {
+            Ok(number) => number,
+            Err(_) => 0,
         }
-        value
     }
     const NUMBER: c_uint = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
         | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
@@ -42,6 +36,7 @@ pub extern "C" fn cl_version_number() -> c_uint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::CStr;
 
     #[test]
     fn the_version_number_is_the_version() {

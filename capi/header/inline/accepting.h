@@ -1,7 +1,7 @@
 /* -- Accepting ----------------------------------------------------------------------------------------------------- */
 
-/* The listener of that number, counted in `users`; NULL for none of ours. It needs no lock: a place in the table is
- * never freed, and whoever closes it waits for those inside. */
+/* The listener of that number, counted in `users`; NULL: none of ours. It needs no lock: a place in the table is never
+ * freed, and whoever closes it waits for those inside. */
 CL__FN struct cl__listener *cl__hold(int fd) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL || !cl__is_member(page) || fd < 0) return NULL;
@@ -20,16 +20,16 @@ CL__FN int cl__no_listener(int fd) {
     return code < 0 ? code : cl__fail(-EBADF, "descriptor %d is no listener", fd);
 }
 
-/* As accept(2) has it: as much as there is room for, and the length of the whole. */
+/* As accept(2) does: as much as there is room for, and the length of the whole. */
 CL__FN void cl__give_name(struct sockaddr *to, socklen_t *room, const void *name, socklen_t length) {
     memcpy(to, name, length < *room ? length : *room);
     *room = length;
 }
 
-/* accept4(2), going on after what concerns only the one connection that failed (there under "Error handling"). */
+/* accept4(2), going on after errors of a single connection (there under "Error handling"). */
 CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *length, int flags) {
     socklen_t room = length != NULL ? *length : 0;
-    /* No client can make so many of them in a row; then it is time to look at something else. */
+    /* No client can cause so many in a row; after that it is time to look at something else. */
     for (int failures = 0; failures < 16; failures++) {
         int fd = cl__os_accept4(socket, peer, length, flags);
         if (fd >= 0) return cl__high_connection(fd, flags & SOCK_CLOEXEC);
@@ -46,14 +46,14 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-/* Takes the next connection out of a mailbox; -EAGAIN when it is empty. One packet at a time: what is received is this
- * worker's, and dies with it. */
+/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. One packet at a time, because what is received dies
+ * with this worker. */
 CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     unsigned char parcel[8 + sizeof(struct sockaddr_storage)];
     int n, type, fd, how = flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0;
     for (;;) {
         if (cl__get(&listener->stopped)) return cl__asked_to_leave();
-        /* A receive into a full descriptor table succeeds and loses the connection; this is the way to ask first. */
+        /* A receive into a full descriptor table succeeds and loses the connection, so look for a free one first. */
         fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
         if (fd < 0) return cl__os("a place for a connection");
         close(fd);
@@ -62,7 +62,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         type = cl__type(parcel, n);
         if (type == CL__STOP) {
             cl__set(&listener->stopped, 1);
-            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; this end of file wakes the others */
+            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; end of file wakes the others */
         }
         cl__add(&listener->receiving, -1);
         if (type == CL__CONNECTION && fd >= 0) {
@@ -78,15 +78,15 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         if (n < 0) return cl__fail(n, "the mailbox: %s", cl_strerror(n));
         if (n > 0) continue;
         /* End of file: behind a STOP, or because the primary is gone. Another thread may have taken the STOP and not
-         * have said so yet; it did so before us, so it is enough to wait for those inside. */
+         * said so yet. It did so before us, so it is enough to wait for those inside. */
         while (cl__get(&listener->receiving) != 0) sched_yield();
         if (!cl__get(&listener->stopped)) return cl__primary_gone();
     }
 }
 
-/* This worker was asked to leave. Whoever comes to a socket of its own from here on is refused; who had come can be accepted, and
- * handshakes that have begun have 0.2 s to end: true until then. (Other sockets of a SO_REUSEPORT group let new ones in as long as
- * one of them is open: the kernel chooses among all.) */
+/* This worker was asked to leave. Whoever comes to a socket that it bound itself is refused from here on; who had come
+ * can still be accepted. Returns whether handshakes that had begun may still end, for 0.2 s. (In a SO_REUSEPORT group
+ * others still get in while one socket of the group is open: the kernel chooses among all.) */
 CL__FN int cl__shut_door(struct cl__listener *listener) {
     int nowhere = 0x7fffffff, now = (int)(cl__now_ms() & 0x7fffffff) | 1;
     if (listener->text != NULL && strncmp(listener->text, "fd:", 3) == 0) return 0;
@@ -102,10 +102,10 @@ CL__FN int cl__shut_door(struct cl__listener *listener) {
     return (((unsigned)now - (unsigned)cl__get(&listener->shut)) & 0x7fffffff) < 200;
 }
 
-/* Waits for a reason to try again (0), or says why there is no point in it. `woken`: for the shared socket. */
+/* Waits for a reason to try again (0), or returns why there is none. `woken`: the shared socket was the reason. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
-    /* No STOP comes to a socket of the worker's own, so it listens to the request itself. */
-    int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
+    /* No STOP comes to a socket that the worker bound itself, so it looks for the request. */
+    int bound = listener->kind == CL__BOUND && cl__process.worker_id != 0, code = bound ? cl__leaving() : 0;
     int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
     if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
         cl__wait(listener->fd, POLLIN, listener->wake, 20);
@@ -115,12 +115,12 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
     cl__show(0);
     if (listener->kind == CL__SHARED) {
-        struct epoll_event events[3]; /* poll(2) would wake all workers, as if there were no EPOLLEXCLUSIVE */
+        struct epoll_event events[3]; /* poll(2) would wake all workers, despite EPOLLEXCLUSIVE */
         int n = epoll_wait(listener->fd, events, 3, -1);
         for (*woken = 0; n > 0; n--) *woken |= events[n - 1].data.fd == listener->socket;
     } else {
         struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
-                                {own ? cl__process.grants : -1, POLLIN, 0}};
+                                {bound ? cl__process.grants : -1, POLLIN, 0}};
         cl__poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
@@ -129,7 +129,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
 CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
     int result, woken = 0;
-    /* A socket that is this worker's alone is tried first, and the mailbox looked into now and then. */
+    /* The slot's own socket is tried first, and the mailbox now and then. */
     int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
@@ -137,28 +137,28 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     if (listener->kind == CL__DATAGRAM)
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
-    /* A socket that is never empty does not hide that this worker is to leave. */
-    if (listener->kind == CL__OWN && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+    /* A socket that is never empty must not hide that this worker is to leave. */
+    if (listener->kind == CL__BOUND && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
-        /* The mailbox comes first, except for the connection that this thread alone was woken for: if it left on a STOP
-         * instead, nobody else would know that a connection waits. */
+        /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
+         * STOP instead, nobody else would know that a connection waits. */
         if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
         if (result == -EAGAIN && listener->kind != CL__PASSED)
             result = cl__accept_socket(listener->socket, peer, length, flags);
         if (listener->own && (result == -ESHUTDOWN || result == -EINVAL)) {
-            /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
-             * away, because this worker does not count as one any more. */
+            /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
+             * the socket away, because this worker is no member any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
             if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
-                return cl__primary_gone(); /* it was shut down here, for the sake of others who have it */
+                return cl__primary_gone(); /* it was shut down here, as others may have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
         if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {
-            /* Another worker has shut the shared socket down; the primary mends that within a second. */
+            /* Another worker has shut the shared socket down; the primary repairs that within a second. */
             struct pollfd mailbox = {listener->mailbox, POLLIN, 0};
             if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
             poll(&mailbox, 1, 20);
@@ -181,8 +181,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
 CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
     int result = cl__accept_any(listener, peer, length, flags);
     (void)fd;
-    /* Where descriptors or memory are short, the connection stays where it is, and a program that simply tries again must not
-     * spin: from the second time in a row on it hears of it after a pause. */
+    /* Where descriptors or memory are short, the connection stays where it is. A program that simply tries again must
+     * not spin: from the second consecutive failure the call pauses before it returns. */
     if (result == -EMFILE || result == -ENFILE || cl__is_short_of_memory(-result)) {
         int before = cl__get(&listener->shortages);
         cl__set(&listener->shortages, before < 7 ? before + 1 : 7);

@@ -1,17 +1,17 @@
 /* -- Addresses ----------------------------------------------------------------------------------------------------- */
 
 struct cl__address {
-    int family; /* AF_UNIX; AF_INET, AF_INET6; AF_UNSPEC: all addresses; -1: the listening socket `inherited` */
+    int family; /* AF_UNIX; AF_INET, AF_INET6; AF_UNSPEC: all addresses; -1: the descriptor `inherited` */
     int datagram, port, inherited;
     socklen_t length; /* of `name`; 0 for AF_UNSPEC, and for a path too long for it */
     struct sockaddr_storage name;
-    char text[4097]; /* as every worker writes it: host numeric, path absolute */
+    char text[4097]; /* as it travels: host numeric, path absolute */
 };
 #define CL__FORMS \
     "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three"
 #define CL__BAD(...) return cl__fail(-EINVAL, __VA_ARGS__)
 
-/* The primary ends a worker that sends it text that is not UTF-8, so it is never sent any. */
+/* The primary ends a worker that sends text which is not UTF-8. */
 CL__FN int cl__is_utf8(const char *text) {
     for (const unsigned char *at = (const unsigned char *)text; *at != 0;) {
         int more = *at < 0x80 ? 0 : *at < 0xc2 ? -1 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : *at < 0xf5 ? 3 : -1;
@@ -54,7 +54,7 @@ CL__FN int cl__parse_unix(struct cl__address *to, const char *text) {
     return 0;
 }
 
-/* Fills in family and name. Only a host name can make it wait. */
+/* Fills in family and name. Waits only for a host name. */
 CL__FN int cl__look_up(struct cl__address *to, const char *host, int family) {
     struct cl__addrinfo hints, *found = NULL;
     char port[16];

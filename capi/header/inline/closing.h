@@ -1,3 +1,5 @@
+/* -- A listener's name, options and end ---------------------------------------------------------------------------- */
+
 CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockaddr *name, socklen_t *length) {
     (void)fd;
     if (name == NULL || length == NULL) return cl__say(-EINVAL, "the name or its length is NULL");
@@ -5,8 +7,8 @@ CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockadd
     return 0;
 }
 
-/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call, so that it does not come
- * behind the close, where it would be about a listener that is not this worker's own. */
+/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call: behind the
+ * close it would be about a listener that is not this worker's. */
 CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, const void *value, socklen_t length) {
     unsigned asked[3] = {listener->number, (unsigned)level, (unsigned)name};
     unsigned char answer[544];
@@ -46,7 +48,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
         return cl__no_listener(fd);
     cl__ring(listener->wake);
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
-    /* What waits in the mailbox goes to other workers: the primary has a copy of it. */
+    /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
     cl__dispose(listener);

@@ -1,6 +1,6 @@
 /* -- The functions of the contract ------------------------------------------------------------------------------------
- * Nothing here sets errno, and pthread_cancel(3) of the thread waits until the call returns: whoever is cancelled unwinds past all that
- * gives back what a call holds. */
+ * None changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
+ * unwind past everything that gives back what the call holds. */
 struct cl__kept {
     int error, cancel;
 };
@@ -51,7 +51,7 @@ CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
 
-/* Async-signal-safe: it does not load the library. Where that is not there, there is no primary to stop. */
+/* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {
     if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
     if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
@@ -76,10 +76,10 @@ CL__FN int cl_listen(const char *address, int backlog) {
 }
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
-    /* A worker that was started as a program of its own does here what the forked ones do. */
+    /* A worker that was started as a program does here what forked ones do. */
     if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
         int joined = cl__enter_worker();
-        /* What a worker's version does not let it do it finds out by itself. */
+        /* A worker of another version learns in its own calls what it cannot do. */
         if (joined < 0 && joined != CL_EVERSION) return joined;
         cl__hold_signals();
         return worker_main(argument);

@@ -1,15 +1,16 @@
 /* -- Errors -------------------------------------------------------------------------------------------------------- */
 
 struct cl__error {
-    const char *sentence; /* of this thread's last failed call; NULL: none failed yet */
+    const char *sentence; /* of this thread's last failed call; NULL: none has failed */
     int in_library;       /* that call was the library's, which has the sentence */
 };
-/* What is thread-local in an object that dlopen(3) loads is made with malloc when a thread first touches it, which a signal handler may
- * not: two words go beside the program's own. */
+/* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
+ * signal handler may not do. These two words are placed with the program's own instead. */
 CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
 CL__ONE __thread char cl__error_text[640];
 
-/* Every failure leaves through one of these two; the first costs two stores and is for what is usual in accepting. */
+/* Every failure leaves through one of these two. The first costs two stores: for failures that are common in
+ * accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
     cl__error.sentence = sentence;
     cl__error.in_library = 0;
@@ -36,7 +37,7 @@ CL__FN const char *cl_strerror(int code) {
     return text != NULL ? text : "Unknown error";
 }
 
-/* A system call failed. */
+/* A system call has failed. */
 CL__FN int cl__os(const char *what) {
     int code = -errno;
     return cl__fail(code, "%s: %s", what, cl_strerror(code));

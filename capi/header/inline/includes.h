@@ -1,13 +1,13 @@
 /*
- * Header-only mode: what follows is compiled where CL_HEADER_ONLY is defined, in place of the declarations above.
- * The worker's side of docs/protocol.md, the sockets of a process that is no worker, and a loader that finds the
- * primary's side in libcluster.so.0 when it is first asked for. There is nothing to link.
+ * Header-only mode: with CL_HEADER_ONLY, what follows is compiled in place of the declarations above. It is the
+ * worker's side of docs/protocol.md, the sockets of a process that is no worker, and a loader that finds the primary's
+ * side in libcluster.so.0 on first use. There is nothing to link.
  *
- * Every function is static inline, but what a process has once (its channel, its listeners) is one object however
- * many translation units include this: the definitions are weak, and the linker keeps one of each.
+ * Every function is static inline. What a process has once (its channel, its listeners) is defined weak, so that the
+ * linker keeps one of each however many translation units include this.
  *
- * A call goes to the library as soon as the process has loaded it, with one exception: a listener that this code
- * opened stays with this code. A worker that this code serves never loads the library.
+ * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
+ * that this code serves never loads the library.
  */
 #if !defined(__GLIBC__) || !defined(__GNUC__)
 #error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang"

@@ -1,4 +1,6 @@
-/* A variable of the primary's, as a number, or -1. It is removed in any case, so that no program that this one starts
+/* -- Becoming a worker --------------------------------------------------------------------------------------------- */
+
+/* A variable of the primary's as a number, or -1. It is removed in any case, so that no program that this one starts
  * can take itself for this worker. */
 CL__FN int cl__variable(const char *name) {
     const char *text = getenv(name);
@@ -9,8 +11,8 @@ CL__FN int cl__variable(const char *name) {
     return (int)value;
 }
 
-/* A HELLO for just this worker waits in the descriptor. Asked twice before it is believed that nothing is there: a worker that takes
- * itself for none would start workers. */
+/* Whether a HELLO for just this worker waits in the descriptor. "Nothing there" is believed only the second time: a
+ * worker that takes itself for none would start workers. */
 CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
     struct sockaddr_storage name;
     socklen_t name_length = sizeof name, type_length = sizeof(int);
@@ -23,8 +25,8 @@ CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
            cl__number(hello + 20) == (unsigned)id && cl__number(hello + 24) == (unsigned)slot;
 }
 
-/* Takes what HELLO brought and answers it: 0 or -errno, and `step` says what failed. From the HELLO on this process is a worker for
- * good: what fails then is what each of its calls says. */
+/* Takes what HELLO brought and answers it. 0, or -errno and `step` says what failed; 1: another process has taken it.
+ * From the HELLO on this process is a worker for good, and each of its calls says what failed here. */
 CL__FN int cl__join(int fd, const unsigned char *seen) {
     unsigned char hello[64];
     int fds[4];
@@ -32,7 +34,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     cl__process.step = "receiving the hello";
     int n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
-    /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
+    /* Another process may hold the channel and be as quick; only one of the two receives the HELLO. */
     if (n == -EAGAIN || (n >= 0 && (n != 40 || memcmp(seen, hello, 40) != 0))) {
         for (int i = 0; n >= 0 && i < 4; i++) cl__close_fd(fds[i]);
         return 1;
@@ -62,8 +64,9 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     return 0;
 }
 
-/* Becomes the worker that the environment names, if the descriptor that it names proves to be its channel. Anything else is left as
- * it was; but a process of which the environment says in any way that it was started as a worker starts none. */
+/* Becomes the worker that the environment names, if the descriptor named there proves to be its channel. Otherwise
+ * nothing changes, except that a process whose environment says in any way that it was started as a worker may start
+ * none. */
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
@@ -72,7 +75,7 @@ CL__FN void cl__adopt(void) {
     unsigned char seen[64];
     char own[16];
     if (getauxval(AT_SECURE)) return;
-    /* A worker that has replaced its program by exec(3) since. A child of it has another number. */
+    /* A worker that has replaced its program by exec(3). A child of it has another pid. */
     if (!told && was == (int)getpid()) cl__process.stray = 2;
     if (!told) return;
     cl__process.stray = 1;
@@ -113,8 +116,8 @@ CL__FN int cl__begin(void) {
     return 0;
 }
 
-/* What every call does first: finds out, once, what this process is, and at the price of one load whether it still is
- * that process. A getpid(2) would be a system call for each connection. */
+/* What every call does first: finds out once what this process is, and at the price of one memory read whether it still
+ * is that process. getpid(2) would be a system call for each connection. */
 CL__FN int cl__enter(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL) return cl__begin();
@@ -124,7 +127,7 @@ CL__FN int cl__enter(void) {
                             "into the background");
 }
 
-/* The same, for what only a worker can do. */
+/* The same for what only a worker can do. */
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
     if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");

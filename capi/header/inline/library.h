@@ -1,6 +1,6 @@
 /* -- The library, where the process has loaded it ---------------------------------------------------------------------
- * X(name, parameters, arguments...). The primary's own functions load it; the others follow once it is there, those of
- * a listener unless the listener is ours. */
+ * X(name, parameters, arguments...). The primary's functions load it. Once it is loaded the others go there too, those
+ * of a listener unless this code opened it. */
 #define CL__STARTING_FUNCTIONS(X) \
     X(fork, (void), ) \
     X(spawn, (const cl_spawn_options_t *options), options)
@@ -32,12 +32,12 @@
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
     X(close, (int fd), fd)
-/* What an earlier library of this version lacks; the rest of it is as good as ever. */
+/* An earlier library of this version lacks these and is still used for the rest. */
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
 
 struct cl__library {
-    int loaded, missing; /* missing: it was looked for and not found */
+    int loaded, missing; /* missing: it was searched for and not found */
 #define CL__MEMBER(name, parameters, ...) int(*name) parameters;
     CL__STARTING_FUNCTIONS(CL__MEMBER)
     CL__PRIMARY_FUNCTIONS(CL__MEMBER)
@@ -53,7 +53,7 @@ CL__ONE struct cl__library cl__library;
 
 CL__FN int cl__loaded(void) { return __atomic_load_n(&cl__library.loaded, __ATOMIC_ACQUIRE); }
 
-/* Remembers whose sentence cl_last_error has to give. */
+/* Remembers whose sentence cl_last_error has to return. */
 CL__FN int cl__from_library(int result) {
     if (result < 0) cl__error.in_library = 1;
     return result;

@@ -1,3 +1,5 @@
+/* -- The table of listeners ---------------------------------------------------------------------------------------- */
+
 /* Gives back what a listener has, and its place in the table. `table` is locked. */
 CL__FN void cl__dispose(struct cl__listener *listener) {
     struct stat found;
@@ -26,7 +28,7 @@ CL__FN int cl__is_open(const char *text, int index) {
     return found;
 }
 
-/* `share`: of the primary's socket. `asking` is locked, so a free place stays free. */
+/* `share`: of an address of the primary's. `asking` is locked, so a free place stays free. */
 CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *options, int share) {
     struct cl__listener *listener = cl__process.listeners;
     int code = 0, index = share ? 0 : -1;
@@ -52,7 +54,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         listener->wake = cl__high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (listener->wake < 0) code = cl__os("eventfd");
     }
-    if (code == 0) code = share ? cl__ask(at, options, listener) : cl__own_socket(at, options, listener);
+    if (code == 0) code = share ? cl__ask(at, options, listener) : cl__listen_alone(at, options, listener);
     if (code < 0 && listener->granted)
         (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
@@ -61,7 +63,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         int place = (int)(listener - cl__process.listeners);
         if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
         cl__set(&listener->state, CL__OPEN);
-        /* If the primary has died meanwhile, its watch did not find this listener. */
+        /* If the primary died meanwhile, the watch did not find this listener. */
         if (cl__get(&cl__process.gone)) cl__end_share(listener);
         code = listener->fd;
     } else {

@@ -2,7 +2,7 @@
 
 CL__FN int cl__symbol(void *library, const char *name, void *to) {
     void *symbol = cl__weak_dlsym(library, name);
-    memcpy(to, &symbol, sizeof symbol); /* ISO C has no conversion from an object's address to a function's */
+    memcpy(to, &symbol, sizeof symbol); /* ISO C converts no object's address to a function's */
     return symbol != NULL ? 0 : cl__fail(CL_ENOLIB, "the libcluster.so.0 that was found has no %s", name);
 }
 
@@ -38,7 +38,7 @@ CL__FN int cl__load_library(void) {
     return 0;
 }
 
-/* 0 when the call may go to the library. */
+/* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
     int kept = errno, code = cl__enter();
@@ -52,9 +52,9 @@ CL__FN int cl__need_library(void) {
     return code;
 }
 
-/* The same for what starts workers. The library cannot know what was found in the environment, which is cleaned by then. */
+/* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* in a worker that the library has forked, it knows */
+    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
     errno = kept;
     if (code == 0 && cl__process.stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "

@@ -8,9 +8,9 @@ CL__FN int cl__send(const void *data, size_t length) {
     return cl__frame(CL__MESSAGE, 0, data, length, NULL, 0);
 }
 
-/* -ESHUTDOWN once the primary asked this worker to disconnect, -EPIPE once it is gone, otherwise whether an answer to
- * a LISTEN waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes
- * it, so that it stays readable for every thread. */
+/* -ESHUTDOWN once the primary has asked this worker to disconnect, -EPIPE once it is gone; otherwise whether an answer
+ * waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes it, so it
+ * stays readable for every thread. */
 CL__FN int cl__leaving(void) {
     unsigned char head[8];
     if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
@@ -21,8 +21,8 @@ CL__FN int cl__leaving(void) {
     return cl__asked_to_leave();
 }
 
-/* Takes the next message out of the channel: the length of its frame, 0 when there is none, or a code. One that the
- * buffer cannot hold stays. */
+/* Takes the next message out of the channel; returns the length of its frame, 0 if there is none, or a code. A message
+ * that the buffer cannot hold stays. */
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
@@ -73,7 +73,7 @@ CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
     return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
 }
 
-/* Both sockets in one descriptor, which so stays readable when the request to leave was taken out of the channel. */
+/* Both sockets in one descriptor: it stays readable when the request to leave was taken out of the channel. */
 CL__FN int cl__channel_fd(void) {
     int code = cl__enter_worker(), epoll = -1;
     if (code < 0) return code;
@@ -103,7 +103,7 @@ CL__FN int cl__set_load(unsigned load) {
 
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
-    /* A primary has its workers through the library; without it there are none. */
+    /* A primary has workers only through the library. */
     if (code < 0 || cl__process.worker_id == 0) return code;
     code = cl__enter_worker();
     return code < 0 ? code : cl__frame(CL__DISCONNECT, 0, NULL, 0, NULL, 0);

@@ -2,9 +2,9 @@
 #define CL__ONE __attribute__((weak))
 
 /* -- What the C library hides -----------------------------------------------------------------------------------------
- * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and by now the program may
- * have included headers that fixed the choice. So they are declared once more: functions as names of our own for the
- * same symbols, constants by value. No feature macro is needed, and none is forced on the program. */
+ * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and headers that the program
+ * has included already may have fixed that choice. So they are declared once more: functions under names of our own for
+ * the same symbols, constants by value. The program needs no feature macro. */
 
 #if defined(SIG_SETMASK) && defined(MAP_ANONYMOUS) && defined(SO_REUSEPORT)
 #define CL__VISIBLE
@@ -13,8 +13,8 @@
 #endif
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
-    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000,
-    CL__S_IFSOCK = 0140000,
+    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18,
+    CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -43,8 +43,8 @@ extern long cl__os_syscall(long, ...) __asm__("syscall");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
 extern int cl__os_setenv(const char *, const char *, int) __asm__("setenv");
 
-/* Before glibc 2.34 these live in libraries of their own, and nobody shall have to link -ldl or -lpthread: a weak
- * reference is NULL where the program did not link them. The last two came with glibc 2.32. */
+/* Before glibc 2.34 these live in libraries of their own. The references are weak, so that nobody has to link -ldl or
+ * -lpthread; without them they are NULL. The last two came with glibc 2.32. */
 #define CL__WEAKLY(name) __attribute__((weakref(name), unused))
 static void *cl__weak_dlopen(const char *, int) CL__WEAKLY("dlopen");
 static void *cl__weak_dlsym(void *, const char *) CL__WEAKLY("dlsym");

@@ -1,7 +1,8 @@
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
-/* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
- * it brought, -1 for each that it did not. The control buffer is exactly as long as that, so none can be left over. */
+/* Receives one packet, without blocking, into `head` and then `body`; returns its length or -errno. `fds` gets the
+ * descriptors it brought, and -1 for each that it did not. The control buffer has exactly that much room, so none can
+ * be left over. */
 CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds,
                               int room, int flags) {
     union {
@@ -18,7 +19,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
         message.msg_control = room > 0 ? control.bytes : NULL;
         message.msg_controllen = room > 0 ? CMSG_LEN((size_t)room * sizeof(int)) : 0;
         n = recvmsg(socket, &message, flags | MSG_DONTWAIT);
-        /* ECONNRESET is said once when the primary died with something of ours unread; what it sent still waits. */
+        /* ECONNRESET comes once if the primary died with something of ours unread; what it sent still waits. */
     } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     for (int i = 0; i < room; i++) fds[i] = -1;
     if (n < 0) return -errno;
@@ -29,7 +30,8 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
     return (int)n;
 }
 
-/* The same, again for a quarter of a second while memory is short: what is left there could mean something else later. */
+/* The same, tried for a quarter of a second while memory is short: a packet left there could later be taken for
+ * another. */
 CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
                       int flags) {
     for (int failures = 0;; failures++) {
@@ -45,15 +47,14 @@ CL__FN unsigned cl__number(const unsigned char *at) {
     return value;
 }
 
-/* The type of a frame of n bytes; 0 for what is none. Type and zero are 16 bits each, in the host's order. */
+/* The type of a frame of n bytes; 0: it is no frame. Type and zero are 16 bits each, in the host's order. */
 CL__FN int cl__type(const unsigned char *frame, int n) {
     unsigned short type = 0;
     if (n >= 8) memcpy(&type, frame, sizeof type);
     return type;
 }
 
-/* Once one call has said so they all do. */
-/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+/* A child of this process would keep the address open. A socket of the program's (fd:N) is left as it is. */
 CL__FN void cl__end_share(struct cl__listener *listener) {
     if (listener->mailbox < 0) return;
     shutdown(listener->mailbox, SHUT_RD);
@@ -61,8 +62,8 @@ CL__FN void cl__end_share(struct cl__listener *listener) {
         shutdown(listener->socket, SHUT_RD);
 }
 
-/* Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Without a lock, as
- * cl__hold does it: the caller may be a signal handler. */
+/* Not left to the watch thread alone: this process may end before that runs, and a child of it go on. Takes no lock,
+ * like cl__hold: the caller may be a signal handler. */
 CL__FN void cl__end_shares(void) {
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
@@ -73,6 +74,7 @@ CL__FN void cl__end_shares(void) {
     }
 }
 
+/* Once one call has returned this, all do. */
 CL__FN int cl__primary_gone(void) {
     cl__set(&cl__process.gone, 1);
     cl__end_shares();
@@ -80,7 +82,7 @@ CL__FN int cl__primary_gone(void) {
 }
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
 
-/* Sends one frame to the primary, and waits for room where there is none. Async-signal-safe. */
+/* Sends one frame to the primary, waiting for room. Async-signal-safe. */
 CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_length, const void *second,
                      size_t second_length) {
     unsigned short kind[2] = {(unsigned short)type, 0};

@@ -1,4 +1,6 @@
-/* Maps the scoreboard. What could shrink under us is not mapped, since to touch it then is SIGBUS. */
+/* -- The scoreboard ------------------------------------------------------------------------------------------------ */
+
+/* Maps it. A file that could still shrink is not mapped: to touch what is gone is SIGBUS. */
 CL__FN void cl__map_board(int fd) {
     struct stat found;
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
@@ -9,16 +11,16 @@ CL__FN void cl__map_board(int fd) {
     cl__close_fd(fd);
 }
 
-/* This worker's page; NULL in a copy of it that fork(2) made, for whom nothing is counted. */
+/* This worker's page; NULL in a child made by fork(2), which counts nothing. */
 CL__FN unsigned char *cl__board(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     return page != NULL && cl__is_member(page) ? cl__process.board : NULL;
 }
 
-/* Shows that this worker has looked for connections, and has taken one. No system call. The beat is no count: of two
- * threads that meet here one may go unseen. */
+/* Shows that this worker has looked for connections, and whether it has taken one. No system call. The beat is no
+ * count: of two threads that meet here one may go unseen. */
 CL__FN void cl__show(int taken) {
-#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere it would need a library to link */
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere this would need a library */
     unsigned char *board = cl__board();
     if (board == NULL) return;
     unsigned long long *count = (unsigned long long *)(void *)(board + 64), *beat = count + 1;

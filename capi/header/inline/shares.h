@@ -1,6 +1,6 @@
-/* -- Shares of the primary's sockets ------------------------------------------------------------------------------- */
+/* -- Shares of the primary's addresses ----------------------------------------------------------------------------- */
 
-/* Options and address as one text: a line for each option, and the address behind them. */
+/* Options and address as one text: a line for each option, then the address. */
 CL__FN int cl__write_options(char *text, size_t room, const char *address, const cl_listen_options_t *options) {
     size_t length = 0, need = strlen(address) + 1;
     for (size_t i = 0; i < options->option_count; i++) {
@@ -16,8 +16,8 @@ CL__FN int cl__write_options(char *text, size_t room, const char *address, const
     return 0;
 }
 
-/* Waits for the answer to what was just asked; its length, or a code with the primary's sentence. `code`: what sending the question came to.
- * `asking` is locked, so the next answer is to this. */
+/* Waits for the answer to the question just sent; its length, or a code with the primary's sentence. `code`: what
+ * sending it returned. `asking` is locked, so the next answer is to this question. */
 CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds) {
     for (;;) {
         if (code == 0) code = cl__leaving();
@@ -65,11 +65,11 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->settable = (cl__number(grant + 20) & CL__SETTABLE) != 0;
     listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
-    /* How a datagram socket waits is that of everybody who has it. */
+    /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
     if (listener->kind == CL__SHARED)
         fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
-    /* One descriptor to poll for both places. For a connection the kernel shall wake one worker, not all of them. */
+    /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
         cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))

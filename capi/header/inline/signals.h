@@ -1,4 +1,4 @@
-/* -- A group's signals: as core/src/sys/worker_signals.rs, which says why -- */
+/* -- A group's signals, as in core/src/sys/worker_signals.rs, which says why --------------------------------------- */
 
 #if defined(SO_PEERCRED)
 #define CL__SO_PEERCRED SO_PEERCRED
@@ -36,7 +36,8 @@ enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTA
 
 CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
 
-/* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
+/* Asks the primary to be disconnected; 0 if there is no channel to ask on. Async-signal-safe; leaves last errors
+ * alone. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
     const unsigned by_signal = 1;
@@ -54,7 +55,8 @@ CL__FN void cl__on_signal(int number, void *info, void *context) {
     int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
     int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
     (void)context;
-    if (cl__process.sender == 0) sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
+    if (cl__process.sender == 0)
+        sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
     else sent = sent && sender == cl__process.sender;
     if (getpid() != cl__process.self || sent || !cl__ask_to_leave()) {
         sigset_t only;

@@ -1,8 +1,8 @@
-/* -- Sockets of one's own ------------------------------------------------------------------------------------------ */
+/* -- Sockets that this process binds itself ------------------------------------------------------------------------ */
 
-/* A socket file that no socket is bound to belongs to nobody any more. The question is asked with another type: a live
- * server's socket says EPROTOTYPE then, also before it listens, and no connection comes into its queue. The file is
- * held by descriptor, so that what is asked is what was looked at; a symbolic link or another kind of file stays. */
+/* Whether a socket file is a dead server's. The probe is of another type: a live server's socket then returns
+ * EPROTOTYPE, even before it listens, and gets no connection into its queue. The file is held by descriptor, so that
+ * the one probed is the one looked at; a symbolic link or another kind of file stays. */
 CL__FN int cl__is_stale(const char *path) {
     struct sockaddr_un un;
     struct stat found;
@@ -12,7 +12,7 @@ CL__FN int cl__is_stale(const char *path) {
         memset(&un, 0, sizeof un);
         un.sun_family = AF_UNIX;
         snprintf(un.sun_path, sizeof un.sun_path, "/proc/self/fd/%d", file);
-        if (access(un.sun_path, F_OK) != 0) strncpy(un.sun_path, path, sizeof un.sun_path - 1); /* there is no /proc */
+        if (access(un.sun_path, F_OK) != 0) strncpy(un.sun_path, path, sizeof un.sun_path - 1); /* no /proc */
         stale = probe >= 0 && connect(probe, (struct sockaddr *)&un, sizeof un) != 0 && errno == ECONNREFUSED;
     }
     cl__close_fd(probe);
@@ -21,8 +21,8 @@ CL__FN int cl__is_stale(const char *path) {
 }
 
 /* Binds to a path and listens; 0 or -errno. The directory is locked from the probe to listen(2), so that two servers
- * that find the same dead file cannot remove each other's new one. Anybody may lock a directory he can read: it is
- * waited for no longer than a second, and without it no file is taken for dead. */
+ * that find the same dead file cannot remove each other's new one. Anybody who can read a directory can lock it, so the
+ * lock is waited for a second at most; without it no file is taken for dead. */
 CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int backlog,
                          struct cl__listener *listener) {
     mode_t mode = (flags & CL_LISTEN_READABLE_ALL ? 0444 : 0) | (flags & CL_LISTEN_WRITABLE_ALL ? 0222 : 0);
@@ -33,13 +33,13 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
     *name++ = '/';
     if (directory < 0) return -errno;
     if (at->length == 0) {
-        /* sun_path ends at 107 bytes (unix(7)); a longer path goes through the open directory. */
+        /* sun_path holds 107 bytes (unix(7)); a longer path goes through the open directory. */
         struct sockaddr_un *un = (struct sockaddr_un *)&at->name;
         at->length = sizeof *un;
         if (strlen(name) > sizeof un->sun_path - 32) code = -ENAMETOOLONG;
         else snprintf(un->sun_path, sizeof un->sun_path, "/proc/self/fd/%d/%s", directory, name);
     }
-    /* The file gets this mode, less the umask, at once; what the flags ask for is added below. */
+    /* The file gets this mode less the umask; what the flags ask for is added below. */
     if (code == 0 && cl__os_fchmod(socket, 0755) != 0) code = -errno;
     for (int i = 0; i < 100 && !locked; i++)
         if (!(locked = flock(directory, CL__LOCK_EX_NB) == 0)) poll(NULL, 0, 10);
@@ -49,7 +49,8 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
-        /* The inode is held while its mode is set, and a socket: a path swapped for another file's is never touched. */
+        /* The inode is held while its mode is set, and must be a socket: if the path was swapped for another file, that
+         * one is not touched. */
         int ours = 0;
         file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
@@ -64,17 +65,17 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
         }
     }
     cl__close_fd(file);
-    cl__close_fd(directory); /* and with it the lock */
+    cl__close_fd(directory); /* releases the lock */
     return code;
 }
 
-/* A copy of a listening socket that the program has open under this number; or -errno, and the sentence is there. */
+/* A copy of the socket that the program has open under this number; or -errno, with its sentence. */
 CL__FN int cl__inherit(int number, struct cl__address *at) {
     int listening = 0, type = 0, copy;
     socklen_t length = sizeof(int), type_length = sizeof(int);
     if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
         return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    struct sockaddr_in6 name; /* the port is where struct sockaddr_in has it */
+    struct sockaddr_in6 name; /* its port is where that of sockaddr_in is */
     socklen_t name_length = sizeof name;
     memset(&name, 0, sizeof name);
     int named = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
@@ -92,8 +93,8 @@ CL__FN int cl__inherit(int number, struct cl__address *at) {
     return copy;
 }
 
-/* What accepted connections inherit is set before listen(2): the size of a buffer decides what a handshake offers (tcp(7)). 0 or
- * -errno, and then `*failed` is the one that the kernel refused. */
+/* Sets what accepted connections inherit, before listen(2): the size of a buffer decides what a handshake offers
+ * (tcp(7)). 0, or -errno and `*failed` is the option that the kernel refused. */
 CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *failed) {
     for (*failed = 0; *failed < (int)options->option_count; ++*failed) {
         const cl_socket_option_t *one = &options->options[*failed];
@@ -103,9 +104,10 @@ CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *fai
     return 0;
 }
 
-/* A socket bound to a name, or -errno. Accepting never blocks in the kernel; a datagram socket is the program's own to
- * work with, and as it was asked for. */
-CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener, int *failed) {
+/* A socket bound to a name, or -errno. Accepting never blocks in the kernel. A datagram socket is the program's to use
+ * and stays in blocking mode. */
+CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener,
+                    int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
     int kind = (at->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
     if (!at->datagram) kind |= SOCK_NONBLOCK;
@@ -115,7 +117,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
         code = cl__give_options(fd, options, failed);
         if (code == 0) code = cl__bind_file(fd, at, options->flags, backlog, listener);
     } else {
-        /* Said either way, so that the host's bindv6only setting does not decide. */
+        /* Set either way, so that the host's bindv6only setting does not decide. */
         int v6only = (options->flags & CL_LISTEN_IPV6ONLY) != 0;
         if (at->family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
         /* For datagrams SO_REUSEADDR would let a stranger of the same user take them over. */
@@ -131,7 +133,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
     return code;
 }
 
-CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
+CL__FN int cl__listen_alone(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
     int code, failed = -1, anywhere = at->family == AF_UNSPEC, has_file = at->family == AF_UNIX && at->text[5] != '@';
     if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
         return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
@@ -153,7 +155,7 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
     }
     listener->socket = code;
     cl__set(&listener->fd, code); /* cl__hold looks at every place that was ever used */
-    listener->kind = at->datagram ? CL__DATAGRAM : CL__OWN;
+    listener->kind = at->datagram ? CL__DATAGRAM : CL__BOUND;
     listener->name_length = sizeof listener->name;
     getsockname(code, (struct sockaddr *)&listener->name, &listener->name_length);
     return 0;
