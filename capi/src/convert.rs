@@ -1,6 +1,7 @@
 //! Turns C's values into the engine's and back.
 #![allow(clippy::multiple_unsafe_ops_per_block)] // A pointer's step and its use are one thought.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStringExt;
 
@@ -10,7 +11,7 @@ pub(crate) fn number(value: u32) -> c_int {
     c_int::try_from(value).unwrap_or(c_int::MAX)
 }
 
-pub(crate) fn invalid(sentence: &'static str) -> Error {
+pub(crate) fn invalid(sentence: impl Into<Cow<'static, str>>) -> Error {
     Error::new(-libc::EINVAL, sentence)
 }
 
@@ -20,11 +21,11 @@ pub(crate) fn invalid(sentence: &'static str) -> Error {
 /// `text` is NULL or points to a NUL-terminated string that lives for `'a`.
 pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Result<&'a str> {
     if text.is_null() {
-        return Err(Error::new(-libc::EINVAL, format!("{what} is NULL")));
+        return Err(invalid(format!("{what} is NULL")));
     }
     // SAFETY: not NULL, and a string by this function's contract.
     let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map_err(|_| Error::new(-libc::EINVAL, format!("{what} is not UTF-8")))
+    text.to_str().map_err(|_| invalid(format!("{what} is not UTF-8")))
 }
 
 /// Bytes from C.
@@ -86,10 +87,8 @@ pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -
     for offset in known..size {
         // SAFETY: offset < size, and the caller says that so many bytes are there.
         if unsafe { given.cast::<u8>().add(offset).read() } != 0 {
-            return Err(Error::new(
-                -libc::E2BIG,
-                format!("{name} is of a later version and sets a field that this library does not know"),
-            ));
+            let sentence = format!("{name} is of a later version and sets a field that this library does not know");
+            return Err(Error::new(-libc::E2BIG, sentence));
         }
     }
     Ok(ours)
@@ -100,7 +99,7 @@ const SIZE_MAX: usize = 4096;
 
 pub(crate) fn check_size(size: usize, least: usize, name: &str) -> Result<()> {
     if size < least || size > SIZE_MAX {
-        return Err(Error::new(-libc::EINVAL, format!("the size of {name} is {size}; set it to sizeof ({name})")));
+        return Err(invalid(format!("the size of {name} is {size}; set it to sizeof ({name})")));
     }
     Ok(())
 }

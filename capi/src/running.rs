@@ -73,12 +73,7 @@ pub unsafe extern "C" fn cl_serve(
 /// this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_run() -> c_int {
-    guard(|| {
-        Ok(match process::run(tell)? {
-            Side::Primary(()) => 0,
-            Side::Worker => 1,
-        })
-    })
+    guard(|| Ok((process::run(tell)? == Side::Worker).into()))
 }
 
 /// Takes one turn as the primary: waits, does what is due, and calls the cl_on_event() callback. For programs with a

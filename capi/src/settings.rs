@@ -11,18 +11,23 @@ use crate::convert::{invalid, list, sized};
 use crate::guard::guard;
 use crate::structs::cl_settings_t;
 
-fn milliseconds(value: c_int, what: &str) -> Result<Option<Duration>> {
-    match u64::try_from(value) {
-        Ok(0) => Ok(None),
-        Ok(value) => Ok(Some(Duration::from_millis(value))),
-        Err(_) => Err(Error::new(-libc::EINVAL, format!("{what} is {value} ms; it cannot be negative"))),
+/// What a field asks for: 0 leaves what was set before.
+fn merged<T>(before: T, given: c_int, what: &str, value: impl FnOnce(u32) -> T) -> Result<T> {
+    match u32::try_from(given) {
+        Ok(0) => Ok(before),
+        Ok(given) => Ok(value(given)),
+        Err(_) => Err(invalid(format!("{what} is {given}; it cannot be negative"))),
     }
+}
+
+fn milliseconds(value: u32) -> Duration {
+    Duration::from_millis(value.into())
 }
 
 /// # Safety
 /// `listen_allow` is NULL or points to strings with NULL behind the last.
 unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
-    let unknown = |what: &str, value: c_int| Error::new(-libc::EINVAL, format!("there is no {what} {value}"));
+    let unknown = |what: &str, value: c_int| invalid(format!("there is no {what} {value}"));
     settings.policy = match given.policy {
         0 => settings.policy,
         CL_SCHED_NONE => Policy::None,
@@ -51,32 +56,19 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
     settings.worker_signals |= given.flags & CL_WORKER_SIGNALS != 0;
     // In a program built with an older header the delay lies in padding, so it only counts with the field behind it.
     if given.size >= offset_of!(cl_settings_t, ready_min) + size_of::<c_int>() {
-        if let Some(delay) = milliseconds(given.drain_delay_ms, "the drain delay")? {
-            settings.drain_delay = delay;
-        }
+        settings.drain_delay = merged(settings.drain_delay, given.drain_delay_ms, "drain_delay_ms", milliseconds)?;
         if given.ready_min != 0 {
             return Err(Error::new(-libc::EOPNOTSUPP, "ready_min is for a later version; leave it 0"));
         }
     }
-    if let Some(deadline) = milliseconds(given.stop_deadline_ms, "the stop deadline")? {
-        settings.stop_deadline = deadline;
-    }
-    if let Some(least) = milliseconds(given.restart_min_ms, "the first restart delay")? {
-        settings.restart_delay.0 = least;
-    }
-    if let Some(most) = milliseconds(given.restart_max_ms, "the longest restart delay")? {
-        settings.restart_delay.1 = most;
-    }
-    match u32::try_from(given.window) {
-        Ok(0) => {}
-        Ok(window) => settings.window = window,
-        Err(_) => return Err(invalid("the window is negative")),
-    }
-    match u32::try_from(given.listen_max) {
-        Ok(0) => {}
-        Ok(most) => settings.listen_max = most,
-        Err(_) => return Err(invalid("listen_max is negative")),
-    }
+    settings.stop_deadline = merged(settings.stop_deadline, given.stop_deadline_ms, "stop_deadline_ms", milliseconds)?;
+    let (least, most) = settings.restart_delay;
+    settings.restart_delay = (
+        merged(least, given.restart_min_ms, "restart_min_ms", milliseconds)?,
+        merged(most, given.restart_max_ms, "restart_max_ms", milliseconds)?,
+    );
+    settings.window = merged(settings.window, given.window, "window", u32::from)?;
+    settings.listen_max = merged(settings.listen_max, given.listen_max, "listen_max", u32::from)?;
     // SAFETY: passed on to the caller.
     if let Some(rules) = unsafe { list(given.listen_allow.cast()) } {
         let rule = |text: &std::ffi::OsString| {

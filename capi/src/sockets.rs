@@ -129,10 +129,7 @@ const VALUE_MAX: usize = 256;
 /// `given` is NULL or points to `count` readable options, each with as many readable bytes as it says.
 unsafe fn socket_options(given: *const cl_socket_option_t, count: usize) -> Result<Vec<SocketOption>> {
     if count > OPTIONS_MAX {
-        return Err(Error::new(
-            -libc::EINVAL,
-            format!("there are {count} options; at most {OPTIONS_MAX} are possible"),
-        ));
+        return Err(invalid(format!("there are {count} options; at most {OPTIONS_MAX} are possible")));
     }
     if given.is_null() {
         return if count == 0 { Ok(Vec::new()) } else { Err(invalid("the socket options are NULL")) };
@@ -154,10 +151,9 @@ unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length:
         return Err(invalid("the value of a socket option is NULL"));
     }
     if length > VALUE_MAX {
-        return Err(Error::new(
-            -libc::EINVAL,
-            format!("the value of a socket option has {length} bytes; at most {VALUE_MAX} are possible"),
-        ));
+        return Err(invalid(format!(
+            "the value of a socket option has {length} bytes; at most {VALUE_MAX} are possible"
+        )));
     }
     // SAFETY: not NULL, and `length` bytes long by this function's contract.
     let value = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) }.to_vec();
