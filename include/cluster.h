@@ -70,8 +70,8 @@
  * Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
  * there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
  * replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
- * primary and more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. On unix
- * sockets this is CL_SCHED_RR.
+ * primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix sockets get
+ * CL_SCHED_RR.
  */
 #define CL_SCHED_SOURCE_HASH 4
 
@@ -125,7 +125,7 @@
  *
  * The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. Where
  * the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks,
- * the next one ends the worker.
+ * the next ends the worker.
  */
 #define CL_WORKER_SIGNALS 16
 
@@ -380,10 +380,10 @@ typedef struct cl_settings_t {
     /**
      * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
      * workers of this process's own user, and nothing for those that cl_spawn() started as another user. Each is one
-     * of
+     * of:
      *
      *     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
-     *                                       of all addresses) or * (any address); port 0 is a port of the kernel's choice
+     *                                       of all addresses) or * (any address); port 0 is one of the kernel's choice
      *     udp:...                           the same for datagrams
      *     unix:/path  unix:/directory/      that socket file; any in that directory or further down
      *     unix:@name  fd:N                  an abstract socket; what cl_listen("fd:N") takes from this process
@@ -489,8 +489,7 @@ typedef struct cl_worker_info_t {
      */
     int state;
     /**
-     * Connections that it got: those given to it and not taken back, or those that it says it has accepted, whichever
-     * is more.
+     * Connections that it got: given to it and not taken back, or accepted as it says itself, whichever is more.
      */
     unsigned long long delivered;
     /**
@@ -682,9 +681,8 @@ CL_API int cl_worker_slot(void);
  * @return 0. On an error nothing is changed:
  *         -EINVAL: a value out of its range, a bad rule in listen_allow, or a name in it that nobody knows;
  *         -ENOENT, -EACCES, -ENOTDIR: a directory in listen_allow cannot be opened;
- *         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min;
- *         -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs;
- *         -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it.
+ *         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min; -EPERM: in a worker;
+ *         -EPERM, -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL without the privilege it needs, or on a kernel that lacks it.
  *
  * Threads: any; the primary goes on serving in another thread while names in listen_allow are looked up. After
  * fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
@@ -722,11 +720,9 @@ CL_API int cl_fork(void);
  *
  * @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
  * @return the worker's id > 0.
- *         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or for the directory from
- *         chdir(2));
+ *         -ENOENT, -EACCES, -ENOEXEC, ...: from execve(2), or from chdir(2) to the directory;
  *         -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
- *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was
- *         the program;
+ *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before exec;
  *         -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
  *
  * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After fork(2):
@@ -738,16 +734,15 @@ CL_API int cl_spawn(const struct cl_spawn_options_t *options);
 
 /**
  * Forks workers that each run a function, and runs as their primary until the cluster is stopped: by SIGTERM or SIGINT
- * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, and
- * in a crash loop after a delay that doubles each time (cl_settings_t.restart_min_ms). Stopping is graceful: see
- * cl_stop().
+ * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, in a
+ * crash loop after a delay that doubles (cl_settings_t.restart_min_ms). Stopping is graceful: see cl_stop().
  *
  * A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by
  * what the primary knows itself. Such a failure is a listen that it refused (the address is taken, not allowed, not of
  * this machine) to a worker that then ended, or a worker that ended before it said that it is online. Those that still
  * run are stopped first, with SIGTERM at once. Each refused listen is also a CL_EVENT_WARNING, at most one a second
- * and address. A worker that ends by itself before it listens is replaced again and again, and once something has
- * listened the primary never gives up.
+ * and address. A worker that ends by itself before it listens is replaced again and again. Once something has listened
+ * the primary never gives up.
  *
  * In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
  *
@@ -755,8 +750,7 @@ CL_API int cl_spawn(const struct cl_spawn_options_t *options);
  * systemd's KillMode=control-group) or to one of them: CL_WORKER_SIGNALS is implied while it runs. SIGHUP ends the
  * primary unless the program handles it; the workers then have less than a second.
  *
- * Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see
- * cl_fork().
+ * Streams are flushed before each fork, and atexit(3) handlers run in every worker that returns: see cl_fork().
  *
  * @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
  * @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
@@ -765,8 +759,7 @@ CL_API int cl_spawn(const struct cl_spawn_options_t *options);
  *         result. Never returns in a worker that it forked.
  *         -EINVAL: fewer than 0 workers or no function. For a start that cannot succeed the refusal's own code, such
  *         as -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another
- *         version of the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error()
- *         says why.
+ *         version of the protocol. Otherwise as cl_fork(). No worker is left then, and cl_last_error() says why.
  *
  * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) takes no
  * effect while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
@@ -802,7 +795,7 @@ CL_API int cl_step(int timeout_ms);
 /**
  * The primary's one descriptor: readable when cl_step() has something to do, timers included.
  *
- * @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: in a
+ * @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: in a
  *         worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
@@ -821,8 +814,8 @@ CL_API int cl_poll_fd(void);
  * an empty queue ends it at once, and the close resets handshakes under way.
  *
  * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster
- * serves as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the
- * deadline; with 0 there is no delay.
+ * serves as before, and replaces workers. A second call with a shorter deadline ends the delay or shortens the
+ * deadline; 0 means no delay.
  *
  * @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
  * @return 0; -EPERM: in a worker.
@@ -854,8 +847,8 @@ CL_API int cl_worker_ids(int *ids, size_t capacity);
 CL_API int cl_worker_info(int id, struct cl_worker_info_t *info);
 
 /**
- * Sends a worker a message, which it gets from cl_receive(). Never waits: up to 1 MiB is kept for a worker that does
- * not read.
+ * Sends a worker a message, which it gets from cl_receive(). Never waits: up to 1 MiB is kept for one that does not
+ * read.
  *
  * @param id      the worker's id.
  * @param data    the bytes; copied. May be NULL if length is 0.
@@ -890,8 +883,7 @@ CL_API int cl_worker_disconnect(int id);
 CL_API int cl_worker_kill(int id, int signal);
 
 /**
- * Listens on an address: in a worker with a share of the primary's address, elsewhere with a socket that this process
- * binds.
+ * Listens on an address: in a worker with a share of the primary's, elsewhere with a socket that this process binds.
  *
  * In a worker the primary binds when the first worker asks; its error goes to that worker and is not remembered. The
  * same address twice in one worker is -EADDRINUSE. A worker waits here for the primary's answer.
@@ -900,15 +892,14 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  *     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
  *     :port                 all addresses, IPv6 and IPv4
- *     unix:/path            a file left by a dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work
+ *     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
  *     unix:@name            an abstract socket
  *     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
  *                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
  *                           all who have it; or a bound udp socket, left as it is
- *     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket itself,
+ *     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket,
  *                           for recvfrom(2) and sendto(2). Each slot has its own, and the kernel chooses by a hash of
- *                           both ends; under CL_SCHED_NONE and CL_MECHANISM_PASSED, and of fd:N, all workers have the
- *                           same one
+ *                           both ends; with CL_SCHED_NONE, CL_MECHANISM_PASSED or fd:N all workers have the same one
  *
  * The n-th listen on port 0 of an address is the same port in every worker, and in the workers that replace them.
  *
@@ -924,9 +915,7 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API
-int cl_listen(const char *address,
-              int backlog);
+CL_API int cl_listen(const char *address, int backlog);
 
 /**
  * Listens as cl_listen() does, with options.
@@ -951,8 +940,8 @@ CL_API int cl_listen_with(const struct cl_listen_options_t *options);
  * @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
  * @return as cl_accept4().
  *
- * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. cl_close() of the
- * listener ends its wait. Since 0.1.
+ * Threads: any, also several on one listener; cl_close() ends its wait. After fork(2): -ECHILD. Signals: not in a
+ * handler. Since 0.1.
  */
 CL_API int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length);
 
@@ -974,8 +963,7 @@ CL_API int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
  *         -EPIPE: the primary is gone: finish within a second and exit;
  *         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits and the
  *         program may simply call again: from the second consecutive failure, a blocking call pauses 4 to 100 ms
- *         before it returns. A connection is lost only if another thread takes the last descriptor in the middle of
- *         this call;
+ *         before it returns. A connection is lost only if another thread takes the last descriptor during this call;
  *         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
  *
  * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
@@ -1004,8 +992,8 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
  * primary's answer. On a socket that this process bound itself (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
  * this is setsockopt(2), and the kernel alone judges.
  *
- * setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md,
- * which also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+ * setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md. It
+ * also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
  * TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT;
  * IP_TOS; IPV6_TCLASS.
  *
@@ -1070,8 +1058,7 @@ CL_API int cl_receive(void *buffer, size_t capacity, int timeout_ms);
 /**
  * A descriptor that is readable when cl_receive() has something to say; for good once that returns -ESHUTDOWN.
  *
- * @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
- *         process is no worker.
+ * @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: no worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
@@ -1220,8 +1207,7 @@ struct cl__error {
 CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
 CL__ONE __thread char cl__error_text[640];
 
-/* Every failure leaves through one of these two. The first costs two stores: for failures that are common in
- * accepting. */
+/* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
     cl__error.sentence = sentence;
     cl__error.in_library = 0;
@@ -1461,9 +1447,8 @@ CL__FN int cl__high_connection(int fd, int flag) {
 
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
-/* Receives one packet, without blocking, into `head` and then `body`; returns its length or -errno. `fds` gets the
- * descriptors it brought, and -1 for each that it did not. The control buffer has exactly that much room, so none can
- * be left over. */
+/* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
+ * it brought, -1 for each that it did not. The control buffer has exactly that room, so none can be left over. */
 CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds,
                               int room, int flags) {
     union {
@@ -1491,8 +1476,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
     return (int)n;
 }
 
-/* The same, tried for a quarter of a second while memory is short: a packet left there could later be taken for
- * another. */
+/* The same, tried for a quarter of a second while memory is short: a packet left there could be taken for another. */
 CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
                       int flags) {
     for (int failures = 0;; failures++) {
@@ -1695,8 +1679,7 @@ enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTA
 
 CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
 
-/* Asks the primary to be disconnected; 0 if there is no channel to ask on. Async-signal-safe; leaves last errors
- * alone. */
+/* Asks the primary to be disconnected; 0: there is no channel. Async-signal-safe, and leaves last errors alone. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
     const unsigned by_signal = 1;
@@ -1753,8 +1736,7 @@ CL__FN void cl__hold_signals(void) {
 
 /* -- Becoming a worker --------------------------------------------------------------------------------------------- */
 
-/* A variable of the primary's as a number, or -1. It is removed in any case, so that no program that this one starts
- * can take itself for this worker. */
+/* A variable of the primary's as a number, or -1. Always removed: no program started from here is to believe it. */
 CL__FN int cl__variable(const char *name) {
     const char *text = getenv(name);
     char *end = NULL;
@@ -1818,8 +1800,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
 }
 
 /* Becomes the worker that the environment names, if the descriptor named there proves to be its channel. Otherwise
- * nothing changes, except that a process whose environment says in any way that it was started as a worker may start
- * none. */
+ * nothing changes, but a process whose environment says that it was started as a worker may start none. */
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
@@ -1921,8 +1902,7 @@ CL__FN int cl__leaving(void) {
     return cl__asked_to_leave();
 }
 
-/* Takes the next message out of the channel; returns the length of its frame, 0 if there is none, or a code. A message
- * that the buffer cannot hold stays. */
+/* Takes the next message out of the channel: its frame's length, 0: none, or a code. One that does not fit stays. */
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
@@ -2195,8 +2175,7 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
-        /* The inode is held while its mode is set, and must be a socket: if the path was swapped for another file, that
-         * one is not touched. */
+        /* The inode is held while its mode is set, and must be a socket: what is swapped in is not touched. */
         int ours = 0;
         file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
@@ -2239,6 +2218,17 @@ CL__FN int cl__inherit(int number, struct cl__address *at) {
     return copy;
 }
 
+CL__FN int cl__check_value(const void *value, socklen_t length) {
+    if (value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
+    if (length <= 256) return 0;
+    return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible", (unsigned)length);
+}
+
+CL__FN int cl__of_another(const char *address) {
+    return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is "
+                                 "handed over", address);
+}
+
 /* Sets what accepted connections inherit, before listen(2): the size of a buffer decides what a handshake offers
  * (tcp(7)). 0, or -errno and `*failed` is the option that the kernel refused. */
 CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *failed) {
@@ -2250,8 +2240,7 @@ CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *fai
     return 0;
 }
 
-/* A socket bound to a name, or -errno. Accepting never blocks in the kernel. A datagram socket is the program's to use
- * and stays in blocking mode. */
+/* A socket bound to a name, or -errno. A listening one never blocks; a datagram socket is the program's, and blocks. */
 CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener,
                     int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
@@ -2284,7 +2273,7 @@ CL__FN int cl__listen_alone(struct cl__address *at, const cl_listen_options_t *o
     if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
         return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
     if (at->family == -1 && options->option_count > 0)
-        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", at->text);
+        return cl__of_another(at->text);
     if (at->family == -1) {
         code = cl__inherit(at->inherited, at);
         if (code < 0) return code;
@@ -2375,9 +2364,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
     /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
-    if (listener->kind == CL__SHARED)
-        fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
+    fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
@@ -2479,12 +2467,8 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (options.option_count > 32)
         return cl__fail(-EINVAL, "there are %zu options; at most 32 are possible", options.option_count);
     if (options.option_count > 0 && options.options == NULL) return cl__say(-EINVAL, "the socket options are NULL");
-    for (size_t i = 0; i < options.option_count; i++) {
-        if (options.options[i].value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
-        if (options.options[i].length > 256)
-            return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible",
-                            (unsigned)options.options[i].length);
-    }
+    for (size_t i = 0; i < options.option_count; i++)
+        if ((code = cl__check_value(options.options[i].value, options.options[i].length)) < 0) return code;
     if ((code = cl__parse(&at, options.address)) < 0) return code;
     if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
     pthread_mutex_lock(&cl__process.asking);
@@ -2542,8 +2526,7 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. One packet at a time, because what is received dies
- * with this worker. */
+/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. Only one: what is received dies with us. */
 CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     unsigned char parcel[8 + sizeof(struct sockaddr_storage)];
     int n, type, fd, how = flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0;
@@ -2664,12 +2647,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             continue;
         }
         if (result != -EAGAIN) return result;
-        if (!look) {
-            look = 1;
-            result = 0;
-            continue;
-        }
-        result = cl__wait_for_connection(listener, &woken);
+        result = look ? cl__wait_for_connection(listener, &woken) : 0;
+        look = 1;
     } while (result == 0);
     return result;
 }
@@ -2714,22 +2693,23 @@ CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, co
     return n == 12 ? 0 : cl__say(-EPROTO, "the primary's answer makes no sense");
 }
 
-CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value, socklen_t length) {
+CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value,
+                          socklen_t length) {
     (void)fd;
-    if (value == NULL) return cl__say(-EINVAL, "the value of the socket option is NULL");
-    if (length > 256)
-        return cl__fail(-EINVAL, "the value of the socket option has %u bytes; at most 256 are possible", (unsigned)length);
+    int code = cl__check_value(value, length);
+    if (code < 0) return code;
     if (listener->granted) {
         if (!listener->settable)
-            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an address is opened; use "
-                                        "the same libcluster in both, or set them on each connection");
+            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an "
+                                        "address is opened; use the same libcluster in both, or set them on each "
+                                        "connection");
         pthread_mutex_lock(&cl__process.asking);
-        int code = cl__ask_to_set(listener, level, name, value, length);
+        code = cl__ask_to_set(listener, level, name, value, length);
         pthread_mutex_unlock(&cl__process.asking);
         return code;
     }
     if (strncmp(listener->text, "fd:", 3) == 0)
-        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", listener->text);
+        return cl__of_another(listener->text);
     if (setsockopt(listener->socket, level, name, value, length) == 0) return 0;
     return cl__fail(-errno, "setsockopt of the option %d of level %d: %s", name, level, cl_strerror(-errno));
 }
@@ -2791,21 +2771,19 @@ CL__FN int cl__load_library(void) {
 /* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
-    int kept = errno, code = cl__enter();
+    int code = cl__enter();
     if (code == 0 && cl__process.worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
         pthread_mutex_lock(&cl__process.begin);
         if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__library.missing, 1);
         pthread_mutex_unlock(&cl__process.begin);
     }
-    errno = kept;
     return code;
 }
 
 /* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
-    errno = kept;
+    int code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
     if (code == 0 && cl__process.stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
                                   "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "
@@ -2835,12 +2813,14 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     return result;
 }
 
-#define CL__PRIMARY(name, parameters, ...) \
+#define CL__IF(allowed, name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
-        int code_ = cl__need_library(); \
+        int code_ = allowed(); \
         return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
+#define CL__STARTING(name, parameters, ...) CL__IF(cl__may_start, name, parameters, __VA_ARGS__)
+#define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
@@ -2852,19 +2832,14 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
         if (held_ == NULL && cl__loaded()) { \
-            int late_ = cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
-                                                 : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
+            int late_ = cl__library.name == NULL \
+                            ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
+                            : cl__from_library(cl__library.name(__VA_ARGS__)); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
         if (held_ != NULL) cl__add(&held_->users, -1); \
         return cl__put_back(kept_, result_); \
-    }
-#define CL__STARTING(name, parameters, ...) \
-    CL__FN int cl_##name parameters { \
-        struct cl__kept kept_ = cl__keep(); \
-        int code_ = cl__may_start(); \
-        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
 CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
@@ -2886,13 +2861,8 @@ CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
 }
 
 CL__FN int cl_listen(const char *address, int backlog) {
-    cl_listen_options_t options;
-    if (address == NULL) return cl__say(-EINVAL, "the address is NULL");
-    memset(&options, 0, sizeof options);
-    options.size = sizeof options;
-    options.address = address;
-    options.backlog = backlog;
-    return cl_listen_with(&options);
+    cl_listen_options_t options = {sizeof options, address, backlog, 0, 0, NULL, 0};
+    return address != NULL ? cl_listen_with(&options) : cl__say(-EINVAL, "the address is NULL");
 }
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {

@@ -14,8 +14,8 @@ pub const CL_SCHED_LEAST_LOADED: c_int = 3;
 /// Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
 /// there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
 /// replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
-/// primary and more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. On unix
-/// sockets this is CL_SCHED_RR.
+/// primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix sockets get
+/// CL_SCHED_RR.
 pub const CL_SCHED_SOURCE_HASH: c_int = 4;
 
 /// Mechanism: the best available. TCP under CL_SCHED_RR and CL_SCHED_SOURCE_HASH gets kernel where the process has
@@ -53,7 +53,7 @@ pub const CL_HANDLE_SIGNALS: c_uint = 1;
 ///
 /// The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. Where
 /// the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks,
-/// the next one ends the worker.
+/// the next ends the worker.
 pub const CL_WORKER_SIGNALS: c_uint = 16;
 
 /// Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.

@@ -78,19 +78,18 @@ pub(crate) unsafe fn sized<T: Copy>(given: *const T, least: usize, name: &str) -
     let size = unsafe { given.cast::<usize>().read_unaligned() };
     check_size(size, least, name)?;
     let known = size_of::<T>();
+    // SAFETY: the caller says that so many bytes are there.
+    let given = unsafe { std::slice::from_raw_parts(given.cast::<u8>(), size) };
+    if given.iter().skip(known).any(|byte| *byte != 0) {
+        let sentence = format!("{name} is of a later version and sets a field that this library does not know");
+        return Err(Error::new(-libc::E2BIG, sentence));
+    }
     // A size that ends within a pointer would leave half of it.
-    let given_bytes = if size < known { size - size % align_of::<T>() } else { known };
+    let length = if size < known { size - size % align_of::<T>() } else { known };
     // SAFETY: all-zero is a valid T.
     let mut ours: T = unsafe { std::mem::zeroed() };
     // SAFETY: both sides have at least so many bytes, and ours is a local.
-    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut ours).cast::<u8>(), given_bytes) };
-    for offset in known..size {
-        // SAFETY: offset < size, and the caller says that so many bytes are there.
-        if unsafe { given.cast::<u8>().add(offset).read() } != 0 {
-            let sentence = format!("{name} is of a later version and sets a field that this library does not know");
-            return Err(Error::new(-libc::E2BIG, sentence));
-        }
-    }
+    unsafe { std::ptr::copy_nonoverlapping(given.as_ptr(), (&raw mut ours).cast::<u8>(), length) };
     Ok(ours)
 }
 

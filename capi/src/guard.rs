@@ -14,26 +14,37 @@ pub(crate) fn point() {
 }
 
 /// While it lives, pthread_cancel(3) of this thread waits. Many system calls behind a function are cancellation points.
-/// A cancelled thread unwinds past everything that catches: here it would end the process or leave a lock held.
-struct Uncancelled(c_int);
+/// A cancelled thread unwinds past everything that catches: here it would end the process or leave a lock held. Dropping
+/// it also restores errno.
+struct Kept {
+    errno: c_int,
+    cancel: c_int,
+}
 
-impl Uncancelled {
+impl Kept {
     const DISABLE: c_int = 1;
 
-    fn begin() -> Self {
-        let mut before = 0;
+    fn new() -> Self {
+        // SAFETY: this thread's own.
+        let mut kept = Self { errno: unsafe { *errno() }, cancel: 0 };
         // SAFETY: an int of our own; async-signal-safe in glibc.
-        unsafe { pthread_setcancelstate(Self::DISABLE, &mut before) };
-        Self(before)
+        unsafe { pthread_setcancelstate(Self::DISABLE, &mut kept.cancel) };
+        kept
     }
 }
 
-impl Drop for Uncancelled {
+impl Drop for Kept {
     fn drop(&mut self) {
-        let mut ours = 0;
         // SAFETY: puts back what was found.
-        unsafe { pthread_setcancelstate(self.0, &mut ours) };
+        unsafe { pthread_setcancelstate(self.cancel, &mut 0) };
+        // SAFETY: this thread's own.
+        unsafe { *errno() = self.errno };
     }
+}
+
+fn errno() -> *mut c_int {
+    // SAFETY: cannot fail.
+    unsafe { libc::__errno_location() }
 }
 
 // The libc crate lacks it.
@@ -61,14 +72,12 @@ pub(crate) fn guard_in_handler(body: impl FnOnce() -> Result<c_int>) -> c_int {
 }
 
 fn run(body: impl FnOnce() -> Result<c_int>, remember: fn(&str)) -> c_int {
-    // SAFETY: this thread's own.
-    let before = unsafe { *errno() };
-    let _uncancelled = Uncancelled::begin();
+    let _kept = Kept::new();
     let body = || {
         point();
         body()
     };
-    let code = match catch_unwind(AssertUnwindSafe(body)) {
+    match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => {
             remember(error.sentence());
@@ -78,15 +87,7 @@ fn run(body: impl FnOnce() -> Result<c_int>, remember: fn(&str)) -> c_int {
             remember("a defect inside libcluster was caught; please report it with the message on standard error");
             EPANIC
         }
-    };
-    // SAFETY: as above.
-    unsafe { *errno() = before };
-    code
-}
-
-fn errno() -> *mut c_int {
-    // SAFETY: cannot fail.
-    unsafe { libc::__errno_location() }
+    }
 }
 
 #[cfg(test)]

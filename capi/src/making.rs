@@ -45,11 +45,9 @@ pub extern "C" fn cl_fork() -> c_int {
 ///
 /// @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
 /// @return the worker's id > 0.
-///         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or for the directory from
-///         chdir(2));
+///         -ENOENT, -EACCES, -ENOEXEC, ...: from execve(2), or from chdir(2) to the directory;
 ///         -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
-///         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was
-///         the program;
+///         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before exec;
 ///         -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
 ///
 /// Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After fork(2):

@@ -11,16 +11,15 @@ use crate::events::tell;
 use crate::guard::{guard, guard_in_handler};
 
 /// Forks workers that each run a function, and runs as their primary until the cluster is stopped: by SIGTERM or SIGINT
-/// (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, and
-/// in a crash loop after a delay that doubles each time (cl_settings_t.restart_min_ms). Stopping is graceful: see
-/// cl_stop().
+/// (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, in a
+/// crash loop after a delay that doubles (cl_settings_t.restart_min_ms). Stopping is graceful: see cl_stop().
 ///
 /// A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by
 /// what the primary knows itself. Such a failure is a listen that it refused (the address is taken, not allowed, not of
 /// this machine) to a worker that then ended, or a worker that ended before it said that it is online. Those that still
 /// run are stopped first, with SIGTERM at once. Each refused listen is also a CL_EVENT_WARNING, at most one a second
-/// and address. A worker that ends by itself before it listens is replaced again and again, and once something has
-/// listened the primary never gives up.
+/// and address. A worker that ends by itself before it listens is replaced again and again. Once something has listened
+/// the primary never gives up.
 ///
 /// In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
 ///
@@ -28,8 +27,7 @@ use crate::guard::{guard, guard_in_handler};
 /// systemd's KillMode=control-group) or to one of them: CL_WORKER_SIGNALS is implied while it runs. SIGHUP ends the
 /// primary unless the program handles it; the workers then have less than a second.
 ///
-/// Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see
-/// cl_fork().
+/// Streams are flushed before each fork, and atexit(3) handlers run in every worker that returns: see cl_fork().
 ///
 /// @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
 /// @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
@@ -38,8 +36,7 @@ use crate::guard::{guard, guard_in_handler};
 ///         result. Never returns in a worker that it forked.
 ///         -EINVAL: fewer than 0 workers or no function. For a start that cannot succeed the refusal's own code, such
 ///         as -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another
-///         version of the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error()
-///         says why.
+///         version of the protocol. Otherwise as cl_fork(). No worker is left then, and cl_last_error() says why.
 ///
 /// Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) takes no
 /// effect while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
@@ -97,7 +94,7 @@ pub extern "C" fn cl_step(timeout_ms: c_int) -> c_int {
 
 /// The primary's one descriptor: readable when cl_step() has something to do, timers included.
 ///
-/// @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: in a
+/// @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: in a
 ///         worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
@@ -117,8 +114,8 @@ pub extern "C" fn cl_poll_fd() -> c_int {
 /// an empty queue ends it at once, and the close resets handshakes under way.
 ///
 /// With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster
-/// serves as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the
-/// deadline; with 0 there is no delay.
+/// serves as before, and replaces workers. A second call with a shorter deadline ends the delay or shortens the
+/// deadline; 0 means no delay.
 ///
 /// @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
 /// @return 0; -EPERM: in a worker.

@@ -86,9 +86,8 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 /// @return 0. On an error nothing is changed:
 ///         -EINVAL: a value out of its range, a bad rule in listen_allow, or a name in it that nobody knows;
 ///         -ENOENT, -EACCES, -ENOTDIR: a directory in listen_allow cannot be opened;
-///         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min;
-///         -EPERM: in a worker, or CL_MECHANISM_KERNEL without the privilege it needs;
-///         -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks it.
+///         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min; -EPERM: in a worker;
+///         -EPERM, -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL without the privilege it needs, or on a kernel that lacks it.
 ///
 /// Threads: any; the primary goes on serving in another thread while names in listen_allow are looked up. After
 /// fork(2): -ECHILD. Signals: not in a handler. Since 0.1.

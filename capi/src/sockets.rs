@@ -37,8 +37,7 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
     Ok(number)
 }
 
-/// Listens on an address: in a worker with a share of the primary's address, elsewhere with a socket that this process
-/// binds.
+/// Listens on an address: in a worker with a share of the primary's, elsewhere with a socket that this process binds.
 ///
 /// In a worker the primary binds when the first worker asks; its error goes to that worker and is not remembered. The
 /// same address twice in one worker is -EADDRINUSE. A worker waits here for the primary's answer.
@@ -47,15 +46,14 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
 ///
 ///     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
 ///     :port                 all addresses, IPv6 and IPv4
-///     unix:/path            a file left by a dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work
+///     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
 ///     unix:@name            an abstract socket
 ///     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
 ///                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
 ///                           all who have it; or a bound udp socket, left as it is
-///     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket itself,
+///     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket,
 ///                           for recvfrom(2) and sendto(2). Each slot has its own, and the kernel chooses by a hash of
-///                           both ends; under CL_SCHED_NONE and CL_MECHANISM_PASSED, and of fd:N, all workers have the
-///                           same one
+///                           both ends; with CL_SCHED_NONE, CL_MECHANISM_PASSED or fd:N all workers have the same one
 ///
 /// The n-th listen on port 0 of an address is the same port in every worker, and in the workers that replace them.
 ///
@@ -167,8 +165,8 @@ unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length:
 /// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
 /// @return as cl_accept4().
 ///
-/// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. cl_close() of the
-/// listener ends its wait. Since 0.1.
+/// Threads: any, also several on one listener; cl_close() ends its wait. After fork(2): -ECHILD. Signals: not in a
+/// handler. Since 0.1.
 ///
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.
@@ -195,8 +193,7 @@ pub unsafe extern "C" fn cl_accept(listener: c_int, peer: *mut sockaddr, peer_le
 ///         -EPIPE: the primary is gone: finish within a second and exit;
 ///         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits and the
 ///         program may simply call again: from the second consecutive failure, a blocking call pauses 4 to 100 ms
-///         before it returns. A connection is lost only if another thread takes the last descriptor in the middle of
-///         this call;
+///         before it returns. A connection is lost only if another thread takes the last descriptor during this call;
 ///         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
 ///
 /// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
@@ -278,8 +275,8 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
 /// primary's answer. On a socket that this process bound itself (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
 /// this is setsockopt(2), and the kernel alone judges.
 ///
-/// setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md,
-/// which also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+/// setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md. It
+/// also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
 /// TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT;
 /// IP_TOS; IPV6_TCLASS.
 ///

@@ -67,10 +67,10 @@ pub struct cl_settings_t {
     pub restart_max_ms: c_int,
     /// What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
     /// workers of this process's own user, and nothing for those that cl_spawn() started as another user. Each is one
-    /// of
+    /// of:
     ///
     ///     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
-    ///                                       of all addresses) or * (any address); port 0 is a port of the kernel's choice
+    ///                                       of all addresses) or * (any address); port 0 is one of the kernel's choice
     ///     udp:...                           the same for datagrams
     ///     unix:/path  unix:/directory/      that socket file; any in that directory or further down
     ///     unix:@name  fd:N                  an abstract socket; what cl_listen("fd:N") takes from this process
@@ -169,8 +169,7 @@ pub struct cl_worker_info_t {
     pub pid: c_int,
     /// CL_WORKER_*
     pub state: c_int,
-    /// Connections that it got: those given to it and not taken back, or those that it says it has accepted, whichever
-    /// is more.
+    /// Connections that it got: given to it and not taken back, or accepted as it says itself, whichever is more.
     pub delivered: c_ulonglong,
     /// Connections that wait for it.
     pub waiting: c_uint,

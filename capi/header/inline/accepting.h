@@ -46,8 +46,7 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. One packet at a time, because what is received dies
- * with this worker. */
+/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. Only one: what is received dies with us. */
 CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     unsigned char parcel[8 + sizeof(struct sockaddr_storage)];
     int n, type, fd, how = flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0;
@@ -168,12 +167,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             continue;
         }
         if (result != -EAGAIN) return result;
-        if (!look) {
-            look = 1;
-            result = 0;
-            continue;
-        }
-        result = cl__wait_for_connection(listener, &woken);
+        result = look ? cl__wait_for_connection(listener, &woken) : 0;
+        look = 1;
     } while (result == 0);
     return result;
 }

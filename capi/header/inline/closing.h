@@ -22,22 +22,23 @@ CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, co
     return n == 12 ? 0 : cl__say(-EPROTO, "the primary's answer makes no sense");
 }
 
-CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value, socklen_t length) {
+CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value,
+                          socklen_t length) {
     (void)fd;
-    if (value == NULL) return cl__say(-EINVAL, "the value of the socket option is NULL");
-    if (length > 256)
-        return cl__fail(-EINVAL, "the value of the socket option has %u bytes; at most 256 are possible", (unsigned)length);
+    int code = cl__check_value(value, length);
+    if (code < 0) return code;
     if (listener->granted) {
         if (!listener->settable)
-            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an address is opened; use "
-                                        "the same libcluster in both, or set them on each connection");
+            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an "
+                                        "address is opened; use the same libcluster in both, or set them on each "
+                                        "connection");
         pthread_mutex_lock(&cl__process.asking);
-        int code = cl__ask_to_set(listener, level, name, value, length);
+        code = cl__ask_to_set(listener, level, name, value, length);
         pthread_mutex_unlock(&cl__process.asking);
         return code;
     }
     if (strncmp(listener->text, "fd:", 3) == 0)
-        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", listener->text);
+        return cl__of_another(listener->text);
     if (setsockopt(listener->socket, level, name, value, length) == 0) return 0;
     return cl__fail(-errno, "setsockopt of the option %d of level %d: %s", name, level, cl_strerror(-errno));
 }

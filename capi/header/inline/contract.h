@@ -15,12 +15,14 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     return result;
 }
 
-#define CL__PRIMARY(name, parameters, ...) \
+#define CL__IF(allowed, name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
-        int code_ = cl__need_library(); \
+        int code_ = allowed(); \
         return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
+#define CL__STARTING(name, parameters, ...) CL__IF(cl__may_start, name, parameters, __VA_ARGS__)
+#define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
@@ -32,19 +34,14 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
         if (held_ == NULL && cl__loaded()) { \
-            int late_ = cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
-                                                 : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
+            int late_ = cl__library.name == NULL \
+                            ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
+                            : cl__from_library(cl__library.name(__VA_ARGS__)); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
         if (held_ != NULL) cl__add(&held_->users, -1); \
         return cl__put_back(kept_, result_); \
-    }
-#define CL__STARTING(name, parameters, ...) \
-    CL__FN int cl_##name parameters { \
-        struct cl__kept kept_ = cl__keep(); \
-        int code_ = cl__may_start(); \
-        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
 CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
@@ -66,13 +63,8 @@ CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
 }
 
 CL__FN int cl_listen(const char *address, int backlog) {
-    cl_listen_options_t options;
-    if (address == NULL) return cl__say(-EINVAL, "the address is NULL");
-    memset(&options, 0, sizeof options);
-    options.size = sizeof options;
-    options.address = address;
-    options.backlog = backlog;
-    return cl_listen_with(&options);
+    cl_listen_options_t options = {sizeof options, address, backlog, 0, 0, NULL, 0};
+    return address != NULL ? cl_listen_with(&options) : cl__say(-EINVAL, "the address is NULL");
 }
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {

@@ -9,8 +9,7 @@ struct cl__error {
 CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
 CL__ONE __thread char cl__error_text[640];
 
-/* Every failure leaves through one of these two. The first costs two stores: for failures that are common in
- * accepting. */
+/* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
     cl__error.sentence = sentence;
     cl__error.in_library = 0;

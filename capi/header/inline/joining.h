@@ -1,7 +1,6 @@
 /* -- Becoming a worker --------------------------------------------------------------------------------------------- */
 
-/* A variable of the primary's as a number, or -1. It is removed in any case, so that no program that this one starts
- * can take itself for this worker. */
+/* A variable of the primary's as a number, or -1. Always removed: no program started from here is to believe it. */
 CL__FN int cl__variable(const char *name) {
     const char *text = getenv(name);
     char *end = NULL;
@@ -65,8 +64,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
 }
 
 /* Becomes the worker that the environment names, if the descriptor named there proves to be its channel. Otherwise
- * nothing changes, except that a process whose environment says in any way that it was started as a worker may start
- * none. */
+ * nothing changes, but a process whose environment says that it was started as a worker may start none. */
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");

@@ -91,12 +91,8 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (options.option_count > 32)
         return cl__fail(-EINVAL, "there are %zu options; at most 32 are possible", options.option_count);
     if (options.option_count > 0 && options.options == NULL) return cl__say(-EINVAL, "the socket options are NULL");
-    for (size_t i = 0; i < options.option_count; i++) {
-        if (options.options[i].value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
-        if (options.options[i].length > 256)
-            return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible",
-                            (unsigned)options.options[i].length);
-    }
+    for (size_t i = 0; i < options.option_count; i++)
+        if ((code = cl__check_value(options.options[i].value, options.options[i].length)) < 0) return code;
     if ((code = cl__parse(&at, options.address)) < 0) return code;
     if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
     pthread_mutex_lock(&cl__process.asking);

@@ -41,21 +41,19 @@ CL__FN int cl__load_library(void) {
 /* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
-    int kept = errno, code = cl__enter();
+    int code = cl__enter();
     if (code == 0 && cl__process.worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
         pthread_mutex_lock(&cl__process.begin);
         if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__library.missing, 1);
         pthread_mutex_unlock(&cl__process.begin);
     }
-    errno = kept;
     return code;
 }
 
 /* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
-    errno = kept;
+    int code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
     if (code == 0 && cl__process.stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
                                   "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "

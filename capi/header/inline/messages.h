@@ -21,8 +21,7 @@ CL__FN int cl__leaving(void) {
     return cl__asked_to_leave();
 }
 
-/* Takes the next message out of the channel; returns the length of its frame, 0 if there is none, or a code. A message
- * that the buffer cannot hold stays. */
+/* Takes the next message out of the channel: its frame's length, 0: none, or a code. One that does not fit stays. */
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;

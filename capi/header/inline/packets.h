@@ -1,8 +1,7 @@
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
-/* Receives one packet, without blocking, into `head` and then `body`; returns its length or -errno. `fds` gets the
- * descriptors it brought, and -1 for each that it did not. The control buffer has exactly that much room, so none can
- * be left over. */
+/* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
+ * it brought, -1 for each that it did not. The control buffer has exactly that room, so none can be left over. */
 CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds,
                               int room, int flags) {
     union {
@@ -30,8 +29,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
     return (int)n;
 }
 
-/* The same, tried for a quarter of a second while memory is short: a packet left there could later be taken for
- * another. */
+/* The same, tried for a quarter of a second while memory is short: a packet left there could be taken for another. */
 CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
                       int flags) {
     for (int failures = 0;; failures++) {

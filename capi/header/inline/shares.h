@@ -66,9 +66,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
     /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
-    if (listener->kind == CL__SHARED)
-        fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     if (listener->kind != CL__SHARED) return 0;
+    fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||

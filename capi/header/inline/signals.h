@@ -36,8 +36,7 @@ enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTA
 
 CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
 
-/* Asks the primary to be disconnected; 0 if there is no channel to ask on. Async-signal-safe; leaves last errors
- * alone. */
+/* Asks the primary to be disconnected; 0: there is no channel. Async-signal-safe, and leaves last errors alone. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
     const unsigned by_signal = 1;

@@ -49,8 +49,7 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
-        /* The inode is held while its mode is set, and must be a socket: if the path was swapped for another file, that
-         * one is not touched. */
+        /* The inode is held while its mode is set, and must be a socket: what is swapped in is not touched. */
         int ours = 0;
         file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
@@ -93,6 +92,17 @@ CL__FN int cl__inherit(int number, struct cl__address *at) {
     return copy;
 }
 
+CL__FN int cl__check_value(const void *value, socklen_t length) {
+    if (value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
+    if (length <= 256) return 0;
+    return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible", (unsigned)length);
+}
+
+CL__FN int cl__of_another(const char *address) {
+    return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is "
+                                 "handed over", address);
+}
+
 /* Sets what accepted connections inherit, before listen(2): the size of a buffer decides what a handshake offers
  * (tcp(7)). 0, or -errno and `*failed` is the option that the kernel refused. */
 CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *failed) {
@@ -104,8 +114,7 @@ CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *fai
     return 0;
 }
 
-/* A socket bound to a name, or -errno. Accepting never blocks in the kernel. A datagram socket is the program's to use
- * and stays in blocking mode. */
+/* A socket bound to a name, or -errno. A listening one never blocks; a datagram socket is the program's, and blocks. */
 CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener,
                     int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
@@ -138,7 +147,7 @@ CL__FN int cl__listen_alone(struct cl__address *at, const cl_listen_options_t *o
     if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
         return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
     if (at->family == -1 && options->option_count > 0)
-        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", at->text);
+        return cl__of_another(at->text);
     if (at->family == -1) {
         code = cl__inherit(at->inherited, at);
         if (code < 0) return code;
