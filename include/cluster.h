@@ -70,7 +70,7 @@
  * Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
  * there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
  * replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
- * primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix sockets get
+ * primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix:
  * CL_SCHED_RR.
  */
 #define CL_SCHED_SOURCE_HASH 4
@@ -123,9 +123,9 @@
  * replaces them. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket with SO_RCVTIMEO or
  * SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd.
  *
- * The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. Where
- * the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks,
- * the next ends the worker.
+ * The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. A
+ * primary in an outer pid namespace cannot be told from others there: the first signal from outside asks, the next
+ * ends the worker.
  */
 #define CL_WORKER_SIGNALS 16
 
@@ -220,8 +220,8 @@
 #define CL_EVENT_WARNING 7
 
 /**
- * Event: something for the log that is no cause for concern, such as why the mechanism kernel is not used: data and
- * length hold one sentence; worker_id is 0.
+ * Event: something for the log, such as why the mechanism kernel is not used: data and length hold one sentence;
+ * worker_id is 0.
  */
 #define CL_EVENT_NOTICE 8
 
@@ -379,8 +379,7 @@ typedef struct cl_settings_t {
     int restart_max_ms;
     /**
      * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
-     * workers of this process's own user, and nothing for those that cl_spawn() started as another user. Each is one
-     * of:
+     * workers of this process's own user, nothing for those that cl_spawn() started as another user. Each is one of:
      *
      *     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
      *                                       of all addresses) or * (any address); port 0 is one of the kernel's choice
@@ -545,8 +544,8 @@ typedef struct cl_listen_options_t {
      */
     unsigned int flags;
     /**
-     * For port 0: which of the ports that all workers share; n is the n-th, up to 65536. 0: the lowest that this
-     * worker does not have open on that address.
+     * For port 0: the n-th of the ports that all workers share, up to 65536. 0: the first that this worker has not
+     * open.
      */
     int index;
     /**
@@ -591,8 +590,8 @@ CL_API const char *cl_err_name(int code);
  *
  * @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
  *
- * Threads: each has its own. After fork(2): allowed. Signals: not in a handler; a call that fails in a handler counts
- * as its thread's last failed call. Since 0.1.
+ * Threads: each has its own. After fork(2): allowed. Signals: not in a handler; what fails in a handler counts for its
+ * thread. Since 0.1.
  */
 CL_API const char *cl_last_error(void);
 
@@ -637,8 +636,8 @@ CL_API int cl_on_event(cl_event_fn callback, void *user);
  * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that
  * finds one of the variables but no channel (main() began with closefrom(3), or a wrapper closes descriptors) stays 1,
  * but cl_fork(), cl_spawn() and cl_serve() return -ENOTCONN in it: whatever it started would do the same, without end.
- * So do they in a worker that has run another program by exec(3): it leaves its pid in CL_WORKER_PROCESS, which means
- * nothing to a process with another pid.
+ * So do they in a worker that has run another program by exec(3); it leaves its pid in CL_WORKER_PROCESS, for this
+ * process alone.
  *
  * @return 1 or 0; -ECHILD in a child of fork(2).
  *
@@ -674,8 +673,8 @@ CL_API int cl_worker_id(void);
 CL_API int cl_worker_slot(void);
 
 /**
- * Chooses the cluster's settings. May be called any number of times: each call adds to what was set before, and
- * applies to what is started and opened afterwards. Not needed where the defaults are right.
+ * Chooses the cluster's settings, if the defaults are not right. May be called any number of times: each call adds to
+ * what was set before, and applies to what is started and opened afterwards.
  *
  * @param settings  see cl_settings_t; NULL: change nothing. Not kept.
  * @return 0. On an error nothing is changed:
@@ -694,8 +693,8 @@ CL_API int cl_setup_primary(const struct cl_settings_t *settings);
  *
  * The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are
  * flushed before the fork, so that nothing is written twice (fflush(NULL); it waits where a pipe is full, as any write
- * does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. Two
- * lines keep such a handler to the primary:
+ * does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. This
+ * keeps such a handler to the primary:
  *
  *     static void remove_pid_file(void) {
  *         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
@@ -795,8 +794,7 @@ CL_API int cl_step(int timeout_ms);
 /**
  * The primary's one descriptor: readable when cl_step() has something to do, timers included.
  *
- * @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: in a
- *         worker.
+ * @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
@@ -847,8 +845,7 @@ CL_API int cl_worker_ids(int *ids, size_t capacity);
 CL_API int cl_worker_info(int id, struct cl_worker_info_t *info);
 
 /**
- * Sends a worker a message, which it gets from cl_receive(). Never waits: up to 1 MiB is kept for one that does not
- * read.
+ * Sends a worker a message, which it gets from cl_receive(). Never waits: 1 MiB is kept for one that does not read.
  *
  * @param id      the worker's id.
  * @param data    the bytes; copied. May be NULL if length is 0.
@@ -925,8 +922,8 @@ CL_API int cl_listen(const char *address, int backlog);
  *         -EINVAL: an unknown flag, a bad index or size, more than 32 socket options, one without a value or with a
  *         value out of its bounds; also for any socket option if the primary is an older one, which knows none;
  *         -EACCES: a socket option that workers may not set (docs/socket-options.md has the list);
- *         -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from setsockopt(2);
- *         -E2BIG: a field of a later version is set.
+ *         -E2BIG: a field of a later version is set; -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, ...: from
+ *         setsockopt(2).
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
@@ -940,8 +937,8 @@ CL_API int cl_listen_with(const struct cl_listen_options_t *options);
  * @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
  * @return as cl_accept4().
  *
- * Threads: any, also several on one listener; cl_close() ends its wait. After fork(2): -ECHILD. Signals: not in a
- * handler. Since 0.1.
+ * Threads: any, several on one listener too; cl_close() wakes them. After fork(2): -ECHILD. Signals: not in a handler.
+ * Since 0.1.
  */
 CL_API int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length);
 
@@ -1058,7 +1055,7 @@ CL_API int cl_receive(void *buffer, size_t capacity, int timeout_ms);
 /**
  * A descriptor that is readable when cl_receive() has something to say; for good once that returns -ESHUTDOWN.
  *
- * @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: no worker.
+ * @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: no worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */

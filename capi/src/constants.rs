@@ -1,5 +1,4 @@
-//! The constants of the interface. They are integers, not enums: an unknown int from C is an error, not undefined
-//! behaviour.
+//! The constants of the interface. Integers, not enums: an unknown int from C is an error, not undefined behaviour.
 #![allow(dead_code)] // Most are only for the header; the engine has its own names for the same numbers.
 
 use std::ffi::{c_int, c_uint};
@@ -14,7 +13,7 @@ pub const CL_SCHED_LEAST_LOADED: c_int = 3;
 /// Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
 /// there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
 /// replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
-/// primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix sockets get
+/// primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix:
 /// CL_SCHED_RR.
 pub const CL_SCHED_SOURCE_HASH: c_int = 4;
 
@@ -51,9 +50,9 @@ pub const CL_HANDLE_SIGNALS: c_uint = 1;
 /// replaces them. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket with SO_RCVTIMEO or
 /// SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd.
 ///
-/// The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. Where
-/// the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks,
-/// the next ends the worker.
+/// The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. A
+/// primary in an outer pid namespace cannot be told from others there: the first signal from outside asks, the next
+/// ends the worker.
 pub const CL_WORKER_SIGNALS: c_uint = 16;
 
 /// Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.
@@ -95,8 +94,8 @@ pub const CL_EVENT_DISCONNECT: c_int = 5;
 pub const CL_EVENT_EXIT: c_int = 6;
 /// Event: something needs attention: data and length hold one sentence; worker_id is 0 if it concerns no worker.
 pub const CL_EVENT_WARNING: c_int = 7;
-/// Event: something for the log that is no cause for concern, such as why the mechanism kernel is not used: data and
-/// length hold one sentence; worker_id is 0.
+/// Event: something for the log, such as why the mechanism kernel is not used: data and length hold one sentence;
+/// worker_id is 0.
 pub const CL_EVENT_NOTICE: c_int = 8;
 
 /// State of a worker: started, and not online yet.

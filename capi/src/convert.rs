@@ -24,8 +24,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Result
         return Err(invalid(format!("{what} is NULL")));
     }
     // SAFETY: not NULL, and a string by this function's contract.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map_err(|_| invalid(format!("{what} is not UTF-8")))
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| invalid(format!("{what} is not UTF-8")))
 }
 
 /// Bytes from C.
@@ -67,8 +66,8 @@ pub(crate) unsafe fn list(list: *const *mut c_char) -> Option<Vec<OsString>> {
     }
 }
 
-/// A struct from C that begins with its size. An older caller's is shorter, and what it lacks is zero. A newer caller's
-/// is longer, and its unknown fields must be zero.
+/// A struct from C that begins with its size. An older one lacks fields, which are zero then; what a newer one has
+/// besides must be zero.
 ///
 /// # Safety
 /// `given` is not NULL and points to a readable size_t that tells how many readable bytes begin there. `T` is a

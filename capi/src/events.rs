@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
-use cluster_core::{Event, ExitStatus, MechanismKind, WorkerRef, process};
+use cluster_core::{Event, ExitStatus, WorkerRef, process};
 
 use crate::constants::*;
 use crate::convert::number;
@@ -11,6 +11,7 @@ use crate::guard::guard;
 use crate::structs::{cl_event_fn, cl_event_t};
 
 /// The program's callback; the pointer is only given back to it.
+#[derive(Clone, Copy)]
 struct Callback(cl_event_fn, *mut c_void);
 
 // SAFETY: the pointer is never dereferenced here; cl_on_event() says which threads get it back.
@@ -37,10 +38,7 @@ pub extern "C" fn cl_on_event(callback: cl_event_fn, user: *mut c_void) -> c_int
 
 /// Hands an event to the program's callback, if there is one.
 pub(crate) fn tell(event: Event) {
-    let (callback, user) = {
-        let callback = CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
-        (callback.0, callback.1)
-    };
+    let Callback(callback, user) = *CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(callback) = callback else { return };
     let mut text: Option<CString> = None;
     let told = translate(&event, &mut text);
@@ -64,11 +62,7 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
             about(&mut told, CL_EVENT_LISTENING, worker);
             told.address = text.insert(CString::new(address.as_str()).unwrap_or_default()).as_ptr();
             told.port = port.map_or(-1, c_int::from);
-            told.mechanism = match mechanism {
-                MechanismKind::Shared => CL_MECHANISM_SHARED,
-                MechanismKind::Kernel => CL_MECHANISM_KERNEL,
-                _ => CL_MECHANISM_PASSED,
-            };
+            told.mechanism = *mechanism as c_int;
         }
         Event::Message { worker, data } => {
             about(&mut told, CL_EVENT_MESSAGE, worker);

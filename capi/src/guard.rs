@@ -13,9 +13,8 @@ pub(crate) fn point() {
     cluster_core::panics::point();
 }
 
-/// While it lives, pthread_cancel(3) of this thread waits. Many system calls behind a function are cancellation points.
-/// A cancelled thread unwinds past everything that catches: here it would end the process or leave a lock held. Dropping
-/// it also restores errno.
+/// While it lives, pthread_cancel(3) of this thread waits; its drop restores errno. Many system calls are cancellation
+/// points, and a cancelled thread unwinds past all that catches: it would end the process or leave a lock held.
 struct Kept {
     errno: c_int,
     cancel: c_int,

@@ -17,8 +17,8 @@ use crate::guard::guard;
 /// descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that
 /// finds one of the variables but no channel (main() began with closefrom(3), or a wrapper closes descriptors) stays 1,
 /// but cl_fork(), cl_spawn() and cl_serve() return -ENOTCONN in it: whatever it started would do the same, without end.
-/// So do they in a worker that has run another program by exec(3): it leaves its pid in CL_WORKER_PROCESS, which means
-/// nothing to a process with another pid.
+/// So do they in a worker that has run another program by exec(3); it leaves its pid in CL_WORKER_PROCESS, for this
+/// process alone.
 ///
 /// @return 1 or 0; -ECHILD in a child of fork(2).
 ///

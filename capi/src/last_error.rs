@@ -123,8 +123,8 @@ pub(crate) fn remember_bare(sentence: &str) {
 ///
 /// @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
 ///
-/// Threads: each has its own. After fork(2): allowed. Signals: not in a handler; a call that fails in a handler counts
-/// as its thread's last failed call. Since 0.1.
+/// Threads: each has its own. After fork(2): allowed. Signals: not in a handler; what fails in a handler counts for its
+/// thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_last_error() -> *const c_char {
     guard_text(last)

@@ -15,8 +15,8 @@ use crate::structs::cl_spawn_options_t;
 ///
 /// The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are
 /// flushed before the fork, so that nothing is written twice (fflush(NULL); it waits where a pipe is full, as any write
-/// does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. Two
-/// lines keep such a handler to the primary:
+/// does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. This
+/// keeps such a handler to the primary:
 ///
 ///     static void remove_pid_file(void) {
 ///         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
@@ -56,8 +56,7 @@ pub extern "C" fn cl_fork() -> c_int {
 /// and ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
 ///
 /// # Safety
-/// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or lead to what
-/// they should.
+/// `options` is NULL or points to as many readable bytes as its size says, and its pointers are NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cl_spawn(options: *const cl_spawn_options_t) -> c_int {
     guard(|| {

@@ -94,8 +94,7 @@ pub extern "C" fn cl_step(timeout_ms: c_int) -> c_int {
 
 /// The primary's one descriptor: readable when cl_step() has something to do, timers included.
 ///
-/// @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: in a
-///         worker.
+/// @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: in a worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]

@@ -79,8 +79,8 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
     Ok(())
 }
 
-/// Chooses the cluster's settings. May be called any number of times: each call adds to what was set before, and
-/// applies to what is started and opened afterwards. Not needed where the defaults are right.
+/// Chooses the cluster's settings, if the defaults are not right. May be called any number of times: each call adds to
+/// what was set before, and applies to what is started and opened afterwards.
 ///
 /// @param settings  see cl_settings_t; NULL: change nothing. Not kept.
 /// @return 0. On an error nothing is changed:
@@ -93,8 +93,7 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
 /// fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
-/// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is NULL or a list of
-/// strings with NULL behind the last.
+/// `settings` is NULL or points to as many readable bytes as its size says, and its listen_allow is as for `merge`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cl_setup_primary(settings: *const cl_settings_t) -> c_int {
     guard(|| {

@@ -18,12 +18,8 @@ static LISTENERS: LazyLock<RwLock<HashMap<c_int, Arc<Listener>>>> = LazyLock::ne
 
 fn find(listener: c_int) -> Result<Arc<Listener>> {
     process::check_not_forked()?;
-    LISTENERS
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&listener)
-        .cloned()
-        .ok_or_else(|| no_listener(listener))
+    let listeners = LISTENERS.read().unwrap_or_else(PoisonError::into_inner);
+    listeners.get(&listener).cloned().ok_or_else(|| no_listener(listener))
 }
 
 fn no_listener(listener: c_int) -> Error {
@@ -90,8 +86,8 @@ const ANY_FREE_PORT: &str = ":0";
 ///         -EINVAL: an unknown flag, a bad index or size, more than 32 socket options, one without a value or with a
 ///         value out of its bounds; also for any socket option if the primary is an older one, which knows none;
 ///         -EACCES: a socket option that workers may not set (docs/socket-options.md has the list);
-///         -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from setsockopt(2);
-///         -E2BIG: a field of a later version is set.
+///         -E2BIG: a field of a later version is set; -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, ...: from
+///         setsockopt(2).
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
@@ -165,8 +161,8 @@ unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length:
 /// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
 /// @return as cl_accept4().
 ///
-/// Threads: any, also several on one listener; cl_close() ends its wait. After fork(2): -ECHILD. Signals: not in a
-/// handler. Since 0.1.
+/// Threads: any, several on one listener too; cl_close() wakes them. After fork(2): -ECHILD. Signals: not in a handler.
+/// Since 0.1.
 ///
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.

@@ -14,8 +14,8 @@ pub struct cl_listen_options_t {
     pub backlog: c_int,
     /// CL_LISTEN_* bits.
     pub flags: c_uint,
-    /// For port 0: which of the ports that all workers share; n is the n-th, up to 65536. 0: the lowest that this
-    /// worker does not have open on that address.
+    /// For port 0: the n-th of the ports that all workers share, up to 65536. 0: the first that this worker has not
+    /// open.
     pub index: c_int,
     /// Socket options of the listening socket, which accepted connections inherit. docs/socket-options.md lists those
     /// that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
@@ -66,8 +66,7 @@ pub struct cl_settings_t {
     /// The longest such delay, at least restart_min_ms. Default 10000.
     pub restart_max_ms: c_int,
     /// What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
-    /// workers of this process's own user, and nothing for those that cl_spawn() started as another user. Each is one
-    /// of:
+    /// workers of this process's own user, nothing for those that cl_spawn() started as another user. Each is one of:
     ///
     ///     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
     ///                                       of all addresses) or * (any address); port 0 is one of the kernel's choice

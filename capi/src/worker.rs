@@ -71,7 +71,7 @@ pub unsafe extern "C" fn cl_receive(buffer: *mut c_void, capacity: usize, timeou
 
 /// A descriptor that is readable when cl_receive() has something to say; for good once that returns -ESHUTDOWN.
 ///
-/// @return a descriptor >= 0 for poll(2) or epoll(7) that is the library's: do not close or read it. -EPERM: no worker.
+/// @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: no worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]

@@ -70,8 +70,7 @@ pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) 
     })
 }
 
-/// Sends a worker a message, which it gets from cl_receive(). Never waits: up to 1 MiB is kept for one that does not
-/// read.
+/// Sends a worker a message, which it gets from cl_receive(). Never waits: 1 MiB is kept for one that does not read.
 ///
 /// @param id      the worker's id.
 /// @param data    the bytes; copied. May be NULL if length is 0.
