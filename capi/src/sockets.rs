@@ -256,11 +256,11 @@ pub unsafe extern "C" fn cl_getsockname(listener: c_int, name: *mut sockaddr, na
 unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
     let bytes = address.as_bytes();
     // SAFETY: by this function's contract.
-    let room = unsafe { *length } as usize;
-    // SAFETY: at most `room` bytes, which the caller has.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len().min(room)) };
-    // SAFETY: by this function's contract.
-    unsafe { *length = bytes.len() as socklen_t };
+    let length = unsafe { &mut *length };
+    let copied = bytes.len().min(*length as usize);
+    // SAFETY: at most `*length` bytes, which the caller has.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), copied) };
+    *length = bytes.len() as socklen_t;
 }
 
 /// Sets a socket option of a listener's address, as setsockopt(2) does on a listening socket, with every mechanism.

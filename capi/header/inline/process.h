@@ -1,7 +1,7 @@
 /* -- What a process has once --------------------------------------------------------------------------------------- */
 
 enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the table of listeners */
-/* How connections come. BOUND: from a socket that this process bound itself; SHARED: also the slot's own socket. */
+/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: also from the slot's own. */
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
