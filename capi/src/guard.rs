@@ -7,7 +7,7 @@ use cluster_core::{EPANIC, Result};
 
 use crate::last_error::{remember, remember_bare};
 
-/// A place where tests/panics can inject a panic.
+/// A place where tests/rigs/panics can inject a panic.
 pub(crate) fn point() {
     #[cfg(feature = "panic-injection")]
     cluster_core::panics::point();
