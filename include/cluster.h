@@ -1694,10 +1694,9 @@ CL__FN void cl__on_signal(int number, void *info, void *context) {
     int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
     int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
     (void)context;
-    if (cl__process.sender == 0)
-        sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
-    else sent = sent && sender == cl__process.sender;
-    if (getpid() != cl__process.self || sent || !cl__ask_to_leave()) {
+    int primary = cl__get(&cl__process.sender);
+    sent = sent && sender == primary && (primary != 0 || __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST));
+    if (getpid() != cl__get(&cl__process.self) || sent || !cl__ask_to_leave()) {
         sigset_t only;
         struct cl__action action;
         memset(&action, 0, sizeof action); /* SIG_DFL */
@@ -1716,8 +1715,8 @@ CL__FN void cl__hold_signals(void) {
     struct cl__action action;
     sigset_t ours;
     if (getsockopt(cl__process.channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
-    cl__process.sender = primary[0];
-    cl__process.self = (int)getpid();
+    cl__set(&cl__process.sender, primary[0]);
+    cl__set(&cl__process.self, (int)getpid());
     memset(&ours, 0, sizeof ours);
     for (int i = 0; i < 3; i++) {
         memset(&action, 0, sizeof action);
