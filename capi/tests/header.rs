@@ -73,15 +73,11 @@ fn split(raw: &str) -> (String, String) {
 
 fn version_defines() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let parts: Vec<&str> = version.split('.').collect();
-    let mut text = String::new();
-    for (name, value) in ["MAJOR", "MINOR", "PATCH"].iter().zip(&parts) {
-        writeln!(text, "#define CL_VERSION_{name} {value}").unwrap();
-    }
-    writeln!(text, "#define CL_VERSION \"{version}\"").unwrap();
-    write!(text, "#define CL_VERSION_NUMBER (CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)")
-        .unwrap();
-    text
+    let mut text: String = std::iter::zip(["MAJOR", "MINOR", "PATCH"], version.split('.'))
+        .map(|(name, value)| format!("#define CL_VERSION_{name} {value}\n"))
+        .collect();
+    write!(text, "#define CL_VERSION \"{version}\"\n#define CL_VERSION_NUMBER ").unwrap();
+    text + "(CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)"
 }
 
 #[test]
