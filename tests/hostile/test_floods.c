@@ -237,13 +237,5 @@ static void few_descriptors(const char *mechanism) {
 static void few_passed(void) { few_descriptors("passed"); }
 static void few_kernel(void) { few_descriptors("kernel"); }
 
-HOSTILE_CASE(none, "none", attacks, "floods")
-HOSTILE_CASE(passed, "passed", attacks, "floods")
-HOSTILE_CASE(kernel, "kernel", attacks, "floods")
-HOSTILE_ROLE(attacks)
-
-static const check_case_t cases[] = {
-    {"none", none}, {"passed", passed}, {"kernel", kernel},
-    {"few_passed", few_passed}, {"few_kernel", few_kernel}, {"_hostile", hostile_role}};
-CHECK_MAIN(cases)
+HOSTILE_MAIN(attacks, "floods", {"few_passed", few_passed}, {"few_kernel", few_kernel}, {"_hostile", hostile_role})
 #endif

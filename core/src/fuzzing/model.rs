@@ -87,7 +87,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who.clone().prop_map(Step::Hush),
         2 => who.prop_map(Step::Replace),
         1 => Just(Step::LeaveBehind),
-        1 => Just(Step::Hang),
+        2 => Just(Step::Hang),
         1 => Just(Step::Program),
         4 => (place, 1..9_usize).prop_map(|(place, clients)| Step::Clients(place, clients)),
     ];
@@ -165,6 +165,29 @@ fn lead(steps: &[Step], mechanism: Mechanism, files: Option<usize>) -> TestCaseR
     drop(life);
     prop_assert_eq!(open_descriptors(), before, "descriptors are left");
     Ok(())
+}
+
+/// What random lives come to only now and then, in any case.
+#[test]
+fn a_life_with_everything_in_it_is_as_the_model_says() {
+    use Step::{Ask, Enroll, Hang, LeaveBehind, Program, Replace};
+    alone(|| {
+        let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
+        let begin = [Enroll, Enroll, Enroll, Program, all_listen(0), all_listen(1), all_listen(2)];
+        let goes_on =
+            [Hang, Program, LeaveBehind, Enroll, all_listen(2), Replace(1), Hang, LeaveBehind, Program, Enroll];
+        let steps = [&begin[..], &goes_on, &[all_listen(2), all_listen(1)]].concat();
+        for (mechanism, files) in [
+            (Mechanism::Auto, None),
+            (Mechanism::Passed, None),
+            (Mechanism::Auto, Some(30)),
+            (Mechanism::Passed, Some(30)),
+        ] {
+            if let Err(difference) = lead(&steps, mechanism, files) {
+                panic!("{mechanism:?}, beside {files:?} files: {difference}");
+            }
+        }
+    });
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -173,6 +173,13 @@ impl Share {
         socket::accept_alone(self.socket.as_ref()?.as_fd(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).ok()
     }
 
+    /// How much waits in both: a byte for each of a parcel's, and a whole one's for each connection in the socket.
+    pub(super) fn waits(&self) -> usize {
+        let socket = self.socket.as_ref().map(|socket| socket::listening_backlog(socket.as_fd()));
+        let queued = socket.and_then(|backlog| backlog.ok().flatten()).unwrap_or(0) as usize;
+        socket::waiting_here(self.mailbox.as_fd()).unwrap_or(0) + queued * wire::PARCEL_MAX
+    }
+
     /// How many datagrams wait in the socket beside the mailbox; they are taken.
     pub(super) fn hear(&self) -> usize {
         self.socket.as_ref().map_or(0, |socket| datagrams(socket.as_fd()))

@@ -30,7 +30,7 @@ impl Life {
             self.come(&key, CLIENTS)?;
             self.settle();
             self.stole_nothing()?;
-            self.served_without(&key, 0, CLIENTS, false)?;
+            self.served_without(&key, 0, CLIENTS)?;
         }
         let served = |key: &&String| is_datagram(key) && self.serving(key).len() >= 2;
         if let Some(key) = self.names.keys().find(served).cloned()
@@ -42,13 +42,14 @@ impl Life {
         Ok(())
     }
 
-    /// One who has a socket of its own at an address crashes, and a process is left that has all its sockets.
+    /// One who has a socket of its own at an address crashes, and a process is left that has its sockets of this kind.
     fn crash_at(&mut self, key: &str) -> bool {
         let own = |share: &Share| share.key == *key && share.socket.is_some();
         let serves = |id: &u32| self.model.workers[id].serves(key);
         let who = self.puppets.iter().position(|puppet| serves(&puppet.id) && puppet.shares.iter().any(own));
         let Some(who) = who.filter(|_| self.primary.settings().mechanism != Mechanism::Passed) else { return false };
-        let sockets = self.puppets[who].shares.iter().filter_map(|share| share.socket.as_ref());
+        let alike = |share: &&Share| is_datagram(&share.key) == is_datagram(key);
+        let sockets = self.puppets[who].shares.iter().filter(alike).filter_map(|share| share.socket.as_ref());
         self.left.extend(sockets.map(|socket| elsewhere(socket::duplicate(socket.as_fd()).unwrap())));
         self.end(who, false);
         true
