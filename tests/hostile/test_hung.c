@@ -27,9 +27,11 @@ static int waiting_for(int id) {
 static void hung(const char *mechanism) {
     int most = 0, least = -1;
     if (strcmp(mechanism, "kernel") == 0 && !may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
-    /* So that it takes the primary several turns to give to the siblings what has come to one. */
-    rig_window = 1;
+    /* So that what has come to one does not go to the siblings in one turn of the primary. */
+    rig_window = 4;
     begin_rig(mechanism);
+    /* What moves to a worker when another's socket is shut down the primary takes in its stead, also where it does not hang. */
+    for (long long end = now_ms() + 300 * check_slow(); now_ms() < end;) rig_turn(5);
     int id = start_hostile("hangs");
     RIG_UNTIL(atomic_load(&book->ready), 3000);
     long answered = atomic_load(&book->answered);

@@ -84,6 +84,8 @@ impl Life {
         }
         self.take_everything()?;
         let Some(key) = &self.busy_key() else { return Ok(()) };
+        // What moves to another's socket when one is shut down, the primary takes from one who is not known to stand still.
+        self.until_retired_end();
         let serving = self.serving(key);
         // So many for each that the primary takes more than a turn to give them to others.
         let (hung, count) = (serving[0], 40 * serving.len());

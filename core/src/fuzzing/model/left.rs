@@ -21,11 +21,7 @@ impl Life {
         if let Some(key) = self.busy_key()
             && self.crash_at(&key)
         {
-            // For so long the sockets go on listening, for handshakes that had begun.
-            let end = Instant::now() + Duration::from_millis(130);
-            while Instant::now() < end {
-                self.turn(Duration::from_millis(10));
-            }
+            self.until_retired_end();
             self.rise();
             self.come(&key, CLIENTS)?;
             self.settle();
@@ -40,6 +36,14 @@ impl Life {
             self.peers(&key, PEERS)?;
         }
         Ok(())
+    }
+
+    /// For so long the sockets of those who left go on listening, for handshakes that had begun.
+    pub(super) fn until_retired_end(&mut self) {
+        let end = Instant::now() + Duration::from_millis(130);
+        while self.primary.settings().mechanism != Mechanism::Passed && Instant::now() < end {
+            self.turn(Duration::from_millis(10));
+        }
     }
 
     /// One who has a socket of its own at an address crashes, and a process is left that has its sockets of this kind.
