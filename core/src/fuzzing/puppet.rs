@@ -174,6 +174,7 @@ impl Share {
     }
 
     /// How much waits in both: a byte for each of a parcel's, and a whole one's for each connection in the socket.
+    #[cfg(test)]
     pub(super) fn waits(&self) -> usize {
         let socket = self.socket.as_ref().map(|socket| socket::listening_backlog(socket.as_fd()));
         let queued = socket.and_then(|backlog| backlog.ok().flatten()).unwrap_or(0) as usize;
