@@ -32,6 +32,18 @@ impl Mechanism {
     }
 }
 
+/// How connections get to the workers. The numbers are those of the C interface and of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MechanismKind {
+    /// The primary accepts and passes each connection on.
+    Passed = 1,
+    /// The kernel gives each slot its connections.
+    Kernel = 2,
+    /// All workers accept from one socket.
+    Shared = 3,
+}
+
 /// A cluster's settings; `Default` gives what a zeroed C struct means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::closing::REST;
 use super::held::HELD_MAX;
-use super::{Accepted, Handle, MechanismKind};
+use super::{Handle, MechanismKind};
 use crate::mailbox::Connection;
+use crate::mechanism::Accepted;
 use crate::policy::{Chooser, Policy, hash_of_client};
 use crate::sys::poll::Poll;
 

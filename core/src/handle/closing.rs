@@ -7,7 +7,8 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::{Accepted, Handle, Member, given_up};
+use super::{Handle, Member};
+use crate::mechanism::{Accepted, give_up};
 use crate::sys::poll::Poll;
 use crate::sys::{door, socket};
 
@@ -47,7 +48,7 @@ impl Handle {
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
         self.mechanism.each_socket(see);
-        let queues = self.members.iter().filter_map(|member| member.queue()).chain(self.retired.queues());
+        let queues = self.members.iter().filter_map(|member| member.queue()).chain(self.retired.sockets());
         queues.for_each(|queue| see(queue.socket()));
     }
 
@@ -85,7 +86,7 @@ impl Handle {
     fn keeps_waiting(&self) -> bool {
         self.unserved() > 0
             || (self.ours && self.mechanism.has_waiting())
-            || self.retired.queues().any(|queue| queue.waiting().unwrap_or(0) > 0)
+            || self.retired.sockets().any(|queue| queue.waiting().unwrap_or(0) > 0)
             || self.members.iter().any(|member| member.keeps_waiting())
     }
 
@@ -136,7 +137,7 @@ impl Handle {
             self.mechanism.each_socket(&mut |one| match (datagram, inet) {
                 // Only the last copy's end frees the port, but who sends there is told that nobody reads.
                 (true, _) => drop(door::bind_to_nowhere(one)),
-                (false, true) => given_up::give_up(one),
+                (false, true) => give_up(one),
                 (false, false) => socket::stop_listening(one),
             });
         }

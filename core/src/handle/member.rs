@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::Accepted;
-use super::queue::{Queue, Seen, Share};
-use super::watch::{LOOK, Look, Watched};
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
+use crate::mechanism::{Accepted, LOOK, Look, OwnSocket, Seen, Turns, Watched};
 use crate::policy::{Burden, Load, Told};
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
@@ -54,7 +52,7 @@ pub(crate) struct Member {
     /// The least window and the most; see `PACE`.
     windows: (u32, u32),
     full_since: Option<Instant>,
-    queue: Option<Queue>,
+    queue: Option<OwnSocket>,
     load: Load,
 }
 
@@ -82,33 +80,33 @@ impl Member {
     }
 
     /// Gives it a queue in the kernel.
-    pub(crate) fn seat(&mut self, mut queue: Queue) {
+    pub(crate) fn seat(&mut self, mut queue: OwnSocket) {
         queue.belong_to(self.worker);
         self.queue = Some(queue);
     }
 
     /// Its queue in the kernel.
-    pub(crate) fn queue(&self) -> Option<&Queue> {
+    pub(crate) fn queue(&self) -> Option<&OwnSocket> {
         self.queue.as_ref()
     }
 
     /// What waited in its queue at the last look; `None` for one without a queue, or without a turn.
     pub(crate) fn depth(&self) -> Option<u32> {
-        self.queue.as_ref().filter(|_| self.has_turn()).map(Queue::depth)
+        self.queue.as_ref().filter(|_| self.has_turn()).map(OwnSocket::depth)
     }
 
-    /// Gives its turns to others, or takes them back; see `Queue::compare`.
+    /// Gives its turns to others, or takes them back; see `OwnSocket::compare`.
     pub(crate) fn compare(&mut self, least: u32, slack: u32) -> bool {
         self.queue.as_mut().is_some_and(|queue| queue.compare(least, slack))
     }
 
     /// How many of its turns in the kernel it has for now.
-    pub(crate) fn share(&self) -> Share {
-        self.queue.as_ref().map_or(Share::Whole, Queue::share)
+    pub(crate) fn turns(&self) -> Turns {
+        self.queue.as_ref().map_or(Turns::All, OwnSocket::turns)
     }
 
     /// Takes its queue away.
-    pub(crate) fn take_queue(&mut self, poll: &Poll) -> Option<Queue> {
+    pub(crate) fn take_queue(&mut self, poll: &Poll) -> Option<OwnSocket> {
         if let Some(queue) = &mut self.queue {
             queue.forget(poll);
         }
@@ -116,8 +114,8 @@ impl Member {
     }
 
     /// The same for one that stays and is served by its mailbox alone from now on.
-    pub(crate) fn unseat(&mut self, assigned: u64, poll: &Poll) -> Option<Queue> {
-        let waiting = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
+    pub(crate) fn unseat(&mut self, assigned: u64, poll: &Poll) -> Option<OwnSocket> {
+        let waiting = self.queue.as_ref().and_then(OwnSocket::waiting).unwrap_or(0);
         self.passed = self.given(assigned).saturating_sub(waiting.into());
         self.take_queue(poll)
     }
@@ -160,7 +158,7 @@ impl Member {
 
     /// Of those, what its worker has not taken.
     pub(crate) fn waiting(&self) -> u32 {
-        let queue = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
+        let queue = self.queue.as_ref().and_then(OwnSocket::waiting).unwrap_or(0);
         self.mailbox.waiting().saturating_add(queue)
     }
 
@@ -170,7 +168,7 @@ impl Member {
             self.flow,
             Flow::Stuck { drained: true, .. } | Flow::Paused { drained: true, .. } | Flow::Broken { drained: true }
         );
-        let queued = self.queue.as_ref().and_then(Queue::waiting).unwrap_or(0);
+        let queued = self.queue.as_ref().and_then(OwnSocket::waiting).unwrap_or(0);
         queued > 0 || (!emptied && self.mailbox.waiting_before_stop() > 0)
     }
 
@@ -209,7 +207,7 @@ impl Member {
     /// The poll has told of its queue.
     pub(crate) fn queue_announced(&mut self) {
         if let Some(queue) = &mut self.queue {
-            queue.told();
+            queue.announced();
         }
     }
 
@@ -219,7 +217,13 @@ impl Member {
         }
     }
 
+    /// Whether its worker takes through its queue what belongs to all; see `OwnSocket::catch_stealing`.
+    pub(crate) fn catch_stealing(&mut self) -> bool {
+        self.queue.as_mut().is_some_and(OwnSocket::catch_stealing)
+    }
+
     /// Its worker did with its queue what it should not.
+    #[cfg(test)]
     pub(crate) fn spoil_queue(&mut self) {
         if let Some(queue) = &mut self.queue {
             queue.spoil();
@@ -278,7 +282,7 @@ impl Member {
                 Err(_) => return Accepted::Short,
             }
         }
-        match self.queue.as_mut().map_or(Accepted::Nothing, Queue::take) {
+        match self.queue.as_mut().map_or(Accepted::Nothing, OwnSocket::take) {
             Accepted::Nothing => {}
             accepted => return accepted,
         }
@@ -397,7 +401,7 @@ impl Member {
 
     /// Something waits and may have to be taken back.
     pub(crate) fn wants_watch(&self) -> bool {
-        let queue = self.has_turn() && self.queue.as_ref().is_some_and(Queue::is_busy);
+        let queue = self.has_turn() && self.queue.as_ref().is_some_and(OwnSocket::is_busy);
         queue || self.mailbox_wants_watch()
     }
 

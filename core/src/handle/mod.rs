@@ -10,19 +10,10 @@
 mod check;
 mod choosing;
 mod closing;
-mod datagrams;
-mod given_up;
 mod held;
-mod kernel;
 mod member;
 mod options;
-mod passed;
-mod queue;
-mod retired;
-mod selector;
-mod shared;
 mod turns;
-mod watch;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -30,21 +21,19 @@ use std::time::{Duration, Instant};
 
 use choosing::Awaited;
 use closing::Closing;
-pub(crate) use datagrams::Datagrams;
 use held::Held;
-pub(crate) use kernel::{Kernel, Refused, TABLE};
 pub(crate) use member::Member;
-pub(crate) use passed::Passed;
-pub(crate) use queue::{Queue, Share};
-use retired::Retired;
-pub(crate) use selector::{Choice, Selector};
-pub(crate) use shared::Shared;
-pub(crate) use watch::{LOOK, Look, PART_OF_RUNNING, Pulse, Watched};
 
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox, TakenBack};
-use crate::options::SocketOption;
+use crate::mechanism::{Accepted, OwnSocket, Retired, Turns, give_up};
+// Where the primary looks for them until it names their own room.
+pub(crate) use crate::mechanism::{
+    Choice, Datagrams, Kernel, LOOK, Look, PART_OF_RUNNING, Passed, Pulse, Refused, Route as Mechanism, Selector,
+    Shared, TABLE, Watched,
+};
 use crate::policy::{Chooser, Policy};
+pub(crate) use crate::settings::MechanismKind;
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::sockaddr::SockAddr;
@@ -54,86 +43,6 @@ use crate::token::Token;
 #[cfg(test)]
 mod tests;
 
-/// How connections get to the workers. The numbers are those of the C interface and of the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MechanismKind {
-    /// The primary accepts and passes each connection on.
-    Passed = 1,
-    /// The kernel gives each slot its connections.
-    Kernel = 2,
-    /// All workers accept from one socket.
-    Shared = 3,
-}
-
-/// What the primary got when it wanted a connection from the kernel.
-pub(crate) enum Accepted {
-    Connection(Connection),
-    Nothing,
-    /// Something is short; try again after a pause.
-    Short,
-}
-
-/// The part of a handle in which the mechanisms differ.
-pub(crate) trait Mechanism: Send {
-    fn kind(&self) -> MechanismKind;
-    /// The socket that goes to the worker of a slot beside its mailbox, where that is no queue of the member's.
-    fn granted_socket(&self, slot: u32) -> Option<BorrowedFd<'_>>;
-    /// The socket that the primary accepts from.
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>>;
-    /// The kernel says that a connection is there.
-    fn announced(&mut self) {}
-    /// One connection from the kernel, without waiting.
-    fn accept(&mut self) -> Accepted;
-
-    /// A queue of its own for a slot, where the mechanism has such.
-    fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
-        Ok(None)
-    }
-    /// The slot has no member any more. What waits in its queue goes to others. `worker`: whose it was. `keep`: it has no other queue,
-    /// and its next member may need one.
-    fn vacate(&mut self, _slot: u32, _worker: u32, _queue: Option<Queue>, _keep: bool) {}
-    /// Who is to get connections from now on: the slot, or `None` for a member without a queue of its own.
-    fn set_turns(&mut self, _turns: &mut dyn Iterator<Item = Option<u32>>) {}
-    /// Looks whether its sockets are as they were made, as far as a worker has them or had them, and repairs them. What somebody had
-    /// done.
-    fn audit(&mut self) -> Found {
-        Found::default()
-    }
-    /// There are sockets that a worker had.
-    fn keeps_former(&self) -> bool {
-        false
-    }
-    /// Connections begun with slots' own queues in all, which the primary does not see.
-    fn begun(&self) -> u64 {
-        0
-    }
-    /// Connections begun with a slot's own queue.
-    fn assigned(&self, _slot: u32) -> u64 {
-        0
-    }
-    /// Sets an option on its sockets (those of members it leaves alone), and on those that it makes from here on. The first that is
-    /// asked is one that no worker has; where that refuses it, nothing has changed. How many sockets there were.
-    fn set_option(&mut self, option: &SocketOption) -> Sys<usize>;
-    /// Every listening socket that is not a member's.
-    fn each_socket(&self, _see: &mut dyn FnMut(BorrowedFd<'_>)) {}
-    /// The door is shut behind those who wait: from here on the primary accepts, whoever else does.
-    fn accept_last(&mut self) {}
-    /// Somebody waits in the kernel's queue that the primary accepts from.
-    fn has_waiting(&self) -> bool {
-        false
-    }
-    /// The address is closed, and no slot has a queue: what it took a privilege to make, for the next one.
-    fn close(self: Box<Self>) -> Option<Selector> {
-        None
-    }
-    /// The most descriptors it may have, without those of its members.
-    #[cfg(any(test, feature = "fuzzing"))]
-    fn descriptors_most(&self) -> usize {
-        1
-    }
-}
-
 /// Connections moved in one turn of one handle, so that many handles share the primary.
 const BATCH: usize = 32;
 /// The first and the longest pause after a shortage.
@@ -141,17 +50,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 
 /// How often the program is told at most of what goes wrong at an address and is no one worker's offence.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
-
-/// What a mechanism's audit found.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// What somebody had done to a socket that all have.
-    spoiled: Option<&'static str>,
-    /// Slots whose worker had taken what belongs to all.
-    thieves: Vec<u32>,
-    /// Workers whose former socket was made to receive again.
-    risen: Vec<u32>,
-}
 
 /// What an audit found.
 pub(crate) struct Audited {
@@ -266,8 +164,8 @@ impl Handle {
 
     /// How connections get to a member, and the socket that its grant carries beside the mailbox.
     pub(crate) fn granted<'a>(&'a self, member: &'a Member) -> (MechanismKind, Option<BorrowedFd<'a>>) {
-        let own = member.queue().map(Queue::socket);
-        match (self.mechanism.kind(), own.or_else(|| self.mechanism.granted_socket(member.slot))) {
+        let own = member.queue().map(OwnSocket::socket);
+        match (self.mechanism.kind(), own.or_else(|| self.mechanism.worker_socket(member.slot))) {
             (MechanismKind::Kernel, None) => (MechanismKind::Passed, None),
             granted => granted,
         }
@@ -275,7 +173,7 @@ impl Handle {
 
     /// Begins to watch the listening socket (for nothing, until somebody can take a connection).
     pub(crate) fn register(&self, poll: &Poll) -> Sys<()> {
-        match self.mechanism.accepted_socket() {
+        match self.mechanism.primary_socket() {
             Some(socket) => poll.add(socket, Token::Listening(self.id).pack(), Interest::None),
             None => Ok(()),
         }
@@ -323,14 +221,14 @@ impl Handle {
     }
 
     /// A queue in the kernel for a slot, where the mechanism has such.
-    fn queue_for(&mut self, slot: u32, poll: &Poll) -> Sys<Option<Queue>> {
-        let outcome = self.mechanism.seat(slot);
+    fn queue_for(&mut self, slot: u32, poll: &Poll) -> Sys<Option<OwnSocket>> {
+        let outcome = self.mechanism.enter(slot);
         if outcome.is_err()
             && let Some(queue) = self.retired.take_of(slot)
         {
             // To bind a new one is forbidden by now: the old one has to do.
             self.shut(slot, queue, poll);
-            return self.mechanism.seat(slot);
+            return self.mechanism.enter(slot);
         }
         outcome
     }
@@ -348,7 +246,7 @@ impl Handle {
         let delivered = member.delivered(self.mechanism.assigned(member.slot));
         let queue = member.take_queue(poll);
         if self.datagram {
-            self.mechanism.vacate(member.slot, member.worker, None, false);
+            self.mechanism.leave(member.slot, member.worker);
         } else {
             self.vacate(member.slot, queue, poll);
         }
@@ -371,7 +269,7 @@ impl Handle {
 
     /// From a queue that its worker spoiled the primary does not accept; the kernel gives to others what waits in it.
     fn unseat_spoiled(&mut self, poll: &Poll) {
-        while let Some(member) = self.members.iter().find(|member| member.queue().is_some_and(Queue::is_spoiled)) {
+        while let Some(member) = self.members.iter().find(|member| member.queue().is_some_and(OwnSocket::is_spoiled)) {
             self.unseat(member.listener, poll);
         }
     }
@@ -394,25 +292,18 @@ impl Handle {
 
     /// Undoes what workers did to such sockets.
     pub(crate) fn audit(&mut self, poll: &Poll, now: Instant) -> Audited {
-        let stealing = |member: &&Member| member.queue().is_some_and(Queue::is_stealing);
-        let thieves: Vec<(u32, u32)> =
-            self.members.iter().filter(stealing).map(|member| (member.listener, member.worker)).collect();
-        for (listener, _) in &thieves {
-            if let Some(member) = self.members.iter_mut().find(|member| member.listener == *listener) {
-                member.spoil_queue();
-            }
-        }
+        let mut thieves: Vec<u32> =
+            self.members.iter_mut().filter_map(|member| member.catch_stealing().then_some(member.worker)).collect();
         self.unseat_spoiled(poll);
         let found = self.mechanism.audit();
         let of_slots = self.members.iter().filter(|member| found.thieves.contains(&member.slot));
-        let thieves =
-            thieves.into_iter().map(|(_, worker)| worker).chain(of_slots.map(|member| member.worker)).collect();
+        thieves.extend(of_slots.map(|member| member.worker));
         let tell = (found.spoiled.is_some() || !found.risen.is_empty()) && self.may_tell(now);
         Audited { thieves, risen: found.risen, tell, spoiled: found.spoiled.filter(|_| tell) }
     }
 
     /// A slot has no member any more, or one without its queue in the kernel. That goes on listening for a while (see `retired`).
-    fn vacate(&mut self, slot: u32, queue: Option<Queue>, poll: &Poll) {
+    fn vacate(&mut self, slot: u32, queue: Option<OwnSocket>, poll: &Poll) {
         match queue {
             None => {}
             Some(queue) if queue.is_spoiled() => self.shut(slot, queue, poll),
@@ -427,10 +318,10 @@ impl Handle {
     }
 
     /// Gives a slot's queue back. The kernel moves what waits in it to the others, and may wake nobody for that.
-    fn shut(&mut self, slot: u32, mut queue: Queue, poll: &Poll) {
+    fn shut(&mut self, slot: u32, mut queue: OwnSocket, poll: &Poll) {
         queue.forget(poll);
         let has_another = self.members.iter().any(|member| member.slot == slot && member.queue().is_some());
-        self.mechanism.vacate(slot, queue.worker(), Some(queue), !has_another);
+        self.mechanism.shut(slot, queue, !has_another);
         self.members.iter_mut().for_each(Member::expect_moved);
         // The next pump has the poll look at the entrance anew.
         self.accept_while(false, poll);
@@ -584,7 +475,7 @@ impl Handle {
         let mut turns_changed = watched.changed;
         for member in &mut self.members {
             turns_changed |= member.compare(least, look.slack);
-            if member.share() != Share::Whole {
+            if member.turns() != Turns::All {
                 watched = watched.and(Watched { again: Some(look.soon()), changed: false });
             }
         }
@@ -615,7 +506,7 @@ impl Handle {
     /// What it took a privilege to make is left, if it can serve another address.
     pub(crate) fn close(mut self, poll: &Poll) -> Option<Selector> {
         self.orphans.iter_mut().for_each(Mailbox::empty);
-        if let Some(socket) = self.mechanism.accepted_socket() {
+        if let Some(socket) = self.mechanism.primary_socket() {
             poll.remove(socket);
         }
         for member in &mut self.members {
@@ -624,7 +515,7 @@ impl Handle {
         }
         for (_, mut queue) in self.retired.take_all() {
             queue.forget(poll);
-            given_up::give_up(queue.socket());
+            give_up(queue.socket());
         }
         if let Some(file) = &self.file {
             file.remove();
@@ -713,7 +604,7 @@ impl Handle {
     fn accept_while(&mut self, wanted: bool, poll: &Poll) {
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
         let accepting = wanted && self.closing.is_none();
-        if let Some(socket) = self.mechanism.accepted_socket()
+        if let Some(socket) = self.mechanism.primary_socket()
             && self.accepting != accepting
         {
             let wanted = accepting;

@@ -1,7 +1,8 @@
 //! Socket options that are set while the address is open.
 
-use super::{Handle, Queue};
+use super::Handle;
 use crate::error::{Error, Result};
+use crate::mechanism::OwnSocket;
 use crate::options::{self, SocketOption};
 
 impl Handle {
@@ -13,8 +14,12 @@ impl Handle {
         }
         let failed = |errno| Error::os(format_args!("setsockopt {} {}", option.called(), self.address), errno);
         let mut count = self.mechanism.set_option(option).map_err(failed)?;
-        let own =
-            self.members.iter().filter_map(|member| member.queue()).chain(self.retired.queues()).map(Queue::socket);
+        let own = self
+            .members
+            .iter()
+            .filter_map(|member| member.queue())
+            .chain(self.retired.sockets())
+            .map(OwnSocket::socket);
         for socket in own {
             // A worker may have made its own one that takes no options any more. The others have theirs all the same.
             let _ = option.set_on(socket);

@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Handle, LOOK, Look, Mechanism, Member, PART_OF_RUNNING, Passed, Pulse, Pumped};
+use super::{Handle, Member, Pumped};
 use crate::mailbox::{Mailbox, TakenBack};
+use crate::mechanism::{LOOK, Look, PART_OF_RUNNING, Passed, Pulse, Route};
 use crate::policy::Policy;
 use crate::sys::poll::Poll;
 use crate::sys::process::ProcessorTime;
@@ -52,7 +53,7 @@ impl Site {
         Self::of(name, Box::new(Passed::new(listening)), policy, members)
     }
 
-    fn of(name: SockAddr, mechanism: Box<dyn Mechanism>, policy: Policy, members: u32) -> Self {
+    fn of(name: SockAddr, mechanism: Box<dyn Route>, policy: Policy, members: u32) -> Self {
         let mut handle = Handle::new(1, "key".into(), "address".into(), name, false, mechanism, None);
         handle.choose_by(policy, 7);
         let poll = Poll::new().unwrap();

@@ -1,7 +1,8 @@
 //! Telling the mechanism whose turn it may be: at once where a member comes or goes, and once a turn of the primary's for what a worker
 //! can say again and again, since a table of all buckets costs some 40 µs.
 
-use super::{Handle, Member, Share};
+use super::{Handle, Member};
+use crate::mechanism::Turns;
 use crate::policy::Chooser;
 
 /// What the mechanism was told last.
@@ -31,10 +32,10 @@ impl Handle {
             return;
         }
         let turn = |member: &Member| member.queue().map(|_| member.slot);
-        let most = having.clone().filter(|member| member.share() != Share::None).map(turn);
-        let half = having.clone().any(|member| member.share() == Share::Half);
+        let most = having.clone().filter(|member| member.turns() != Turns::None).map(turn);
+        let half = having.clone().any(|member| member.turns() == Turns::Half);
         // Twice around, and in the second those with half their turns are passed over.
-        let again = having.filter(|member| half && member.share() == Share::Whole).map(turn);
+        let again = having.filter(|member| half && member.turns() == Turns::All).map(turn);
         self.mechanism.set_turns(&mut most.chain(again));
     }
 

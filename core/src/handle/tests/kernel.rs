@@ -1,7 +1,5 @@
 //! The same with sockets of the members' own, where this process may use bpf(2).
 
-use super::super::kernel::Kernel;
-use super::super::{Accepted, Choice, MechanismKind, Queue, Share};
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
@@ -9,7 +7,9 @@ use nix::errno::Errno;
 use super::*;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape, open};
+use crate::mechanism::{Accepted, Choice, Kernel, OwnSocket, Route, Turns};
 use crate::options::SocketOption;
+use crate::settings::MechanismKind;
 use crate::sys::Sys;
 
 /// A site of the mechanism kernel. `None`, and so a test that passes without having looked, where the machine does not let us.
@@ -53,7 +53,7 @@ fn who_falls_behind_has_half_the_turns_of_the_others() {
         site.handle.queue_announced(number);
     }
     site.look();
-    assert_eq!([0, 1, 2].map(|number| site.member(number).share()), [Share::Half, Share::Whole, Share::Whole]);
+    assert_eq!([0, 1, 2].map(|number| site.member(number).turns()), [Turns::Half, Turns::All, Turns::All]);
     site.clients(20);
     assert_eq!([1, 2].map(|number| site.accepts(number, 20).len()), [8, 8], "each second turn of the first is theirs");
     assert_eq!(site.waits_at(0), Some(8));
@@ -154,7 +154,7 @@ fn a_program_that_serves_another_address_begins_anew() {
 }
 
 #[test]
-fn only_a_seat_in_range_is_a_seat() {
+fn only_a_slot_in_range_has_an_own_socket() {
     let Some(mut site) = kernel_site(1) else { return };
     // A slot beyond the program's table is served by its mailbox.
     let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
@@ -171,16 +171,16 @@ fn only_a_seat_in_range_is_a_seat() {
 /// A mechanism that may bind no socket any more, as one whose program has given its privileges up. A slot has the one it had.
 struct Bound(Option<OwnedFd>);
 
-impl Mechanism for Bound {
+impl Route for Bound {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
     }
 
-    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
+    fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
+    fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
@@ -192,12 +192,12 @@ impl Mechanism for Bound {
         Ok(0)
     }
 
-    fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
-        self.0.take().map(|socket| Some(Queue::new(socket, 0))).ok_or(Errno::EACCES)
+    fn enter(&mut self, _slot: u32) -> Sys<Option<OwnSocket>> {
+        self.0.take().map(|socket| Some(OwnSocket::new(socket, 0))).ok_or(Errno::EACCES)
     }
 
-    fn vacate(&mut self, _slot: u32, _worker: u32, queue: Option<Queue>, keep: bool) {
-        self.0 = queue.filter(|_| keep).map(Queue::into_socket);
+    fn shut(&mut self, _slot: u32, own: OwnSocket, keep: bool) {
+        self.0 = keep.then(|| own.into_socket());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::sys::{Sys, door, socket};
 const MOST: usize = 8;
 
 /// Nobody comes to it any more, whatever is done with the copies of others. What waits goes to others of its group, or is lost.
-pub(super) fn give_up(socket: BorrowedFd) {
+pub(crate) fn give_up(socket: BorrowedFd) {
     // First, so that nobody lets it listen again in between.
     let _ = door::bind_to_nowhere(socket);
     socket::stop_listening(socket);

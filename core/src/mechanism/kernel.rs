@@ -2,19 +2,24 @@
 //! each new connection to one of them.
 //!
 //! The first socket stays the primary's: the entrance. It takes what comes while no slot has a turn, and the turns of members
-//! that have no socket of their own; the primary passes these on as in the mechanism `passed`. Every slot's socket is open
-//! here too, so that its queue outlives its worker (rule R1): when that ends, the kernel moves the queue to the others.
+//! that have no own socket; the primary passes these on as in the mechanism `passed`. Every own socket is open here too, so that
+//! what waits in it outlives its worker (rule R1): when that ends, the kernel moves it to the others.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::accepting::Accepted;
 use super::given_up::{Vacant, give_up, is_forbidden};
-use super::selector::{Choice, ENTRANCE, SLOTS, Selector};
-use super::{Accepted, Found, Mechanism, MechanismKind, Passed, Queue};
+use super::own_socket::OwnSocket;
+use super::passed::Passed;
+use super::program::{Choice, ENTRANCE, SLOTS};
+use super::selector::Selector;
+use super::{Found, Route};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
+use crate::settings::MechanismKind;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -100,17 +105,17 @@ fn renew(socket: BorrowedFd, shape: &Shape) -> Sys<()> {
     socket::listen(socket, bind::backlog(shape.backlog))
 }
 
-impl Mechanism for Kernel {
+impl Route for Kernel {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
     }
 
-    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
+    fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.entrance.accepted_socket()
+    fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.entrance.primary_socket()
     }
 
     fn announced(&mut self) {
@@ -121,7 +126,7 @@ impl Mechanism for Kernel {
         self.entrance.accept()
     }
 
-    fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
+    fn enter(&mut self, slot: u32) -> Sys<Option<OwnSocket>> {
         if slot >= SLOTS {
             return Ok(None);
         }
@@ -148,14 +153,14 @@ impl Mechanism for Kernel {
             return Err(errno);
         }
         self.last_slot = self.last_slot.max(slot);
-        Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
+        Ok(Some(OwnSocket::new(socket, self.selector.assigned(slot))))
     }
 
-    fn vacate(&mut self, slot: u32, worker: u32, queue: Option<Queue>, keep: bool) {
-        let Some(queue) = queue else { return };
-        // A worker may have taken off what says where the queue goes.
+    fn shut(&mut self, slot: u32, own: OwnSocket, keep: bool) {
+        // A worker may have taken off what says where those go who wait.
         self.selector.attach_again(self.entrance.socket());
-        let old = queue.into_socket();
+        let worker = own.worker();
+        let old = own.into_socket();
         if keep {
             // Its worker may have taken it out of the group, and then nobody can come beside it.
             let _ = socket::set_reuse_port(old.as_fd());
