@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Handle, Member, Pumped};
-use crate::mailbox::{Mailbox, TakenBack};
+use crate::mailbox::Mailbox;
 use crate::mechanism::{LOOK, Look, PART_OF_RUNNING, Passed, Pulse, Route};
 use crate::policy::Policy;
 use crate::sys::poll::Poll;
@@ -317,7 +317,7 @@ fn whom_the_primary_could_not_send_comes_before_those_who_came_later() {
     let mut site = Site::new(Policy::RoundRobin, 1);
     let ports = site.clients(2);
     site.pump();
-    while let Ok(TakenBack::Connection(connection)) = site.member(0).mailbox.take_back() {
+    while let Ok(Some(connection)) = site.member(0).mailbox.take_back() {
         site.handle.put_back(connection);
     }
     assert_eq!(site.handle.unserved(), 2);

@@ -32,13 +32,13 @@ fn kernel_site(members: u32) -> Option<Site> {
 impl Site {
     /// What a worker accepts from its own socket, up to so many, by the clients' ports.
     fn accepts(&mut self, number: u32, most: usize) -> Vec<u16> {
-        let queue = self.handle.member(number).unwrap().queue().unwrap();
-        let accepted = std::iter::from_fn(|| socket::accept(queue.socket(), 0).ok()).take(most);
+        let own = self.handle.member(number).unwrap().own_socket().unwrap();
+        let accepted = std::iter::from_fn(|| socket::accept(own.socket(), 0).ok()).take(most);
         accepted.map(|(_, peer)| peer.to_inet().unwrap().port()).collect()
     }
 
     fn waits_at(&self, number: u32) -> Option<u32> {
-        self.handle.member(number).unwrap().queue().unwrap().waiting()
+        self.handle.member(number).unwrap().own_socket().unwrap().waiting()
     }
 }
 
@@ -53,7 +53,10 @@ fn who_falls_behind_has_half_the_turns_of_the_others() {
         site.handle.queue_announced(number);
     }
     site.look();
-    assert_eq!([0, 1, 2].map(|number| site.member(number).turns()), [Turns::Half, Turns::All, Turns::All]);
+    assert_eq!(
+        [0, 1, 2].map(|number| site.member(number).own_socket().unwrap().turns()),
+        [Turns::Half, Turns::All, Turns::All]
+    );
     site.clients(20);
     assert_eq!([1, 2].map(|number| site.accepts(number, 20).len()), [8, 8], "each second turn of the first is theirs");
     assert_eq!(site.waits_at(0), Some(8));
@@ -79,7 +82,7 @@ fn what_the_kernel_moves_is_no_other_connection() {
     let Some(mut site) = kernel_site(2) else { return };
     let ports = site.clients(6);
     site.handle.retire_member(0);
-    socket::stop_listening(site.member(0).queue().unwrap().socket());
+    socket::stop_listening(site.member(0).own_socket().unwrap().socket());
     assert_eq!(site.waits_at(1), Some(6), "moved");
     assert_eq!(sorted(site.accepts(1, 9)), sorted(ports));
     assert_eq!(site.handle.stats().accepted, 6);
@@ -106,7 +109,7 @@ const DETACH_REUSEPORT_BPF: libc::c_int = 68;
 
 /// Takes the program off the group of a member's socket, as any worker can.
 fn detach(site: &mut Site, number: u32) {
-    let socket = site.member(number).queue().unwrap().socket();
+    let socket = site.member(number).own_socket().unwrap().socket();
     crate::sys::bpf::set_int(socket, DETACH_REUSEPORT_BPF, 0).unwrap();
 }
 
@@ -133,7 +136,7 @@ fn what_waits_goes_where_the_program_says_also_when_a_worker_took_it_off() {
     site.handle.retire_member(0);
     // After the last time that its turns were written.
     detach(&mut site, 1);
-    site.member(0).spoil_queue();
+    site.member(0).own_socket_mut().unwrap().spoil();
     site.handle.leave(0, &site.poll);
     let moved = [1, 2].map(|number| site.waits_at(number).unwrap());
     assert_eq!(moved, [15, 15], "in turns");
@@ -160,7 +163,7 @@ fn only_a_slot_in_range_has_an_own_socket() {
     let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
     site.workers.push(socket::duplicate(mailbox.receiver()).unwrap());
     site.handle.join(Member::new(1, 1, 1024, mailbox, WINDOW), true, &site.poll).unwrap().unwrap();
-    assert!(site.member(1).queue().is_none());
+    assert!(site.member(1).own_socket().is_none());
     let ports = site.clients(4);
     site.pump();
     let taken = [site.accepts(0, 4), site.takes_all(1)];
@@ -207,11 +210,11 @@ fn where_no_socket_can_be_bound_a_slot_has_its_old_one() {
     socket::listen(old.as_fd(), 8).unwrap();
     let name = sockaddr::local_name(old.as_fd()).unwrap();
     let mut site = Site::of(name, Box::new(Bound(Some(old))), Policy::RoundRobin, 1);
-    assert!(site.member(0).queue().is_some());
+    assert!(site.member(0).own_socket().is_some());
     // At once, while the old socket goes on listening for those who are about to come.
     site.handle.leave(0, &site.poll);
     site.join(0);
-    assert!(site.member(0).queue().is_some());
+    assert!(site.member(0).own_socket().is_some());
     // There is none for a second slot, which is served by its mailbox.
     let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
     let outcome = site.handle.join(Member::new(1, 1, 1, mailbox, WINDOW), true, &site.poll).unwrap();
