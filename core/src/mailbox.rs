@@ -167,7 +167,11 @@ impl Mailbox {
         if self.stop_sent {
             return Ok(());
         }
-        self.send_control(&wire::STOP)?;
+        match self.send_control(&wire::STOP) {
+            // Its worker has shut its end down already, which is the same to it.
+            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => return Ok(()),
+            outcome => outcome?,
+        }
         self.stop_sent = true;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What LEAST_LOADED is worth against other ways, in a model: where the figures in docs/ come from.
 //!
 //! Handlers of 1 ms (exponential) occupy their worker, 1 % of them for 30 ms; the workers are busy for 70 % of the time
-//! and tell how many handlers they have in progress every so often. `cargo test simulation -- --nocapture` prints the table.
+//! and tell how many handlers they have in progress every so often. `cargo test --test simulation -- --nocapture` prints the table.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

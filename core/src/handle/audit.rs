@@ -41,9 +41,9 @@ impl Handle {
 
     /// True if no warning about this address was raised recently. Workers can trigger these at will, so they are rate-limited.
     pub(crate) fn may_tell(&mut self, now: Instant) -> bool {
-        let due = self.told_program_at.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN);
+        let due = self.warned_at.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN);
         if due {
-            self.told_program_at = Some(now);
+            self.warned_at = Some(now);
         }
         due
     }

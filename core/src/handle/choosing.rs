@@ -147,7 +147,7 @@ impl Choosing {
         let Chooser::SourceHash(table) = &self.chooser else {
             return None;
         };
-        // Of a client that has gone already no address is known, and nobody will miss the place it had.
+        // A client that has gone already has no address, and its place will not be missed.
         let hash = connection.peer.to_inet().map_or(0, |peer| hash_of_client(peer.ip(), table.seed()));
         table.slot_of(hash)
     }

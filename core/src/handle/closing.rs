@@ -1,8 +1,8 @@
 //! An address is given up: first nobody new comes in, then everybody who is there is served, then it is closed.
 //!
-//! A listening socket that is closed resets whoever waits in it and whose handshake is under way. So it is bound to an interface
-//! that does not exist (a unix socket is shut down): whoever comes is refused, what had begun goes on. While that lasts, the
-//! primary accepts wherever it can, looks now and then, and the workers are not told to leave before all is served.
+//! Closing a listening socket resets everybody who waits in it or is in the middle of a handshake. So it is bound to an interface
+//! that does not exist (a unix socket is shut down): newcomers are refused, and handshakes that have begun go on. Meanwhile the
+//! primary accepts wherever it can and checks now and then. The workers are not told to leave before everybody is served.
 
 use std::time::{Duration, Instant};
 
@@ -68,8 +68,8 @@ impl Handle {
         self.closing.as_ref().map_or(Duration::ZERO, |closing| now.saturating_duration_since(closing.since))
     }
 
-    /// Everybody who had come is served or about to be. `handshakes` is asked only if nothing else is under way, and before the
-    /// last look at the queue that they end in.
+    /// Everybody who had come is served or about to be. `handshakes` is asked only if nothing else is under way, and before the last
+    /// look at the queue in which they end.
     pub(crate) fn is_quiet(&mut self, now: Instant, handshakes: &mut dyn FnMut() -> Handshakes) -> bool {
         if self.datagram {
             return true;
@@ -96,8 +96,8 @@ impl Handle {
             || self.members.iter().any(|member| member.keeps_waiting())
     }
 
-    /// Whoever has taken nothing of what waits for it since the door was shut would keep it to the end, though others have nothing to
-    /// do; with a short deadline it is not known as stuck by then.
+    /// A member that has taken nothing of what waits for it since the door was shut would keep that to the end, though others have
+    /// nothing to do. With a short deadline it is not yet known to be stuck.
     pub(super) fn pass_over_still(&mut self) {
         let Some(closing) = &self.closing else { return };
         let is_still: Vec<bool> = self.members.iter().map(|member| closing.is_still(member)).collect();

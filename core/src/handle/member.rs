@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use nix::errno::Errno;
-
 use super::pace::Pace;
 use super::standing::Standing;
 use crate::channel::pending;
@@ -220,8 +218,8 @@ impl Member {
         Accepted::Nothing
     }
 
-    /// A mailbox out of which nothing can be taken would never show that its worker is back. The primary empties it itself, and takes
-    /// its own NOP back before what waits in the own socket; so this is looked at after each turn.
+    /// An empty mailbox would never show that its worker is back. The primary empties it itself, and takes back its own NOP before what
+    /// waits in the own socket, so this is checked after each turn.
     fn ask_whether_back(&mut self) {
         if self.shows_nothing()
             && let Err(errno) = self.mailbox.send_nop()
@@ -264,15 +262,6 @@ impl Member {
     pub(super) fn leave_rotation(&mut self) {
         self.stopping = true;
         self.expect_some();
-    }
-
-    /// Tells its worker so.
-    pub(super) fn stop(&mut self) -> Sys<()> {
-        match self.mailbox.send_stop() {
-            // It has shut its end down already, which is the same to it.
-            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => Ok(()),
-            outcome => outcome,
-        }
     }
 
     /// Asks for an event when there is room again. True when there is room already.
@@ -372,8 +361,8 @@ impl Member {
         }
     }
 
-    /// Who is stuck comes back by an event alone; this makes up for one that could not be asked for, and for a NOP that the primary
-    /// took back itself.
+    /// A stuck member comes back only by an event. This makes up for an event that could not be asked for, and for a NOP that the
+    /// primary took back itself.
     pub(super) fn watch_for_return(&mut self, poll: &Poll) {
         if self.standing.is_stuck() {
             self.arm(true, poll);
@@ -381,7 +370,7 @@ impl Member {
         }
     }
 
-    /// Only what its worker has taken itself shows that it is back: an empty mailbox may have been emptied by the primary.
+    /// Only what its worker has taken shows that it is back: the primary may have emptied the mailbox.
     fn look_whether_back(&mut self, poll: &Poll) {
         if self.standing.is_stuck() && !self.standing.stands_still(self.mailbox.taken()) {
             self.standing = Standing::OPEN;

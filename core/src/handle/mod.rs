@@ -5,7 +5,7 @@
 //! mailboxes of open members with room, in the policy's order. With no sink nothing is taken from any source, so connections wait
 //! in the kernel and cost the primary nothing. (Under the policy SOURCE_HASH a few wait in the primary; see `choosing`.)
 //!
-//! The types, each above those it uses: `Member` (with `Standing` and `Pace`), `Members`, then `Sockets`, `Choosing` and `Told`, then
+//! The types, each above those it uses: `Member` (with `Standing` and `Pace`), `Members`, then `Sockets`, `Choosing` and `TurnsGiven`, then
 //! `Flow`. None of them knows the handle, which alone calls them all: `pump`, `watch`, `audit`, `closing`, and here who comes and goes.
 
 mod audit;
@@ -36,7 +36,7 @@ pub(crate) use member::Member;
 use members::Members;
 pub(crate) use pump::Pumped;
 use sockets::Sockets;
-use turns::Told;
+use turns::TurnsGiven;
 
 use crate::error::{Error, Result};
 use crate::mailbox::Connection;
@@ -72,11 +72,11 @@ pub(crate) struct Handle {
     members: Members,
     sockets: Sockets,
     choosing: Choosing,
-    told: Told,
+    turns: TurnsGiven,
     flow: Flow,
     closing: Option<Closing>,
     /// When the program was last told of something that a worker may have brought about.
-    told_program_at: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Handle {
@@ -100,10 +100,10 @@ impl Handle {
             members: Members::default(),
             sockets: Sockets::new(route, Token::Listening(id)),
             choosing: Choosing::new(Policy::RoundRobin, 0, false),
-            told: Told::default(),
+            turns: TurnsGiven::default(),
             flow: Flow::default(),
             closing: None,
-            told_program_at: None,
+            warned_at: None,
         }
     }
 
@@ -232,7 +232,7 @@ impl Handle {
             Some(member) => member.resume(poll),
             None => {}
         }
-        self.told.tell_later();
+        self.turns.give_later();
     }
 
     /// No more connections for this listener, whose worker hears of it later.
@@ -260,7 +260,7 @@ impl Handle {
         if let Some(member) = self.members.by_listener(listener) {
             member.moved(poll);
         }
-        self.told.tell_later();
+        self.turns.give_later();
     }
 
     /// When the next pump is due in any case, if that has not been said yet.
@@ -301,6 +301,6 @@ impl Handle {
     }
 
     fn give_turns(&mut self) {
-        self.told.give_turns(&self.members, &mut self.choosing, self.sockets.route_mut());
+        self.turns.give(&self.members, &mut self.choosing, self.sockets.route_mut());
     }
 }

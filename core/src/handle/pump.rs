@@ -30,7 +30,7 @@ pub(crate) enum Pumped {
 impl Handle {
     /// Moves connections from the sources to the sinks.
     pub(crate) fn pump(&mut self, poll: &Poll, now: Instant) -> Pumped {
-        if self.told.is_stale() {
+        if self.turns.is_stale() {
             self.give_turns();
         }
         self.sockets.end_retired(&mut self.members, poll, now);
@@ -96,7 +96,7 @@ impl Handle {
         }
         // The kernel gives it nothing more before it learns of it.
         self.retire_member(listener);
-        self.members[index].stop()
+        self.members[index].mailbox.send_stop()
     }
 
     /// The time is over: what nobody has been given yet goes to those who are there, before they are told to leave.

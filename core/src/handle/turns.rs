@@ -7,15 +7,15 @@ use crate::mechanism::{OwnSocket, Route, Turns};
 
 /// What the kernel was told last.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct TurnsGiven {
     stale: bool,
     /// The table of buckets that it has: its version, and who had an own socket.
     buckets: Option<(u64, Vec<u32>)>,
 }
 
-impl Told {
+impl TurnsGiven {
     /// Tells it whose turn it may be. In the order of the slots, as the policy's own.
-    pub(super) fn give_turns(&mut self, members: &Members, choosing: &mut Choosing, route: &mut dyn Route) {
+    pub(super) fn give(&mut self, members: &Members, choosing: &mut Choosing, route: &mut dyn Route) {
         self.stale = false;
         let having = members.iter().filter(|member| member.has_turn());
         if let Some(table) = choosing.table() {
@@ -44,7 +44,7 @@ impl Told {
     }
 
     /// That is to be done before connections are moved the next time, which is at the end of this turn.
-    pub(super) fn tell_later(&mut self) {
+    pub(super) fn give_later(&mut self) {
         self.stale = true;
     }
 

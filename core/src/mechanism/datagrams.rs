@@ -7,10 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::accepting::Accepted;
 use super::given_up::Former;
 use super::own_socket::OwnSocket;
-use super::{Found, Route};
+use super::route::{Found, Route};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
@@ -29,7 +28,7 @@ pub(crate) struct Datagrams {
 
 struct Own {
     socket: OwnedFd,
-    /// Another worker had it before, which was the last: what waited in it is for its successor.
+    /// Its former worker was the last, and what waited in it is for the successor.
     inherited: bool,
 }
 
@@ -67,14 +66,6 @@ impl Route for Datagrams {
 
     fn worker_socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
         self.sockets.get(&slot).map(|own| own.socket.as_fd())
-    }
-
-    fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accept(&mut self) -> Accepted {
-        Accepted::Nothing
     }
 
     fn enter(&mut self, slot: u32) -> Sys<Option<OwnSocket>> {

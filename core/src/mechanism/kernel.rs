@@ -15,8 +15,8 @@ use super::given_up::{Vacant, give_up, is_forbidden};
 use super::own_socket::OwnSocket;
 use super::passed::Passed;
 use super::program::{Choice, ENTRANCE, SLOTS};
+use super::route::{Found, Route};
 use super::selector::Selector;
-use super::{Found, Route};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
@@ -53,8 +53,8 @@ impl Kernel {
         Selector::load(choice)
     }
 
-    /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. Only when that is in the
-    /// table and the program chooses, any worker comes: without the entrance what has no turn would be dropped.
+    /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. No worker comes before that is
+    /// in the table and the program chooses: without the entrance, what has no turn would be dropped.
     pub(crate) fn new(entrance: Passed, name: SockAddr, shape: Shape, mut selector: Selector) -> Result<Self, Refused> {
         match enter(entrance.socket(), &name, &shape, &mut selector) {
             Ok(()) => {
@@ -67,8 +67,8 @@ impl Kernel {
         }
     }
 
-    /// A socket for a slot: a new one, of which no process that a former worker left behind has a copy, or where to bind is forbidden by
-    /// now, the one that was kept.
+    /// A socket for a slot: a new one, of which no process left behind by a former worker has a copy. `None`: binding is forbidden by
+    /// now, and the one that was kept is fit to be used again.
     fn socket_for(&self, vacant: Option<&Vacant>) -> Sys<Option<OwnedFd>> {
         match (bind::beside(self.entrance.socket(), &self.name, false, &self.shape), vacant) {
             (Ok(fresh), _) => Ok(Some(fresh)),
@@ -108,10 +108,6 @@ fn renew(socket: BorrowedFd, shape: &Shape) -> Sys<()> {
 impl Route for Kernel {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
-    }
-
-    fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn primary_socket(&self) -> Option<BorrowedFd<'_>> {

@@ -1,4 +1,4 @@
-//! The watch: looks at queues while anything waits in one, to find those that stand still.
+//! One look of the watch: what a member is judged by, and what the look found.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ pub(crate) struct Look<'a> {
     pub(crate) elapsed: Duration,
     /// It is not much later than that.
     pub(crate) in_time: bool,
-    /// For how long a queue in the kernel may stand still.
+    /// For how long an own socket may stand still.
     pub(crate) patience: Duration,
     /// A worker that ran for this part of that and took nothing has something else to do.
     pub(crate) part_of_running: u32,
-    /// How many more connections may wait in one such queue than in the shortest.
+    /// How many more connections may wait in one own socket than where the least do.
     pub(crate) slack: u32,
     pub(crate) workers: &'a dyn Pulse,
 }

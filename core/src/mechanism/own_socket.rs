@@ -30,16 +30,17 @@ pub(crate) struct OwnSocket {
     watched: Option<(Token, Interest)>,
     /// Connections that were begun with the slot before it was this member's.
     assigned_before: u64,
-    /// Those until the last look.
+    /// Those begun by the last look.
     assigned: u64,
     /// What the primary accepted in the worker's stead.
     rescued: u64,
-    /// What waited at the last look, and whether that was much more than with others.
+    /// What waited at the last look.
     depth: u32,
+    /// Fewer than all while much more waits here than with others.
     turns: Turns,
-    /// Connections come; else the poll tells when the next does.
+    /// Connections are coming in; if not, the poll tells when the next one does.
     busy: bool,
-    /// Nothing is left to be rescued, as far as is known.
+    /// As far as is known, nothing is left to be rescued.
     drained: bool,
     moved_here: MovedHere,
     spoiled: bool,
@@ -126,7 +127,8 @@ impl OwnSocket {
         if self.busy { self.depth } else { 0 }
     }
 
-    /// Others are to have turns of its, if more than `slack` more waits here than where the least does. True if that is new.
+    /// Gives some of its turns to others while more than `slack` more connections wait here than where the least do. True if that
+    /// changed how many it has.
     pub(crate) fn compare(&mut self, least: u32, slack: u32) -> bool {
         let turns = match self.depth() > least.saturating_add(slack) {
             false => Turns::All,
@@ -137,7 +139,7 @@ impl OwnSocket {
         std::mem::replace(&mut self.turns, turns) != turns
     }
 
-    /// It has no turn: what waited at the last look is no measure of what will wait when it has one again.
+    /// It has no turn now, so what waited at the last look says nothing about what will wait when it has one again.
     pub(crate) fn out_of_turn(&mut self) {
         self.depth = 0;
     }
@@ -169,7 +171,7 @@ impl OwnSocket {
         match accepted {
             Accepted::Connection(ref connection) => {
                 self.rescued += 1;
-                // It has what the worker made of its socket.
+                // It inherits what the worker has set on the socket.
                 socket::do_not_linger(connection.socket.as_fd());
             }
             Accepted::Nothing => {
@@ -181,9 +183,9 @@ impl OwnSocket {
         accepted
     }
 
-    /// Something waits, and to accept it cannot make the primary wait (rule R5). The open file is the worker's too, and with it
-    /// O_NONBLOCK; to set it again here would only be a race with a worker that takes it off again. The socket of such a worker
-    /// is shut down instead, and the kernel moves what waits in it.
+    /// True if something waits and accepting it cannot block the primary (rule R5). The worker shares the open file, and with it
+    /// O_NONBLOCK; setting that again here would race with a worker that clears it again. The socket of such a worker is shut down
+    /// instead, and the kernel moves what waits in it.
     fn may_accept(&mut self) -> bool {
         let socket = self.socket.as_fd();
         let there = wait_readable(&[socket], Some(Duration::ZERO)).is_ok_and(|waited| waited != Waited::TimedOut);
@@ -197,7 +199,7 @@ impl OwnSocket {
         self.spoiled = true;
     }
 
-    /// Its worker has made it useless: it does not listen any more, or would make the primary wait.
+    /// Its worker has made it useless: it no longer listens, or accepting from it could block the primary.
     pub(crate) fn is_spoiled(&self) -> bool {
         self.spoiled
     }
@@ -247,7 +249,7 @@ impl OwnSocket {
             next = look.soon();
         }
         let again = self.busy.then_some(next.clamp(look.soon(), LOOK));
-        // One that has become quiet is left to the poll, which has to be told.
+        // The poll takes over one that has become quiet, and has to be told.
         Seen::Moving(Watched { again, changed: !self.busy })
     }
 

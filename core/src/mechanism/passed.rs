@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::Route;
 use super::accepting::{Accepted, accept_behind_door, accept_one, has_waiting};
+use super::route::Route;
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
 use crate::sys::Sys;
@@ -43,10 +43,6 @@ impl Passed {
 impl Route for Passed {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Passed
-    }
-
-    fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn primary_socket(&self) -> Option<BorrowedFd<'_>> {

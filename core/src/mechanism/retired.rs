@@ -1,8 +1,8 @@
 //! Own sockets whose member is gone. They get no more turns, and go on listening for a while, as sources of the pump.
 //!
-//! A client whose handshake is in its last step at the moment in which its socket is shut down gets a reset, whatever the program
-//! says (Linux 6.18: inet_csk_reqsk_queue_add meets a socket that does not listen, and drops the connection). So the socket is shut
-//! down only when the handshakes have ended that had begun with it; the kernel moves what is left then.
+//! If a socket is shut down while a client is in the last step of its handshake, that client gets a reset, whatever the program in
+//! the kernel says (Linux 6.18: inet_csk_reqsk_queue_add meets a socket that does not listen, and drops the connection). So the
+//! handshakes that began with the socket are given time to end. Then it is shut down, and the kernel moves what is left.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::token::Token;
 
 /// For how long one goes on listening: more than a handshake lasts.
 const GRACE: Duration = Duration::from_millis(100);
-/// A worker that joins and leaves without end costs no more descriptors than this.
+/// However often a worker joins and leaves, it costs no more descriptors than this.
 const MOST: usize = 32;
 
 /// In the order in which they end.

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::accepting::{Accepted, accept_behind_door, has_waiting};
-use super::{Found, Route};
+use super::route::{Found, Route};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
@@ -40,10 +40,6 @@ impl Route for Shared {
 
     fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
-    }
-
-    fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn accept(&mut self) -> Accepted {

@@ -15,12 +15,12 @@ pub(super) struct Standstill {
     /// Nothing had moved between two looks; from then on it counts.
     suspected: bool,
     since: Duration,
-    /// What the worker had had of the processors by then.
+    /// The processor time that the worker had had by then.
     before: Option<ProcessorTime>,
 }
 
 impl Standstill {
-    /// True when it is not for want of a processor, and has lasted for too long.
+    /// True when the worker has stood still for too long, and not for want of a processor.
     pub(super) fn look(&mut self, look: &Look, worker: u32, taken: u64) -> bool {
         let alive = look.workers.sign_of_life(worker);
         let moved = self.signs.is_none_or(|(before, sign)| taken != before && (alive.is_none() || alive != sign));
@@ -35,7 +35,7 @@ impl Standstill {
             self.before = now;
             return false;
         }
-        // One that is ready to run waits for a processor, which `waited` has only once it gets one.
+        // A worker that is ready to run waits for a processor. `waited` includes that time only once it gets one.
         if !now.is_some_and(|now| now.ready) {
             // More than one look, in case it was the primary that stood still.
             self.since += look.elapsed.min(look.patience / 2);

@@ -1,13 +1,11 @@
 //! The same with sockets of the members' own, where this process may use bpf(2).
 
-use std::os::fd::BorrowedFd;
-
 use nix::errno::Errno;
 
 use super::*;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape, open};
-use crate::mechanism::{Accepted, Choice, Kernel, OwnSocket, Route, Turns};
+use crate::mechanism::{Choice, Kernel, OwnSocket, Route, Turns};
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
 use crate::sys::Sys;
@@ -177,18 +175,6 @@ struct Bound(Option<OwnedFd>);
 impl Route for Bound {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
-    }
-
-    fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accept(&mut self) -> Accepted {
-        Accepted::Nothing
     }
 
     fn set_option(&mut self, _option: &SocketOption) -> Sys<usize> {
