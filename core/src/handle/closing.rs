@@ -56,7 +56,7 @@ impl Handle {
             self.sockets.each(&self.members, &mut |one| door::shut(one, inet));
             self.sockets.route_mut().accept_last();
         }
-        self.sockets.rest(&mut self.members, poll);
+        self.sockets.unwatch(&mut self.members, poll);
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -140,13 +140,13 @@ impl Flow {
     }
 
     /// Something is short: nothing is moved for a while, which doubles.
-    pub(super) fn rest(&mut self, now: Instant) {
+    pub(super) fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + self.pause);
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
     /// Until when nothing is moved, if that is not over.
-    pub(super) fn rests_until(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn paused_until(&mut self, now: Instant) -> Option<Instant> {
         self.paused_until = self.paused_until.filter(|until| now < *until);
         self.paused_until
     }

@@ -34,24 +34,24 @@ impl Handle {
             self.give_turns();
         }
         self.sockets.end_retired(&mut self.members, poll, now);
-        if let Some(until) = self.flow.rests_until(now) {
+        if let Some(until) = self.flow.paused_until(now) {
             return Pumped::At(until);
         }
         self.flow.keep(self.choosing.begin_turn(&mut self.members, now));
         let (moved, end) = self.move_batch();
         self.give_up_spoiled(poll);
         if self.flow.send_staged(&mut self.members) || matches!(end, Some(Accepted::Short)) {
-            self.flow.rest(now);
+            self.flow.pause(now);
         } else if moved > 0 {
             self.flow.has_moved();
         }
         let Awaited { open, again } = self.choosing.await_room(&mut self.members, poll, now);
-        let rests = self.flow.rests_until(now);
-        let wanted = open && rests.is_none();
+        let paused = self.flow.paused_until(now);
+        let wanted = open && paused.is_none();
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
         self.sockets.watch(wanted && self.closing.is_none(), wanted, &mut self.members, poll);
         let dry = matches!(end, Some(Accepted::Nothing)) && !self.flow.has_unsent();
-        match rests {
+        match paused {
             Some(until) => Pumped::At(until),
             None if again || open && !dry && !(self.sockets.is_accepting() && self.only_the_kernel_has_some()) => {
                 Pumped::Again

@@ -65,7 +65,7 @@ impl Sockets {
     }
 
     /// Watches nothing: the next pump has the poll look at all of them anew.
-    pub(super) fn rest(&mut self, members: &mut Members, poll: &Poll) {
+    pub(super) fn unwatch(&mut self, members: &mut Members, poll: &Poll) {
         self.watch(false, false, members, poll);
     }
 
@@ -91,7 +91,7 @@ impl Sockets {
         if let Some((slot, oldest)) = self.retired.add(slot, own, Instant::now()) {
             self.shut(slot, oldest, members, poll);
         }
-        self.rest(members, poll);
+        self.unwatch(members, poll);
     }
 
     /// Shuts an own socket down. The kernel moves what waits in it to the others, and may wake nobody for that.
@@ -100,7 +100,7 @@ impl Sockets {
         let has_another = members.of_slot(slot).is_some_and(|member| member.own_socket().is_some());
         self.route.shut(slot, own, !has_another);
         members.own_sockets_mut().for_each(OwnSocket::expect_moved);
-        self.rest(members, poll);
+        self.unwatch(members, poll);
     }
 
     /// Shuts retired ones down whose time is over.

@@ -85,8 +85,8 @@ fn a_pause_after_a_shortage_doubles_up_to_a_limit_and_is_short_again_afterwards(
     let now = Instant::now();
     let mut pauses = Vec::new();
     for _ in 0..7 {
-        site.handle.flow.rest(now);
-        pauses.push(site.handle.flow.rests_until(now).unwrap() - now);
+        site.handle.flow.pause(now);
+        pauses.push(site.handle.flow.paused_until(now).unwrap() - now);
     }
     let (first, most) = PAUSE;
     assert_eq!(pauses[..3], [first, 2 * first, 4 * first]);
@@ -95,8 +95,8 @@ fn a_pause_after_a_shortage_doubles_up_to_a_limit_and_is_short_again_afterwards(
     assert_eq!(site.handle.pump(&site.poll, now), Pumped::At(now + most), "until then nothing is tried");
     assert_eq!(site.handle.pump(&site.poll, now + most), Pumped::Done);
     assert_eq!(site.takes_all(0).len(), 1);
-    site.handle.flow.rest(now);
-    assert_eq!(site.handle.flow.rests_until(now).unwrap() - now, first);
+    site.handle.flow.pause(now);
+    assert_eq!(site.handle.flow.paused_until(now).unwrap() - now, first);
 }
 
 #[test]
