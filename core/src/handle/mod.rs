@@ -1,12 +1,14 @@
-//! What a shared address is in the primary: its sockets, its members, and the pump between them.
+//! A handle: one shared address in the primary, with its sockets, its members, and the pump between them.
 //!
-//! Connections flow one way. Sources (`flow`): what could not be sent last time, the mailboxes of members that are gone, what waits
-//! for members that are stuck, and last the kernel's queue, if the mechanism lets the primary accept. Sinks (`choosing`): the
-//! mailboxes of open members with room, in the policy's order. With no sink nothing is taken from any source, so connections wait
-//! in the kernel and cost the primary nothing. (Under the policy SOURCE_HASH a few wait in the primary; see `choosing`.)
+//! Connections flow one way, from sources to sinks. The sources, in this order (`flow`): what could not be sent last time; the
+//! mailboxes of members that are gone; what waits for members that are stuck; and the kernel's queue, if the mechanism lets the
+//! primary accept. The sinks (`choosing`): the mailboxes of open members with room, in the policy's order. Without a sink nothing
+//! is taken from any source, so connections wait in the kernel and cost the primary nothing. (Under SOURCE_HASH a few wait in the
+//! primary; see `choosing`.)
 //!
-//! The types, each above those it uses: `Member` (with `Standing` and `Pace`), `Members`, then `Sockets`, `Choosing` and `TurnsGiven`, then
-//! `Flow`. None of them knows the handle, which alone calls them all: `pump`, `watch`, `audit`, `closing`, and here who comes and goes.
+//! Each of these types has private fields and knows only those before it: `Member` (with `Standing` and `Pace`), `Members`,
+//! `Sockets`, `Choosing`, `TurnsGiven`, `Flow`. Only the handle calls them all: in `pump`, `watch`, `audit` and `closing`, and here,
+//! where members come and go.
 
 mod audit;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -130,16 +130,6 @@ impl Assembler {
         self.push(CLASS_STORE_MEMORY | width as u8, base, from as u8, offset, 0);
     }
 
-    /// The stack's memory[-below] = from, four bytes
-    pub(crate) fn push_register(&mut self, below: i16, from: Register) {
-        self.push(CLASS_STORE_MEMORY, Register::Stack, from as u8, -below, 0);
-    }
-
-    /// to = the stack's memory[-below], four bytes
-    pub(crate) fn pop_word(&mut self, to: Register, below: i16) {
-        self.push(CLASS_LOAD_MEMORY, to, Register::Stack as u8, -below, 0);
-    }
-
     /// to = the address of the stack's memory[-below]
     pub(crate) fn stack_address(&mut self, to: Register, below: i16) {
         self.copy(to, Register::Stack);

@@ -236,7 +236,7 @@ fn load_bytes(a: &mut Assembler, offset: i32, length: i32, elsewhere: Label) {
 
 /// R1 = R1 with the word at the stack's memory[-below] mixed in, as `policy::source_hash::client_hash` does it. Uses R2.
 fn mix_in(a: &mut Assembler, below: i16) {
-    a.pop_word(R2, below);
+    a.load(Word, R2, Stack, -below);
     a.register_32(ExclusiveOr, R1, R2);
     for (factor, shift) in [(0x9e37_79b1_u32, 15), (0x85eb_ca77, 13)] {
         a.number_32(Multiply, R1, factor as i32);
@@ -282,7 +282,7 @@ fn pending_of(a: &mut Assembler, hash: Register) {
 
 /// R0 = 0 if the socket at a place of the array takes the connection. Uses R1 to R5.
 fn select(a: &mut Assembler, sockets: BorrowedFd, place: Register) {
-    a.push_register(4, place);
+    a.store(Word, Stack, -4, place);
     a.copy(R1, R6);
     a.map(R2, sockets);
     a.stack_address(R3, 4);
