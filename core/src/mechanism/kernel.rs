@@ -56,7 +56,7 @@ impl Kernel {
     /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. No worker comes before that is
     /// in the table and the program chooses: without the entrance, what has no turn would be dropped.
     pub(crate) fn new(entrance: Passed, name: SockAddr, shape: Shape, mut selector: Selector) -> Result<Self, Refused> {
-        match enter(entrance.socket(), &name, &shape, &mut selector) {
+        match set_up(entrance.socket(), &name, &shape, &mut selector) {
             Ok(()) => {
                 Ok(Self { entrance, name, shape, selector, vacant: BTreeMap::new(), turns: Vec::new(), last_slot: 0 })
             }
@@ -67,18 +67,24 @@ impl Kernel {
         }
     }
 
-    /// A socket for a slot: a new one, of which no process left behind by a former worker has a copy. `None`: binding is forbidden by
-    /// now, and the one that was kept is fit to be used again.
-    fn socket_for(&self, vacant: Option<&Vacant>) -> Sys<Option<OwnedFd>> {
-        match (bind::beside(self.entrance.socket(), &self.name, false, &self.shape), vacant) {
-            (Ok(fresh), _) => Ok(Some(fresh)),
-            (Err(_), Some(old)) => renew(old.socket.as_fd(), &self.shape).map(|()| None),
-            (Err(errno), None) => Err(errno),
+    /// A socket for a slot: a new one, of which no process left behind by a former worker has a copy. If binding is forbidden by now,
+    /// the one that was kept.
+    fn socket_for(&mut self, slot: u32) -> Sys<OwnedFd> {
+        let fresh = bind::beside(self.entrance.socket(), &self.name, false, &self.shape);
+        let Some(old) = self.vacant.remove(&slot) else { return fresh };
+        if let Ok(fresh) = fresh {
+            give_up(old.socket.as_fd());
+            return Ok(fresh);
         }
+        if let Err(errno) = renew(old.socket.as_fd(), &self.shape) {
+            self.vacant.insert(slot, old);
+            return Err(errno);
+        }
+        Ok(old.socket)
     }
 }
 
-fn enter(
+fn set_up(
     entrance: BorrowedFd,
     name: &SockAddr,
     shape: &Shape,
@@ -126,24 +132,7 @@ impl Route for Kernel {
         if slot >= SLOTS {
             return Ok(None);
         }
-        let vacant = self.vacant.remove(&slot);
-        let fresh = match self.socket_for(vacant.as_ref()) {
-            Ok(fresh) => fresh,
-            Err(errno) => {
-                self.vacant.extend(vacant.map(|vacant| (slot, vacant)));
-                return Err(errno);
-            }
-        };
-        let socket = match (fresh, vacant) {
-            (Some(fresh), vacant) => {
-                if let Some(old) = vacant {
-                    give_up(old.socket.as_fd());
-                }
-                fresh
-            }
-            (None, Some(Vacant { socket, .. })) => socket,
-            (None, None) => return Ok(None),
-        };
+        let socket = self.socket_for(slot)?;
         if let Err(errno) = lock_filter(socket.as_fd()).and_then(|()| self.selector.put(slot as u16, socket.as_fd())) {
             give_up(socket.as_fd());
             return Err(errno);
