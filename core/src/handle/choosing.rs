@@ -21,13 +21,6 @@ pub(super) enum Sink {
     ByClient,
 }
 
-/// What is left after a turn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Awaited {
-    pub(super) open: bool,
-    pub(super) again: bool,
-}
-
 pub(super) struct Choosing {
     chooser: Chooser,
     /// Members to which the kernel gives none come first.
@@ -154,7 +147,7 @@ impl Choosing {
 
     /// After a turn: whether anything more could be taken from the sources, and whether there is something to do that no
     /// event will tell of. Where somebody's room is waited for, an event will.
-    pub(super) fn await_room(&self, members: &mut Members, poll: &Poll, now: Instant) -> Awaited {
+    pub(super) fn await_room(&self, members: &mut Members, poll: &Poll, now: Instant) -> (bool, bool) {
         let mut open = self.sink(members).is_some();
         let mut again = false;
         let by_client = self.is_by_client();
@@ -166,6 +159,6 @@ impl Choosing {
                 open |= member.tell_when_room(poll, now);
             }
         }
-        Awaited { open, again }
+        (open, again)
     }
 }

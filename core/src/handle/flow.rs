@@ -21,7 +21,7 @@ pub struct HandleStats {
 }
 
 /// How far down the sources are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sources {
     /// What the primary has in its hands.
     InHand,
@@ -31,26 +31,16 @@ pub(super) enum Sources {
     All,
 }
 
+#[derive(Default)]
 pub(super) struct Flow {
     /// Connections that could not be sent, or that their taker did not want after all.
     unsent: VecDeque<Connection>,
     /// The mailboxes of members that are gone, with somebody in them.
     orphans: VecDeque<Mailbox>,
     paused_until: Option<Instant>,
+    /// How long the last one was, if something has been short since.
     pause: Duration,
     stats: HandleStats,
-}
-
-impl Default for Flow {
-    fn default() -> Self {
-        Self {
-            unsent: VecDeque::new(),
-            orphans: VecDeque::new(),
-            paused_until: None,
-            pause: PAUSE.0,
-            stats: HandleStats::default(),
-        }
-    }
 }
 
 impl Flow {
@@ -59,32 +49,19 @@ impl Flow {
         if let Some(connection) = self.unsent.pop_front() {
             return Accepted::Connection(connection);
         }
-        if from >= Sources::Given {
-            match self.take_given(members, sockets) {
-                Accepted::Nothing => {}
-                accepted => return accepted,
-            }
-        }
-        if from < Sources::All {
+        if from == Sources::InHand {
             return Accepted::Nothing;
         }
-        let accepted = sockets.route_mut().accept();
-        self.stats.accepted += u64::from(matches!(accepted, Accepted::Connection(_)));
-        accepted
-    }
-
-    /// The next that somebody else was given and has not taken.
-    fn take_given(&mut self, members: &mut Members, sockets: &mut Sockets) -> Accepted {
-        let taken = match self.take_from_orphans() {
-            Accepted::Nothing => members.take_back(),
-            taken => taken,
-        };
-        let taken = match taken {
-            Accepted::Nothing => sockets.retired_mut().take(),
-            taken => taken,
-        };
-        self.stats.reclaimed += u64::from(matches!(taken, Accepted::Connection(_)));
-        taken
+        let given = self.take_from_orphans().or(|| members.take_back()).or(|| sockets.retired_mut().take());
+        self.stats.reclaimed += given.count();
+        if from == Sources::Given {
+            return given;
+        }
+        given.or(|| {
+            let accepted = sockets.route_mut().accept();
+            self.stats.accepted += accepted.count();
+            accepted
+        })
     }
 
     fn take_from_orphans(&mut self) -> Accepted {
@@ -141,8 +118,8 @@ impl Flow {
 
     /// Something is short: nothing is moved for a while, which doubles.
     pub(super) fn pause(&mut self, now: Instant) {
+        self.pause = (self.pause * 2).clamp(PAUSE.0, PAUSE.1);
         self.paused_until = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
     /// Until when nothing is moved, if that is not over.
@@ -153,7 +130,7 @@ impl Flow {
 
     /// Connections were moved and nothing was short.
     pub(super) fn has_moved(&mut self) {
-        self.pause = PAUSE.0;
+        self.pause = Duration::ZERO;
     }
 
     /// `begun`: connections of which the primary has seen nothing.

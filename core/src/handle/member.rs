@@ -209,13 +209,11 @@ impl Member {
                 Err(_) => return Accepted::Short,
             }
         }
-        match self.own.as_mut().map_or(Accepted::Nothing, OwnSocket::take) {
-            Accepted::Nothing => {}
-            accepted => return accepted,
-        }
-        self.standing = self.standing.drained();
-        self.ask_whether_back();
-        Accepted::Nothing
+        self.own.as_mut().map_or(Accepted::Nothing, OwnSocket::take).or(|| {
+            self.standing = self.standing.drained();
+            self.ask_whether_back();
+            Accepted::Nothing
+        })
     }
 
     /// An empty mailbox would never show that its worker is back. The primary empties it itself, and takes back its own NOP before what
@@ -332,7 +330,7 @@ impl Member {
             own.out_of_turn();
             return Watched::default();
         }
-        match own.look(look, self.worker, assigned) {
+        match own.look(look, assigned) {
             Seen::Moving(watched) => watched,
             Seen::Unnoticed => Watched { again: Some(look.soon()), changed: true },
             Seen::Stuck => {
@@ -342,10 +340,7 @@ impl Member {
                 let _ = self.mailbox.send_nop();
                 Watched::default()
             }
-            Seen::Gone => {
-                own.spoil();
-                Watched { again: None, changed: true }
-            }
+            Seen::Gone => Watched { again: None, changed: true },
         }
     }
 

@@ -85,13 +85,7 @@ impl Members {
 
     /// The next connection that a member was given and its worker has not taken, where others are to serve it.
     pub(super) fn take_back(&mut self) -> Accepted {
-        for member in self.iter_mut().filter(|member| member.is_source()) {
-            match member.take_back() {
-                Accepted::Nothing => {}
-                accepted => return accepted,
-            }
-        }
-        Accepted::Nothing
+        Accepted::first(self.iter_mut().filter(|member| member.is_source()).map(Member::take_back))
     }
 
     /// Sends what was staged, worker by worker, so that each is woken once. What cannot be sent goes to `unsent`. True when the

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::Handle;
-use super::choosing::Awaited;
 use super::flow::Sources;
 use super::member::Member;
 use super::members::Members;
@@ -45,7 +44,7 @@ impl Handle {
         } else if moved > 0 {
             self.flow.has_moved();
         }
-        let Awaited { open, again } = self.choosing.await_room(&mut self.members, poll, now);
+        let (open, again) = self.choosing.await_room(&mut self.members, poll, now);
         let paused = self.flow.paused_until(now);
         let wanted = open && paused.is_none();
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.

@@ -17,6 +17,23 @@ pub(crate) enum Accepted {
     Short,
 }
 
+impl Accepted {
+    /// What the next source has, where this one had nothing.
+    pub(crate) fn or(self, next: impl FnOnce() -> Self) -> Self {
+        if matches!(self, Self::Nothing) { next() } else { self }
+    }
+
+    /// Of the first source that has something.
+    pub(crate) fn first(mut sources: impl Iterator<Item = Self>) -> Self {
+        sources.find(|accepted| !matches!(accepted, Self::Nothing)).unwrap_or(Self::Nothing)
+    }
+
+    /// For counters: 1 for a connection.
+    pub(crate) fn count(&self) -> u64 {
+        matches!(self, Self::Connection(_)).into()
+    }
+}
+
 /// What an errno of accept(2) means for the one who accepts.
 #[derive(Debug, PartialEq, Eq)]
 enum AcceptError {

@@ -216,13 +216,16 @@ impl OwnSocket {
     }
 
     /// One look of the watch, while its worker has its turns. `assigned`: connections begun with the slot.
-    pub(crate) fn look(&mut self, look: &Look, worker: u32, assigned: u64) -> Seen {
+    pub(crate) fn look(&mut self, look: &Look, assigned: u64) -> Seen {
         if !self.busy {
             return Seen::Moving(Watched::default());
         }
         let waiting = match socket::listening_backlog(self.socket.as_fd()) {
             Ok(Some(waiting)) => waiting,
-            Ok(None) => return Seen::Gone,
+            Ok(None) => {
+                self.spoil();
+                return Seen::Gone;
+            }
             // Not known for want of memory; the next look may know more.
             Err(_) => return Seen::Moving(Watched { again: Some(LOOK), changed: false }),
         };
@@ -233,7 +236,7 @@ impl OwnSocket {
             self.standstill = Standstill::default();
             self.moved_here = MovedHere::No;
             self.busy = fresh > 0;
-        } else if self.standstill.look(look, worker, assigned.saturating_sub(waiting.into())) {
+        } else if self.standstill.look(look, self.worker, assigned.saturating_sub(waiting.into())) {
             self.standstill = Standstill::default();
             self.drained = false;
             self.out_of_turn();

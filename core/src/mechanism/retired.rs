@@ -77,13 +77,8 @@ impl Retired {
 
     /// The next connection of the first that has one.
     pub(crate) fn take(&mut self) -> Accepted {
-        for (_, own, _) in self.sockets.iter_mut().filter(|(_, own, _)| own.is_source(false)) {
-            match own.take() {
-                Accepted::Nothing => {}
-                accepted => return accepted,
-            }
-        }
-        Accepted::Nothing
+        let sources = self.sockets.iter_mut().map(|(_, own, _)| own).filter(|own| own.is_source(false));
+        Accepted::first(sources.map(OwnSocket::take))
     }
 
     /// What the poll is to tell of them. `wanted`: somebody could serve what waits in them.

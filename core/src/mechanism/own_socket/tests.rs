@@ -56,7 +56,7 @@ impl Rig {
             slack: 2,
             workers: &self.known,
         };
-        self.own.look(&look, 1, self.clients.len() as u64)
+        self.own.look(&look, self.clients.len() as u64)
     }
 
     fn ran(&mut self, ran: u64, waited: u64, ready: bool) {
