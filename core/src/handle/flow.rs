@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::member::Member;
 use super::members::Members;
 use super::sockets::Sockets;
 use crate::mailbox::{Connection, Mailbox};
@@ -52,7 +53,10 @@ impl Flow {
         if from == Sources::InHand {
             return Accepted::Nothing;
         }
-        let given = self.take_from_orphans().or(|| members.take_back()).or(|| sockets.retired_mut().take());
+        let mut given = self.take_from_orphans();
+        given =
+            given.or(|| Accepted::first(members.iter_mut().filter(|member| member.is_source()).map(Member::take_back)));
+        given = given.or(|| sockets.retired_mut().take());
         self.stats.reclaimed += given.count();
         if from == Sources::Given {
             return given;
@@ -85,9 +89,9 @@ impl Flow {
         self.unsent.push_front(connection);
     }
 
-    /// Sends what was set aside for members. True when the kernel was short of something.
+    /// Sends what was set aside for members, worker by worker, so that each is woken once. True when the kernel was short of something.
     pub(super) fn send_staged(&mut self, members: &mut Members) -> bool {
-        members.send_staged(&mut self.unsent)
+        members.iter_mut().fold(false, |short, member| member.send_staged(&mut self.unsent) | short)
     }
 
     /// One that its taker did not want after all.

@@ -3,9 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::member::Member;
-use crate::mailbox::Connection;
-use crate::mechanism::{Accepted, Look, OwnSocket, Turns, Watched};
-use crate::sys::poll::Poll;
+use crate::mechanism::{OwnSocket, Turns};
 
 #[derive(Default)]
 pub(super) struct Members {
@@ -83,22 +81,6 @@ impl Members {
         self.iter_mut().filter_map(Member::own_socket_mut)
     }
 
-    /// The next connection that a member was given and its worker has not taken, where others are to serve it.
-    pub(super) fn take_back(&mut self) -> Accepted {
-        Accepted::first(self.iter_mut().filter(|member| member.is_source()).map(Member::take_back))
-    }
-
-    /// Sends what was staged, worker by worker, so that each is woken once. What cannot be sent goes to `unsent`. True when the
-    /// kernel was short of something.
-    pub(super) fn send_staged(&mut self, unsent: &mut impl Extend<Connection>) -> bool {
-        self.iter_mut().fold(false, |short, member| member.send_staged(unsent) | short)
-    }
-
-    /// One look of the watch at each. `assigned`: connections begun with a slot's own socket.
-    pub(super) fn look(&mut self, look: &Look, assigned: impl Fn(u32) -> u64) -> Watched {
-        self.iter_mut().fold(Watched::default(), |all, member| all.and(member.look(look, assigned(member.slot))))
-    }
-
     /// Whoever has much more waiting in its own socket than the others loses turns. Whether that changed for anybody, and whether it
     /// is so for anybody.
     pub(super) fn compare(&mut self, slack: u32) -> (bool, bool) {
@@ -106,13 +88,5 @@ impl Members {
         let least = with_turns.filter_map(Member::own_socket).map(OwnSocket::depth).min().unwrap_or(0);
         let changed = self.own_sockets_mut().fold(false, |changed, own| own.compare(least, slack) | changed);
         (changed, self.own_sockets().any(|own| own.turns() != Turns::All))
-    }
-
-    /// What the poll is to tell of them. `wanted`: somebody could serve what waits in their sockets.
-    pub(super) fn watch(&mut self, poll: &Poll, wanted: bool) {
-        for member in self.iter_mut() {
-            member.watch_own_socket(poll, wanted);
-            member.watch_for_return(poll);
-        }
     }
 }

@@ -60,7 +60,10 @@ impl Sockets {
                 self.accepting = accepting;
             }
         }
-        members.watch(poll, wanted);
+        for member in members.iter_mut() {
+            member.watch_own_socket(poll, wanted);
+            member.watch_for_return(poll);
+        }
         self.retired.watch(poll, self.token, wanted);
     }
 

@@ -14,7 +14,9 @@ impl Handle {
     /// it back.
     pub(crate) fn watch(&mut self, look: &Look) -> Watched {
         let look = if self.choosing.is_by_client() { &look.at_owners() } else { look };
-        let watched = self.members.look(look, |slot| self.sockets.route().assigned(slot));
+        let route = self.sockets.route();
+        let each = self.members.iter_mut().map(|member| member.look(look, route.assigned(member.slot)));
+        let watched = each.fold(Watched::default(), Watched::and);
         self.give_up_spoiled(look.poll);
         let (turns_changed, some_behind) = self.members.compare(look.slack);
         if watched.changed || turns_changed {
