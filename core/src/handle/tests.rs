@@ -2,6 +2,7 @@
 
 mod closing;
 mod kernel;
+mod leaving;
 mod pace;
 
 use std::io::Read;
