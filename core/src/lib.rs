@@ -40,6 +40,7 @@ mod error;
 pub mod fuzzing;
 mod handle;
 mod mailbox;
+mod mechanism;
 mod options;
 mod policy;
 mod primary;

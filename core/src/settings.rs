@@ -66,9 +66,9 @@ pub struct Settings {
     pub window: u32,
     /// What that may grow to while the worker keeps up; less than `window` means that it does not grow.
     pub window_most: u32,
-    /// For how long a worker's queue in the kernel may stand still until others are served in its stead.
+    /// For how long a worker may take nothing from its own socket (mechanism kernel) until others are served in its stead.
     pub patience: Duration,
-    /// How many more connections may wait in one worker's queue in the kernel than in the shortest, before others have its turns.
+    /// How many more connections may wait in one worker's own socket than where the least do, before others have its turns.
     pub slack: u32,
     /// The first delay before a worker is replaced, and the longest.
     pub restart_delay: (Duration, Duration),
@@ -123,7 +123,7 @@ impl Settings {
         }
         if self.patience < PATIENCE_LEAST {
             return Err(Error::invalid(format!(
-                "the patience is {:?}; it must be at least {PATIENCE_LEAST:?}, because the queues are looked at four times in it",
+                "the patience is {:?}; it must be at least {PATIENCE_LEAST:?}, because the sockets are looked at four times in it",
                 self.patience
             )));
         }

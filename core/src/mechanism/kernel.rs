@@ -2,19 +2,24 @@
 //! each new connection to one of them.
 //!
 //! The first socket stays the primary's: the entrance. It takes what comes while no slot has a turn, and the turns of members
-//! that have no socket of their own; the primary passes these on as in the mechanism `passed`. Every slot's socket is open
-//! here too, so that its queue outlives its worker (rule R1): when that ends, the kernel moves the queue to the others.
+//! that have no own socket; the primary passes these on as in the mechanism `passed`. Every own socket is open here too, so that
+//! what waits in it outlives its worker (rule R1): when that ends, the kernel moves it to the others.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::accepting::Accepted;
 use super::given_up::{Vacant, give_up, is_forbidden};
-use super::selector::{Choice, ENTRANCE, SLOTS, Selector};
-use super::{Accepted, Found, Mechanism, MechanismKind, Passed, Queue};
+use super::own_socket::OwnSocket;
+use super::passed::Passed;
+use super::program::{Choice, ENTRANCE, SLOTS};
+use super::route::{Found, Route};
+use super::selector::Selector;
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
+use crate::settings::MechanismKind;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -48,10 +53,10 @@ impl Kernel {
         Selector::load(choice)
     }
 
-    /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. Only when that is in the
-    /// table and the program chooses, any worker comes: without the entrance what has no turn would be dropped.
+    /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. No worker comes before that is
+    /// in the table and the program chooses: without the entrance, what has no turn would be dropped.
     pub(crate) fn new(entrance: Passed, name: SockAddr, shape: Shape, mut selector: Selector) -> Result<Self, Refused> {
-        match enter(entrance.socket(), &name, &shape, &mut selector) {
+        match set_up(entrance.socket(), &name, &shape, &mut selector) {
             Ok(()) => {
                 Ok(Self { entrance, name, shape, selector, vacant: BTreeMap::new(), turns: Vec::new(), last_slot: 0 })
             }
@@ -62,18 +67,24 @@ impl Kernel {
         }
     }
 
-    /// A socket for a slot: a new one, of which no process that a former worker left behind has a copy, or where to bind is forbidden by
-    /// now, the one that was kept.
-    fn socket_for(&self, vacant: Option<&Vacant>) -> Sys<Option<OwnedFd>> {
-        match (bind::beside(self.entrance.socket(), &self.name, false, &self.shape), vacant) {
-            (Ok(fresh), _) => Ok(Some(fresh)),
-            (Err(_), Some(old)) => renew(old.socket.as_fd(), &self.shape).map(|()| None),
-            (Err(errno), None) => Err(errno),
+    /// A socket for a slot: a new one, of which no process left behind by a former worker has a copy. If binding is forbidden by now,
+    /// the one that was kept.
+    fn socket_for(&mut self, slot: u32) -> Sys<OwnedFd> {
+        let fresh = bind::beside(self.entrance.socket(), &self.name, false, &self.shape);
+        let Some(old) = self.vacant.remove(&slot) else { return fresh };
+        if let Ok(fresh) = fresh {
+            give_up(old.socket.as_fd());
+            return Ok(fresh);
         }
+        if let Err(errno) = renew(old.socket.as_fd(), &self.shape) {
+            self.vacant.insert(slot, old);
+            return Err(errno);
+        }
+        Ok(old.socket)
     }
 }
 
-fn enter(
+fn set_up(
     entrance: BorrowedFd,
     name: &SockAddr,
     shape: &Shape,
@@ -100,17 +111,13 @@ fn renew(socket: BorrowedFd, shape: &Shape) -> Sys<()> {
     socket::listen(socket, bind::backlog(shape.backlog))
 }
 
-impl Mechanism for Kernel {
+impl Route for Kernel {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
     }
 
-    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.entrance.accepted_socket()
+    fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.entrance.primary_socket()
     }
 
     fn announced(&mut self) {
@@ -121,41 +128,24 @@ impl Mechanism for Kernel {
         self.entrance.accept()
     }
 
-    fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
+    fn enter(&mut self, slot: u32) -> Sys<Option<OwnSocket>> {
         if slot >= SLOTS {
             return Ok(None);
         }
-        let vacant = self.vacant.remove(&slot);
-        let fresh = match self.socket_for(vacant.as_ref()) {
-            Ok(fresh) => fresh,
-            Err(errno) => {
-                self.vacant.extend(vacant.map(|vacant| (slot, vacant)));
-                return Err(errno);
-            }
-        };
-        let socket = match (fresh, vacant) {
-            (Some(fresh), vacant) => {
-                if let Some(old) = vacant {
-                    give_up(old.socket.as_fd());
-                }
-                fresh
-            }
-            (None, Some(Vacant { socket, .. })) => socket,
-            (None, None) => return Ok(None),
-        };
+        let socket = self.socket_for(slot)?;
         if let Err(errno) = lock_filter(socket.as_fd()).and_then(|()| self.selector.put(slot as u16, socket.as_fd())) {
             give_up(socket.as_fd());
             return Err(errno);
         }
         self.last_slot = self.last_slot.max(slot);
-        Ok(Some(Queue::new(socket, self.selector.assigned(slot))))
+        Ok(Some(OwnSocket::new(socket, self.selector.assigned(slot))))
     }
 
-    fn vacate(&mut self, slot: u32, worker: u32, queue: Option<Queue>, keep: bool) {
-        let Some(queue) = queue else { return };
-        // A worker may have taken off what says where the queue goes.
+    fn shut(&mut self, slot: u32, own: OwnSocket, keep: bool) {
+        // A worker may have taken off what says where those go who wait.
         self.selector.attach_again(self.entrance.socket());
-        let old = queue.into_socket();
+        let worker = own.worker();
+        let old = own.into_socket();
         if keep {
             // Its worker may have taken it out of the group, and then nobody can come beside it.
             let _ = socket::set_reuse_port(old.as_fd());

@@ -1,9 +1,9 @@
-//! Sockets that slots have given up. Whoever was the slot's worker may live, or have left a process behind, and has a copy; what
-//! it does with that must not concern anybody who comes afterwards.
+//! Sockets that slots have given up. The slot's former worker may still live, or have left a process behind, and has a copy. What it
+//! does with that must not affect those who come later.
 //!
-//! A TCP socket that is bound to an interface that does not exist hears of no packet, listening or not; to take that back needs
-//! CAP_NET_RAW, and it outlasts connect(2) to AF_UNSPEC (Linux 5.7 to 6.18). Of a UDP socket connect(2) to AF_UNSPEC takes it off.
-//! So these are kept for a while and looked at, as are sockets that have to do for the next worker, because to bind another is forbidden.
+//! A TCP socket that is bound to an interface that does not exist receives nothing, listening or not. Taking that back needs
+//! CAP_NET_RAW, and connect(2) to AF_UNSPEC does not undo it (Linux 5.7 to 6.18). For a UDP socket that connect(2) does undo it, so
+//! these are kept for a while and checked. So are sockets that must serve the next worker, because binding another is forbidden.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,11 +12,11 @@ use nix::errno::Errno;
 
 use crate::sys::{Sys, door, socket};
 
-/// As many datagram sockets are looked at: a worker that comes and goes without end costs no more descriptors.
+/// How many datagram sockets are checked at most. However often a worker comes and goes, it costs no more descriptors.
 const MOST: usize = 8;
 
-/// Nobody comes to it any more, whatever is done with the copies of others. What waits goes to others of its group, or is lost.
-pub(super) fn give_up(socket: BorrowedFd) {
+/// From here on nobody comes to it, whatever others do with their copies. What waits goes to others of its group, or is lost.
+pub(crate) fn give_up(socket: BorrowedFd) {
     // First, so that nobody lets it listen again in between.
     let _ = door::bind_to_nowhere(socket);
     socket::stop_listening(socket);

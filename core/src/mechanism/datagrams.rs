@@ -8,9 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::given_up::Former;
-use super::{Accepted, Found, Mechanism, MechanismKind, Queue};
+use super::own_socket::OwnSocket;
+use super::route::{Found, Route};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
+use crate::settings::MechanismKind;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -19,14 +21,14 @@ pub(crate) struct Datagrams {
     name: SockAddr,
     shape: Shape,
     /// Keeps the address while nobody has a socket on it, for the next to come.
-    spare: Option<Seat>,
-    sockets: BTreeMap<u32, Seat>,
+    spare: Option<Own>,
+    sockets: BTreeMap<u32, Own>,
     former: Former,
 }
 
-struct Seat {
+struct Own {
     socket: OwnedFd,
-    /// Another worker had it before, which was the last: what waited in it is for its successor.
+    /// Its former worker was the last, and what waited in it is for the successor.
     inherited: bool,
 }
 
@@ -35,7 +37,7 @@ impl Datagrams {
     pub(crate) fn new(first: OwnedFd, name: SockAddr, shape: Shape) -> Sys<Self> {
         // Only now, so that an address that is taken is found taken.
         socket::set_reuse_port(first.as_fd())?;
-        let spare = Some(Seat { socket: first, inherited: false });
+        let spare = Some(Own { socket: first, inherited: false });
         Ok(Self { name, shape, spare, sockets: BTreeMap::new(), former: Former::default() })
     }
 
@@ -43,11 +45,11 @@ impl Datagrams {
     fn regroup(&self) -> Found {
         let mut found = Found::default();
         self.former.regroup();
-        for (slot, seat) in &self.sockets {
-            if socket::is_reuse_port(seat.socket.as_fd()) == Ok(false) {
-                let _ = socket::set_reuse_port(seat.socket.as_fd());
+        for (slot, own) in &self.sockets {
+            if socket::is_reuse_port(own.socket.as_fd()) == Ok(false) {
+                let _ = socket::set_reuse_port(own.socket.as_fd());
                 // Whoever had it before, or left a process behind, may have done it.
-                match seat.inherited {
+                match own.inherited {
                     true => found.spoiled = Some("taken out of its group, and with it all datagrams,"),
                     false => found.thieves.push(*slot),
                 }
@@ -57,25 +59,17 @@ impl Datagrams {
     }
 }
 
-impl Mechanism for Datagrams {
+impl Route for Datagrams {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
     }
 
-    fn granted_socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
-        self.sockets.get(&slot).map(|seat| seat.socket.as_fd())
+    fn worker_socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(&slot).map(|own| own.socket.as_fd())
     }
 
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accept(&mut self) -> Accepted {
-        Accepted::Nothing
-    }
-
-    fn seat(&mut self, slot: u32) -> Sys<Option<Queue>> {
-        let seat = match (self.spare.take(), self.sockets.values().next()) {
+    fn enter(&mut self, slot: u32) -> Sys<Option<OwnSocket>> {
+        let own = match (self.spare.take(), self.sockets.values().next()) {
             (Some(spare), _) => spare,
             (None, Some(other)) => {
                 let beside = || bind::beside(other.socket.as_fd(), &self.name, true, &self.shape);
@@ -87,18 +81,18 @@ impl Mechanism for Datagrams {
                     }
                     other => Err(other),
                 })?;
-                Seat { socket, inherited: false }
+                Own { socket, inherited: false }
             }
             (None, None) => return Err(Errno::ENOTCONN),
         };
         // A program on one socket would choose for all.
-        let fitted = socket::set_reuse_port(seat.socket.as_fd()).and_then(|()| lock_filter(seat.socket.as_fd()));
+        let fitted = socket::set_reuse_port(own.socket.as_fd()).and_then(|()| lock_filter(own.socket.as_fd()));
         match fitted {
-            Ok(()) => drop(self.sockets.insert(slot, seat)),
+            Ok(()) => drop(self.sockets.insert(slot, own)),
             Err(errno) => {
                 // Without it nobody could be given another.
                 if self.sockets.is_empty() {
-                    self.spare = Some(seat);
+                    self.spare = Some(own);
                 }
                 return Err(errno);
             }
@@ -111,14 +105,14 @@ impl Mechanism for Datagrams {
         let replica = bind::replica(&self.name, true, &self.shape)?;
         option.set_on(replica.as_fd())?;
         self.shape.follow(option);
-        for seat in self.sockets.values().chain(&self.spare) {
-            let _ = option.set_on(seat.socket.as_fd());
+        for own in self.sockets.values().chain(&self.spare) {
+            let _ = option.set_on(own.socket.as_fd());
         }
         Ok(self.sockets.len())
     }
 
     fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
-        self.spare.iter().chain(self.sockets.values()).for_each(|seat| see(seat.socket.as_fd()));
+        self.spare.iter().chain(self.sockets.values()).for_each(|own| see(own.socket.as_fd()));
     }
 
     #[cfg(any(test, feature = "fuzzing"))]
@@ -134,14 +128,14 @@ impl Mechanism for Datagrams {
         !self.former.is_empty()
     }
 
-    fn vacate(&mut self, slot: u32, worker: u32, _queue: Option<Queue>, _keep: bool) {
-        let Some(seat) = self.sockets.remove(&slot) else { return };
+    fn leave(&mut self, slot: u32, worker: u32) {
+        let Some(own) = self.sockets.remove(&slot) else { return };
         if self.sockets.is_empty() {
-            self.spare = Some(Seat { inherited: true, ..seat });
+            self.spare = Some(Own { inherited: true, ..own });
         } else {
             // Out of the kernel's choice, also where a process that the worker left behind has it. What waits in it is lost, as
             // datagrams may be.
-            self.former.add(worker, seat.socket);
+            self.former.add(worker, own.socket);
         }
     }
 }
@@ -160,15 +154,15 @@ mod tests {
         let mut datagrams = Datagrams::new(first, name, Shape::default()).unwrap();
         // No socket, so that every setsockopt(2) fails.
         let (pipe, _writer) = socket::pipe().unwrap();
-        let real = datagrams.spare.replace(Seat { socket: pipe, inherited: false });
-        assert_eq!(datagrams.seat(0).err(), Some(Errno::ENOTSOCK));
+        let real = datagrams.spare.replace(Own { socket: pipe, inherited: false });
+        assert_eq!(datagrams.enter(0).err(), Some(Errno::ENOTSOCK));
         assert!(datagrams.spare.is_some());
         datagrams.spare = real;
-        datagrams.seat(0).unwrap();
-        datagrams.seat(1).unwrap();
-        datagrams.vacate(0, 1, None, false);
+        datagrams.enter(0).unwrap();
+        datagrams.enter(1).unwrap();
+        datagrams.leave(0, 1);
         assert!(datagrams.spare.is_none() && datagrams.keeps_former());
-        datagrams.vacate(1, 2, None, false);
-        assert!(datagrams.spare.as_ref().is_some_and(|seat| seat.inherited));
+        datagrams.leave(1, 2);
+        assert!(datagrams.spare.as_ref().is_some_and(|own| own.inherited));
     }
 }

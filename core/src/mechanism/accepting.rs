@@ -1,43 +1,36 @@
-//! The mechanism `passed`: the primary accepts, in batches, and sends each connection into a mailbox.
+//! accept(2) without waiting, and what its errors mean.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{Accepted, Mechanism, MechanismKind};
 use crate::mailbox::Connection;
-use crate::options::SocketOption;
 use crate::sys::poll::{Waited, wait_readable};
-use crate::sys::{Sys, sockaddr, socket};
+use crate::sys::{sockaddr, socket};
 
-pub(crate) struct Passed {
-    socket: OwnedFd,
-    /// A connection is known to be there.
-    announced: bool,
-    /// Connections accepted since the queue was last empty.
-    in_a_row: u32,
-    /// A unix socket that was shut down says so behind the last.
-    shut: bool,
-    over: bool,
+/// What the primary got when it wanted a connection.
+pub(crate) enum Accepted {
+    Connection(Connection),
+    Nothing,
+    /// Descriptors or memory are short; try again after a pause.
+    Short,
 }
 
-/// From here on a batch looks for its end with accept itself. That an accept finds nothing costs nine times as much as to
-/// ask before (1270 ns against 140 on Linux 6.18: the kernel makes the socket's file first).
-const ASK_FIRST: u32 = 8;
-
-impl Passed {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, announced: false, in_a_row: 0, shut: false, over: false }
+impl Accepted {
+    /// What the next source has, where this one had nothing.
+    pub(crate) fn or(self, next: impl FnOnce() -> Self) -> Self {
+        if matches!(self, Self::Nothing) { next() } else { self }
     }
 
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// Of the first source that has something.
+    pub(crate) fn first(mut sources: impl Iterator<Item = Self>) -> Self {
+        sources.find(|accepted| !matches!(accepted, Self::Nothing)).unwrap_or(Self::Nothing)
     }
 
-    fn is_surely_empty(&mut self) -> bool {
-        let ask = !std::mem::take(&mut self.announced) && self.in_a_row < ASK_FIRST;
-        ask && wait_readable(&[self.socket.as_fd()], Some(Duration::ZERO)) == Ok(Waited::TimedOut)
+    /// For counters: 1 for a connection.
+    pub(crate) fn count(&self) -> u64 {
+        matches!(self, Self::Connection(_)).into()
     }
 }
 
@@ -63,57 +56,6 @@ fn classify(errno: Errno) -> AcceptError {
 
 // Failed connections in a row before the turn goes to others.
 const FAILURES_PER_TURN: u32 = 16;
-
-impl Mechanism for Passed {
-    fn kind(&self) -> MechanismKind {
-        MechanismKind::Passed
-    }
-
-    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
-    }
-
-    fn announced(&mut self) {
-        self.announced = true;
-    }
-
-    fn accept(&mut self) -> Accepted {
-        if self.is_surely_empty() {
-            self.in_a_row = 0;
-            return Accepted::Nothing;
-        }
-        let accepted = match self.shut {
-            true => accept_behind_door(self.socket.as_fd(), &mut self.over),
-            false => accept_one(self.socket.as_fd()),
-        };
-        match accepted {
-            Accepted::Connection(_) => self.in_a_row = self.in_a_row.saturating_add(1),
-            Accepted::Nothing => self.in_a_row = 0,
-            Accepted::Short => {}
-        }
-        accepted
-    }
-
-    fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
-        option.set_on(self.socket.as_fd()).map(|()| 1)
-    }
-
-    fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
-        see(self.socket.as_fd());
-    }
-
-    fn accept_last(&mut self) {
-        self.shut = true;
-    }
-
-    fn has_waiting(&self) -> bool {
-        has_waiting(self.socket.as_fd(), self.over)
-    }
-}
 
 /// Accepts from a socket to which nobody new comes. `over`: it is a unix socket, and empty for good.
 pub(super) fn accept_behind_door(listening: BorrowedFd, over: &mut bool) -> Accepted {

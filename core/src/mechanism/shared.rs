@@ -4,10 +4,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::passed::{accept_behind_door, has_waiting};
-use super::{Accepted, Found, Mechanism, MechanismKind};
+use super::accepting::{Accepted, accept_behind_door, has_waiting};
+use super::route::{Found, Route};
 use crate::bind::{self, Shape};
 use crate::options::SocketOption;
+use crate::settings::MechanismKind;
 use crate::sys::listening::Condition;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, socket};
@@ -32,17 +33,13 @@ impl Shared {
     }
 }
 
-impl Mechanism for Shared {
+impl Route for Shared {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Shared
     }
 
-    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
+    fn worker_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
-    }
-
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn accept(&mut self) -> Accepted {
