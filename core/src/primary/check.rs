@@ -59,7 +59,7 @@ impl Primary {
     /// What is still due some time.
     #[cfg(test)]
     pub(crate) fn timers_left(&self) -> usize {
-        self.timers.len()
+        self.clock.timers_left()
     }
 
     /// The most descriptors that the books account for: its own, each worker's, each address's.

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::Primary;
-use super::timers::Timer;
+use super::clock::Timer;
 use crate::restart::Respawn;
 use crate::sys::door;
 
@@ -20,7 +20,6 @@ impl Primary {
     /// given up. A second call with a shorter deadline ends the delay, or shortens the deadline.
     pub fn stop(&mut self, deadline: Duration) {
         self.ask_to_stop(deadline);
-        self.set_alarm();
     }
 
     pub(super) fn ask_to_stop(&mut self, deadline: Duration) {
@@ -33,7 +32,7 @@ impl Primary {
             Some(_) => {}
             None => {
                 self.draining = Some(deadline);
-                self.timers.add(Instant::now() + delay, Timer::Drained);
+                self.clock.add(Instant::now() + delay, Timer::Drained);
             }
         }
     }
@@ -167,7 +166,7 @@ impl Primary {
             self.tell_to_leave(id);
         }
         if !self.farewells.is_empty() {
-            self.timers.add(now + if longest < FIRST { LOOK.0 } else { LOOK.1 }, Timer::Closing);
+            self.clock.add(now + if longest < FIRST { LOOK.0 } else { LOOK.1 }, Timer::Closing);
         }
     }
 }

@@ -3,9 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Primary;
 use super::registry::{Entry, Recipe};
-use super::timers::Timer;
-use super::{Event, Primary};
 use crate::error::Error;
 use crate::restart::{Life, Pace, Respawn};
 use crate::sys::process::{self, ExitStatus};
@@ -58,13 +57,6 @@ fn failure_of(entry: &Entry, status: ExitStatus) -> Option<Error> {
     ))
 }
 
-/// What a worker wrote may be in a sentence, and the sentence goes to a log.
-fn visible(letter: char) -> impl Iterator<Item = char> {
-    let escaped = letter.is_control().then(|| letter.escape_default());
-    let plain = (!letter.is_control()).then_some(letter);
-    escaped.into_iter().flatten().chain(plain)
-}
-
 impl Primary {
     /// A worker of ours that is started now is replaced one day, as the settings are.
     pub(super) fn may_be_replaced(&self) -> bool {
@@ -94,7 +86,8 @@ impl Primary {
 
     /// A replacement could not be made: say so, and try again later.
     pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
-        self.warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
+        self.news
+            .warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
         self.plan_respawn(slot, Life::default(), Some(error.clone()));
     }
 
@@ -107,7 +100,7 @@ impl Primary {
             self.restarts.plan(slot, Instant::now(), delay);
             self.await_restart();
             // It may be due at once, and this may be between two turns.
-            self.poller.wake.wake();
+            self.clock.wake();
         }
     }
 
@@ -140,11 +133,7 @@ impl Primary {
     /// Sets the alarm to the next replacement. It may come earlier than was thought, when an address is left by its last worker.
     fn await_restart(&mut self) {
         let Some(at) = self.restarts.next_at(self.pace()) else { return };
-        if self.restart_at.is_none_or(|set| at < set) {
-            self.restart_at = Some(at);
-            self.timers.add(at, Timer::Restart);
-            self.set_alarm();
-        }
+        self.clock.restart_by(at);
     }
 
     /// Something listens: from now on the primary never gives up.
@@ -188,13 +177,6 @@ impl Primary {
         if told {
             return;
         }
-        if let Some(others) = self.refused.note(address, Instant::now()) {
-            let others = if others > 0 { format!(" ({others} more refusals were not told)") } else { String::new() };
-            let sentence: String = error.sentence().chars().flat_map(visible).collect();
-            self.events.push(Event::Warning {
-                worker: Some(reference),
-                text: format!("it cannot listen: {sentence}{others}"),
-            });
-        }
+        self.news.cannot_listen(reference, address, error);
     }
 }

@@ -91,7 +91,7 @@ impl Primary {
     pub fn enrolled_ended(&mut self, id: u32, in_order: bool) -> bool {
         if self.registry.get(id).is_some() {
             self.leave_books(id, ExitStatus::Unknown);
-            self.poller.wake.wake();
+            self.clock.wake();
         }
         if in_order {
             self.handles.close_left_by(id, &self.poller.poll);
@@ -113,7 +113,7 @@ impl Primary {
         self.send_grant(id, granted.listener, granted.listener).inspect_err(|_| {
             self.close_listener(id, granted.listener);
         })?;
-        self.poller.wake.wake();
+        self.clock.wake();
         Ok(granted)
     }
 
@@ -135,7 +135,7 @@ impl Primary {
             entry.relayed.insert(granted.listener);
         }
         self.handles.mark(granted.handle);
-        self.poller.wake.wake();
+        self.clock.wake();
         Ok(Relayed { granted, mailbox })
     }
 
@@ -160,7 +160,7 @@ impl Primary {
         handle.put_back(Connection { socket, peer });
         let handle = handle.id;
         self.handles.mark(handle);
-        self.poller.wake.wake();
+        self.clock.wake();
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Primary {
         let own = self.registry.get(id).is_some_and(|entry| entry.listeners.contains_key(&listener));
         if own {
             self.close_listener(id, listener);
-            self.poller.wake.wake();
+            self.clock.wake();
         }
     }
 
@@ -200,7 +200,7 @@ impl Primary {
 
     fn admit(&mut self, id: u32, wanted: Wanted, seated: bool) -> Result<Granted> {
         // Whatever it comes to, whoever runs the primary may be asleep.
-        self.poller.wake.wake();
+        self.clock.wake();
         let mut address = Address::parse(wanted.address)?;
         if let Address::UnixAbstract(name) = &mut address
             && wanted.pad_abstract

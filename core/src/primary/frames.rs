@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::clock::Timer;
 use super::handles::key;
 use super::postponed::Asked;
 use super::registry::{Entry, WorkerState};
-use super::timers::Timer;
 use super::units::{UNITS_OF_A_CHOICE, UNITS_PER_TURN};
 use super::{Event, FLUSH_AGAIN, Primary};
 use crate::address::Address;
@@ -118,7 +118,7 @@ impl Primary {
     /// not keep the primary here.
     pub(super) fn hear_out(&mut self, worker: u32) {
         // Between two turns nobody else would move what comes of it.
-        self.poller.wake.wake();
+        self.clock.wake();
         self.flush(worker);
         let (mut frames, mut bytes) = (0, 0);
         while frames < FRAMES_TO_HEAR_OUT
@@ -137,7 +137,7 @@ impl Primary {
             && !std::mem::replace(&mut entry.resting, true)
         {
             let _ = self.poller.poll.modify(channel, Token::Channel(worker).pack(), Interest::None);
-            self.add_timer(Instant::now() + pause, Timer::Read(worker));
+            self.clock.add(Instant::now() + pause, Timer::Read(worker));
         }
     }
 
@@ -214,7 +214,7 @@ impl Primary {
                         "it speaks version {version} of the protocol and this primary version {VERSION}; it was ended"
                     );
                     entry.refused = Some(Error::new(crate::error::EVERSION, text.clone()));
-                    self.warn(Some(reference), text);
+                    self.news.warn(Some(reference), text);
                     // What else is in it would be the same once more.
                     self.channel_closed(worker);
                     return Ok(());
@@ -224,7 +224,7 @@ impl Primary {
                 if entry.state == WorkerState::Starting {
                     entry.state = WorkerState::Online;
                 }
-                self.events.push(Event::Online(reference));
+                self.news.push(Event::Online(reference));
             }
             // Nobody is there any more to whom an address would be of use.
             FromWorker::Listen { .. } if entry.ended => {}
@@ -260,7 +260,7 @@ impl Primary {
             }
             FromWorker::Message(data) => {
                 let data = data.to_vec();
-                self.events.push(Event::Message { worker: reference, data });
+                self.news.push(Event::Message { worker: reference, data });
             }
             FromWorker::Load(load) => entry.board.tell_load(load),
             FromWorker::Disconnect => self.ask_to_leave(worker, None),
@@ -351,9 +351,9 @@ impl Primary {
         let poll = &self.poller.poll;
         let opened = self.handles.open(permit, index, shape, flags, (policy, mechanism), poll);
         if let Some(text) = self.handles.ladder.take_complaint() {
-            self.events.push(Event::Warning { worker: None, text });
+            self.news.warn(None, text);
             // The asker may be another thread than the one that takes the events.
-            self.poller.wake.wake();
+            self.clock.wake();
         }
         let (id, is_new) = opened?;
         if self.handles.get(id).is_some_and(|handle| handle.has_member_of(worker)) {
@@ -368,7 +368,7 @@ impl Primary {
             None => Err(Errno::ENOENT),
         });
         if is_new && let Some(text) = self.handles.ladder.take_notice() {
-            self.events.push(Event::Notice { text });
+            self.news.notice(text);
         }
         if let Ok(Err(errno)) = &joined
             && self.handles.get_mut(id).is_some_and(|handle| handle.may_tell(Instant::now()))
@@ -378,7 +378,7 @@ impl Primary {
                 key(address, index),
                 errno.desc()
             );
-            self.events.push(Event::Notice { text });
+            self.news.notice(text);
         }
         if let Err(errno) = joined {
             self.handles.forget_listener(listener);
@@ -471,7 +471,7 @@ impl Primary {
             entry.state = WorkerState::Listening;
         }
         let event = Event::Listening { worker: entry.reference(), address, port, mechanism };
-        self.events.push(event);
+        self.news.push(event);
         self.handles.mark(id);
         self.await_room(worker, state);
         Ok(())
@@ -523,7 +523,7 @@ impl Primary {
             return;
         }
         if state == Pending::Later {
-            self.add_timer(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
+            self.clock.add(Instant::now() + FLUSH_AGAIN, Timer::Flush(worker));
         }
         let Some(entry) = self.registry.get_mut(worker) else { return };
         let poll = &self.poller.poll;
@@ -553,7 +553,7 @@ impl Primary {
         };
         let reference = entry.reference();
         let _ = entry.process.signal(libc::SIGKILL);
-        self.warn(Some(reference), format!("{offence} and was ended"));
+        self.news.warn(Some(reference), format!("{offence} and was ended"));
         self.channel_closed(worker);
     }
 }

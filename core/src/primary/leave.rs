@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::clock::Timer;
 use super::registry::{Entry, Escalation, WorkerState};
-use super::timers::Timer;
 use super::{Event, Primary, no_such_worker};
 use crate::error::Result;
 use crate::sys::process::ExitStatus;
@@ -44,7 +44,7 @@ impl Primary {
             let at = now + deadline;
             if entry.escalation.is_none_or(|(before, step)| step == Escalation::Terminate && at < before) {
                 entry.escalation = Some((at, Escalation::Terminate));
-                self.timers.add(at, Timer::Escalate(id));
+                self.clock.add(at, Timer::Escalate(id));
             }
         }
         if !entry.is_leaving() || self.farewells.contains_key(&id) {
@@ -55,7 +55,7 @@ impl Primary {
                 self.tell_to_leave(id);
             }
         }
-        self.poller.wake.wake();
+        self.clock.wake();
     }
 
     /// A signal has asked a worker to leave. If it came to the whole group, this process will be told to stop as well, and in a
@@ -63,7 +63,7 @@ impl Primary {
     /// those who connect before the stop.
     pub(super) fn leave_soon(&mut self, id: u32) {
         if !self.stopping && self.signalled.insert(id) {
-            self.timers.add(Instant::now() + GROUP_WITHIN, Timer::Signalled(id));
+            self.clock.add(Instant::now() + GROUP_WITHIN, Timer::Signalled(id));
         }
     }
 
@@ -91,7 +91,7 @@ impl Primary {
             let _ = self.on_grants(id, |entry| entry.grants.send([&wire::DISCONNECT, b""], &[]));
             let _ = self.send_frame(id, &wire::DISCONNECT, &[]);
         }
-        self.poller.wake.wake();
+        self.clock.wake();
     }
 
     pub(super) fn escalate(&mut self, id: u32, now: Instant) {
@@ -111,7 +111,7 @@ impl Primary {
         entry.escalation = next;
         let _ = entry.process.signal(signal);
         if let Some((at, _)) = next {
-            self.timers.add(at, Timer::Escalate(id));
+            self.clock.add(at, Timer::Escalate(id));
         }
     }
 
@@ -130,7 +130,7 @@ impl Primary {
         let reference = entry.reference();
         let own = entry.listeners.iter().filter(|(listener, _)| !entry.relayed.contains(listener));
         let listeners: Vec<(u32, u32)> = own.map(|(listener, handle)| (*listener, *handle)).collect();
-        self.events.push(Event::Disconnect(reference));
+        self.news.push(Event::Disconnect(reference));
         for (listener, handle) in listeners {
             self.remove_listener(id, listener, in_order);
             self.keep_for_a_successor(handle);
@@ -231,13 +231,13 @@ impl Primary {
         let entry = self.registry.remove(id)?;
         // The deadline may be far away, and workers be replaced often until then.
         if let Some((at, _)) = entry.escalation {
-            self.timers.cancel(at, Timer::Escalate(id));
+            self.clock.cancel(at, Timer::Escalate(id));
         }
         if let Some(pidfd) = entry.process.pidfd() {
             self.poller.poll.remove(pidfd);
         }
         self.poller.poll.remove(&entry.grants);
-        self.events.push(Event::Exit { worker: entry.reference(), status });
+        self.news.push(Event::Exit { worker: entry.reference(), status });
         if self.registry.is_of_the_program(entry.slot) && entry.has_served() {
             self.served.insert(id);
         }

@@ -4,6 +4,7 @@
 mod allowance;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
+mod clock;
 mod closing;
 mod comeback;
 mod enrolled;
@@ -14,6 +15,7 @@ mod handles;
 mod inheritance;
 mod ladder;
 mod leave;
+mod news;
 mod permits;
 mod poller;
 mod postponed;
@@ -21,7 +23,6 @@ mod refused;
 mod registry;
 mod socket_options;
 mod spawn;
-mod timers;
 mod unattended;
 mod units;
 
@@ -51,24 +52,22 @@ use crate::sys::sockaddr::SockAddr;
 use crate::token::Token;
 use crate::wire;
 use allowance::Allowance;
+use clock::{Clock, Timer};
 use handles::Handles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use handles::key;
+use news::News;
 pub use permits::Permits;
 use postponed::Postponed;
-use refused::Refused;
 use registry::{Entry, Recipe, Registry};
 pub(crate) use spawn::Plan;
 use spawn::Seat;
-use timers::{Timer, Timers};
 use unattended::Kept;
 
 /// How often a worker without a pidfd is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon after epoll_ctl(2) failed everything is told to it again.
 const WATCH_AGAIN: Duration = Duration::from_millis(20);
-/// How often sockets that workers have, too, are looked at whether one has spoiled them for the others.
-const AUDIT: Duration = Duration::from_secs(1);
 /// How soon a socket that was short of something is tried again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 
@@ -160,24 +159,16 @@ pub struct Primary {
     handles: Handles,
     /// What `settings.listen_allow` says; `None` as there.
     permits: Option<Permits>,
-    timers: Timers,
+    clock: Clock,
+    news: News,
     kept: Kept,
     postponed: Postponed,
-    /// Slots that wait for their replacement, and the timer that is set for the next.
+    /// Slots that wait for their replacement.
     restarts: Restarts,
-    restart_at: Option<Instant>,
     /// Some worker has had a share of an address.
     ever_listened: bool,
     /// Workers of the program that have ended and had taken a connection, until it says that they have.
     served: BTreeSet<u32>,
-    /// Listens that were refused.
-    refused: Refused,
-    /// What the alarm is set to.
-    alarm_at: Option<Instant>,
-    /// When anything waits: the time between the last look of the watch and the next.
-    watching: Option<Duration>,
-    /// Sockets that workers have are looked at each second.
-    auditing: bool,
     /// Workers are enrolled; whether one is replaced, only the program knows.
     program_replaces: bool,
     /// Everybody is leaving, and nobody is replaced.
@@ -191,9 +182,6 @@ pub struct Primary {
     /// Workers that a signal has asked to leave.
     signalled: BTreeSet<u32>,
     due_forks: Vec<u32>,
-    events: Vec<Event>,
-    /// A turn was begun; between turns, one that a panic ended.
-    in_turn: bool,
     buffer: Vec<u8>,
     /// Empty between turns; kept for its memory.
     marked: Vec<u32>,
@@ -210,7 +198,6 @@ impl Primary {
         Ok(Self {
             guard: ForkGuard::new().ok_or_else(|| Error::new(-libc::ENOMEM, "no memory for a page"))?,
             stop: Arc::new(stop),
-            poller,
             settings,
             mechanism,
             respawn_by_default: false,
@@ -219,17 +206,14 @@ impl Primary {
             registry: Registry::default(),
             handles: Handles::default(),
             permits,
-            timers: Timers::default(),
+            clock: Clock::new(Arc::clone(&poller)),
+            news: News::default(),
+            poller,
             kept: Kept::default(),
             postponed: Postponed::default(),
             restarts: Restarts::default(),
-            restart_at: None,
             ever_listened: false,
             served: BTreeSet::new(),
-            refused: Refused::default(),
-            alarm_at: None,
-            watching: None,
-            auditing: false,
             program_replaces: false,
             stopping: false,
             forbidden: None,
@@ -237,8 +221,6 @@ impl Primary {
             farewells: BTreeMap::new(),
             signalled: BTreeSet::new(),
             due_forks: Vec::new(),
-            events: Vec::new(),
-            in_turn: false,
             buffer: Vec::new(),
             marked: Vec::new(),
         })
@@ -401,8 +383,7 @@ impl Primary {
             return Err(Error::os("watching a new worker", errno));
         }
         if child.pidfd().is_none() && !matches!(recipe, Recipe::Enrolled) {
-            self.timers.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
-            self.set_alarm();
+            self.clock.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
         }
         let confined = matches!(&recipe, Recipe::Program(plan) if plan.confined());
         let now = Instant::now();
@@ -432,9 +413,9 @@ impl Primary {
             confined,
             refusals: Default::default(),
         };
-        self.events.push(Event::Fork(entry.reference()));
+        self.news.push(Event::Fork(entry.reference()));
         self.registry.insert(entry, recipe);
-        self.poller.wake.wake();
+        self.clock.wake();
         Ok(())
     }
 
@@ -442,14 +423,14 @@ impl Primary {
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>> {
         self.check_own()?;
         let ready =
-            if self.events.is_empty() { self.poller.wait(timeout)? } else { self.poller.wait(Some(Duration::ZERO))? };
+            if self.news.is_empty() { self.poller.wait(timeout)? } else { self.poller.wait(Some(Duration::ZERO))? };
         self.dispatch(&ready);
         Ok(self.take_events())
     }
 
     /// What has happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+        self.news.take()
     }
 
     /// Does what is due. Never waits. `take_events` and `take_due_fork` have what came of it.
@@ -459,16 +440,13 @@ impl Primary {
         }
         let poller = self.poller();
         let _unfinished = Unfinished(&poller);
-        if std::mem::replace(&mut self.in_turn, true) {
+        if !self.clock.begin_turn() {
             self.handles.mark_all();
         }
         for token in ready.0.tokens().filter_map(Token::unpack) {
             match token {
                 Token::Wake => self.poller.wake.clear(),
-                Token::Alarm => {
-                    self.poller.alarm.clear();
-                    self.alarm_at = None;
-                }
+                Token::Alarm => self.clock.clear_alarm(),
                 Token::Channel(worker) => self.channel_ready(worker),
                 Token::Grants(worker) => self.flush(worker),
                 Token::Process(worker) => self.process_ended(worker),
@@ -502,14 +480,13 @@ impl Primary {
         self.run_restarts(now);
         self.pump(now);
         if self.poller.poll.take_failed() {
-            self.timers.add(now + WATCH_AGAIN, Timer::Repair);
+            self.clock.add(now + WATCH_AGAIN, Timer::Repair);
         }
-        self.set_alarm();
         if self.handles.has_marked() {
             // No event tells that these have more to move.
-            self.poller.wake.wake();
+            self.clock.wake();
         }
-        self.in_turn = false;
+        self.clock.end_turn();
     }
 
     fn pump(&mut self, now: Instant) {
@@ -518,28 +495,27 @@ impl Primary {
         for id in marked.drain(..) {
             match self.handles.pump(id, &self.poller.poll, now) {
                 Some(Pumped::Again) => self.handles.mark(id),
-                Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
+                Some(Pumped::At(at)) => self.clock.add(at, Timer::Pump(id)),
                 Some(Pumped::Done) | None => {}
             }
             if let Some(at) = self.handles.get_mut(id).and_then(|handle| handle.take_alarm(now)) {
-                self.timers.add(at, Timer::Pump(id));
+                self.clock.add(at, Timer::Pump(id));
             }
-            if !self.auditing && self.handles.get(id).is_some_and(|handle| handle.wants_audit()) {
-                self.auditing = true;
-                self.timers.add(now + AUDIT, Timer::Audit);
+            if self.handles.get(id).is_some_and(|handle| handle.wants_audit()) {
+                self.clock.audit_soon(now);
             }
-            if self.watching.is_none() && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
-                self.watch_in(LOOK, now);
+            if self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
+                self.clock.watch(now);
             }
         }
         self.marked = marked;
     }
 
     fn run_timers(&mut self, now: Instant) {
-        while let Some((at, timer)) = self.timers.due(now) {
+        while let Some((at, timer)) = self.clock.due(now) {
             match timer {
                 Timer::Watch => {
-                    let interval = self.watching.take().unwrap_or(LOOK);
+                    let interval = self.clock.take_watch();
                     let look = Look {
                         poll: &self.poller.poll,
                         interval,
@@ -551,18 +527,18 @@ impl Primary {
                         workers: &self.registry,
                     };
                     if let Some(again) = self.handles.watch(&look) {
-                        self.watch_in(again, now);
+                        self.clock.watch_in(again, now);
                     }
                 }
                 Timer::Audit => self.audit(now),
                 Timer::Pump(handle) => self.handles.mark(handle),
                 // Every turn looks whose turn it is.
-                Timer::Restart => self.restart_at = None,
+                Timer::Restart => {}
                 Timer::Escalate(worker) => self.escalate(worker, now),
                 Timer::Ask(worker) => {
                     self.process_ended(worker);
                     if self.registry.get(worker).is_some() {
-                        self.timers.add(now + ASK_AGAIN, Timer::Ask(worker));
+                        self.clock.add(now + ASK_AGAIN, Timer::Ask(worker));
                     }
                 }
                 Timer::Flush(worker) => self.flush(worker),
@@ -579,9 +555,8 @@ impl Primary {
 
     fn audit(&mut self, now: Instant) {
         let found: Vec<_> = self.handles.audit(&self.poller.poll, now);
-        self.auditing = !found.is_empty();
-        if self.auditing {
-            self.timers.add(now + AUDIT, Timer::Audit);
+        if !found.is_empty() {
+            self.clock.audit_soon(now);
         }
         for (handle, audited) in found {
             for worker in audited.thieves {
@@ -594,42 +569,20 @@ impl Primary {
                     let whose = format!(
                         "a process that worker {worker} left behind has made its socket of {handle} receive again"
                     );
-                    self.warn(None, format!("{whose}; it does not any more"));
+                    self.news.warn(None, format!("{whose}; it does not any more"));
                 }
             }
             if let Some(what) = audited.spoiled {
                 let text =
                     format!("a worker has {what} the socket of {handle} that all workers share; it was made as it was");
-                self.warn(None, text);
+                self.news.warn(None, text);
             }
         }
     }
 
-    fn watch_in(&mut self, interval: Duration, now: Instant) {
-        self.watching = Some(interval);
-        self.timers.add(now + interval, Timer::Watch);
-    }
-
-    /// Sets the one alarm to the earliest timer. An alarm that comes too early is harmless and saves a system call.
-    fn set_alarm(&mut self) {
-        let earliest = self.timers.earliest();
-        let needs = match (earliest, self.alarm_at) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(earliest), Some(set)) => earliest < set,
-        };
-        if needs && self.poller.alarm.set(earliest).is_ok() {
-            self.alarm_at = earliest;
-        }
-    }
-
-    fn warn(&mut self, worker: Option<WorkerRef>, text: String) {
-        self.events.push(Event::Warning { worker, text });
-    }
-
     /// True when no worker runs and none is due.
     pub fn is_idle(&self) -> bool {
-        self.registry.is_empty() && !self.registry.is_replacing() && self.events.is_empty()
+        self.registry.is_empty() && !self.registry.is_replacing() && self.news.is_empty()
     }
 
     /// Gives up every address without a worker, and makes a stopped primary usable again.

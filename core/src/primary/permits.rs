@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Event, Primary};
+use super::Primary;
 use crate::address::{Address, Host};
 use crate::allow::{self, Asked, At, Declared, Hosts, ListenRule, Rule, Sockets};
 use crate::bind;
@@ -215,12 +215,9 @@ impl Primary {
             && let Some(entry) = self.registry.get_mut(worker)
             && let Some(untold) = entry.refusals.note(Instant::now())
         {
-            let others = if untold > 0 { format!(" ({untold} more refusals were not told)") } else { String::new() };
-            let reference = entry.reference();
-            let text = format!("it may not listen: {}{others}", error.sentence());
-            self.events.push(Event::Warning { worker: Some(reference), text });
+            self.news.may_not_listen(entry.reference(), error, untold);
             // The asker may be another thread than the one that takes the events.
-            self.poller.wake.wake();
+            self.clock.wake();
         }
         outcome
     }

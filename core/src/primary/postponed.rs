@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Primary;
-use super::timers::Timer;
+use super::clock::Timer;
 use crate::bind;
 use crate::error::Result;
 use crate::wire::Malformed;
@@ -36,7 +36,7 @@ impl Primary {
         {
             let now = Instant::now();
             if self.postponed.0.is_empty() {
-                self.add_timer(now + AGAIN, Timer::Listen);
+                self.clock.add(now + AGAIN, Timer::Listen);
             }
             self.postponed.0.push((asked, now + LONGEST));
             return Ok(());
@@ -76,7 +76,7 @@ impl Primary {
             }
         }
         if !still.is_empty() {
-            self.add_timer(now + AGAIN, Timer::Listen);
+            self.clock.add(now + AGAIN, Timer::Listen);
         }
         self.postponed.0.extend(still);
     }

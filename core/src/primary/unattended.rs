@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Primary;
-use super::timers::Timer;
+use super::clock::Timer;
 
 /// When each address is looked at.
 #[derive(Default)]
@@ -25,9 +25,9 @@ impl Primary {
     fn look_at_unattended_later(&mut self, handle: u32) {
         let at = Instant::now() + self.settings.keep_unattended;
         if let Some(before) = self.kept.0.insert(handle, at) {
-            self.timers.cancel(before, Timer::Unattended(handle));
+            self.clock.cancel(before, Timer::Unattended(handle));
         }
-        self.add_timer(at, Timer::Unattended(handle));
+        self.clock.add(at, Timer::Unattended(handle));
     }
 
     /// The time is over.
@@ -42,14 +42,6 @@ impl Primary {
             self.handles.close(handle, &self.poller.poll);
         } else {
             self.look_at_unattended_later(handle);
-        }
-    }
-
-    /// Sets a timer, also between two turns, when whoever runs the primary may be asleep until an earlier alarm, or for ever.
-    pub(super) fn add_timer(&mut self, at: Instant, timer: Timer) {
-        self.timers.add(at, timer);
-        if !self.in_turn {
-            self.set_alarm();
         }
     }
 }
