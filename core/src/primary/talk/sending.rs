@@ -1,0 +1,109 @@
+//! What is said to a worker: answers on its grants socket, all else on its channel.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::{Judged, Link};
+use crate::channel::Pending;
+use crate::error::{Context, Error, Result};
+use crate::primary::clock::{Clock, Timer};
+use crate::sys::poll::{Interest, Poll};
+use crate::token::Token;
+use crate::wire::{self, Answer, Malformed};
+
+/// How soon a socket that was short of something is tried again.
+pub(super) const AGAIN: Duration = Duration::from_millis(5);
+/// Answers that are kept for a worker when its grants socket is full; the protocol lets it ask so often without reading the answers.
+const ANSWERS_KEPT: usize = 64;
+/// It asks and asks and does not read: more than what we keep for it.
+pub(crate) const UNREAD_ANSWERS: Malformed = Malformed("more questions than it reads answers");
+
+impl Link {
+    /// Sends the program's message, or keeps it until there is room.
+    pub(crate) fn send_message(&mut self, data: &[u8], poll: &Poll, clock: &mut Clock) -> Result<()> {
+        self.send(&wire::MESSAGE_HEADER, data, poll, clock)
+    }
+
+    /// Asks the worker to leave. Twice: where it stays readable, and then between its messages, so that whoever reads the second finds
+    /// the first. One whose channel is full or closed finds the stop in its mailboxes.
+    pub(crate) fn ask_to_leave(&mut self, poll: &Poll, clock: &mut Clock) {
+        let state = self.grants.send([&wire::DISCONNECT, b""], &[]);
+        self.await_room(state.unwrap_or(Pending::Nothing), poll, clock);
+        let _ = self.send(&wire::DISCONNECT, &[], poll, clock);
+    }
+
+    fn send(&mut self, header: &[u8], body: &[u8], poll: &Poll, clock: &mut Clock) -> Result<()> {
+        let worker = self.worker;
+        let gone = || Error::new(-libc::EPIPE, format!("the channel of worker {worker} is closed"));
+        match self.channel.as_mut().ok_or_else(gone)?.send([header, body], &[]) {
+            Ok(state) => {
+                self.await_room(state, poll, clock);
+                Ok(())
+            }
+            Err(Errno::EAGAIN) => Err(Error::new(
+                -libc::EAGAIN,
+                format!("worker {worker} does not read; 1 MiB is waiting for it already"),
+            )),
+            Err(_) => Err(gone()),
+        }
+    }
+
+    /// Sends a grant with its descriptors.
+    pub(crate) fn grant(&mut self, grant: &Answer, fds: &[BorrowedFd], poll: &Poll, clock: &mut Clock) -> Result<()> {
+        let state = self.grants.send([&grant.encode(), b""], fds).context("sending a grant")?;
+        self.await_room(state, poll, clock);
+        Ok(())
+    }
+
+    /// Sends an answer that comes without descriptors.
+    pub(crate) fn answer(&mut self, answer: &Answer, poll: &Poll, clock: &mut Clock) -> Judged<()> {
+        match self.grants.send([&answer.encode(), b""], &[]) {
+            Ok(state) => self.await_room(state, poll, clock),
+            Err(Errno::EAGAIN) => return Err(UNREAD_ANSWERS),
+            // It is gone, which its pidfd tells.
+            Err(_) => {}
+        }
+        self.check_reads_answers()
+    }
+
+    /// Says why something is not done.
+    pub(crate) fn refuse(&mut self, number: u32, why: &Error, poll: &Poll, clock: &mut Clock) -> Judged<()> {
+        self.answer(&Answer::Refusal { number, code: why.code(), sentence: why.sentence() }, poll, clock)
+    }
+
+    /// An error is for a worker that does not read its answers.
+    pub(crate) fn check_reads_answers(&self) -> Judged<()> {
+        if self.grants.kept() > ANSWERS_KEPT { Err(UNREAD_ANSWERS) } else { Ok(()) }
+    }
+
+    /// Sends what was kept.
+    pub(crate) fn flush(&mut self, poll: &Poll, clock: &mut Clock) {
+        let channel = self.channel.as_mut().map_or(Ok(Pending::Nothing), |channel| channel.flush());
+        let grants = self.grants.flush();
+        for state in [channel, grants] {
+            // An error means that the worker is gone, which its pidfd tells.
+            self.await_room(state.unwrap_or(Pending::Nothing), poll, clock);
+        }
+    }
+
+    /// Arranges for another attempt, or for none.
+    fn await_room(&mut self, state: Pending, poll: &Poll, clock: &mut Clock) {
+        if state == Pending::Later {
+            clock.add(Instant::now() + AGAIN, Timer::Flush(self.worker));
+        }
+        // One that rests is watched for room again when it is read again.
+        if let Some(channel) = &mut self.channel
+            && let Some(wanted) = channel.rearm()
+            && !self.resting
+        {
+            let interest = if wanted { Interest::ReadableOrWritable } else { Interest::Readable };
+            let _ = poll.modify(&*channel, Token::Channel(self.worker).pack(), interest);
+        }
+        if let Some(wanted) = self.grants.rearm() {
+            let interest = if wanted { Interest::RoomAppears } else { Interest::None };
+            let _ = poll.modify(&self.grants, Token::Grants(self.worker).pack(), interest);
+        }
+    }
+}
