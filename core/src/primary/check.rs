@@ -57,7 +57,7 @@ impl Primary {
     /// When a worker is told to leave that is to serve somebody first.
     #[cfg(test)]
     pub(crate) fn told_at(&self, worker: u32) -> Option<std::time::Instant> {
-        self.workers.told_at(worker)
+        self.workers.farewells().get(&worker).copied()
     }
 
     /// What is still due some time.

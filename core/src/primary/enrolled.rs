@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Primary;
 use super::listen::Request;
-use super::session::{Denied, Grant, Joined};
+use super::session::{Denied, Grant, Session};
 use super::workers::{Enrolled, Granted, Relayed, Wanted, no_such_worker};
 use crate::address::{ABSTRACT_NAME_MAX, Address};
 use crate::bind::{self, Shape};
@@ -20,7 +20,8 @@ impl Primary {
     /// ([`enrolled_started`](Self::enrolled_started)) and when it has ended ([`enrolled_ended`](Self::enrolled_ended)).
     pub fn enroll(&mut self) -> Result<Enrolled> {
         self.check_may_start()?;
-        self.workers.enroll(&self.poller.poll, &mut self.clock, &mut self.news)
+        let (workers, _, _, mut ground) = self.parts();
+        workers.enroll(&mut ground)
     }
 
     /// The process of an enrolled worker runs.
@@ -54,7 +55,7 @@ impl Primary {
     pub fn relay(&mut self, id: u32, wanted: Wanted) -> Result<Relayed> {
         self.check_own()?;
         let granted = self.admit(id, wanted, Grant::None)?;
-        let Some(mut session) = self.session(id) else { return Err(no_such_worker(id)) };
+        let mut session = self.session(id).ok_or_else(|| no_such_worker(id))?;
         let handle = session.addresses.get(granted.handle);
         let mailbox = match handle.and_then(|handle| handle.member(granted.listener)) {
             Some(member) => socket::duplicate(member.mailbox.receiver()).context("duplicating a mailbox"),
@@ -125,9 +126,8 @@ impl Primary {
     }
 
     fn permit(&mut self, id: u32, address: &Address, index: u32) -> Result<()> {
-        let most = self.settings.listen_max;
-        let worker = self.workers.get_mut(id).ok_or_else(|| no_such_worker(id))?;
-        self.addresses.permit(worker, (address, index), most, &self.clock, &mut self.news).map(drop)
+        let Session { worker, addresses, mut ground, .. } = self.session(id).ok_or_else(|| no_such_worker(id))?;
+        addresses.permit(worker, (address, index), &mut ground).map(drop)
     }
 
     fn admit(&mut self, id: u32, wanted: Wanted, grant: Grant) -> Result<Granted> {
@@ -157,9 +157,7 @@ impl Primary {
         loop {
             let mut session = self.session(id).ok_or_else(Error::shutdown)?;
             match session.join(&request, grant) {
-                Ok(Joined { listener, address: handle, is_new, name, .. }) => {
-                    return Ok(Granted { handle, listener, is_new, name });
-                }
+                Ok(granted) => return Ok(granted),
                 Err(Denied::Refused { error, .. }) => return Err(bind::unless_locked(error)),
                 Err(Denied::Unsent(error)) => return Err(error),
                 Err(Denied::InTheWay(address)) => self.make_way(address),

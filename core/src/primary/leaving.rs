@@ -54,14 +54,14 @@ impl Primary {
         if !workers.is_stopping() {
             self.look_at_closing(now);
         }
-        self.workers.is_told_later(id)
+        self.workers.farewells().contains_key(&id)
     }
 
     /// Takes a worker out of every rotation first, then tells it.
     fn tell_to_leave(&mut self, id: u32) {
-        if let Some(entry) = self.workers.get_mut(id) {
-            self.addresses.stop(entry);
-            entry.link.ask_to_leave(&self.poller.poll, &mut self.clock);
+        if let Some(mut session) = self.session(id) {
+            session.addresses.stop(session.worker);
+            session.worker.link.ask_to_leave(&mut session.ground);
         }
         self.clock.wake();
     }
@@ -89,7 +89,7 @@ impl Primary {
         for id in self.workers.take_farewells(&busy, &over) {
             self.tell_to_leave(id);
         }
-        if self.workers.are_some_told_later() {
+        if !self.workers.farewells().is_empty() {
             self.clock.add(now + if longest < FIRST { LOOK.0 } else { LOOK.1 }, Timer::Closing);
         }
     }
@@ -104,22 +104,24 @@ impl Primary {
             self.addresses.close_unattended(None, &self.poller.poll);
         } else {
             let deserted = self.addresses.has_deserted();
-            self.workers.replace(&entry, status, &self.settings, deserted, &mut self.clock);
+            let (workers, _, _, mut ground) = self.parts();
+            workers.replace(&entry, status, deserted, &mut ground);
         }
     }
 
     /// Writes the end of a worker's process into the books.
     pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
         self.session(id)?.leave_all();
-        self.workers.remove(id, status, (&self.poller.poll, &mut self.clock, &mut self.news))
+        let (workers, _, _, mut ground) = self.parts();
+        workers.remove(id, status, &mut ground)
     }
 
     /// Makes the replacements whose turn has come.
     pub(super) fn run_restarts(&mut self, now: Instant) {
         if self.workers.are_some_due() {
             let deserted = self.addresses.has_deserted();
-            let with = (&self.poller.poll, &mut self.clock, &mut self.news);
-            self.workers.run_restarts(now, &self.settings, deserted, with);
+            let (workers, _, _, mut ground) = self.parts();
+            workers.run_restarts(now, deserted, &mut ground);
         }
     }
 }

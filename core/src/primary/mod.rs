@@ -29,6 +29,7 @@ mod check;
 mod clock;
 mod enrolled;
 mod event;
+mod ground;
 mod leaving;
 mod listen;
 mod news;
@@ -58,6 +59,7 @@ use crate::settings::{Mechanism, Settings};
 use crate::sys::fork_guard::ForkGuard;
 use crate::wire;
 use clock::Clock;
+use ground::Ground;
 use listen::Addresses;
 use news::News;
 use talk::Reader;
@@ -110,6 +112,11 @@ impl Primary {
             reader: Reader::default(),
             marked: Vec::new(),
         })
+    }
+
+    fn parts(&mut self) -> (&mut Workers, &mut Addresses, &mut Reader, Ground<'_>) {
+        let Self { workers, addresses, reader, clock, news, settings, poller, .. } = self;
+        (workers, addresses, reader, Ground { poll: &poller.poll, settings, clock, news })
     }
 
     /// The descriptors to wait on, without borrowing the primary.
@@ -171,8 +178,8 @@ impl Primary {
     /// The same where the options are ready.
     pub(crate) fn spawn_planned(&mut self, plan: Plan) -> Result<u32> {
         self.check_may_start()?;
-        let with = (&self.poller.poll, &mut self.clock, &mut self.news);
-        self.workers.spawn(self.workers.free_slot(), Arc::new(plan), &self.settings, with)
+        let (workers, _, _, mut ground) = self.parts();
+        workers.spawn(workers.free_slot(), Arc::new(plan), &mut ground)
     }
 
     /// From now on no worker can be started, for this reason.
@@ -197,13 +204,15 @@ impl Primary {
     /// Replaces the worker of a slot that `take_due_fork` gave.
     pub fn fork_into(&mut self, slot: u32) -> Result<Forked> {
         self.check_own()?;
-        self.workers.fork(slot, &self.poller.poll, &mut self.clock, &mut self.news)
+        let (workers, _, _, mut ground) = self.parts();
+        workers.fork(slot, &mut ground)
     }
 
     /// A replacement could not be made: say so, and try again later.
     pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
         let deserted = self.addresses.has_deserted();
-        self.workers.retry(slot, error, &self.settings, deserted, (&mut self.clock, &mut self.news));
+        let (workers, _, _, mut ground) = self.parts();
+        workers.retry(slot, error, deserted, &mut ground);
     }
 
     /// What has happened since the last call.
@@ -280,8 +289,8 @@ impl Primary {
                 format!("the message has {} bytes; at most {} fit", data.len(), wire::MESSAGE_MAX),
             ));
         }
-        let worker = self.workers.get_mut(id).ok_or_else(|| workers::no_such_worker(id))?;
-        worker.link.send_message(data, &self.poller.poll, &mut self.clock)
+        let mut session = self.session(id).ok_or_else(|| workers::no_such_worker(id))?;
+        session.worker.link.send_message(data, &mut session.ground)
     }
 
     /// Sends a signal to a worker's process.

@@ -2,29 +2,23 @@
 
 use std::time::Instant;
 
-use super::clock::Clock;
 use super::event::Event;
+use super::ground::Ground;
 use super::listen::{self, Addresses, Leave, Request};
-use super::news::News;
 use super::talk::{Asked, Judged, Reader, Said, UNITS_OF_A_CHOICE, UNREAD_ANSWERS};
-use super::workers::{Entry, WorkerState};
+use super::workers::{Entry, Granted, WorkerState};
 use crate::bind;
 use crate::error::{EVERSION, Error, Result};
 use crate::handle::MechanismKind;
 use crate::options::{self, SocketOption};
-use crate::settings::{Mechanism, Settings};
-use crate::sys::poll::Poll;
-use crate::sys::sockaddr::SockAddr;
+use crate::settings::Mechanism;
 use crate::wire::{Answer, Malformed, VERSION};
 
 pub(super) struct Session<'a> {
     pub(super) worker: &'a mut Entry,
     pub(super) addresses: &'a mut Addresses,
     pub(super) reader: &'a mut Reader,
-    pub(super) clock: &'a mut Clock,
-    pub(super) news: &'a mut News,
-    pub(super) poll: &'a Poll,
-    pub(super) settings: &'a Settings,
+    pub(super) ground: Ground<'a>,
     /// The program's choice, or else the environment's.
     pub(super) mechanism: Mechanism,
     pub(super) stopping: bool,
@@ -39,15 +33,6 @@ pub(super) enum Next {
     LeaveSoon,
     /// A closing address is in the way of what it asked for.
     MakeWay(u32, Asked),
-}
-
-/// A worker has come to an address.
-pub(super) struct Joined {
-    pub(super) listener: u32,
-    pub(super) address: u32,
-    pub(super) is_new: bool,
-    pub(super) name: SockAddr,
-    mechanism: MechanismKind,
 }
 
 /// Why a worker did not get an address.
@@ -86,7 +71,7 @@ impl Session<'_> {
         match said {
             Said::Online => {
                 self.worker.come_to(WorkerState::Online);
-                self.news.push(Event::Online(self.worker.reference()));
+                self.ground.news.push(Event::Online(self.worker.reference()));
             }
             Said::OtherVersion(version) => {
                 let text = format!(
@@ -105,20 +90,20 @@ impl Session<'_> {
             Said::Pause { listener, paused } => {
                 let address = own(self.worker, listener, "a pause of a listener that is not its own")?;
                 if let Some(handle) = self.addresses.touch(address) {
-                    handle.pause_member(listener, paused, self.poll);
+                    handle.pause_member(listener, paused, self.ground.poll);
                 }
             }
             Said::Unseat { listener } => {
                 let address = own(self.worker, listener, "something about a listener that is not its own")?;
                 if let Some(handle) = self.addresses.touch(address) {
-                    handle.unseat(listener, self.poll);
+                    handle.unseat(listener, self.ground.poll);
                 }
             }
             Said::SetOption { number, listener, option } => {
                 let address = own(self.worker, listener, "a socket option of a listener that is not its own")?;
                 self.set_option(number, address, &option)?;
             }
-            Said::Message(data) => self.news.push(Event::Message { worker: self.worker.reference(), data }),
+            Said::Message(data) => self.ground.news.push(Event::Message { worker: self.worker.reference(), data }),
             Said::Load(load) => self.worker.board.tell_load(load),
             Said::Leave => return Ok(Next::Leave),
             Said::Signalled => return Ok(Next::LeaveSoon),
@@ -132,12 +117,7 @@ impl Session<'_> {
             .map_err(Denied::from)
             .and_then(|request| self.join(&request, Grant::Asked(asked.number)));
         match joined {
-            Ok(joined) => {
-                if joined.is_new && joined.mechanism == MechanismKind::Kernel {
-                    self.worker.link.charge(UNITS_OF_A_CHOICE);
-                }
-                self.worker.link.check_reads_answers().map(|()| Next::Nothing)
-            }
+            Ok(_) => self.worker.link.check_reads_answers().map(|()| Next::Nothing),
             Err(Denied::InTheWay(address)) => Ok(Next::MakeWay(address, asked)),
             Err(Denied::Unsent(error)) if error.is(libc::EAGAIN) => Err(UNREAD_ANSWERS),
             Err(Denied::Unsent(error)) => self.refuse(asked.number, &error),
@@ -146,7 +126,7 @@ impl Session<'_> {
                     && Instant::now() < until
                     && !self.addresses.has_postponed(self.worker.id) =>
             {
-                self.addresses.postpone((self.worker.id, asked, until), self.clock);
+                self.addresses.postpone((self.worker.id, asked, until), self.ground.clock);
                 Ok(Next::Nothing)
             }
             Err(Denied::Refused { error, told }) => {
@@ -158,62 +138,49 @@ impl Session<'_> {
     }
 
     /// Brings the worker to an address: permit, open, join, grant.
-    pub(super) fn join(&mut self, request: &Request, grant: Grant) -> std::result::Result<Joined, Denied> {
+    pub(super) fn join(&mut self, request: &Request, grant: Grant) -> std::result::Result<Granted, Denied> {
         request.check(self.worker, self.stopping)?;
         let at = (&request.address, request.index);
-        let permit = self
-            .addresses
-            .permit(self.worker, at, self.settings.listen_max, self.clock, self.news)
-            .map_err(|error| Denied::Refused { error, told: true })?;
-        self.addresses.spare_descriptors(permit.open, self.poll)?;
+        let permit = self.addresses.permit(self.worker, at, &mut self.ground);
+        let permit = permit.map_err(|error| Denied::Refused { error, told: true })?;
+        self.addresses.spare_descriptors(permit.open, self.ground.poll)?;
         let is_new = permit.open.is_none();
         let address = match permit.open {
             Some(address) => address,
             None => match self.addresses.in_the_way(&permit.key) {
                 Some(address) => return Err(Denied::InTheWay(address)),
-                None => self.open(permit, request)?,
+                None => self.addresses.open(permit, request, self.mechanism, &mut self.ground)?,
             },
         };
         let mut place = self.addresses.place(address)?;
-        let listener = match place.join(self.worker, request.own_socket, self.settings, self.poll, self.news) {
+        let listener = match place.join(self.worker, request.own_socket, &mut self.ground) {
             Ok(listener) => listener,
             Err(error) if is_new => {
-                self.addresses.close(address, self.poll);
+                self.addresses.close(address, self.ground.poll);
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         };
-        let joined = Joined { listener, address, is_new, name: place.handle.name, mechanism: place.handle.mechanism() };
+        let granted = Granted { handle: address, listener, is_new, name: place.handle.name };
         let number = match grant {
-            Grant::Asked(number) => number,
+            Grant::Asked(number) => {
+                if is_new && place.handle.mechanism() == MechanismKind::Kernel {
+                    self.worker.link.charge(UNITS_OF_A_CHOICE);
+                }
+                number
+            }
             Grant::Unasked => listener,
-            Grant::None => return Ok(joined),
+            Grant::None => return Ok(granted),
         };
         if let Some((grant, fds, event)) = place.grant(listener, number, self.worker) {
-            if let Err(error) = self.worker.link.grant(&grant, &fds, self.poll, self.clock) {
+            if let Err(error) = self.worker.link.grant(&grant, &fds, &mut self.ground) {
                 self.close_listener(listener);
                 return Err(Denied::Unsent(error));
             }
             self.worker.come_to(WorkerState::Listening);
-            self.news.push(event);
+            self.ground.news.push(event);
         }
-        Ok(joined)
-    }
-
-    fn open(&mut self, permit: listen::Permit, request: &Request) -> Result<u32> {
-        let how = (self.settings.policy, self.mechanism);
-        let opened = self.addresses.open(permit, (request.shape.clone(), request.flags), how, self.poll);
-        if let Some(text) = self.addresses.take_complaint() {
-            self.news.warn(None, text);
-            // The asker may be another thread than the one that takes the events.
-            self.clock.wake();
-        }
-        if opened.is_ok()
-            && let Some(text) = self.addresses.take_notice()
-        {
-            self.news.notice(text);
-        }
-        opened
+        Ok(granted)
     }
 
     /// A listen was refused, which the worker's program may well keep to itself.
@@ -223,12 +190,12 @@ impl Session<'_> {
         }
         self.worker.note_refused(error);
         if !told {
-            self.news.cannot_listen(self.worker.reference(), address, error);
+            self.ground.news.cannot_listen(self.worker.reference(), address, error);
         }
     }
 
     fn refuse(&mut self, number: u32, why: &Error) -> Judged<Next> {
-        self.worker.link.refuse(number, why, self.poll, self.clock).map(|()| Next::Nothing)
+        self.worker.link.refuse(number, why, &mut self.ground).map(|()| Next::Nothing)
     }
 
     /// Sets an option on every socket of an address, judged as those of a listen.
@@ -240,7 +207,7 @@ impl Session<'_> {
         match self.option_set(address, option) {
             Ok(sockets) => {
                 self.worker.link.charge(sockets);
-                self.worker.link.answer(&Answer::Done { number }, self.poll, self.clock)
+                self.worker.link.answer(&Answer::Done { number }, &mut self.ground)
             }
             Err(error) => self.refuse(number, &error).map(drop),
         }
@@ -263,20 +230,19 @@ impl Session<'_> {
 
     /// `in_order`: the worker was asked to leave, or wants to.
     fn leave(&mut self, listener: u32, for_good: bool, in_order: bool) {
-        let how =
-            Leave { for_good, with_the_told: in_order && self.program_replaces, keep: self.settings.keep_unattended };
-        self.addresses.leave(self.worker, listener, how, self.poll, self.clock);
+        let how = Leave { for_good, with_the_told: in_order && self.program_replaces };
+        self.addresses.leave(self.worker, listener, how, &mut self.ground);
     }
 
     /// The worker's end of the channel is closed, or it is not spoken with any more; its process may live on. What waits for it goes
     /// to others.
     pub(super) fn cut_off(&mut self) {
-        if !self.worker.link.close(self.poll) {
+        if !self.worker.link.close(self.ground.poll) {
             return;
         }
         let in_order = self.worker.was_asked_to_leave();
         self.worker.state = WorkerState::Disconnected;
-        self.news.push(Event::Disconnect(self.worker.reference()));
+        self.ground.news.push(Event::Disconnect(self.worker.reference()));
         let own = |listener: &&u32| !self.worker.relayed.contains(listener);
         let listeners: Vec<u32> = self.worker.listeners.keys().filter(own).copied().collect();
         listeners.into_iter().for_each(|listener| self.leave(listener, false, in_order));
@@ -302,7 +268,7 @@ impl Session<'_> {
 
     fn kill(&mut self, why: String) {
         let _ = self.worker.process.signal(libc::SIGKILL);
-        self.news.warn(Some(self.worker.reference()), why);
+        self.ground.news.warn(Some(self.worker.reference()), why);
         self.cut_off();
     }
 }

@@ -135,8 +135,8 @@ impl Primary {
             }
             Timer::Unattended(address) => {
                 let nobody_comes = self.workers.are_idle() || self.workers.are_replaced_by_the_program();
-                let again = (!nobody_comes).then_some(self.settings.keep_unattended);
-                self.addresses.end_keeping(address, again, &self.poller.poll, &mut self.clock);
+                let (_, addresses, _, mut ground) = self.parts();
+                addresses.end_keeping(address, !nobody_comes, &mut ground);
             }
         }
     }
@@ -145,20 +145,21 @@ impl Primary {
         let mut marked = std::mem::take(&mut self.marked);
         self.addresses.take_marked(&mut marked);
         for id in marked.drain(..) {
-            let Some(moved) = self.addresses.pump(id, &self.poller.poll, now) else { continue };
-            match moved.pumped {
+            let Some(handle) = self.addresses.get_mut(id) else { continue };
+            let pumped = handle.pump(&self.poller.poll, now);
+            if let Some(at) = handle.take_alarm(now) {
+                self.clock.add(at, Timer::Pump(id));
+            }
+            if handle.wants_audit() {
+                self.clock.audit_soon(now);
+            }
+            if handle.has_waiting() {
+                self.clock.watch(now);
+            }
+            match pumped {
                 Pumped::Again => self.addresses.mark(id),
                 Pumped::At(at) => self.clock.add(at, Timer::Pump(id)),
                 Pumped::Done => {}
-            }
-            if let Some(at) = moved.alarm {
-                self.clock.add(at, Timer::Pump(id));
-            }
-            if moved.wants_audit {
-                self.clock.audit_soon(now);
-            }
-            if moved.has_waiting {
-                self.clock.watch(now);
             }
         }
         self.marked = marked;
@@ -212,34 +213,27 @@ impl Primary {
 
     /// A worker, and what it may touch.
     pub(super) fn session(&mut self, worker: u32) -> Option<Session<'_>> {
-        Some(Session {
-            stopping: self.workers.is_stopping(),
-            program_replaces: self.workers.are_replaced_by_the_program(),
-            worker: self.workers.get_mut(worker)?,
-            addresses: &mut self.addresses,
-            reader: &mut self.reader,
-            clock: &mut self.clock,
-            news: &mut self.news,
-            poll: &self.poller.poll,
-            mechanism: match self.settings.mechanism {
-                Mechanism::Auto => self.mechanism,
-                chosen => chosen,
-            },
-            settings: &self.settings,
-        })
+        let mechanism = match self.settings.mechanism {
+            Mechanism::Auto => self.mechanism,
+            chosen => chosen,
+        };
+        let (workers, addresses, reader, ground) = self.parts();
+        let (stopping, program_replaces) = (workers.is_stopping(), workers.are_replaced_by_the_program());
+        let worker = workers.get_mut(worker)?;
+        Some(Session { worker, addresses, reader, ground, mechanism, stopping, program_replaces })
     }
 
     fn flush(&mut self, worker: u32) {
-        if let Some(entry) = self.workers.get_mut(worker) {
-            entry.link.flush(&self.poller.poll, &mut self.clock);
+        if let Some(mut session) = self.session(worker) {
+            session.worker.link.flush(&mut session.ground);
         }
     }
 
     /// Reads what a worker has sent, but not more than is its due in a turn, and in the long run.
     fn channel_ready(&mut self, worker: u32) {
-        let Some(entry) = self.workers.get_mut(worker) else { return };
-        entry.link.flush(&self.poller.poll, &mut self.clock);
-        if entry.link.is_resting() {
+        let Some(mut session) = self.session(worker) else { return };
+        session.worker.link.flush(&mut session.ground);
+        if session.worker.link.resting {
             // There was room for what is kept for it.
             return;
         }
@@ -249,8 +243,8 @@ impl Primary {
         {
             units += read.units;
         }
-        if let Some(entry) = self.workers.get_mut(worker) {
-            entry.link.has_used(units, &self.poller.poll, &mut self.clock);
+        if let Some(mut session) = self.session(worker) {
+            session.worker.link.has_used(units, &mut session.ground);
         }
     }
 
@@ -281,7 +275,7 @@ impl Primary {
     /// Reads the next frame of a worker and does what it says. None when there is none for now.
     fn hear(&mut self, worker: u32) -> Option<Read> {
         let mut session = self.session(worker)?;
-        let (said, bytes) = match session.reader.next(&mut session.worker.link, session.poll, session.clock) {
+        let (said, bytes) = match session.reader.next(&mut session.worker.link, &mut session.ground) {
             Heard::Nothing => return None,
             Heard::Closed => {
                 session.cut_off();

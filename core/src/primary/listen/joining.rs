@@ -12,11 +12,9 @@ use crate::handle::{Handle, Member};
 use crate::mailbox::Mailbox;
 use crate::options;
 use crate::primary::event::Event;
-use crate::primary::news::News;
+use crate::primary::ground::Ground;
 use crate::primary::talk::Asked;
 use crate::primary::workers::Entry;
-use crate::settings::Settings;
-use crate::sys::poll::Poll;
 use crate::wire::Answer;
 
 /// Open listeners of one worker that asks for itself.
@@ -86,29 +84,22 @@ impl Addresses {
 
 impl Place<'_> {
     /// Makes a worker a member of the address; returns the listener's id.
-    pub(crate) fn join(
-        &mut self,
-        worker: &mut Entry,
-        own_socket: bool,
-        settings: &Settings,
-        poll: &Poll,
-        news: &mut News,
-    ) -> Result<u32> {
+    pub(crate) fn join(&mut self, worker: &mut Entry, own_socket: bool, ground: &mut Ground) -> Result<u32> {
         let Self { handle, listeners, ever_joined } = self;
         if handle.has_member_of(worker.id) {
             return Err(Error::new(-libc::EADDRINUSE, format!("this worker listens on {} already", handle.key)));
         }
         let (listener, slot) = (listeners.add(handle.id), worker.slot);
-        let joined = Mailbox::new(settings.window, Arc::clone(&worker.board)).and_then(|mailbox| {
-            let member = Member::new(listener, worker.id, slot, mailbox, settings.window_most);
-            handle.join(member, own_socket, poll)
+        let joined = Mailbox::new(ground.settings.window, Arc::clone(&worker.board)).and_then(|mailbox| {
+            let member = Member::new(listener, worker.id, slot, mailbox, ground.settings.window_most);
+            handle.join(member, own_socket, ground.poll)
         });
         match joined {
             Err(errno) => {
                 listeners.forget(listener);
                 return Err(Error::os("making a mailbox", errno));
             }
-            Ok(Err(errno)) if handle.may_tell(Instant::now()) => news.notice(format!(
+            Ok(Err(errno)) if handle.may_tell(Instant::now()) => ground.news.notice(format!(
                 "{}: slot {slot} has no socket of its own, because that failed ({}); its connections are passed on",
                 handle.key,
                 errno.desc()
@@ -135,7 +126,7 @@ impl Place<'_> {
             listener,
             mechanism: mechanism as u32,
             datagram: handle.datagram,
-            settable: worker.link.sets_options(),
+            settable: worker.link.sets_options,
             name: handle.name,
         };
         let mut fds = vec![member.mailbox.receiver()];

@@ -2,11 +2,12 @@
 //! leave of the last worker; what was set for an earlier one counts no more.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Addresses;
 use crate::handle::Handle;
-use crate::primary::clock::{Clock, Timer};
+use crate::primary::clock::Timer;
+use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
 use crate::sys::poll::Poll;
 
@@ -20,44 +21,42 @@ pub(crate) struct Leave {
     pub(crate) for_good: bool,
     /// The address is given up even if some are still there who have been told to leave.
     pub(crate) with_the_told: bool,
-    /// Else it is kept for so long.
-    pub(crate) keep: Duration,
 }
 
 impl Addresses {
     /// Takes a worker's listener out of its address. Its unread connections stay in their queue until somebody has room.
-    pub(crate) fn leave(&mut self, worker: &mut Entry, listener: u32, how: Leave, poll: &Poll, clock: &mut Clock) {
+    pub(crate) fn leave(&mut self, worker: &mut Entry, listener: u32, how: Leave, ground: &mut Ground) {
         self.listeners.forget(listener);
         worker.relayed.remove(&listener);
         let Some(id) = worker.listeners.remove(&listener) else { return };
         let Some(handle) = self.touch(id) else { return };
-        worker.count(handle.leave(listener, poll));
+        worker.count(handle.leave(listener, ground.poll));
         let unattended = handle.is_unattended();
         let given_up = how.with_the_told && handle.is_given_up() && !handle.is_closing();
         if given_up || unattended && (how.for_good || handle.is_closing()) {
-            self.close(id, poll);
+            self.close(id, ground.poll);
         } else if unattended {
             // No timer is made for one that is given up at once: a worker can open and close an address some thousand times in a
             // second.
-            self.keep(id, how.keep, clock);
+            self.keep(id, ground);
         }
     }
 
-    fn keep(&mut self, id: u32, time: Duration, clock: &mut Clock) {
-        let at = Instant::now() + time;
+    fn keep(&mut self, id: u32, ground: &mut Ground) {
+        let at = Instant::now() + ground.settings.keep_unattended;
         if let Some(before) = self.kept.insert(id, at) {
-            clock.cancel(before, Timer::Unattended(id));
+            ground.clock.cancel(before, Timer::Unattended(id));
         }
-        clock.add(at, Timer::Unattended(id));
+        ground.clock.add(at, Timer::Unattended(id));
     }
 
     /// The time is over for which an address was kept. `again`: a successor may still come.
-    pub(crate) fn end_keeping(&mut self, id: u32, again: Option<Duration>, poll: &Poll, clock: &mut Clock) {
+    pub(crate) fn end_keeping(&mut self, id: u32, again: bool, ground: &mut Ground) {
         self.kept.remove(&id);
-        match again {
-            _ if !self.get(id).is_some_and(Handle::is_unattended) => {}
-            Some(time) => self.keep(id, time, clock),
-            None => self.close(id, poll),
+        match self.get(id).is_some_and(Handle::is_unattended) {
+            true if again => self.keep(id, ground),
+            true => self.close(id, ground.poll),
+            false => {}
         }
     }
 

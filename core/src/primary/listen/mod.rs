@@ -21,13 +21,12 @@ use postponed::Postponed;
 
 pub(crate) use joining::Request;
 pub(crate) use leaving::Leave;
-pub(crate) use permits::Permit;
 pub use permits::Permits;
 pub(crate) use postponed::LONGEST;
 
 use crate::address::Address;
 use crate::error::Result;
-use crate::handle::{Audited, Choice, Handle, Look, Pumped, Watched};
+use crate::handle::{Audited, Choice, Handle, Look, Watched};
 use crate::settings::{Mechanism, Settings};
 use crate::sys::poll::Poll;
 
@@ -211,14 +210,6 @@ impl Addresses {
         !self.marked.is_empty()
     }
 
-    /// Moves connections at one address, and what comes next there.
-    pub(crate) fn pump(&mut self, id: u32, poll: &Poll, now: Instant) -> Option<Moved> {
-        let handle = self.by_id.get_mut(&id)?;
-        let pumped = handle.pump(poll, now);
-        let alarm = handle.take_alarm(now);
-        Some(Moved { pumped, alarm, wants_audit: handle.wants_audit(), has_waiting: handle.has_waiting() })
-    }
-
     /// One look of the watch at every address; when another is needed.
     pub(crate) fn watch(&mut self, look: &Look) -> Option<Duration> {
         let mut all = Watched::default();
@@ -266,15 +257,6 @@ impl Addresses {
     pub(crate) fn count_of_listeners(&self) -> usize {
         self.listeners.addresses.len()
     }
-}
-
-/// What a pump of one address came to.
-pub(crate) struct Moved {
-    pub(crate) pumped: Pumped,
-    /// It is to be pumped at this time in any case.
-    pub(crate) alarm: Option<Instant>,
-    pub(crate) wants_audit: bool,
-    pub(crate) has_waiting: bool,
 }
 
 #[cfg(test)]

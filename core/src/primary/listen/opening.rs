@@ -2,14 +2,15 @@
 
 use std::os::fd::AsFd;
 
-use super::Addresses;
 use super::permits::Permit;
+use super::{Addresses, Request};
 use crate::address::Address;
-use crate::bind::{self, ListenFlags, Shape};
+use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
 use crate::handle::{Choice, Datagrams, Handle, Mechanism, Passed, Shared};
 use crate::policy::Policy;
-use crate::settings;
+use crate::primary::ground::Ground;
+use crate::settings::Mechanism as Wanted;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
 use crate::sys::{process, socket};
@@ -40,9 +41,31 @@ impl Addresses {
     /// Opens what a worker was permitted; the address's id. An error is the asker's alone: nothing is kept of it.
     pub(crate) fn open(
         &mut self,
+        permit: Permit,
+        request: &Request,
+        wanted: Wanted,
+        ground: &mut Ground,
+    ) -> Result<u32> {
+        let opened = self.try_open(permit, request, (ground.settings.policy, wanted), ground.poll);
+        // The worker that asked gets the error, but a program in the primary may never see that.
+        if let Some(text) = self.ladder.take_complaint() {
+            ground.news.warn(None, text);
+            // The asker may be another thread than the one that takes the events.
+            ground.clock.wake();
+        }
+        if opened.is_ok()
+            && let Some(text) = self.ladder.take_notice()
+        {
+            ground.news.notice(text);
+        }
+        opened
+    }
+
+    fn try_open(
+        &mut self,
         Permit { address, place, key, .. }: Permit,
-        (shape, flags): (Shape, ListenFlags),
-        (policy, wanted): (Policy, settings::Mechanism),
+        Request { shape, flags, .. }: &Request,
+        (policy, wanted): (Policy, Wanted),
         poll: &Poll,
     ) -> Result<u32> {
         let mut beside = false;
@@ -50,7 +73,7 @@ impl Addresses {
             handle.make_way();
             beside |= matches!(address, Address::Inet { datagram: false, .. });
         }
-        let bound = bind::open(&address, place, &shape, if beside { flags | ListenFlags::REUSEPORT } else { flags })?;
+        let bound = bind::open(&address, place, shape, if beside { *flags | ListenFlags::REUSEPORT } else { *flags })?;
         if beside {
             // Nobody else comes beside it.
             socket::clear_reuse_port(bound.socket.as_fd())
@@ -59,15 +82,15 @@ impl Addresses {
         let seed = process::random() as u32;
         let ours = !matches!(address, Address::Inherited(_));
         // Beside a datagram socket of the program's own no other can be bound.
-        let shared = policy == Policy::None || (bound.datagram && (wanted == settings::Mechanism::Passed || !ours));
+        let shared = policy == Policy::None || (bound.datagram && (wanted == Wanted::Passed || !ours));
         if shared && ours {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
         }
         let mechanism: Box<dyn Mechanism> = if shared {
-            Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape, ours))
+            Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours))
         } else if bound.datagram {
-            let made = Datagrams::new(bound.socket, bound.name, shape);
+            let made = Datagrams::new(bound.socket, bound.name, shape.clone());
             Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)
         } else {
             let passed = Passed::new(bound.socket);
@@ -77,8 +100,10 @@ impl Addresses {
                 _ => None,
             };
             match (wanted, choice) {
-                (settings::Mechanism::Passed, _) | (_, None) => Box::new(passed),
-                (wanted, Some(choice)) => self.ladder.climb(passed, &key, bound.name, shape, (choice, seed), wanted)?,
+                (Wanted::Passed, _) | (_, None) => Box::new(passed),
+                (wanted, Some(choice)) => {
+                    self.ladder.climb(passed, &key, bound.name, shape.clone(), (choice, seed), wanted)?
+                }
             }
         };
         let id = loop {
@@ -98,16 +123,5 @@ impl Addresses {
         self.by_key.insert(key, id);
         self.by_id.insert(id, handle);
         Ok(id)
-    }
-
-    /// Why a forced mechanism was refused, once. The worker that asked gets the error, but a program in the primary may never see
-    /// that.
-    pub(crate) fn take_complaint(&mut self) -> Option<String> {
-        self.ladder.take_complaint()
-    }
-
-    /// Why the best mechanism is not to be had, once, for the program's log.
-    pub(crate) fn take_notice(&mut self) -> Option<String> {
-        self.ladder.take_notice()
     }
 }

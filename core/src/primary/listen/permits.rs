@@ -12,8 +12,7 @@ use crate::address::{Address, Host};
 use crate::allow::{self, Asked, At, Declared, Hosts, ListenRule, Rule, Sockets};
 use crate::bind;
 use crate::error::{Context, Error, Result};
-use crate::primary::clock::Clock;
-use crate::primary::news::News;
+use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
 use crate::sys::sockaddr::scope_number;
 use crate::sys::unix_path::{self, Place};
@@ -155,23 +154,20 @@ fn shown(address: &Address) -> String {
 }
 
 impl Addresses {
-    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program. `most`: the
-    /// settings' number of addresses.
+    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program.
     pub(crate) fn permit(
         &self,
         worker: &mut Entry,
         (address, index): (&Address, u32),
-        most: u32,
-        clock: &Clock,
-        news: &mut News,
+        ground: &mut Ground,
     ) -> Result<Permit> {
-        let outcome = self.judge(worker.confined, address, index, most);
+        let outcome = self.judge(worker.confined, address, index, ground.settings.listen_max);
         if let Err(error) = &outcome
             && let Some(untold) = worker.refusals.note(Instant::now())
         {
-            news.may_not_listen(worker.reference(), error, untold);
+            ground.news.may_not_listen(worker.reference(), error, untold);
             // The asker may be another thread than the one that takes the events.
-            clock.wake();
+            ground.clock.wake();
         }
         outcome
     }

@@ -21,14 +21,14 @@ pub(crate) struct Link {
     /// Its closing, by our death, reaches the worker whatever it does.
     _lifeline: OwnedFd,
     pub(super) nonce: u64,
-    /// The worker has said that it is online.
-    pub(super) greeted: bool,
+    /// The worker has said that it is online. Apart from its state: it may be asked to leave before.
+    pub(crate) greeted: bool,
     /// It sets socket options later, and knows what says that it may.
-    pub(super) sets_options: bool,
+    pub(crate) sets_options: bool,
     /// The channel is read again after a pause.
-    pub(super) resting: bool,
+    pub(crate) resting: bool,
     /// What reading its frames may take.
-    allowance: Allowance,
+    pub(super) allowance: Allowance,
 }
 
 /// A link whose worker does not exist yet, with what that is to have of it.
@@ -127,29 +127,9 @@ impl Link {
         }
     }
 
-    /// The worker has said that it is online. Apart from its state: it may be asked to leave before.
-    pub(crate) fn is_greeted(&self) -> bool {
-        self.greeted
-    }
-
-    /// It may set socket options.
-    pub(crate) fn sets_options(&self) -> bool {
-        self.sets_options
-    }
-
-    /// The channel is not read for now.
-    pub(crate) fn is_resting(&self) -> bool {
-        self.resting
-    }
-
     /// Takes so much of what reading may take.
     pub(crate) fn charge(&mut self, units: usize) {
         self.allowance.take(units, Instant::now());
-    }
-
-    /// How long it has to rest if all is used.
-    pub(super) fn owed(&self) -> Option<std::time::Duration> {
-        self.allowance.rest(Instant::now())
     }
 
     /// The worker has sent what was not its turn yet.

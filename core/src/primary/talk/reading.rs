@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use super::sending::AGAIN;
 use super::{Judged, Link};
 use crate::options::SocketOption;
-use crate::primary::clock::{Clock, Timer};
+use crate::primary::clock::Timer;
+use crate::primary::ground::Ground;
 use crate::sys::is_short_of_memory;
 use crate::sys::poll::{self, Interest, Poll};
 use crate::token::Token;
@@ -70,13 +71,13 @@ pub(crate) enum Heard {
 pub(crate) struct Reader(Vec<u8>);
 
 impl Reader {
-    pub(crate) fn next(&mut self, link: &mut Link, poll: &Poll, clock: &mut Clock) -> Heard {
+    pub(crate) fn next(&mut self, link: &mut Link, ground: &mut Ground) -> Heard {
         let Some(channel) = &link.channel else { return Heard::Nothing };
         self.0.resize(FRAME_MAX + 1, 0);
         match channel.receive(&mut self.0) {
             Err(Errno::EAGAIN) => Heard::Nothing,
             Err(errno) if is_short_of_memory(errno) => {
-                link.rest(AGAIN, poll, clock);
+                link.rest(AGAIN, ground);
                 Heard::Nothing
             }
             Err(_) => Heard::Closed,
@@ -133,20 +134,20 @@ impl Link {
 
     /// So many units were read in a turn. Who has used all that it may take rests; else one that floods would have the primary, and
     /// with it a processor, for itself.
-    pub(crate) fn has_used(&mut self, units: usize, poll: &Poll, clock: &mut Clock) {
+    pub(crate) fn has_used(&mut self, units: usize, ground: &mut Ground) {
         self.charge(units);
-        if let Some(pause) = self.owed() {
-            self.rest(pause, poll, clock);
+        if let Some(pause) = self.allowance.rest(Instant::now()) {
+            self.rest(pause, ground);
         }
     }
 
     /// What it has sent is not to be received for now, and the channel must not announce it all the time.
-    fn rest(&mut self, pause: Duration, poll: &Poll, clock: &mut Clock) {
+    fn rest(&mut self, pause: Duration, ground: &mut Ground) {
         if let Some(channel) = &self.channel
             && !std::mem::replace(&mut self.resting, true)
         {
-            let _ = poll.modify(channel, Token::Channel(self.worker).pack(), Interest::None);
-            clock.add(Instant::now() + pause, Timer::Read(self.worker));
+            let _ = ground.poll.modify(channel, Token::Channel(self.worker).pack(), Interest::None);
+            ground.clock.add(Instant::now() + pause, Timer::Read(self.worker));
         }
     }
 

@@ -8,8 +8,9 @@ use nix::errno::Errno;
 use super::{Judged, Link};
 use crate::channel::Pending;
 use crate::error::{Context, Error, Result};
-use crate::primary::clock::{Clock, Timer};
-use crate::sys::poll::{Interest, Poll};
+use crate::primary::clock::Timer;
+use crate::primary::ground::Ground;
+use crate::sys::poll::Interest;
 use crate::token::Token;
 use crate::wire::{self, Answer, Malformed};
 
@@ -22,24 +23,24 @@ pub(crate) const UNREAD_ANSWERS: Malformed = Malformed("more questions than it r
 
 impl Link {
     /// Sends the program's message, or keeps it until there is room.
-    pub(crate) fn send_message(&mut self, data: &[u8], poll: &Poll, clock: &mut Clock) -> Result<()> {
-        self.send(&wire::MESSAGE_HEADER, data, poll, clock)
+    pub(crate) fn send_message(&mut self, data: &[u8], ground: &mut Ground) -> Result<()> {
+        self.send(&wire::MESSAGE_HEADER, data, ground)
     }
 
     /// Asks the worker to leave. Twice: where it stays readable, and then between its messages, so that whoever reads the second finds
     /// the first. One whose channel is full or closed finds the stop in its mailboxes.
-    pub(crate) fn ask_to_leave(&mut self, poll: &Poll, clock: &mut Clock) {
+    pub(crate) fn ask_to_leave(&mut self, ground: &mut Ground) {
         let state = self.grants.send([&wire::DISCONNECT, b""], &[]);
-        self.await_room(state.unwrap_or(Pending::Nothing), poll, clock);
-        let _ = self.send(&wire::DISCONNECT, &[], poll, clock);
+        self.await_room(state.unwrap_or(Pending::Nothing), ground);
+        let _ = self.send(&wire::DISCONNECT, &[], ground);
     }
 
-    fn send(&mut self, header: &[u8], body: &[u8], poll: &Poll, clock: &mut Clock) -> Result<()> {
+    fn send(&mut self, header: &[u8], body: &[u8], ground: &mut Ground) -> Result<()> {
         let worker = self.worker;
         let gone = || Error::new(-libc::EPIPE, format!("the channel of worker {worker} is closed"));
         match self.channel.as_mut().ok_or_else(gone)?.send([header, body], &[]) {
             Ok(state) => {
-                self.await_room(state, poll, clock);
+                self.await_room(state, ground);
                 Ok(())
             }
             Err(Errno::EAGAIN) => Err(Error::new(
@@ -51,16 +52,16 @@ impl Link {
     }
 
     /// Sends a grant with its descriptors.
-    pub(crate) fn grant(&mut self, grant: &Answer, fds: &[BorrowedFd], poll: &Poll, clock: &mut Clock) -> Result<()> {
+    pub(crate) fn grant(&mut self, grant: &Answer, fds: &[BorrowedFd], ground: &mut Ground) -> Result<()> {
         let state = self.grants.send([&grant.encode(), b""], fds).context("sending a grant")?;
-        self.await_room(state, poll, clock);
+        self.await_room(state, ground);
         Ok(())
     }
 
     /// Sends an answer that comes without descriptors.
-    pub(crate) fn answer(&mut self, answer: &Answer, poll: &Poll, clock: &mut Clock) -> Judged<()> {
+    pub(crate) fn answer(&mut self, answer: &Answer, ground: &mut Ground) -> Judged<()> {
         match self.grants.send([&answer.encode(), b""], &[]) {
-            Ok(state) => self.await_room(state, poll, clock),
+            Ok(state) => self.await_room(state, ground),
             Err(Errno::EAGAIN) => return Err(UNREAD_ANSWERS),
             // It is gone, which its pidfd tells.
             Err(_) => {}
@@ -69,8 +70,8 @@ impl Link {
     }
 
     /// Says why something is not done.
-    pub(crate) fn refuse(&mut self, number: u32, why: &Error, poll: &Poll, clock: &mut Clock) -> Judged<()> {
-        self.answer(&Answer::Refusal { number, code: why.code(), sentence: why.sentence() }, poll, clock)
+    pub(crate) fn refuse(&mut self, number: u32, why: &Error, ground: &mut Ground) -> Judged<()> {
+        self.answer(&Answer::Refusal { number, code: why.code(), sentence: why.sentence() }, ground)
     }
 
     /// An error is for a worker that does not read its answers.
@@ -79,19 +80,19 @@ impl Link {
     }
 
     /// Sends what was kept.
-    pub(crate) fn flush(&mut self, poll: &Poll, clock: &mut Clock) {
+    pub(crate) fn flush(&mut self, ground: &mut Ground) {
         let channel = self.channel.as_mut().map_or(Ok(Pending::Nothing), |channel| channel.flush());
         let grants = self.grants.flush();
         for state in [channel, grants] {
             // An error means that the worker is gone, which its pidfd tells.
-            self.await_room(state.unwrap_or(Pending::Nothing), poll, clock);
+            self.await_room(state.unwrap_or(Pending::Nothing), ground);
         }
     }
 
     /// Arranges for another attempt, or for none.
-    fn await_room(&mut self, state: Pending, poll: &Poll, clock: &mut Clock) {
+    fn await_room(&mut self, state: Pending, ground: &mut Ground) {
         if state == Pending::Later {
-            clock.add(Instant::now() + AGAIN, Timer::Flush(self.worker));
+            ground.clock.add(Instant::now() + AGAIN, Timer::Flush(self.worker));
         }
         // One that rests is watched for room again when it is read again.
         if let Some(channel) = &mut self.channel
@@ -99,11 +100,11 @@ impl Link {
             && !self.resting
         {
             let interest = if wanted { Interest::ReadableOrWritable } else { Interest::Readable };
-            let _ = poll.modify(&*channel, Token::Channel(self.worker).pack(), interest);
+            let _ = ground.poll.modify(&*channel, Token::Channel(self.worker).pack(), interest);
         }
         if let Some(wanted) = self.grants.rearm() {
             let interest = if wanted { Interest::RoomAppears } else { Interest::None };
-            let _ = poll.modify(&self.grants, Token::Grants(self.worker).pack(), interest);
+            let _ = ground.poll.modify(&self.grants, Token::Grants(self.worker).pack(), interest);
         }
     }
 }

@@ -6,8 +6,7 @@ use super::start::ASK_AGAIN;
 use super::{Entry, Workers};
 use crate::primary::clock::{Clock, Timer};
 use crate::primary::event::Event;
-use crate::primary::news::News;
-use crate::sys::poll::Poll;
+use crate::primary::ground::Ground;
 use crate::sys::process::ExitStatus;
 
 impl Workers {
@@ -32,24 +31,19 @@ impl Workers {
     }
 
     /// Takes a worker whose process has ended, and that has no listeners any more, out of the books.
-    pub(crate) fn remove(
-        &mut self,
-        id: u32,
-        status: ExitStatus,
-        (poll, clock, news): (&Poll, &mut Clock, &mut News),
-    ) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, id: u32, status: ExitStatus, ground: &mut Ground) -> Option<Entry> {
         self.farewells.remove(&id);
         let entry = self.by_id.remove(&id)?;
         self.slots.vacate(entry.slot);
         // The deadline may be far away, and workers be replaced often until then.
         if let Some((at, _)) = entry.escalation {
-            clock.cancel(at, Timer::Escalate(id));
+            ground.clock.cancel(at, Timer::Escalate(id));
         }
         if let Some(pidfd) = entry.process.pidfd() {
-            poll.remove(pidfd);
+            ground.poll.remove(pidfd);
         }
-        entry.link.forget(poll);
-        news.push(Event::Exit { worker: entry.reference(), status });
+        entry.link.forget(ground.poll);
+        ground.news.push(Event::Exit { worker: entry.reference(), status });
         if entry.enrolled && entry.has_served() {
             self.served.insert(id);
         }

@@ -69,9 +69,10 @@ impl Workers {
 
     /// An enrolled worker can be told of a grant.
     pub(crate) fn check_speaks(&self, id: u32) -> Result<()> {
-        match self.named(id)?.link {
-            ref link if link.is_greeted() && link.is_open() => Ok(()),
-            _ => Err(Error::new(-libc::ENOTCONN, format!("worker {id} does not speak on its channel"))),
+        let link = &self.named(id)?.link;
+        if link.greeted && link.is_open() {
+            return Ok(());
         }
+        Err(Error::new(-libc::ENOTCONN, format!("worker {id} does not speak on its channel")))
     }
 }

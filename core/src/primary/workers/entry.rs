@@ -132,7 +132,7 @@ impl Entry {
     /// It was told to leave; the end of its channel alone does not count, since one that never took it is served all
     /// the same.
     pub(crate) fn was_asked_to_leave(&self) -> bool {
-        self.state == WorkerState::Disconnecting || (self.state == WorkerState::Disconnected && self.link.is_greeted())
+        self.state == WorkerState::Disconnecting || (self.state == WorkerState::Disconnected && self.link.greeted)
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Who is to leave, by when, and what comes next for those who do not.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::entry::Escalation;
@@ -47,14 +48,9 @@ impl Workers {
         *tell = at.min(*tell);
     }
 
-    /// A worker is to be told later.
-    pub(crate) fn is_told_later(&self, id: u32) -> bool {
-        self.farewells.contains_key(&id)
-    }
-
-    /// Some are.
-    pub(crate) fn are_some_told_later(&self) -> bool {
-        !self.farewells.is_empty()
+    /// Workers that are to be told later, and until when.
+    pub(crate) fn farewells(&self) -> &BTreeMap<u32, Instant> {
+        &self.farewells
     }
 
     /// It is told now; false if it was not to be.
@@ -76,11 +72,6 @@ impl Workers {
         let told: Vec<u32> = self.farewells.keys().copied().filter(|id| over.contains(id) || free(id)).collect();
         self.farewells.retain(|id, _| !told.contains(id));
         told
-    }
-
-    #[cfg(test)]
-    pub(crate) fn told_at(&self, id: u32) -> Option<Instant> {
-        self.farewells.get(&id).copied()
     }
 
     /// A signal has asked a worker to leave. If it came to the whole group, this process will be told to stop as well, and in a

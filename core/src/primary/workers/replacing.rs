@@ -6,11 +6,9 @@ use std::time::Instant;
 use super::slots::Recipe;
 use super::{Entry, Workers};
 use crate::error::Error;
-use crate::primary::clock::Clock;
-use crate::primary::news::News;
+use crate::primary::ground::Ground;
 use crate::restart::{Life, Pace, Respawn};
 use crate::settings::Settings;
-use crate::sys::poll::Poll;
 use crate::sys::process::{self, ExitStatus};
 
 /// So many failures of every slot in a row are enough while nothing has ever listened.
@@ -46,7 +44,7 @@ fn failure_of(entry: &Entry, status: ExitStatus) -> Option<Error> {
     if let Some(refused) = &entry.refused {
         return Some(refused.clone());
     }
-    if entry.link.is_greeted() || entry.was_asked_to_leave() {
+    if entry.link.greeted || entry.was_asked_to_leave() {
         return None;
     }
     let how = match status {
@@ -76,43 +74,32 @@ impl Workers {
 
     /// A worker that was not asked for its end has ended: its slot gets another, if the settings say so. `deserted`: some address has
     /// no worker, also below.
-    pub(crate) fn replace(
-        &mut self,
-        entry: &Entry,
-        status: ExitStatus,
-        settings: &Settings,
-        deserted: bool,
-        clock: &mut Clock,
-    ) {
-        let failed = settings.respawn != Respawn::OnFailure || status != ExitStatus::Code(0);
-        if self.may_be_replaced(settings.respawn) && failed {
+    pub(crate) fn replace(&mut self, entry: &Entry, status: ExitStatus, deserted: bool, ground: &mut Ground) {
+        let respawn = ground.settings.respawn;
+        let failed = respawn != Respawn::OnFailure || status != ExitStatus::Code(0);
+        if self.may_be_replaced(respawn) && failed {
             let life = Life { lasted: entry.started.elapsed(), listened: entry.listened, served: entry.has_served() };
-            self.plan(entry.slot, (life, failure_of(entry, status)), settings, deserted, clock);
+            self.plan(entry.slot, (life, failure_of(entry, status)), deserted, ground);
         } else {
             self.slots.let_go(Some(entry.slot));
         }
     }
 
     /// A replacement could not be made: it is tried again later.
-    pub(crate) fn retry(
-        &mut self,
-        slot: u32,
-        error: &Error,
-        settings: &Settings,
-        deserted: bool,
-        (clock, news): (&mut Clock, &mut News),
-    ) {
-        news.warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
-        self.plan(slot, (Life::default(), Some(error.clone())), settings, deserted, clock);
+    pub(crate) fn retry(&mut self, slot: u32, error: &Error, deserted: bool, ground: &mut Ground) {
+        ground
+            .news
+            .warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
+        self.plan(slot, (Life::default(), Some(error.clone())), deserted, ground);
     }
 
-    fn plan(&mut self, slot: u32, life: (Life, Option<Error>), settings: &Settings, deserted: bool, clock: &mut Clock) {
+    fn plan(&mut self, slot: u32, life: (Life, Option<Error>), deserted: bool, ground: &mut Ground) {
         let jitter = (process::random() >> 11) as f64 / (1_u64 << 53) as f64;
-        if let Some(delay) = self.slots.plan_replacement(slot, life, settings.restart_delay, jitter) {
+        if let Some(delay) = self.slots.plan_replacement(slot, life, ground.settings.restart_delay, jitter) {
             self.restarts.plan(slot, Instant::now(), delay);
-            self.await_restart(settings, deserted, clock);
+            self.await_restart(deserted, ground);
             // It may be due at once, and this may be between two turns.
-            clock.wake();
+            ground.clock.wake();
         }
     }
 
@@ -127,26 +114,20 @@ impl Workers {
     }
 
     /// Makes the replacements whose turn has come.
-    pub(crate) fn run_restarts(
-        &mut self,
-        now: Instant,
-        settings: &Settings,
-        deserted: bool,
-        (poll, clock, news): (&Poll, &mut Clock, &mut News),
-    ) {
-        let pace = self.pace(settings, deserted);
+    pub(crate) fn run_restarts(&mut self, now: Instant, deserted: bool, ground: &mut Ground) {
+        let pace = self.pace(ground.settings, deserted);
         while let Some(slot) = self.restarts.take(now, pace) {
             match self.slots.replacement(slot) {
                 None | Some(Recipe::Enrolled) => {}
                 Some(Recipe::Fork) => self.due_forks.push(slot),
                 Some(Recipe::Program(plan)) => {
-                    if let Err(error) = self.spawn(slot, plan, settings, (poll, clock, news)) {
-                        self.retry(slot, &error, settings, deserted, (clock, news));
+                    if let Err(error) = self.spawn(slot, plan, ground) {
+                        self.retry(slot, &error, deserted, ground);
                     }
                 }
             }
         }
-        self.await_restart(settings, deserted, clock);
+        self.await_restart(deserted, ground);
     }
 
     /// Slots whose worker was made by fork and is due to be replaced.
@@ -160,9 +141,9 @@ impl Workers {
     }
 
     /// Sets the alarm to the next replacement. It may come earlier than was thought, when an address is left by its last worker.
-    fn await_restart(&mut self, settings: &Settings, deserted: bool, clock: &mut Clock) {
-        if let Some(at) = self.restarts.next_at(self.pace(settings, deserted)) {
-            clock.restart_by(at);
+    fn await_restart(&mut self, deserted: bool, ground: &mut Ground) {
+        if let Some(at) = self.restarts.next_at(self.pace(ground.settings, deserted)) {
+            ground.clock.restart_by(at);
         }
     }
 

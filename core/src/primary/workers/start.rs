@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use super::slots::Recipe;
 use super::{Enrolled, Entry, Plan, Workers};
 use crate::error::{Context, Error, Result};
-use crate::primary::clock::{Clock, Timer};
+use crate::primary::clock::Timer;
 use crate::primary::event::Event;
-use crate::primary::news::News;
+use crate::primary::ground::Ground;
 use crate::primary::talk::NewLink;
-use crate::settings::Settings;
-use crate::sys::poll::{Interest, Poll};
+use crate::sys::poll::Interest;
 use crate::sys::process::{self, Child};
 use crate::token::Token;
 
@@ -60,7 +59,7 @@ impl Workers {
         self.last_id
     }
 
-    pub(crate) fn fork(&mut self, slot: u32, poll: &Poll, clock: &mut Clock, news: &mut News) -> Result<Forked> {
+    pub(crate) fn fork(&mut self, slot: u32, ground: &mut Ground) -> Result<Forked> {
         let threads = "counting this process's threads, which takes /proc or unshare(2)";
         if process::has_other_threads().context(threads)? {
             return Err(Error::new(
@@ -78,37 +77,31 @@ impl Workers {
                 // ESRCH: it has been killed already, which its pidfd will tell.
                 let _ = process::own_lifeline(new.lifeline(), child.pid());
                 new.greet(self.own_pidfd.as_ref()).inspect_err(|_| child.abandon())?;
-                self.enter((id, slot), child, new, Recipe::Fork, (poll, clock, news))?;
+                self.enter((id, slot), child, new, Recipe::Fork, ground)?;
                 Ok(Forked::Primary(id))
             }
         }
     }
 
     /// Starts a program in a slot; the worker's id.
-    pub(crate) fn spawn(
-        &mut self,
-        slot: u32,
-        plan: Arc<Plan>,
-        settings: &Settings,
-        (poll, clock, news): (&Poll, &mut Clock, &mut News),
-    ) -> Result<u32> {
+    pub(crate) fn spawn(&mut self, slot: u32, plan: Arc<Plan>, ground: &mut Ground) -> Result<u32> {
         let id = self.next_id();
         let (new, worker_end) = NewLink::new(id, slot)?;
         new.greet(self.own_pidfd.as_ref())?;
-        let child = plan.start(id, slot, new.lifeline(), worker_end, settings.worker_signals)?;
-        if !self.may_be_replaced(settings.respawn) {
+        let child = plan.start(id, slot, new.lifeline(), worker_end, ground.settings.worker_signals)?;
+        if !self.may_be_replaced(ground.settings.respawn) {
             plan.let_go();
         }
-        self.enter((id, slot), child, new, Recipe::Program(plan), (poll, clock, news))?;
+        self.enter((id, slot), child, new, Recipe::Program(plan), ground)?;
         Ok(id)
     }
 
     /// Makes a place for a worker whose process does not exist yet.
-    pub(crate) fn enroll(&mut self, poll: &Poll, clock: &mut Clock, news: &mut News) -> Result<Enrolled> {
+    pub(crate) fn enroll(&mut self, ground: &mut Ground) -> Result<Enrolled> {
         let (id, slot) = (self.next_id(), self.free_slot());
         let (new, channel) = NewLink::new(id, slot)?;
         new.greet(self.own_pidfd.as_ref())?;
-        self.enter((id, slot), Child::of_the_program(), new, Recipe::Enrolled, (poll, clock, news))?;
+        self.enter((id, slot), Child::of_the_program(), new, Recipe::Enrolled, ground)?;
         self.program_replaces = true;
         Ok(Enrolled { id, slot, channel })
     }
@@ -120,27 +113,27 @@ impl Workers {
         child: Child,
         new: NewLink,
         recipe: Recipe,
-        (poll, clock, news): (&Poll, &mut Clock, &mut News),
+        ground: &mut Ground,
     ) -> Result<()> {
         let watched = child
             .pidfd()
-            .map_or(Ok(()), |pidfd| poll.add(pidfd, Token::Process(id).pack(), Interest::Readable))
-            .and_then(|()| new.link.register(poll));
+            .map_or(Ok(()), |pidfd| ground.poll.add(pidfd, Token::Process(id).pack(), Interest::Readable))
+            .and_then(|()| new.link.register(ground.poll));
         if let Err(errno) = watched {
             child.abandon();
             return Err(Error::os("watching a new worker", errno));
         }
         let enrolled = matches!(recipe, Recipe::Enrolled);
         if child.pidfd().is_none() && !enrolled {
-            clock.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
+            ground.clock.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
         }
         let mut entry = Entry::new(id, slot, child, new.link, new.board);
         entry.enrolled = enrolled;
         entry.confined = matches!(&recipe, Recipe::Program(plan) if plan.confined());
-        news.push(Event::Fork(entry.reference()));
+        ground.news.push(Event::Fork(entry.reference()));
         self.slots.occupy(slot, id, recipe);
         self.by_id.insert(id, entry);
-        clock.wake();
+        ground.clock.wake();
         Ok(())
     }
 }
