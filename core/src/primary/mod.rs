@@ -9,9 +9,9 @@
 //! - [`Clock`] has the timers and the alarm, and wakes whoever runs the primary.
 //! - [`News`] has what the program is told, and how often.
 //!
-//! `talk`, `listen` and `workers` return outcomes (`Heard`, `Said`; `Permit`, `Place`; `Entry`, exit statuses) and do not know each
-//! other's behaviour; a room may use what stands below it: `listen` the data of a worker, `workers` its link. What concerns one worker
-//! is done in a [`Session`](session::Session), in which that is looked up once; what concerns several, in the loop.
+//! Talking, listening and living return outcomes (`Heard` and `Said`; `Permit` and `Place`; `Entry` and exit statuses), and only the
+//! loop knows all three. What concerns one worker is done in a [`Session`](session::Session), which looks that worker up once and says
+//! in `Next` what takes more than it. A room uses what stands below it, and nothing above:
 //!
 //! ```text
 //! mod  enrolled  snapshot        the public face
@@ -19,9 +19,8 @@
 //! session                        one worker in hand
 //! listen/                        ask, permit, open, join, grant; leave, close
 //! workers/                       start, replace, leave, die
-//! talk/                          bytes to what was said, and back
-//! clock  news                    when, and what is told
-//! poller
+//! talk/                          from bytes to what was said, and back
+//! ground                         clock, news, poll and settings
 //! ```
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,4 +1,4 @@
-//! One worker in hand, looked up once, with everything that it may touch: what it has said is done here.
+//! One worker in hand, looked up once, with everything that it may touch. What it has said is done here.
 
 use std::time::Instant;
 

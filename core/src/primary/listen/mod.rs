@@ -1,8 +1,8 @@
 //! The addresses that are open, by id and by key, and which of them a listener belongs to.
 //!
 //! A worker comes to an address in five steps: [`ask`](Request::ask), [`permit`](Addresses::permit), [`open`](Addresses::open),
-//! [`join`](joining::Place::join) and [`grant`](joining::Place::grant). It goes by [`leave`](Addresses::leave). Of workers only the one in hand is known
-//! here.
+//! [`join`](joining::Place::join) and [`grant`](joining::Place::grant). It goes by [`leave`](Addresses::leave). Nothing here knows a
+//! worker but the one in hand.
 
 mod closing;
 mod joining;

@@ -5,13 +5,14 @@ mod allowance;
 mod link;
 mod reading;
 mod sending;
+mod units;
 
 use crate::wire::Malformed;
 
 /// An error is what a worker may not do; it is ended for that.
 pub(crate) type Judged<T> = std::result::Result<T, Malformed>;
 
-pub(crate) use allowance::{UNITS_OF_A_CHOICE, UNITS_PER_TURN, units_of};
 pub(crate) use link::{Link, NewLink};
 pub(crate) use reading::{Asked, Heard, Reader, Said};
 pub(crate) use sending::UNREAD_ANSWERS;
+pub(crate) use units::{UNITS_OF_A_CHOICE, UNITS_PER_TURN, units_of};

@@ -3,38 +3,13 @@
 
 use std::time::Instant;
 
-use super::slots::Recipe;
+use super::slots::{FAILURES, Recipe};
 use super::{Entry, Workers};
 use crate::error::Error;
 use crate::primary::ground::Ground;
 use crate::restart::{Life, Pace, Respawn};
 use crate::settings::Settings;
 use crate::sys::process::{self, ExitStatus};
-
-/// So many failures of every slot in a row are enough while nothing has ever listened.
-const FAILURES: u32 = 3;
-
-/// What failed in one slot, time after time.
-#[derive(Default)]
-pub(super) struct Failures {
-    count: u32,
-    last: Option<Error>,
-}
-
-impl Failures {
-    pub(super) fn note(&mut self, failure: Option<Error>) {
-        self.count = if failure.is_some() { self.count.saturating_add(1) } else { 0 };
-        self.last = failure;
-    }
-
-    pub(super) fn are_enough(&self) -> bool {
-        self.count >= FAILURES
-    }
-
-    pub(super) fn last(&self) -> Option<&Error> {
-        self.last.as_ref()
-    }
-}
 
 /// Why a worker never listened, if the primary knows: it refused the listen itself, or the worker never spoke.
 fn failure_of(entry: &Entry, status: ExitStatus) -> Option<Error> {

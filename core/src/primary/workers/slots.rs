@@ -4,9 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plan;
-use super::replacing::Failures;
 use crate::error::Error;
 use crate::restart::{Backoff, Life};
+
+/// So many failures of every slot in a row are enough while nothing has ever listened.
+pub(super) const FAILURES: u32 = 3;
+
+/// What failed in one slot, time after time.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    last: Option<Error>,
+}
+
+impl Failures {
+    fn note(&mut self, failure: Option<Error>) {
+        self.count = if failure.is_some() { self.count.saturating_add(1) } else { 0 };
+        self.last = failure;
+    }
+
+    fn are_enough(&self) -> bool {
+        self.count >= FAILURES
+    }
+}
 
 /// How the worker of a slot is made.
 #[derive(Clone)]
@@ -91,7 +111,7 @@ impl Slots {
             return None;
         }
         // That an address is taken says more than that somebody never spoke.
-        let failures = || self.in_use().filter_map(|slot| slot.failures.last());
+        let failures = || self.in_use().filter_map(|slot| slot.failures.last.as_ref());
         let failure = failures().find(|failure| failure.code() != -libc::ENOTCONN).or_else(|| failures().next())?;
         Some((self.count(), failure))
     }
