@@ -85,7 +85,9 @@ impl Drop for Primary {
     fn drop(&mut self) {
         // The copy that a forked worker drops is not its to close.
         if !self.guard.is_forked() {
-            self.workers.iter_mut().for_each(|entry| entry.link.abandon());
+            for entry in self.workers.iter_mut() {
+                entry.link.close(&self.poller.poll);
+            }
         }
     }
 }

@@ -26,19 +26,22 @@ pub(crate) struct Leave {
 impl Addresses {
     /// Takes a worker's listener out of its address. Its unread connections stay in their queue until somebody has room.
     pub(crate) fn leave(&mut self, worker: &mut Entry, listener: u32, how: Leave, ground: &mut Ground) {
+        let Some(id) = worker.listeners.get(&listener).copied() else { return };
+        let left = self.touch(id).map(|handle| {
+            worker.count(handle.leave(listener, ground.poll));
+            let given_up = how.with_the_told && handle.is_given_up() && !handle.is_closing();
+            let unattended = handle.is_unattended();
+            (given_up || unattended && (how.for_good || handle.is_closing()), unattended)
+        });
         self.listeners.forget(listener);
+        worker.listeners.remove(&listener);
         worker.relayed.remove(&listener);
-        let Some(id) = worker.listeners.remove(&listener) else { return };
-        let Some(handle) = self.touch(id) else { return };
-        worker.count(handle.leave(listener, ground.poll));
-        let unattended = handle.is_unattended();
-        let given_up = how.with_the_told && handle.is_given_up() && !handle.is_closing();
-        if given_up || unattended && (how.for_good || handle.is_closing()) {
-            self.close(id, ground.poll);
-        } else if unattended {
+        match left {
+            Some((true, _)) => self.close(id, ground.poll),
             // No timer is made for one that is given up at once: a worker can open and close an address some thousand times in a
             // second.
-            self.keep(id, ground);
+            Some((false, true)) => self.keep(id, ground),
+            _ => {}
         }
     }
 

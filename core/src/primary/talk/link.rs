@@ -92,14 +92,24 @@ impl Link {
         poll.add(&self.grants, Token::Grants(self.worker).pack(), Interest::None)
     }
 
-    /// Tells the poll again what the sockets are watched for.
-    pub(crate) fn watch_again(&self, poll: &Poll) {
+    /// Tells the poll what the channel is watched for. One that rests is watched again when it is read again.
+    pub(super) fn watch_channel(&self, poll: &Poll) {
         if let Some(channel) = self.channel.as_ref().filter(|_| !self.resting) {
             let interest = if channel.is_armed() { Interest::ReadableOrWritable } else { Interest::Readable };
             let _ = poll.modify(channel, Token::Channel(self.worker).pack(), interest);
         }
+    }
+
+    /// The same of the grants socket.
+    pub(super) fn watch_grants(&self, poll: &Poll) {
         let interest = if self.grants.is_armed() { Interest::RoomAppears } else { Interest::None };
         let _ = poll.modify(&self.grants, Token::Grants(self.worker).pack(), interest);
+    }
+
+    /// Tells the poll everything again.
+    pub(crate) fn watch_again(&self, poll: &Poll) {
+        self.watch_channel(poll);
+        self.watch_grants(poll);
     }
 
     /// The worker has not closed its end, and was not cut off.
@@ -118,13 +128,6 @@ impl Link {
     /// The worker's process has ended, and the channel is closed.
     pub(crate) fn forget(&self, poll: &Poll) {
         poll.remove(&self.grants);
-    }
-
-    /// Closes the channel of a worker that goes on without its primary.
-    pub(crate) fn abandon(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            channel.close();
-        }
     }
 
     /// Takes so much of what reading may take.

@@ -10,8 +10,6 @@ use crate::channel::Pending;
 use crate::error::{Context, Error, Result};
 use crate::primary::clock::Timer;
 use crate::primary::ground::Ground;
-use crate::sys::poll::Interest;
-use crate::token::Token;
 use crate::wire::{self, Answer, Malformed};
 
 /// How soon a socket that was short of something is tried again.
@@ -94,17 +92,11 @@ impl Link {
         if state == Pending::Later {
             ground.clock.add(Instant::now() + AGAIN, Timer::Flush(self.worker));
         }
-        // One that rests is watched for room again when it is read again.
-        if let Some(channel) = &mut self.channel
-            && let Some(wanted) = channel.rearm()
-            && !self.resting
-        {
-            let interest = if wanted { Interest::ReadableOrWritable } else { Interest::Readable };
-            let _ = ground.poll.modify(&*channel, Token::Channel(self.worker).pack(), interest);
+        if self.channel.as_mut().is_some_and(|channel| channel.rearm().is_some()) {
+            self.watch_channel(ground.poll);
         }
-        if let Some(wanted) = self.grants.rearm() {
-            let interest = if wanted { Interest::RoomAppears } else { Interest::None };
-            let _ = ground.poll.modify(&self.grants, Token::Grants(self.worker).pack(), interest);
+        if self.grants.rearm().is_some() {
+            self.watch_grants(ground.poll);
         }
     }
 }

@@ -61,35 +61,12 @@ pub(crate) struct Entry {
     pub(super) listened: bool,
     /// It took connections without counting them: Node accepts from a socket in the kernel by itself, and what the program holds
     /// in its worker's stead the program takes.
-    took_uncounted: bool,
+    pub(super) took_uncounted: bool,
     /// Why it got none, the last time that it asked.
     pub(super) refused: Option<Error>,
 }
 
 impl Entry {
-    pub(super) fn new(id: u32, slot: u32, process: Child, link: Link, board: Arc<Board>) -> Self {
-        Self {
-            id,
-            slot,
-            process,
-            link,
-            state: WorkerState::Starting,
-            started: Instant::now(),
-            ended: false,
-            listeners: BTreeMap::new(),
-            relayed: BTreeSet::new(),
-            delivered_before: 0,
-            board,
-            escalation: None,
-            confined: false,
-            enrolled: false,
-            refusals: Refusals::default(),
-            listened: false,
-            took_uncounted: false,
-            refused: None,
-        }
-    }
-
     pub(crate) fn reference(&self) -> WorkerRef {
         WorkerRef { id: self.id, slot: self.slot, pid: self.process.pid() }
     }

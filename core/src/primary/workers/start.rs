@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::slots::Recipe;
-use super::{Enrolled, Entry, Plan, Workers};
+use super::{Enrolled, Entry, Plan, WorkerState, Workers};
 use crate::error::{Context, Error, Result};
 use crate::primary::clock::Timer;
 use crate::primary::event::Event;
@@ -127,9 +127,26 @@ impl Workers {
         if child.pidfd().is_none() && !enrolled {
             ground.clock.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
         }
-        let mut entry = Entry::new(id, slot, child, new.link, new.board);
-        entry.enrolled = enrolled;
-        entry.confined = matches!(&recipe, Recipe::Program(plan) if plan.confined());
+        let entry = Entry {
+            id,
+            slot,
+            process: child,
+            link: new.link,
+            state: WorkerState::Starting,
+            started: Instant::now(),
+            ended: false,
+            listeners: Default::default(),
+            relayed: Default::default(),
+            delivered_before: 0,
+            board: new.board,
+            escalation: None,
+            confined: matches!(&recipe, Recipe::Program(plan) if plan.confined()),
+            enrolled,
+            refusals: Default::default(),
+            listened: false,
+            took_uncounted: false,
+            refused: None,
+        };
         ground.news.push(Event::Fork(entry.reference()));
         self.slots.occupy(slot, id, recipe);
         self.by_id.insert(id, entry);
