@@ -2,6 +2,7 @@
 
 mod closing;
 mod kernel;
+mod leaving;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
