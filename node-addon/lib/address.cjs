@@ -6,6 +6,8 @@ const net = require('node:net');
 const { errno: ERRNO } = require('node:os').constants;
 const path = require('node:path');
 
+const { isDatagram } = require('./query.cjs');
+
 const FLAGS = { ipv6Only: 4, readableAll: 16, writableAll: 32, padAbstract: 1 << 16 };
 // Up to its version 1.46 libuv bound and connected to abstract names that were filled up with zeros.
 const [UV_MAJOR, UV_MINOR] = process.versions.uv.split('.').map(Number);
@@ -27,8 +29,13 @@ function pathText(address) {
   return abstract === undefined ? path.resolve(address) : `@${abstract.slice(1)}`;
 }
 
-/** { address, index, backlog, flags, kind }; undefined for what no listening socket can be made of. */
-function addressOf({ address, port, fd, index, backlog, flags, readableAll, writableAll }) {
+/** { address, index, backlog, flags, kind }; undefined for what no socket can be made of. */
+function addressOf(query) {
+  const { address, fd, index, backlog, flags, readableAll, writableAll } = query;
+  const datagram = isDatagram(query);
+  // Of a datagram socket without a port Node asks for port 0.
+  const port = datagram ? query.port ?? 0 : query.port;
+  const kindOfSocket = datagram ? 'udp:' : '';
   // Node counts from 0; to the engine 0 is "the next".
   const common = { index: isCount(index) ? index + 1 : 1, backlog: isCount(backlog) ? Math.min(backlog, 0x7fffffff) : 0 };
   if (isCount(fd)) return { ...common, address: `fd:${fd}`, flags: 0, kind: 'fd' };
@@ -37,12 +44,13 @@ function addressOf({ address, port, fd, index, backlog, flags, readableAll, writ
     const host = address === null || address === undefined ? '' : address;
     if (host !== '' && !net.isIP(host)) return undefined;
     const only = (isCount(flags) ? flags : 0) & UV_TCP_IPV6ONLY ? FLAGS.ipv6Only : 0;
-    return { ...common, address: `${hostText(host)}:${port}`, flags: only, kind: 'tcp' };
+    return { ...common, address: `${kindOfSocket}${hostText(host)}:${port}`, flags: only, kind: 'tcp' };
   }
   if (typeof address !== 'string' || address === '') return undefined;
   const everybody = (readableAll ? FLAGS.readableAll : 0) | (writableAll ? FLAGS.writableAll : 0);
   const text = pathText(address);
-  return { ...common, address: `unix:${text}`, flags: everybody | (text.startsWith('@') ? PADDED : 0), kind: 'path' };
+  const padded = text.startsWith('@') ? PADDED : 0;
+  return { ...common, address: `${kindOfSocket}unix:${text}`, flags: everybody | padded, kind: 'path' };
 }
 
 // What Node says where the engine's system call says something else.

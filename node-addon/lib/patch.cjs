@@ -5,7 +5,7 @@
 const path = require('node:path');
 
 const environment = require('./environment.cjs');
-const { load } = require('./load.cjs');
+const { load } = require('./addon.cjs');
 
 const PATCHED = Symbol.for('cluster-rs.patched');
 

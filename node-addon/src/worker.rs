@@ -9,7 +9,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::listener::Listener;
-use crate::seat::Seats;
+use crate::loop_sockets::LoopSockets;
 use crate::watch::{Watch, Watched};
 use crate::{refusal, uv};
 
@@ -29,7 +29,7 @@ type Asked = Either<Listener, i32>;
 #[napi]
 pub struct Member {
     worker: Arc<Worker>,
-    seats: Arc<Seats>,
+    sockets: Arc<LoopSockets>,
     watch: Option<Watch>,
 }
 
@@ -151,14 +151,16 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        let seats = Arc::default();
-        uv::beat_in_each_turn(env, Arc::downgrade(&worker), Arc::clone(&seats));
-        Self { worker, seats, watch: None }
+        let sockets = Arc::default();
+        uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets);
+        Self { worker, sockets, watch: None }
     }
 
     fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {
         match outcome {
-            Ok(listener) => Either::A(Listener::new(listener, Some(Arc::clone(&self.worker))).with_seats(&self.seats)),
+            Ok(listener) => {
+                Either::A(Listener::new(listener, Some(Arc::clone(&self.worker))).with_sockets(&self.sockets))
+            }
             Err(error) => Either::B(error.code()),
         }
     }

@@ -1,6 +1,6 @@
 'use strict';
 
-// Node's fork, with one more descriptor for the worker: its channel to the engine.
+// Node's fork, with one more descriptor for the worker, its channel to the engine; and what the engine is told of it until it ends.
 
 const fs = require('node:fs');
 
@@ -66,4 +66,25 @@ function forkEnrolled(cluster, engine, fork, given) {
   }
 }
 
-module.exports = { forkEnrolled };
+/** Workers that have ended, and had taken a connection. */
+const served = new WeakSet();
+
+/** Tells the engine of a worker's end. `ended` is called before. */
+function follow(engine, { worker, id, shares }, ended) {
+  const endShares = () => {
+    for (const share of shares.values()) share.end();
+  };
+  worker.process.prependOnceListener('exit', (code) => {
+    ended();
+    endShares();
+    // A code that is no failure is no crash, for which an address would be kept for a successor.
+    if (engine.ended(id, code === 0)) served.add(worker);
+  });
+  worker.process.prependOnceListener('disconnect', () => {
+    endShares();
+    // One that ended is seen by the engine itself, which keeps its addresses for a successor.
+    if (worker.exitedAfterDisconnect) engine.retire(id);
+  });
+}
+
+module.exports = { follow, forkEnrolled, served };

@@ -3,7 +3,9 @@
 // What a worker sends on Node's channel and Node's own primary would fall over: it takes every message for one of its own
 // workers'. Such a worker is ended, or its message is passed over; nobody else notices.
 
-const PASSED_OVER = 'cluster-rs';
+const { isDatagram, isQuery, keyOf } = require('../query.cjs');
+const { PASSED_OVER } = require('./ipc.cjs');
+
 const HANDLES = ['net.Native', 'net.Server', 'net.Socket', 'dgram.Native', 'dgram.Socket'];
 
 function isInteger(value, least, most) {
@@ -28,7 +30,7 @@ function isDatagramQuery({ address, port, fd, flags, index }) {
 }
 
 // Node makes a key of them.
-function isQuery({ address, port, addressType, fd, index }) {
+function isKey({ address, port, addressType, fd, index }) {
   return [address, port, addressType, fd, index].every((value) => value === null || !/object|function|symbol/.test(typeof value));
 }
 
@@ -43,13 +45,10 @@ function offence(child, message) {
   if (cmd !== 'NODE_CLUSTER') return undefined;
   // Node looks an act up in an object, and finds what every object has.
   if (!isAbsent(act) && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
-  const datagram = message.addressType === 'udp4' || message.addressType === 'udp6';
-  if (act === 'queryServer' && !isQuery(message)) return 'a query with what is no text and no number';
-  if (act === 'queryServer' && datagram && !isDatagramQuery(message)) return 'a query for a socket that cannot be';
-  return undefined;
+  if (act !== 'queryServer') return undefined;
+  if (!isKey(message)) return 'a query with what is no text and no number';
+  return isDatagram(message) && !isDatagramQuery(message) ? 'a query for a socket that cannot be' : undefined;
 }
-
-function nothing() {}
 
 // Node's own primary takes it for granted that a worker does not ask twice for what it has: until version 22 it falls over,
 // and later it forgets the socket that it had opened first.
@@ -59,11 +58,11 @@ class Asked {
   #byKey = new Map();
 
   /** A query of the worker's; false if it has that already. */
-  query({ address, port, addressType, fd, index, seq }) {
-    const asked = `${address}:${port}:${addressType}:${fd}:${index}`;
+  query(message) {
+    const asked = keyOf(message);
     if (this.#open.has(asked)) return false;
     this.#open.add(asked);
-    this.#unanswered.set(seq, asked);
+    this.#unanswered.set(message.seq, asked);
     return true;
   }
 
@@ -83,44 +82,8 @@ class Asked {
   }
 }
 
-// What Node's primary itself says to a worker that has just gone is no error of the program's; without a callback it would
-// be one.
-function sendQuietly(child, asked) {
-  const { send } = child;
-  child.send = function sendGuarded(message, ...rest) {
-    if (message?.cmd !== 'NODE_CLUSTER') return Reflect.apply(send, this, [message, ...rest]);
-    if (message.ack !== undefined) asked.answer(message);
-    const callback = rest.find((argument) => typeof argument === 'function') ?? nothing;
-    return Reflect.apply(send, this, [message, rest[0], undefined, callback]);
-  };
-}
-
-/** From now on nothing that this worker sends ends the primary. `warn` is told in a sentence. */
-function guard(worker, warn) {
-  const { process: child } = worker;
-  const asked = new Asked();
-  sendQuietly(child, asked);
-
-  function punish(what) {
-    warn(`worker ${worker.id}: it sent ${what} and was ended`);
-    child.kill('SIGKILL');
-  }
-
-  child.prependListener('internalMessage', (message) => {
-    let what = offence(child, message);
-    if (what === undefined && message.cmd === 'NODE_CLUSTER') {
-      if (message.act === 'close') asked.close(message.key);
-      else if (message.act === 'queryServer' && !asked.query(message)) what = 'a query for what it has already';
-    }
-    if (what === undefined) return;
-    punish(what);
-    if (message !== null && typeof message === 'object') {
-      message.cmd = PASSED_OVER;
-      message.act = PASSED_OVER;
-    }
-  });
-
-  // Bytes that are no message at all. What listeners throw does not come through here: they are called in a later tick.
+// Bytes that are no message at all. What listeners throw does not come through here: they are called in a later tick.
+function guardReading(child, punish) {
   const symbol = Object.getOwnPropertySymbols(child).find(({ description }) => description === 'kChannelHandle');
   const channel = symbol && child[symbol];
   const onread = channel?.onread;
@@ -132,6 +95,34 @@ function guard(worker, warn) {
       punish(`what is no message (${error.message.split('\n')[0].replace(/\p{C}/gu, '?')})`);
       return undefined;
     }
+  };
+}
+
+/** The stage with which nothing that this worker sends ends the primary. `warn` is told in a sentence. */
+function guard(worker, warn) {
+  const { process: child } = worker;
+  const asked = new Asked();
+
+  function punish(what) {
+    warn(`worker ${worker.id}: it sent ${what} and was ended`);
+    child.kill('SIGKILL');
+  }
+
+  guardReading(child, punish);
+  return {
+    hears(message) {
+      let what = offence(child, message);
+      if (what === undefined && message.cmd === 'NODE_CLUSTER' && message.act === 'close') asked.close(message.key);
+      if (what === undefined && isQuery(message) && !asked.query(message)) what = 'a query for what it has already';
+      if (what === undefined) return false;
+      punish(what);
+      // Whoever looks at the command alone passes it over, too.
+      if (Object(message) === message) message.cmd = PASSED_OVER;
+      return true;
+    },
+    says(message) {
+      if (message.ack !== undefined) asked.answer(message);
+    },
   };
 }
 

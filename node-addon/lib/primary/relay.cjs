@@ -14,7 +14,7 @@ let asked = 0;
 
 class Relay {
   #engine;
-  #seat;
+  #entry;
   #key;
   #handle;
   #name;
@@ -23,9 +23,9 @@ class Relay {
   #pending = null;
   #closing = false;
 
-  constructor(engine, seat, key, { handle, listener: name }, listener) {
+  constructor(engine, entry, key, { handle, listener: name }, listener) {
     this.#engine = engine;
-    this.#seat = seat;
+    this.#entry = entry;
     this.#key = key;
     this.#handle = handle;
     this.#name = name;
@@ -35,7 +35,7 @@ class Relay {
   }
 
   #turn() {
-    const { process: child } = this.#seat.worker;
+    const { process: child } = this.#entry.worker;
     if (this.#pending || this.#closing || !child.connected) {
       this.#listener.ignore();
       return;
@@ -90,9 +90,9 @@ class Relay {
   }
 
   #leave() {
-    this.#seat.shares.delete(this.#key);
+    this.#entry.shares.delete(this.#key);
     this.#listener.close();
-    this.#engine.closeShare(this.#seat.id, this.#name);
+    this.#engine.closeShare(this.#entry.id, this.#name);
   }
 }
 

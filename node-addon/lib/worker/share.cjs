@@ -1,13 +1,13 @@
 'use strict';
 
-// One share of an address in a worker: where the server cannot sit on a listening socket of its own, takes connections for
+// One share of an address in a worker: where the server does not have a listening socket of its own, takes connections for
 // it, one at a time and each in a tick of its own, and leaves them to others while the server cannot have more.
 
 const fs = require('node:fs');
 
 const { taker, watch } = require('../connection.cjs');
-const { load } = require('../load.cjs');
-const { sitDown, standUp } = require('./seat.cjs');
+const { load } = require('../addon.cjs');
+const { forgetOwnSocket, takeOwnSocket } = require('./own-socket.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
 const LOOK_AGAIN = 100;
@@ -154,12 +154,12 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
     if (resting) clearTimeout(resting.timer);
     resting = null;
     ended = true;
-    standUp(listener);
+    forgetOwnSocket(listener);
     listener.close();
     closed();
     return Reflect.apply(close, this, args);
   };
-  const real = sitDown(listener, standIn, server);
+  const real = takeOwnSocket(listener, standIn, server);
   if (real) {
     handle = real;
     const closeSocket = real.close;

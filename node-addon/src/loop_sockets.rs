@@ -19,29 +19,29 @@ const NONE: i32 = -1;
 /// A time that no loop shows.
 const NEVER: u64 = u64::MAX;
 
-struct Seat {
+struct OwnSocket {
     socket: i32,
     listener: Weak<Listener>,
 }
 
 /// The sockets of one event loop.
-pub(crate) struct Seats {
+pub(crate) struct LoopSockets {
     /// The descriptor of the loop's epoll.
     backend: AtomicI32,
     /// The loop's time, in milliseconds, when there were plenty of descriptors.
     looked: AtomicU64,
-    seats: Mutex<Vec<Seat>>,
+    sockets: Mutex<Vec<OwnSocket>>,
 }
 
-impl Default for Seats {
+impl Default for LoopSockets {
     fn default() -> Self {
-        Self { backend: AtomicI32::new(NONE), looked: AtomicU64::new(NEVER), seats: Mutex::default() }
+        Self { backend: AtomicI32::new(NONE), looked: AtomicU64::new(NEVER), sockets: Mutex::default() }
     }
 }
 
-impl Seats {
-    fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+impl LoopSockets {
+    fn lock(&self) -> MutexGuard<'_, Vec<OwnSocket>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loop runs, and calls `turn` in each of its turns.
@@ -55,13 +55,13 @@ impl Seats {
     }
 
     /// libuv accepts from a socket.
-    pub(crate) fn sit(&self, socket: i32, listener: Weak<Listener>) {
-        self.lock().push(Seat { socket, listener });
+    pub(crate) fn add(&self, socket: i32, listener: Weak<Listener>) {
+        self.lock().push(OwnSocket { socket, listener });
     }
 
     /// The socket is about to be closed.
     pub(crate) fn forget(&self, socket: i32) {
-        self.lock().retain(|seat| seat.socket != socket);
+        self.lock().retain(|own| own.socket != socket);
     }
 
     /// libuv is to accept from a socket no more; it stays open.
@@ -76,14 +76,14 @@ impl Seats {
         if self.looked.load(Ordering::Relaxed) == now {
             return;
         }
-        let mut seats = self.lock();
-        if seats.is_empty() || has_plenty() {
+        let mut sockets = self.lock();
+        if sockets.is_empty() || has_plenty() {
             self.looked.store(now, Ordering::Relaxed);
             return;
         }
-        for seat in seats.drain(..) {
-            uv::forget_descriptor(self.backend.load(Ordering::Relaxed), seat.socket);
-            if let Some(listener) = seat.listener.upgrade() {
+        for own in sockets.drain(..) {
+            uv::forget_descriptor(self.backend.load(Ordering::Relaxed), own.socket);
+            if let Some(listener) = own.listener.upgrade() {
                 // Without a primary nobody sends any.
                 let _ = worker.unseat(&listener);
             }

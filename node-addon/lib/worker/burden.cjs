@@ -15,7 +15,7 @@ function check(load) {
   }
 }
 
-class Load {
+class Burden {
   #tell;
   #meter;
   #isOwn = false;
@@ -43,4 +43,4 @@ class Load {
   }
 }
 
-module.exports = { Load };
+module.exports = { Burden };

@@ -1,7 +1,7 @@
 'use strict';
 
-// A net.Server on the listening socket of its worker's slot: Node accepts from it by itself. That is only for a server that
-// takes whatever comes. One that may have to leave connections to other workers takes them one by one from the mailbox.
+// A net.Server on its slot's own listening socket: Node accepts from it by itself. That is only for a server that takes whatever
+// comes. One that may have to leave connections to other workers takes them one by one from the mailbox.
 
 const fs = require('node:fs');
 
@@ -9,19 +9,19 @@ const { classOf } = require('../connection.cjs');
 
 const SERVER = 1; // TCPConstants.SERVER.
 
-// Those whose socket Node accepts from.
-const seated = new Set();
+// The listeners from whose own socket Node accepts.
+const owners = new Set();
 
 /** This process ends, maybe because its primary is dead: a child of its own could keep the addresses open. */
-function endSeats() {
+function endOwnSockets() {
   // It is one matter for all of them.
-  const [listener] = seated;
+  const [listener] = owners;
   listener?.endIfOrphaned();
 }
 
 function atExit() {
   // Node's channel, where there is one, tells that the primary lives.
-  if (process.connected === false) endSeats();
+  if (process.connected === false) endOwnSockets();
 }
 
 function isLimit(most) {
@@ -45,19 +45,19 @@ function watchLimit(server, limited) {
 }
 
 /**
- * The handle on the slot's socket, in place of Node's stand-in for one; undefined where there is none, or it would not do.
+ * The handle on the slot's own socket, in place of Node's stand-in for one; undefined where there is none, or it would not do.
  */
-function sitDown(listener, standIn, server) {
+function takeOwnSocket(listener, standIn, server) {
   const { backlog } = listener;
   if (backlog === undefined || isLimit(server.maxConnections)) {
-    listener.unseat();
+    listener.leaveOwnSocket();
     return undefined;
   }
   // The handle first: see connection.cjs.
   const handle = new (classOf(true))(SERVER);
   const fd = listener.takeSocket();
   if (fd < 0 || handle.open(fd) !== 0) {
-    listener.unseat();
+    listener.leaveOwnSocket();
     handle.close();
     if (fd >= 0) fs.closeSync(fd);
     return undefined;
@@ -65,17 +65,17 @@ function sitDown(listener, standIn, server) {
   // Node makes it listen again, with the backlog of this worker; that of the first who asked is for all.
   const { listen } = handle;
   handle.listen = () => Reflect.apply(listen, handle, [backlog]);
-  if (seated.size === 0) process.once('exit', atExit);
-  seated.add(listener);
+  if (owners.size === 0) process.once('exit', atExit);
+  owners.add(listener);
   // The real one keeps the process running now.
   standIn.unref();
-  watchLimit(server, () => listener.unseat());
+  watchLimit(server, () => listener.leaveOwnSocket());
   return handle;
 }
 
 /** It is closed. */
-function standUp(listener) {
-  if (seated.delete(listener) && seated.size === 0) process.removeListener('exit', atExit);
+function forgetOwnSocket(listener) {
+  if (owners.delete(listener) && owners.size === 0) process.removeListener('exit', atExit);
 }
 
-module.exports = { endSeats, sitDown, standUp };
+module.exports = { endOwnSockets, forgetOwnSocket, takeOwnSocket };
