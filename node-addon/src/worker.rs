@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Worker};
+use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Wanted, Worker};
 use napi::bindgen_prelude::{Buffer, Either, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::listener::Listener;
 use crate::loop_sockets::LoopSockets;
+use crate::told::Query;
 use crate::watch::{Watch, Watched};
 use crate::{refusal, uv};
 
@@ -84,10 +85,10 @@ impl Member {
 
     /// Asks the primary for a share and waits for its answer.
     #[napi]
-    pub fn listen(&self, address: String, index: u32, backlog: i32, flags: u32) -> Asked {
-        self.asked(ListenFlags::from_bits(flags).and_then(|flags| {
+    pub fn listen(&self, query: Query) -> Asked {
+        self.asked(query.wanted().and_then(|Wanted { address, index, backlog, flags, .. }| {
             let flags = flags | ListenFlags::NONBLOCK;
-            self.worker.listen(&address, ListenOptions { backlog, flags, index, options: Vec::new() })
+            self.worker.listen(address, ListenOptions { backlog, flags, index, options: Vec::new() })
         }))
     }
 

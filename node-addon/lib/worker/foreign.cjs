@@ -165,13 +165,13 @@ class Membership {
   }
 
   listen(server, query, callback) {
-    // Node counts its own listens on a port 0 from 0 for each server; the primary's "next" is the same.
-    const wanted = addressOf({ ...query, index: -1 });
+    const wanted = addressOf(query);
     const member = this.join();
     if (this.#failure) return callback(-errnoOf(this.#failure), null);
     if (!member || this.#left) return callback(-ERRNO.EPIPE, null);
     if (!wanted) return callback(-ERRNO.EINVAL, null);
-    const share = member.listen(wanted.address, 0, wanted.backlog, wanted.flags & 0xffff);
+    // Node counts its own listens on a port 0 from 0 for each server; the primary's "next" is the same.
+    const share = member.listen({ ...wanted, index: 0 });
     if (typeof share === 'number') {
       return callback(share < -LAST_ERRNO ? -ERRNO.EPROTO : refusalOf(wanted, share), null);
     }
