@@ -56,7 +56,7 @@ function addressOf(query) {
 // What Node says where the engine's system call says something else.
 const NODES_OWN = {
   fd: { [-ERRNO.EBADF]: -ERRNO.EINVAL, [-ERRNO.ENOTSOCK]: -ERRNO.EINVAL, [-ERRNO.EOPNOTSUPP]: -ERRNO.EINVAL },
-  path: { [-ERRNO.ENOENT]: -ERRNO.EACCES },
+  path: { [-ERRNO.ENOENT]: -ERRNO.EACCES, [-ERRNO.EAGAIN]: -ERRNO.EADDRINUSE },
 };
 
 /** The engine's refusal of an address, as Node would have refused it. */

@@ -100,7 +100,8 @@ impl Primary {
         self.served.remove(&id)
     }
 
-    /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns.
+    /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns. EAGAIN: a dead server's
+    /// socket file cannot be replaced while another process holds the lock of its directory; worth another attempt in a moment.
     pub fn grant(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
         self.check_own()?;
         // It may have closed a listener of the same address just before, which is then still to be read.
@@ -215,8 +216,7 @@ impl Primary {
             socket::with_number(number, |fd| socket::listen(fd, bind::backlog(wanted.backlog)).ok());
         }
         let shape = Shape { backlog: wanted.backlog, ..Shape::default() };
-        let (listener, is_new) =
-            self.join_address(id, wanted.flags, shape, wanted.index, &address, seated).map_err(bind::unless_locked)?;
+        let (listener, is_new) = self.join_address(id, wanted.flags, shape, wanted.index, &address, seated)?;
         let (handle, name) =
             self.handles.of_listener(listener).map_or((0, SockAddr::EMPTY), |handle| (handle.id, handle.name));
         Ok(Granted { handle, listener, is_new, name })

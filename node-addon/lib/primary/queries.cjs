@@ -9,6 +9,11 @@ const { isDatagram, isQuery, keyOf } = require('../query.cjs');
 const { reply } = require('./ipc.cjs');
 const { Relay } = require('./relay.cjs');
 
+// A dead server's socket file is replaced under the lock of its directory, which anybody may hold: how often one looks again whether
+// it is free, and for how long, in milliseconds.
+const AGAIN = 10;
+const LONGEST = 100;
+
 // TLS ticket keys and the like, which the first worker of an address gives for all of them.
 const data = new Map();
 
@@ -19,13 +24,22 @@ function relay(engine, entry, key, wanted) {
   return answer;
 }
 
-function answerQuery(engine, entry, message, wantsLoad) {
+function answerQuery(engine, entry, message, wantsLoad, until = performance.now() + LONGEST) {
   const { worker, id } = entry;
+  // One that is leaving gets no answer, as in Node.
+  if (worker.exitedAfterDisconnect) return;
   const key = keyOf(message);
   const wanted = addressOf(message);
   let answer = { errno: -ERRNO.EINVAL };
   // A worker that knows our way takes its share itself, and closes it on its own channel.
   if (wanted) answer = message.crs === 1 ? engine.grant(id, wanted) : relay(engine, entry, key, wanted);
+  // One of a worker at a time.
+  if (answer.errno === -ERRNO.EAGAIN && (entry.postponed ??= message) === message && performance.now() < until) {
+    const again = () => worker.process.connected && answerQuery(engine, entry, message, wantsLoad, until);
+    setTimeout(again, AGAIN);
+    return;
+  }
+  if (entry.postponed === message) entry.postponed = undefined;
   if (answer.errno) {
     const errno = refusalOf(wanted, answer.errno);
     // The reason is for the command line, which hears what is said to its workers.
@@ -48,7 +62,7 @@ function answerQuery(engine, entry, message, wantsLoad) {
 
 /** The stage with which the engine answers a worker's queries. `wantsLoad`: the worker shall tell its load. */
 function answerQueries(engine, entry, wantsLoad) {
-  const { worker, shares } = entry;
+  const { shares } = entry;
   return {
     hears(message) {
       if (message?.cmd !== 'NODE_CLUSTER') return false;
@@ -57,8 +71,7 @@ function answerQueries(engine, entry, wantsLoad) {
         entry.asksHere = true;
         // Datagrams are Node's own matter.
         if (isDatagram(message)) return false;
-        // One that is leaving gets no answer, as in Node.
-        if (!worker.exitedAfterDisconnect) answerQuery(engine, entry, message, wantsLoad);
+        answerQuery(engine, entry, message, wantsLoad);
         return true;
       }
       if (act === 'close') shares.get(message.key)?.close();
