@@ -31,10 +31,10 @@ help:
 	@echo 'make asan       the tests under the address, leak and undefined-behaviour sanitizers (TESTS="test_x ...": only these in C)'
 	@echo 'make tsan       random calls of header-only C under the thread sanitizer'
 	@echo 'make valgrind   the C tests under valgrind (TESTS="test_x ...": only these)'
-	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance.md; 30 minutes'
+	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance-figures.md; 30 minutes'
 	@echo 'make bench-quick        the same in 3 minutes, for a look (ARGS="--only passed,kernel cost")'
 	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
-	@echo 'make faults     every promise under faults and attack: writes docs/reliability.md; two hours (PARTS="10 80": only these)'
+	@echo 'make faults     every promise under faults and attack: writes docs/reliability-figures.md; two hours (PARTS="10 80": only these)'
 	@echo 'make clean      removes everything that was built'
 
 # cargo names the library libcluster.so only; programs look for its SONAME, also those run from the checkout.
@@ -86,7 +86,7 @@ bench-node:
 	$(build_addon)
 	@CC=$(CC) node bench/node/bench.cjs $(ARGS)
 
-# All parts write docs/reliability.md anew; single ones (PARTS="10 80") only tell.
+# All parts write docs/reliability-figures.md anew; single ones (PARTS="10 80") only tell.
 faults:
 	@scripts/setup.sh faults
 	$(build_library)
@@ -140,8 +140,8 @@ asan:
 	$(ASAN_CARGO) test --lib --tests --target $(ASAN_TARGET) -- --test-threads=1
 	$(ASAN_CARGO) build -p cluster-capi --target $(ASAN_TARGET)
 	@nm -D $(ASAN_OUT)/libcluster.so | grep -q __asan_init || { echo 'the library is not instrumented'; exit 1; }
-	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/sanitizers/planted.sh asan
-	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/torture/run.sh asan
+	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/rigs/sanitizers/planted.sh asan
+	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/rigs/torture/run.sh asan
 	@BUILD=$(BUILD) LIBDIR=$(ASAN_OUT) CC=$(CC) tests/c/run.sh asan $(TESTS)
 
 # The worker's side in header-only C, whose primary is not instrumented. Rust's own standard library would have to be built anew
@@ -149,16 +149,16 @@ asan:
 tsan:
 	@scripts/setup.sh tsan
 	$(build_library)
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/sanitizers/planted.sh tsan
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/torture/run.sh tsan
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/sanitizers/planted.sh tsan
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/torture/run.sh tsan
 
 valgrind:
 	@scripts/setup.sh valgrind
 	$(build_library)
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/sanitizers/planted.sh valgrind
-	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/torture/run.sh valgrind
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/sanitizers/planted.sh valgrind
+	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/rigs/torture/run.sh valgrind
 	@BUILD=$(BUILD) LIBDIR=$(OUT)/release CC=$(CC) tests/c/run.sh valgrind $(TESTS)
 
 clean:
 	$(CARGO) clean
-	rm -rf node-addon/*.node node-addon/node_modules $(wildcard tests/*/node_modules)
+	rm -rf node-addon/*.node node-addon/node_modules $(wildcard tests/*/node_modules tests/rigs/*/node_modules)

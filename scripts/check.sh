@@ -48,7 +48,7 @@ bench_programs() {
         if [ $program = uv ] && ! echo '#include <uv.h>' | "${CC:-cc}" -E -xc - >/dev/null 2>&1; then continue; fi
         "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only bench/contenders/$program.c || status=1
     done
-    "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only tests/faults/workers/cluster.c tests/faults/workers/link.c || status=1
+    "${CC:-cc}" -O2 -Wall -Wextra -Werror -Iinclude -fsyntax-only tests/rigs/faults/workers/cluster.c tests/rigs/faults/workers/link.c || status=1
     return $status
 }
 
@@ -178,6 +178,7 @@ check licences licences
 check build-programs build_programs
 check unsafe-code unsafe_code
 check named-tests scripts/named_tests.sh
+check document-names node scripts/doc_names.mjs
 check shell-scripts shell_scripts
 check machine-paths machine_paths
 check npm-tools npm_tools

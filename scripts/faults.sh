@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long part of the fault tests: every executable tests/faults/long/NN-name.sh in order, then docs/reliability.md anew.
+# The long part of the fault tests: every executable tests/rigs/faults/long/NN-name.sh in order, then docs/reliability-figures.md anew.
 #
 #   scripts/faults.sh             all parts
 #   scripts/faults.sh 10 80-soak  those parts, by number or name; nothing is written to docs then
@@ -7,7 +7,7 @@
 # LIBDIR  where libcluster.so is (target/release)      BUILD  where programs and results go (target/c)
 # CL_FAULTS_SEEDS  how many seeds the parts with chance in them go through (10)
 #
-# A part appends its results to the file that FAULTS_RESULTS names, see tests/faults/README.md, and ends with another status than 0
+# A part appends its results to the file that FAULTS_RESULTS names, see tests/rigs/faults/README.md, and ends with another status than 0
 # when a promise is broken. All parts run, whatever becomes of one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,7 +33,7 @@ is_wanted() {
 
 passed=0
 failed=""
-for script in tests/faults/long/[0-9]*.sh; do
+for script in tests/rigs/faults/long/[0-9]*.sh; do
     [ -x "$script" ] || continue
     name=$(basename "$script" .sh)
     is_wanted "$name" "$@" || continue

@@ -21,7 +21,7 @@ test) tools="cargo cc c++ nm readelf pkg-config cmake node npm strace" ;;
 valgrind) tools="cargo cc c++ valgrind" ;;
 asan | tsan) tools="cargo cc c++" ;;
 bench-contenders) tools="libuv nginx node npm" ;;
-# The parts of tests/faults/long need what stands here; prlimit is in a package that every Debian has.
+# The parts of tests/rigs/faults/long need what stands here; prlimit is in a package that every Debian has.
 faults) tools="cargo cc c++ nm node npm prlimit strace valgrind" ;;
 fuzz) tools="cargo cc c++ cargo-fuzz" ;;
 *)

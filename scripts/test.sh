@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test: the Rust ones, then each tests/*/run.sh, which finds the library in LIBDIR and the addon in node-addon, puts
+# Runs every test: the Rust ones, then each run.sh of tests and tests/rigs, which finds the library in LIBDIR and the addon in node-addon, puts
 # what it builds into BUILD and ends with the line "N passed, N failed". The npm packages that its lock file pins are installed
 # before. All suites run; one that fails fails the whole at the end.
 #
@@ -39,7 +39,7 @@ else
     suite rust cargo test --workspace --lib --bins --tests -- --test-threads=1
 fi
 suite rust-docs cargo test --workspace --exclude cluster-capi --doc
-for script in tests/*/run.sh; do
+for script in tests/*/run.sh tests/rigs/*/run.sh; do
     suite "$(basename "$(dirname "$script")")" counted "$script"
 done
 

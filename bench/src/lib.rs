@@ -1,4 +1,4 @@
-//! What the benchmark and the fault rig (tests/faults) both need: processes, networks, charts, pages, the machine.
+//! What the benchmark and the fault rig (tests/rigs/faults) both need: processes, networks, charts, pages, the machine.
 // Only the project's own programs use it; each module says what it is for.
 #![allow(missing_docs)]
 

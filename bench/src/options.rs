@@ -14,7 +14,7 @@ usage: cluster-bench [option ...] [figure ...]
   --tiny           next to nothing: shows that the benchmark works
   --rounds N       instead of 9 (figures that give ratios) and 5 (those that count)
   --only A,B       these contenders, and the baselines of the ratios
-  --record         keeps results in bench/results, draws docs/charts and the results of docs/performance.md anew;
+  --record         keeps results in bench/results, draws docs/charts and the results of docs/performance-figures.md anew;
                    for whole figures of the full plan only
   --draw           measures nothing; draws what was recorded
   --profile        measures nothing else; shows with perf(1) where the time of --only (passed,kernel) goes

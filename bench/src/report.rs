@@ -1,4 +1,4 @@
-//! Results as tables: on the terminal, and in docs/performance.md.
+//! Results as tables: on the terminal, and in docs/performance-figures.md.
 
 use std::fmt::Write as _;
 use std::path::Path;

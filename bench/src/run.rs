@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<bool> {
         if options.record || options.draw { options.root.join("docs/charts") } else { options.out.join("charts") };
     charts::draw(&shown, &drawn)?;
     if options.record || options.draw {
-        report::write_page(&options.root.join("docs/performance.md"), &shown)?;
+        report::write_page(&options.root.join("docs/performance-figures.md"), &shown)?;
     }
     println!("results: {}; charts: {}", shorten(&results, &options.root), shorten(&drawn, &options.root));
     Ok(sound)

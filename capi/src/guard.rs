@@ -8,7 +8,7 @@ use cluster_core::{EPANIC, Error, Result};
 
 use crate::last_error::{remember, remember_bare};
 
-/// A place where tests/panics may want a panic.
+/// A place where tests/rigs/panics may want a panic.
 pub(crate) fn point() {
     #[cfg(feature = "panic-injection")]
     cluster_core::panics::point();

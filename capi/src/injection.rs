@@ -1,4 +1,4 @@
-//! What only the library of tests/panics has.
+//! What only the library of tests/rigs/panics has.
 
 use std::ffi::{c_int, c_uint};
 

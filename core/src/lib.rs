@@ -24,7 +24,7 @@
 //! worker. [`Primary`] itself can also be driven by a program: it has no thread, one descriptor to wait on
 //! ([`Primary::poller`]) and one function that never waits ([`Primary::dispatch`]).
 //!
-//! The design is in `docs/design.md`, the protocol between the processes in `docs/protocol.md`. Linux 5.10 or newer.
+//! The design is in `docs/design/`, the protocol between the processes in `docs/protocol.md`. Linux 5.10 or newer.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("libcluster needs Linux 5.10 or newer: it is built on pidfds, SOCK_SEQPACKET pairs and epoll");

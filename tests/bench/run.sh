@@ -43,9 +43,9 @@ page_and_charts() {
     rm -rf "$root"
     mkdir -p "$root/bench/contenders" "$root/docs"
     cp -r "$out/results" "$root/bench/results"
-    printf 'before\n<!-- results: written by make bench -->\nold\n<!-- end of results -->\nafter\n' >"$root/docs/performance.md"
+    printf 'before\n<!-- results: written by make bench -->\nold\n<!-- end of results -->\nafter\n' >"$root/docs/performance-figures.md"
     run --root "$root" --draw >"$out/log" 2>&1 || { cat "$out/log"; return 1; }
-    cp "$root/docs/performance.md" "$out/log"
+    cp "$root/docs/performance-figures.md" "$out/log"
     says '| passed / SO_REUSEPORT: drain | >= 0.85 |' && says '![Server CPU per connection, microseconds](charts/cpu.svg)' &&
         says 'command: cluster-bench --tiny' && ! grep -qx old "$out/log" || return 1
     [ "$(head -n 1 "$out/log")" = before ] && [ "$(tail -n 1 "$out/log")" = after ] || { cat "$out/log"; return 1; }
@@ -54,7 +54,7 @@ page_and_charts() {
         [ -s "$root/docs/charts/$chart" ] || { echo "no chart $chart"; return 1; }
     done
     run --root "$root" --draw >/dev/null 2>&1
-    cmp "$root/docs/performance.md" "$out/log"
+    cmp "$root/docs/performance-figures.md" "$out/log"
 }
 
 other_contenders() {

@@ -10,7 +10,7 @@ static inline const char *contender_of(int policy) {
     return expected_mechanism() == CL_MECHANISM_KERNEL ? "libcluster kernel" : "libcluster passed";
 }
 
-/* One line of JSON (tests/faults/README.md); met: 1, 0, or -1 where there is no goal. */
+/* One line of JSON (tests/rigs/faults/README.md); met: 1, 0, or -1 where there is no goal. */
 static inline void figure(const char *part, const char *row, const char *contender, const char *measured, const char *goal, int met) {
     static const char *const words[] = {"null", "false", "true"};
     const char *file = getenv("FAULTS_RESULTS");

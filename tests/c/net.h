@@ -199,4 +199,47 @@ static inline int have_ipv6(void) {
     return have;
 }
 
+/* -- Listening ---------------------------------------------------------------------------------------------------- */
+
+static inline int listen_flags(const char *address, unsigned flags) {
+    cl_listen_options_t options;
+    ZERO(options);
+    options.size = sizeof options;
+    options.address = address;
+    options.flags = flags;
+    return cl_listen_with(&options);
+}
+
+static inline int listen_index(const char *address, int index) {
+    cl_listen_options_t options;
+    ZERO(options);
+    options.size = sizeof options;
+    options.address = address;
+    options.index = index;
+    return cl_listen_with(&options);
+}
+
+static inline const char *unix_address(const char *path) {
+    static char address[PATH_MAX + 8];
+    snprintf(address, sizeof address, "unix:%s", path);
+    return address;
+}
+
+/* The listener answers on this connection, which was made a moment ago. */
+static inline void served(int listener, int client) {
+    char text[96];
+    if (client < 0) check_fail(__FILE__, __LINE__, "connect: %s", strerror(-client));
+    answer(OK(cl_accept(listener, NULL, NULL)));
+    CHECK(receive_all(client, text, sizeof text) > 0);
+    CHECK_EQ(atoi(text), cl_worker_id());
+    close(client);
+}
+
+/* Which of two are readable: 1, 2 or both, waiting for one of them; 0 after a signal. */
+static inline int await_either(int one, int other) {
+    struct pollfd both[2] = {{one, POLLIN, 0}, {other, POLLIN, 0}};
+    if (poll(both, 2, -1) < 0) return 0;
+    return (both[0].revents != 0) | (both[1].revents != 0) << 1;
+}
+
 #endif

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Compiles and runs the C tests. From the root of the repository:
 #
-#   tests/c/run.sh [valgrind|asan] [test_name ...]
+#   tests/c/run.sh [valgrind|asan] [test_name | folder ...]
 #
 # MODES   how a test finds the library: shared (-lcluster), static (libcluster.a), header (CL_HEADER_ONLY, nothing
 #         linked; the primary's functions are found in libcluster.so.0 at run time). Default: all three, of which static
@@ -33,9 +33,14 @@ asan) modes=${MODES:-shared header}; limit=240; CHECK_SLOW=4 ;;
 esac
 
 names=()
-for file in "$here"/test_*.c; do
+declare -A folder_of
+for file in "$here"/*/test_*.c; do
     name=$(basename "$file" .c)
-    [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] && names+=("$name")
+    folder=$(basename "$(dirname "$file")")
+    [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || [[ " $* " == *" $folder "* ]] || continue
+    [ -z "${folder_of[$name]:-}" ] || { echo "two tests are called $name"; echo "0 passed, 1 failed"; exit 1; }
+    folder_of[$name]=$folder
+    names+=("$name")
 done
 
 out=$build/$what
@@ -46,16 +51,16 @@ rm -f "$logs"/*
 
 # -- Compile: each mode in a standard of its own to link, and all of the others, C++ too, for their opinion.
 compile() { # mode name
-    local mode=$1 name=$2 source=$here/$2.c program=$out/$1/$2 standard flags="" link=""
+    local mode=$1 name=$2 folder=$here/${folder_of[$2]} program=$out/$1/$2 standard flags="-I$here" link=""
     case $mode in
     shared) standard=c99 link="-L$libdir -lcluster -Wl,-rpath,$libdir" ;;
     static) standard=c11 link="$libdir/libcluster.a -lpthread -ldl -lm -lrt -lutil -lgcc_s" ;;
-    header) standard=c17 flags="-DCL_HEADER_ONLY" link="-ldl" ;;
+    header) standard=c17 flags="$flags -DCL_HEADER_ONLY" link="-ldl" ;;
     *) echo "unknown mode $mode"; return 1 ;;
     esac
-    local newer=0 input sources=("$source")
+    local newer=0 input sources=("$folder/$name.c")
     # A test of more than one translation unit has its others in part_*.c.
-    [ -e "$here/${name/#test_/part_}.c" ] && sources+=("$here/${name/#test_/part_}.c")
+    [ -e "$folder/${name/#test_/part_}.c" ] && sources+=("$folder/${name/#test_/part_}.c")
     for input in "${sources[@]}" "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
     [ "$mode" = static ] && [ "$libdir/libcluster.a" -nt "$program" ] && newer=1
     [ $newer -eq 0 ] && return 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of the Node package. From the root of the repository:
 #
-#   tests/node/run.sh [name ...]        all tests, or the files whose names begin so: surface data-http
+#   tests/node/run.sh [name ...]        all tests, or the files whose names begin so: surface data/http
 #
 # NODE            the Node to test with (node)
 # CLUSTER_MODULE  what the programs of the tests require (cluster-rs). With node:cluster the tests look at stock Node instead, and
@@ -37,7 +37,7 @@ if [ "$CLUSTER_MODULE" = cluster-rs ] && ! ls ../../node-addon/*.node >/dev/null
 fi
 
 files=()
-for file in *.test.cjs; do
+for file in */*.test.cjs; do
     [ $# -eq 0 ] && files+=("$file")
     for name in "$@"; do
         if [[ $file == "$name"* ]]; then files+=("$file"); break; fi

@@ -1,7 +1,7 @@
 //! Random lives of a cluster beside a model of one: who has a share of which address, which addresses are open, and where
 //! connections wait, after any sequence of listens, closes, ends and replacements, also several of one address at once.
 //!
-//! The model is written from docs/design.md ("What the key of a handle is", "Workers that another program starts") and
+//! The model is written from docs/design/permits.md ("What the key of a handle is"), docs/design/node.md and
 //! docs/protocol.md, not from the engine: an address is a set of members. CL_MODEL_SEQUENCES says how many lives are led (300), and
 //! CL_MODEL_SEED repeats those of a seed that was printed.
 
@@ -32,7 +32,7 @@ const PLACES: [(&str, u32); 5] = [
     ("unix:@libcluster-model-PID", 7),
 ];
 
-/// The keys of the places, by the rule of docs/design.md.
+/// The keys of the places, by the rule of docs/design/permits.md.
 fn key(place: usize) -> String {
     let (address, index) = PLACES[place];
     let address = address.replace("PID", &process::own_pid().to_string());

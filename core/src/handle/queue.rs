@@ -48,7 +48,7 @@ pub(crate) struct Queue {
 }
 
 /// Whether the kernel may have moved connections here from a queue that was closed. Before 2026 it woke nobody for these (Linux
-/// 5.14 to 6.19; `tests/c/test_kernel_unwoken.c`), so that a worker that has nothing to do does not learn of them.
+/// 5.14 to 6.19; `tests/c/kernel/test_kernel_unwoken.c`), so that a worker that has nothing to do does not learn of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MovedHere {
     No,

@@ -2,7 +2,7 @@
 //!
 //! What a worker tells of its load is old when it is used: whoever was the least then is not after a few connections. So
 //! two newer things are counted with it, both of which the primary knows itself: that a worker has connections waiting
-//! (it is busy now, whatever it told), and how many it was given since it told. docs/design.md has the figures.
+//! (it is busy now, whatever it told), and how many it was given since it told. docs/design/policies.md has the figures.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Panics on purpose: for the test that sees what becomes of one behind each function of the C interface (tests/panics).
+//! Panics on purpose: for the test that sees what becomes of one behind each function of the C interface (tests/rigs/panics).
 
 /// The n-th point that this thread passes from now on panics; 0: none does. Returns how many points were left of what was
 /// asked for before: 0 says that it has panicked, or was not asked for.
