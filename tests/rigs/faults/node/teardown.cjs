@@ -11,7 +11,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads');
 
-const PACKAGE = path.join(__dirname, '..', '..', '..', 'node-addon', 'lib');
+const PACKAGE = path.join(__dirname, '..', '..', '..', '..', 'node-addon', 'lib');
 const ROUND_ROBIN = 2;
 // Threads that live at the same time, and clients of each.
 const AT_ONCE = 3;
