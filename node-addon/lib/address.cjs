@@ -41,7 +41,7 @@ function addressOf(query) {
   if (isCount(fd)) return { ...common, address: `fd:${fd}`, flags: 0, kind: 'fd' };
   if (isCount(port)) {
     if (port > 65535) return undefined;
-    const host = address === null || address === undefined ? '' : address;
+    const host = address ?? '';
     if (host !== '' && !net.isIP(host)) return undefined;
     const only = (isCount(flags) ? flags : 0) & UV_TCP_IPV6ONLY ? FLAGS.ipv6Only : 0;
     return { ...common, address: `${kindOfSocket}${hostText(host)}:${port}`, flags: only, kind: 'tcp' };

@@ -1,7 +1,7 @@
 //! The native part of the npm package `cluster-rs`: the engine for Node. JavaScript keeps everything that Node's cluster
 //! says and does; what is here moves connections.
 
-mod listener;
+pub mod listener;
 mod loop_sockets;
 pub mod names;
 mod primary;
@@ -31,26 +31,8 @@ pub const EMFILE: i32 = libc::EMFILE;
 #[napi]
 pub const ENFILE: i32 = libc::ENFILE;
 
-/// The version of the engine.
-#[napi]
-pub fn version() -> &'static str {
-    env!("CARGO_PKG_VERSION")
-}
-
 /// What is wrong with rules for what workers may listen on, in a sentence.
 #[napi]
 pub fn fault_of_rules(rules: Vec<String>) -> Option<String> {
     rules.iter().find_map(|rule| ListenRule::parse(rule).err()).map(|error| error.sentence().to_owned())
-}
-
-/// Takes one connection from a listening socket: its descriptor, or a negative errno value.
-#[napi]
-pub fn accept_from(socket: i32) -> i32 {
-    listener::accept_from(socket)
-}
-
-/// A unix socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
-#[napi]
-pub fn unconnected_socket() -> napi::Result<i32> {
-    listener::unconnected()
 }

@@ -190,12 +190,14 @@ impl Listener {
 }
 
 /// Takes one connection from a listening socket: its descriptor, or a negative errno value.
-pub(crate) fn accept_from(socket: i32) -> i32 {
+#[napi]
+pub fn accept_from(socket: i32) -> i32 {
     nix::sys::socket::accept4(socket, nix::sys::socket::SockFlag::SOCK_CLOEXEC).unwrap_or_else(|errno| -(errno as i32))
 }
 
-/// A unix socket that is connected to nothing.
-pub(crate) fn unconnected() -> Result<i32> {
+/// A unix socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
+#[napi]
+pub fn unconnected_socket() -> Result<i32> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     let made: nix::Result<OwnedFd> = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
     made.map(OwnedFd::into_raw_fd).map_err(|errno| napi::Error::from_reason(format!("socket: {}", errno.desc())))

@@ -65,18 +65,6 @@ impl Member {
         Ok(adopted.map(|worker| Member::new(&env, worker)))
     }
 
-    /// The id.
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.worker.id()
-    }
-
-    /// The slot.
-    #[napi(getter)]
-    pub fn slot(&self) -> u32 {
-        self.worker.slot()
-    }
-
     /// Takes the share that the primary named in its answer.
     #[napi]
     pub fn take(&self, listener: u32) -> Asked {

@@ -12,17 +12,13 @@ function isInteger(value, least, most) {
   return Number.isInteger(value) && value >= least && value <= most;
 }
 
-function isAbsent(value) {
-  return value === undefined || value === null;
-}
-
 // The fields of a datagram query, which goes to Node's own code.
 function isDatagramQuery({ address, port, fd, flags, index }) {
   return (
-    (isAbsent(address) || typeof address === 'string') &&
-    (isAbsent(port) || isInteger(port, -1, 65535)) &&
-    (isAbsent(fd) || isInteger(fd, -1, 0x7fffffff)) &&
-    (isAbsent(flags) || isInteger(flags, 0, 0x7fffffff)) &&
+    (address == null || typeof address === 'string') &&
+    (port == null || isInteger(port, -1, 65535)) &&
+    (fd == null || isInteger(fd, -1, 0x7fffffff)) &&
+    (flags == null || isInteger(flags, 0, 0x7fffffff)) &&
     isInteger(index, 0, Number.MAX_SAFE_INTEGER) &&
     // Node leaves a socket without any of these unbound, and cannot send what it made.
     (Boolean(address) || port > 0 || fd >= 0)
@@ -44,7 +40,7 @@ function offence(child, message) {
   }
   if (cmd !== 'NODE_CLUSTER') return undefined;
   // Node looks an act up in an object, and finds what every object has.
-  if (!isAbsent(act) && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
+  if (act != null && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
   if (act !== 'queryServer') return undefined;
   if (!isKey(message)) return 'a query with what is no text and no number';
   return isDatagram(message) && !isDatagramQuery(message) ? 'a query for a socket that cannot be' : undefined;

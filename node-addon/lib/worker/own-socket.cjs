@@ -24,10 +24,6 @@ function atExit() {
   if (process.connected === false) endOwnSockets();
 }
 
-function isLimit(most) {
-  return most !== undefined && most !== null;
-}
-
 // Calls `limited` once, when the program limits the server's connections.
 function watchLimit(server, limited) {
   const known = Object.getOwnPropertyDescriptor(server, 'maxConnections') ?? { configurable: true, enumerable: true };
@@ -38,7 +34,7 @@ function watchLimit(server, limited) {
     get: () => known.value,
     set(value) {
       Object.defineProperty(server, 'maxConnections', { ...known, writable: true, value });
-      if (isLimit(value)) limited();
+      if (value != null) limited();
       else watchLimit(server, limited);
     },
   });
@@ -49,7 +45,7 @@ function watchLimit(server, limited) {
  */
 function takeOwnSocket(listener, standIn, server) {
   const { backlog } = listener;
-  if (backlog === undefined || isLimit(server.maxConnections)) {
+  if (backlog === undefined || server.maxConnections != null) {
     listener.leaveOwnSocket();
     return undefined;
   }
