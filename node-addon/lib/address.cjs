@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker's query in the engine's words. What a worker sends is not believed.
+// Translates a worker's query into the engine's words. Nothing that a worker sends is trusted.
 
 const net = require('node:net');
 const { errno: ERRNO } = require('node:os').constants;
@@ -22,7 +22,7 @@ function hostText(address) {
   return net.isIPv6(address) ? `[${address}]` : address;
 }
 
-// A name without a file begins with a NUL; Node's worker has put its directory before it, as before any path.
+// An abstract name begins with a NUL. Node's worker has put its directory before it, as before any path.
 function pathText(address) {
   const relative = path.relative(process.cwd(), address);
   const abstract = [address, relative].find((text) => text.startsWith('\0'));
@@ -53,13 +53,13 @@ function addressOf(query) {
   return { ...common, address: `${kindOfSocket}unix:${text}`, flags: everybody | padded, kind: 'path' };
 }
 
-// What Node says where the engine's system call says something else.
+// Errors for which Node uses another code than the engine, by kind of address.
 const NODES_OWN = {
   fd: { [-ERRNO.EBADF]: -ERRNO.EINVAL, [-ERRNO.ENOTSOCK]: -ERRNO.EINVAL, [-ERRNO.EOPNOTSUPP]: -ERRNO.EINVAL },
   path: { [-ERRNO.ENOENT]: -ERRNO.EACCES, [-ERRNO.EAGAIN]: -ERRNO.EADDRINUSE },
 };
 
-/** The engine's refusal of an address, as Node would have refused it. */
+/** The errno with which Node would have refused an address, from the engine's. */
 function refusalOf(wanted, errno) {
   return NODES_OWN[wanted?.kind]?.[errno] ?? errno;
 }

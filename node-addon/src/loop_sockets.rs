@@ -1,7 +1,7 @@
-//! The listening sockets that libuv accepts from: those of this worker's slot.
+//! The slot's own sockets from which libuv accepts.
 //!
-//! Where descriptors run out, libuv accepts what waits and closes it. So it may only accept while there are plenty; from
-//! then on connections come by the mailbox, one by one, and each only when there is a descriptor for it.
+//! When descriptors run out, libuv accepts what waits and closes it. So it may accept only while plenty are free. After that
+//! connections come by the mailbox, one by one, and only if there is a descriptor for each.
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -16,7 +16,7 @@ use crate::uv;
 const PLENTY: u64 = 1024;
 /// No event loop is known.
 const NONE: i32 = -1;
-/// A time that no loop shows.
+/// No loop's clock shows this time.
 const NEVER: u64 = u64::MAX;
 
 struct OwnSocket {
@@ -70,8 +70,8 @@ impl LoopSockets {
         self.forget(socket);
     }
 
-    /// Before the loop looks what is ready. `now`: its time, in milliseconds. Turns within one millisecond, in which a
-    /// program opens a few hundred descriptors at most, ask once.
+    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds. It looks once in a millisecond, in which a
+    /// program opens a few hundred descriptors at most.
     pub(crate) fn turn(&self, worker: &Worker, now: u64) {
         if self.looked.load(Ordering::Relaxed) == now {
             return;
@@ -91,7 +91,7 @@ impl LoopSockets {
     }
 }
 
-/// The kernel gives the lowest free descriptor: when that from which on there are just so many is free, then so are they.
+/// The kernel gives the lowest free descriptor. So if the first of the last `PLENTY` numbers is free, all of them are.
 fn has_plenty() -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     match limit.checked_sub(PLENTY).and_then(|first| i32::try_from(first).ok()) {

@@ -13,7 +13,7 @@ const POLICIES: [(&str, Policy); 4] = [
 /// As `Mechanism::from_name` reads them.
 const MECHANISMS: [&str; 3] = ["auto", "passed", "kernel"];
 
-/// The policies: name and number. Those that Node knows too have its numbers.
+/// The policies: name and number. Node's own policies have Node's numbers.
 #[napi]
 pub fn policies() -> Vec<(&'static str, u32)> {
     POLICIES.map(|(name, policy)| (name, policy as u32)).into()
@@ -25,7 +25,7 @@ pub fn mechanisms() -> Vec<&'static str> {
     MECHANISMS.into()
 }
 
-/// Node refuses the numbers that are none; what they are here does not matter.
+/// Node refuses unknown numbers, so it does not matter what they become here.
 pub(crate) fn policy_of(number: u32) -> Policy {
     POLICIES.iter().find(|(_, policy)| *policy as u32 == number).map_or_else(Policy::default, |(_, policy)| *policy)
 }

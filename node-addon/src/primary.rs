@@ -17,8 +17,8 @@ use crate::stats::Stats;
 use crate::told::{Allow, Answer, News, Place, Query};
 use crate::{names, refusal};
 
-/// Connections that wait for one worker. Few, because one that waits behind a long handler could be served by a neighbour.
-/// More only for a worker that takes them within milliseconds, which saves the primary most of its wake-ups.
+/// How many connections wait for one worker. Few, because a neighbour could serve what waits behind a long handler. More only for
+/// a worker that takes them within milliseconds, which saves the primary most of its wake-ups.
 const WINDOW: u32 = 2;
 const WINDOW_MOST: u32 = 8;
 /// For how long an address stays open for a successor when its last worker died.

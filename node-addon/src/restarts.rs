@@ -1,11 +1,11 @@
-//! What the command line asks when a worker has ended: when the next is to be started, by the engine's own rules.
+//! The engine's rules for restarts, for the command line, whose workers Node starts.
 
 use std::time::{Duration, Instant};
 
 use cluster_core::{Life, Pace, Settings};
 use napi_derive::napi;
 
-/// A worker that lived this long, in milliseconds, is no longer one that fails at its start.
+/// A worker that lived this long, in milliseconds, did not fail at its start.
 #[napi]
 pub const HEALTHY: u32 = cluster_core::HEALTHY.as_millis() as u32;
 
@@ -24,9 +24,9 @@ impl Backoff {
         Self::default()
     }
 
-    /// The delay before the next start, in milliseconds. `lived`: how long the last worker lived, in milliseconds; whether it
-    /// `listened`, and whether it `served` a connection: one that had been serving is replaced at once.
-    /// `jitter` in 0..1 lengthens the delay by up to a quarter, so that workers that fail together come back apart.
+    /// The delay before the next start, in milliseconds. `lived`: how long the last worker lived, in milliseconds. `listened`,
+    /// `served`: whether it listened and took a connection; a worker that served is replaced at once. `jitter` in 0..1 lengthens
+    /// the delay by up to a quarter, so that workers that fail together come back apart.
     #[napi]
     pub fn next(&mut self, lived: f64, listened: bool, served: bool, jitter: f64) -> f64 {
         let (least, most) = Settings::default().restart_delay;
@@ -35,7 +35,7 @@ impl Backoff {
     }
 }
 
-/// Which slots wait for a replacement, by the engine's rule for all of them together.
+/// Which slots wait for a replacement, and the bound on the starts of all of them.
 #[napi]
 #[derive(Default)]
 pub struct Restarts {
@@ -56,13 +56,13 @@ impl Restarts {
         self.inner.plan(slot, Instant::now(), Duration::try_from_secs_f64(delay / 1000.0).unwrap_or_default());
     }
 
-    /// It is not to be replaced any more.
+    /// The slot gets no replacement.
     #[napi]
     pub fn cancel(&mut self, slot: u32) {
         self.inner.cancel(slot);
     }
 
-    /// Takes the slot that is to be started now. `slots`: how many there are; `deserted`: nobody serves.
+    /// Takes the slot to be started now. `slots`: how many there are; `deserted`: nobody serves.
     #[napi]
     pub fn take(&mut self, slots: u32, deserted: bool) -> Option<u32> {
         self.inner.take(Instant::now(), pace(slots, deserted))
@@ -81,7 +81,7 @@ fn pace(slots: u32, deserted: bool) -> Pace {
     Pace { slots: slots as usize, deserted }
 }
 
-/// Takes the exit status of a dead child that nobody else waits for: an orphan that PID 1 inherited. True if it was there.
+/// Reaps a dead child that nobody else waits for: an orphan that PID 1 inherited. True if it existed.
 #[napi]
 pub fn reap_orphan(pid: i32) -> bool {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

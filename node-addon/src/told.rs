@@ -7,7 +7,7 @@ use napi_derive::napi;
 use crate::listener::SockName;
 use crate::refusal;
 
-/// A flag of JavaScript's own beside those of `ListenFlags`.
+/// JavaScript's own flag, beside those of `ListenFlags`.
 const PAD_ABSTRACT: u32 = 1 << 16;
 
 /// A place for a worker that Node is about to start.
@@ -17,7 +17,7 @@ pub struct Place {
     pub id: u32,
     /// The slot.
     pub slot: u32,
-    /// What the worker must inherit; to be closed here once it has.
+    /// The worker's channel, which it must inherit. JavaScript closes it afterwards.
     pub fd: i32,
 }
 
@@ -44,9 +44,9 @@ pub struct Query {
     pub address: String,
     /// For port 0: which of the shared ports, from 1.
     pub index: u32,
-    /// How many connections may wait; 0: as many as Node lets.
+    /// How many connections may wait; 0: Node's default.
     pub backlog: i32,
-    /// Those of `ListenFlags`, and one more.
+    /// Those of `ListenFlags`, and `PAD_ABSTRACT`.
     pub flags: u32,
 }
 
@@ -64,13 +64,13 @@ impl Query {
 pub struct Answer {
     /// 0, or a negative errno value.
     pub errno: i32,
-    /// Why, if it is none, in a sentence.
+    /// Why it was refused, in a sentence.
     pub reason: Option<String>,
-    /// Names the address, also when the listener is closed.
+    /// Names the address, even after the listener is closed.
     pub handle: u32,
     /// Names the listener.
     pub listener: u32,
-    /// The address was opened for this one.
+    /// The address was opened for this query.
     pub is_new: bool,
     /// Where it is bound; not for unix sockets.
     pub sockname: Option<SockName>,
@@ -98,7 +98,7 @@ pub struct Listening {
     pub port: Option<u16>,
 }
 
-/// Something that the program may want to know: one of these.
+/// Something that the program may want to know: `warning`, `notice` or `listening` is set.
 #[napi(object)]
 #[derive(Default)]
 pub struct News {
@@ -106,7 +106,7 @@ pub struct News {
     pub warning: Option<String>,
     /// The warning is about a worker.
     pub about_worker: bool,
-    /// A sentence that is no cause for worry; `Stats` keeps it.
+    /// A sentence that is no cause for worry. `Stats` keeps it.
     pub notice: Option<String>,
     /// A worker has a share of an address.
     pub listening: Option<Listening>,

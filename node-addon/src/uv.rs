@@ -1,9 +1,9 @@
 #![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // libuv and Node-API are C.
-//! Watching a descriptor, and the turns, of the event loop of the Node that loaded us, through its own libuv.
+//! Watches a descriptor, and the turns, of Node's event loop, through Node's own libuv.
 //!
-//! The functions are found with dlsym(3) in the running program, whose build is not known to us: no libuv header, no
-//! layout. `uv_handle_size` tells how much memory a handle needs, and the first member of every handle is `data`, which
-//! is ours (libuv's documented promise, uv_handle_t). All of them are exported by every Node from 20 to 26.
+//! dlsym(3) finds the functions in the running program, so that no header of libuv and no layout is needed: `uv_handle_size` tells
+//! how much memory a handle needs, and the first member of every handle is `data`, which is ours (libuv's documented promise,
+//! uv_handle_t). Every Node from 20 to 26 exports all of them.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{c_int, c_void};
@@ -30,7 +30,7 @@ type Handle = c_void;
 type OnReady = unsafe extern "C" fn(*mut Handle, c_int, c_int);
 type OnHandle = unsafe extern "C" fn(*mut Handle);
 
-/// Declares libuv's functions, and how they are found.
+/// Declares libuv's functions and looks them up.
 macro_rules! libuv {
     ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
         struct Libuv {
@@ -87,7 +87,7 @@ struct Attached {
 
 /// What the handle is there for.
 enum Purpose {
-    /// `turn` is called while a descriptor is readable. That stays open for as long as libuv may look at it.
+    /// `turn` is called while a descriptor is readable. The descriptor stays open for as long as libuv may look at it.
     Readable { turn: sys::napi_ref, _watched: Watched },
     /// Something is done in each turn of the loop.
     Turns { worker: Weak<Worker>, sockets: Arc<LoopSockets>, event_loop: *const c_void },
@@ -105,8 +105,8 @@ fn loop_of(env: &Env) -> napi::Result<*mut c_void> {
     napi::check_status!(told, "no event loop").map(|()| event_loop.cast())
 }
 
-/// Makes a handle of a type with libuv's `init`, which does not keep the loop alive and is closed at the end of the environment at
-/// the latest. An error is libuv's.
+/// Makes a handle of a type with libuv's `init`. It does not keep the loop alive, and it is closed when the environment ends. An
+/// error is libuv's.
 fn open(
     env: &Env,
     uv: &'static Libuv,
@@ -114,7 +114,7 @@ fn open(
     purpose: Purpose,
     init: impl FnOnce(*mut Handle) -> c_int,
 ) -> Result<*mut Handle, c_int> {
-    // SAFETY: any number may be asked for; of one that is no type the size is none that could be had.
+    // SAFETY: any number may be asked for. For an unknown type libuv gives a size that no layout can have.
     let size = unsafe { (uv.handle_size)(kind) }.max(size_of::<*mut c_void>());
     let layout = Layout::from_size_align(size, align_of::<libc::max_align_t>()).map_err(|_| -libc::ENOMEM)?;
     // SAFETY: the layout is not empty.
@@ -145,7 +145,7 @@ fn close(handle: *mut Handle) {
         let attached = *data_of(handle);
         if !(*attached).closing {
             (*attached).closing = true;
-            // It stops the handle, too.
+            // This stops the handle, too.
             ((*attached).uv.close)(handle, on_closed);
         }
     }
@@ -172,8 +172,8 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
     }
 }
 
-/// A descriptor that the event loop watches; it does not keep the loop alive. Made, used and closed on the loop's thread,
-/// before the environment ends: there is no JavaScript afterwards that could do anything with it.
+/// A descriptor that the event loop watches, without being kept alive by it. Made, used and closed on the loop's thread, before the
+/// environment ends; there is no JavaScript afterwards that could use it.
 pub(crate) struct Watch {
     handle: *mut Handle,
     uv: &'static Libuv,
@@ -295,8 +295,8 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
     }
 }
 
-/// The loop is not told of a descriptor any more, whatever libuv thinks: its own way would be to stop listening, which no
-/// Node lets anybody do. libuv minds no descriptor that is missing when it removes it itself.
+/// Takes a descriptor out of the loop's epoll behind libuv's back: libuv's own way is to stop listening, which Node lets
+/// nobody do. libuv does not mind that the descriptor is missing when it removes it itself.
 pub(crate) fn forget_descriptor(backend: c_int, descriptor: c_int) {
     // SAFETY: epoll_ctl(2) with integers; the event is not used for a removal.
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) };

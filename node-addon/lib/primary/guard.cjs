@@ -1,7 +1,7 @@
 'use strict';
 
-// What a worker sends on Node's channel and Node's own primary would fall over: it takes every message for one of its own
-// workers'. Such a worker is ended, or its message is passed over; nobody else notices.
+// Node's own primary trusts its workers: some messages would bring it down. A worker that sends one is killed, and the message is
+// ignored. Nobody else notices. See ipc.cjs.
 
 const { isDatagram, isQuery, keyOf } = require('../query.cjs');
 const { PASSED_OVER } = require('./ipc.cjs');
@@ -30,7 +30,7 @@ function isKey({ address, port, addressType, fd, index }) {
   return [address, port, addressType, fd, index].every((value) => value === null || !/object|function|symbol/.test(typeof value));
 }
 
-// What is wrong with an internal message, in words; undefined when Node's code can have it.
+// What is wrong with an internal message, in words; undefined if Node's code can handle it.
 function offence(child, message) {
   if (message === null || typeof message !== 'object') return 'an internal message that is no object';
   const { cmd, act, type } = message;
@@ -46,8 +46,8 @@ function offence(child, message) {
   return isDatagram(message) && !isDatagramQuery(message) ? 'a query for a socket that cannot be' : undefined;
 }
 
-// Node's own primary takes it for granted that a worker does not ask twice for what it has: until version 22 it falls over,
-// and later it forgets the socket that it had opened first.
+// Node's own primary assumes that a worker never asks twice for what it has. Until version 22 it crashes; later versions forget
+// the socket that they opened first.
 class Asked {
   #open = new Set();
   #unanswered = new Map();
@@ -78,7 +78,7 @@ class Asked {
   }
 }
 
-// Bytes that are no message at all. What listeners throw does not come through here: they are called in a later tick.
+// Ends a worker whose bytes are no message at all. What listeners throw does not come through here: they run in a later tick.
 function guardReading(child, punish) {
   const symbol = Object.getOwnPropertySymbols(child).find(({ description }) => description === 'kChannelHandle');
   const channel = symbol && child[symbol];
@@ -94,7 +94,7 @@ function guardReading(child, punish) {
   };
 }
 
-/** The stage with which nothing that this worker sends ends the primary. `warn` is told in a sentence. */
+/** The stage that keeps a worker's messages from ending the primary. `warn` is told in a sentence. */
 function guard(worker, warn) {
   const { process: child } = worker;
   const asked = new Asked();
@@ -112,7 +112,7 @@ function guard(worker, warn) {
       if (what === undefined && isQuery(message) && !asked.query(message)) what = 'a query for what it has already';
       if (what === undefined) return false;
       punish(what);
-      // Whoever looks at the command alone passes it over, too.
+      // Some of Node's listeners look at the command alone.
       if (Object(message) === message) message.cmd = PASSED_OVER;
       return true;
     },

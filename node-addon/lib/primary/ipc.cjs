@@ -1,14 +1,14 @@
 'use strict';
 
-// Node's channel to a worker, in the primary. One ear hears what the worker's Node says before Node's own primary does, and one
-// wrapper what that answers. Behind both is one list of stages. A stage has one or both of these:
-//   hears(message)   something came; true if it goes no further: neither to the stages behind nor to Node's own code
+// Node's channel to a worker, in the primary. One listener sees each internal message before Node's own primary does, and one
+// wrapper of `send` sees each answer. Both go through one list of stages. A stage has one or both of these:
+//   hears(message)   a message came; true ends its way: later stages and Node's own code ignore it
 //   says(message)    Node's own code, or a stage, is about to send this
-// The list, from the first to the last:
-//   binds.cjs     of the command line: which addresses could not be had, and why
-//   guard.cjs     ends a worker whose message Node's own code would fall over
-//   permits.cjs   refuses what Node would open itself and the program has not declared
-//   queries.cjs   answers from the engine what workers ask when they listen
+// The stages, in this order:
+//   cli/binds.cjs   notes which addresses could not be had, and why, for the command line
+//   guard.cjs       ends a worker whose message would bring Node's own code down
+//   permits.cjs     refuses what Node would open itself and the program has not declared
+//   queries.cjs     answers queries from the engine
 
 const PASSED_OVER = 'cluster-rs';
 
@@ -17,7 +17,7 @@ const lists = new WeakMap();
 
 function nothing() {}
 
-/** Puts stages in front of those that the worker has already. */
+/** Puts stages in front of those that the worker already has. */
 function addStages({ process: child }, ...stages) {
   const known = lists.get(child);
   if (known) {
@@ -36,7 +36,7 @@ function addStages({ process: child }, ...stages) {
   child.send = function sendHeard(message, ...rest) {
     if (message?.cmd !== 'NODE_CLUSTER') return Reflect.apply(send, this, [message, ...rest]);
     for (const stage of stages) stage.says?.(message);
-    // That the worker has just gone is no error of the program's; without a callback it would be one.
+    // A send to a worker that has just gone must not become the program's error, as it would without a callback.
     const callback = rest.find((argument) => typeof argument === 'function') ?? nothing;
     return Reflect.apply(send, this, [message, rest[0], undefined, callback]);
   };

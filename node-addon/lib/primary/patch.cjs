@@ -22,7 +22,7 @@ function warn(text, code = 'CLUSTER_RS_WORKER') {
   process.emitWarning(text, { type: 'ClusterWarning', code });
 }
 
-// A worker that runs behind a package runner listens without Node's channel, and Node has no word of it.
+// A worker behind a package runner listens without Node's channel, so Node does not hear of it.
 function tellListening(cluster, { worker, asksHere }, { address, port }) {
   if (asksHere) return;
   const family = net.isIPv6(address) ? 6 : 4;
@@ -45,8 +45,8 @@ function refuse(cluster, error) {
 }
 
 /**
- * Patches node:cluster in a process that may fork workers. `words`: what its environment says of a place as a worker. It is none,
- * or it would not be here, and with such words it may fork none either: each would do the same.
+ * Patches node:cluster in a process that is no worker. `words`: what its environment says of a place as a worker. With such words
+ * it may fork none: it was started as a worker and could not join, and each of its workers would do the same.
  */
 function patch(cluster, words) {
   const native = load();
@@ -54,7 +54,7 @@ function patch(cluster, words) {
   const { policy, isOfEngine, mechanism, permits } = addSettings(cluster);
   const { Worker, fork } = cluster;
   const { disconnect } = Worker.prototype;
-  // What belongs to each worker that has a place in the engine and has not ended.
+  // By worker, for those that have a place in the engine and have not ended.
   const entries = new Map();
   let engine;
 
@@ -91,7 +91,7 @@ function patch(cluster, words) {
   Worker.prototype.disconnect = function disconnectWorker(...args) {
     const entry = entries.get(this);
     if (entry) {
-      // Nothing new goes to it from here on, before it knows.
+      // From here on it gets nothing new, even before it is told.
       engine.retire(entry.id);
       for (const share of entry.shares.values()) share.close();
     }

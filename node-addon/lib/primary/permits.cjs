@@ -1,6 +1,6 @@
 'use strict';
 
-// What Node itself opens for a worker is judged like what the engine opens. See ipc.cjs.
+// Sockets that Node itself opens for a worker are judged by the same rules as the engine's. See ipc.cjs.
 
 const { errno: ERRNO } = require('node:os').constants;
 
@@ -8,7 +8,7 @@ const { addressOf } = require('../address.cjs');
 const { isDatagram, isQuery, keyOf } = require('../query.cjs');
 const { reply } = require('./ipc.cjs');
 
-/** The stage for a worker: datagram sockets are judged and, if `isAll`, everything. `permits()` says what is declared. */
+/** The stage that judges datagram sockets and, if `isAll`, everything. `permits()` says what is declared. */
 function permitQueries(engine, { worker, id }, permits, isAll) {
   return {
     hears(message) {

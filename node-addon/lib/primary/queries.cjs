@@ -1,6 +1,6 @@
 'use strict';
 
-// Answers what workers ask when they listen, in Node's own messages but from the engine. See ipc.cjs.
+// Answers workers' queries from the engine, in Node's own messages. See ipc.cjs.
 
 const { errno: ERRNO } = require('node:os').constants;
 
@@ -9,15 +9,15 @@ const { isDatagram, isQuery, keyOf } = require('../query.cjs');
 const { reply } = require('./ipc.cjs');
 const { Relay } = require('./relay.cjs');
 
-// A dead server's socket file is replaced under the lock of its directory, which anybody may hold: how often one looks again whether
-// it is free, and for how long, in milliseconds.
+// A dead server's socket file is replaced under the lock of its directory, which anybody may hold. How often the lock is tried
+// again, and for how long, in milliseconds.
 const AGAIN = 10;
 const LONGEST = 100;
 
 // TLS ticket keys and the like, which the first worker of an address gives for all of them.
 const data = new Map();
 
-// A share that is held here, for a worker that knows only Node's way.
+// The primary holds a share for a worker that knows only Node's way.
 function relay(engine, entry, key, wanted) {
   const [answer, listener] = engine.relay(entry.id, wanted);
   if (listener) entry.shares.set(key, new Relay(engine, entry, key, answer, listener));
@@ -31,9 +31,9 @@ function answerQuery(engine, entry, message, wantsLoad, until = performance.now(
   const key = keyOf(message);
   const wanted = addressOf(message);
   let answer = { errno: -ERRNO.EINVAL };
-  // A worker that knows our way takes its share itself, and closes it on its own channel.
+  // A worker with the addon takes its share itself, and closes it on the engine's channel.
   if (wanted) answer = message.crs === 1 ? engine.grant(id, wanted) : relay(engine, entry, key, wanted);
-  // One of a worker at a time.
+  // One query of a worker waits at a time.
   if (answer.errno === -ERRNO.EAGAIN && (entry.postponed ??= message) === message && performance.now() < until) {
     const again = () => worker.process.connected && answerQuery(engine, entry, message, wantsLoad, until);
     setTimeout(again, AGAIN);
@@ -42,7 +42,7 @@ function answerQuery(engine, entry, message, wantsLoad, until = performance.now(
   if (entry.postponed === message) entry.postponed = undefined;
   if (answer.errno) {
     const errno = refusalOf(wanted, answer.errno);
-    // The reason is for the command line, which hears what is said to its workers.
+    // The reason is for the command line; see cli/binds.cjs.
     reply(worker, { errno, key, ack: message.seq, data: null, ...(answer.reason && { crsWhy: answer.reason }) });
     return;
   }
@@ -60,7 +60,7 @@ function answerQuery(engine, entry, message, wantsLoad, until = performance.now(
   });
 }
 
-/** The stage with which the engine answers a worker's queries. `wantsLoad`: the worker shall tell its load. */
+/** The stage that answers a worker's queries. `wantsLoad`: the worker is to report its load. */
 function answerQueries(engine, entry, wantsLoad) {
   const { shares } = entry;
   return {
@@ -69,7 +69,7 @@ function answerQueries(engine, entry, wantsLoad) {
       const { act, ack } = message;
       if (isQuery(message)) {
         entry.asksHere = true;
-        // Datagrams are Node's own matter.
+        // Node's own code opens datagram sockets.
         if (isDatagram(message)) return false;
         answerQuery(engine, entry, message, wantsLoad);
         return true;

@@ -1,7 +1,7 @@
 'use strict';
 
-// What a primary can set and Node's own cluster does not know: two more policies, and the settings `mechanism`, `listen` and
-// `listenMax`. Node keeps the settings among its own; only the engine follows them. All are judged in one wrapper of setupPrimary.
+// Settings of a primary that Node's own cluster does not know: two more policies, and `mechanism`, `listen` and `listenMax`. Node
+// stores them with its own settings; only the engine follows them. One wrapper of setupPrimary checks them all.
 
 const { load } = require('../addon.cjs');
 
@@ -12,7 +12,7 @@ function invalid(name, why) {
   return Object.assign(new TypeError(`The property 'settings.${name}' ${why}`), { code: 'ERR_INVALID_ARG_VALUE' });
 }
 
-/** How connections reach the workers. Throws where that is no name of a mechanism. */
+/** How connections reach the workers. Throws if that names no mechanism. */
 function mechanismOf({ mechanism = 'auto' }) {
   const names = load().mechanisms();
   if (names.includes(mechanism)) return mechanism;
@@ -27,7 +27,7 @@ function textOf(rule) {
   throw invalid('listen', 'is invalid: each rule must be a text such as \'127.0.0.1:80\', or a port');
 }
 
-/** What workers may listen on, in the engine's words: { rules, most }. Throws where it cannot be understood. */
+/** What workers may listen on, in the engine's words: { rules, most }. Throws if it cannot be understood. */
 function permitsOf({ listen, listenMax: most = 0 }) {
   if (!Number.isInteger(most) || most < 0 || most > COUNT_MAX) throw invalid('listenMax', 'is invalid: it must be an integer from 0');
   if (listen === undefined) return { most };
@@ -44,7 +44,7 @@ function permitsOf({ listen, listenMax: most = 0 }) {
  */
 function addSettings(cluster) {
   const { setupPrimary } = cluster;
-  // Those that Node refuses. For its own code they are its round-robin.
+  // Policies that Node refuses. While its own code looks they are its round-robin.
   const added = new Map(load().policies().filter(([, policy]) => policy > cluster.SCHED_RR));
   const isAdded = (policy) => [...added.values()].includes(policy);
   let frozen;

@@ -1,6 +1,6 @@
 'use strict';
 
-// cluster.worker.setLoad, and who tells the load while the program does not.
+// The load that this worker reports: the program's by cluster.worker.setLoad, or a measured one; see meter.cjs.
 
 const MOST = 2 ** 32 - 1;
 
@@ -31,7 +31,7 @@ class Burden {
     };
   }
 
-  /** The primary wants to know it: it is measured, unless the program tells it. */
+  /** The primary wants a load: it is measured unless the program reports one. */
   measure(servers) {
     if (this.#isOwn || this.#meter) return;
     const { Meter } = require('./meter.cjs');

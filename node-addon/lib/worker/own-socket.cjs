@@ -1,7 +1,7 @@
 'use strict';
 
-// A net.Server on its slot's own listening socket: Node accepts from it by itself. That is only for a server that takes whatever
-// comes. One that may have to leave connections to other workers takes them one by one from the mailbox.
+// A net.Server on its slot's own socket, from which Node accepts by itself. This is only for servers that take whatever comes. A
+// server that may have to leave connections to other workers takes them from the mailbox, one by one.
 
 const fs = require('node:fs');
 
@@ -12,9 +12,9 @@ const SERVER = 1; // TCPConstants.SERVER.
 // The listeners from whose own socket Node accepts.
 const owners = new Set();
 
-/** This process ends, maybe because its primary is dead: a child of its own could keep the addresses open. */
+/** This process ends, maybe because its primary is dead. Without this a child of its own could keep the addresses open. */
 function endOwnSockets() {
-  // It is one matter for all of them.
+  // One call is for all of them.
   const [listener] = owners;
   listener?.endIfOrphaned();
 }
@@ -41,7 +41,7 @@ function watchLimit(server, limited) {
 }
 
 /**
- * The handle on the slot's own socket, in place of Node's stand-in for one; undefined where there is none, or it would not do.
+ * The handle on the slot's own socket, to be used in place of Node's stand-in; undefined if there is none or it cannot be used.
  */
 function takeOwnSocket(listener, standIn, server) {
   const { backlog } = listener;
@@ -58,7 +58,7 @@ function takeOwnSocket(listener, standIn, server) {
     if (fd >= 0) fs.closeSync(fd);
     return undefined;
   }
-  // Node makes it listen again, with the backlog of this worker; that of the first who asked is for all.
+  // Node calls listen(2) again, with this worker's backlog. The backlog of the first worker that asked is the one for all.
   const { listen } = handle;
   handle.listen = () => Reflect.apply(listen, handle, [backlog]);
   if (owners.size === 0) process.once('exit', atExit);
@@ -69,7 +69,7 @@ function takeOwnSocket(listener, standIn, server) {
   return handle;
 }
 
-/** It is closed. */
+/** The listener is closed. */
 function forgetOwnSocket(listener) {
   if (owners.delete(listener) && owners.size === 0) process.removeListener('exit', atExit);
 }
