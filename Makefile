@@ -32,6 +32,7 @@ help:
 	@echo 'make tsan       random calls of header-only C under the thread sanitizer'
 	@echo 'make valgrind   the C tests under valgrind (TESTS="test_x ...": only these)'
 	@echo 'make bench      side by side with the alternatives: writes bench/results and docs/performance-figures.md; 30 minutes'
+	@echo '                ARGS="--against OLD cost http": against the build in another checkout, fails where this one is slower'
 	@echo 'make bench-quick        the same in 3 minutes, for a look (ARGS="--only passed,kernel cost")'
 	@echo 'make bench-node what cluster-rs changes against node:cluster (ARGS="rounds figure ...")'
 	@echo 'make faults     every promise under faults and attack: writes docs/reliability-figures.md; two hours (PARTS="10 80": only these)'

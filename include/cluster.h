@@ -1,8 +1,8 @@
 /*
  * cluster.h - several worker processes serve one port.
  *
- * One primary process owns the listening sockets; a worker that listens asks the primary for its share and gets
- * connections from it. A worker that dies or hangs costs only the connection in its hand.
+ * One primary process owns the listening sockets. A worker that listens asks the primary for its share of an address
+ * and gets connections from it. A worker that dies or hangs costs only the connection in its hand.
  *
  *     static int serve(void *address) {
  *         int listener = cl_listen(address, 0);
@@ -16,11 +16,13 @@
  * primary's functions are looked up in libcluster.so.0 when one is first called.
  *
  * Conventions. A result >= 0 is success: a descriptor, an id, a count. A result < 0 is -errno or a CL_E* code below
- * -4095; cl_last_error() has the sentence for it. errno itself is left alone. Pointers may be NULL only where it says
- * so. Structs that may grow begin with their size, and a zeroed field always means the default: { .size = sizeof x }
- * is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child returns -ECHILD and
- * touches nothing. The library waits for no child but its own and prints nothing. It installs no signal handler unless it
- * was asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in workers, by cl_serve() in both.
+ * -4095, and cl_last_error() has the sentence for it. No call changes errno. A pointer may be NULL only where its
+ * description says so. Structs that may grow begin with their size, and a zeroed field always means the default:
+ * { .size = sizeof x } is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child
+ * returns -ECHILD and touches nothing. pthread_cancel(3) of a thread inside a call takes effect when the call has
+ * returned. The library waits for no child but its own. It prints nothing but the report of a defect (CL_EPANIC). It
+ * installs no signal handler unless it is asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in
+ * workers, by cl_serve() in both.
  *
  * Linux 5.10 or newer. Licence: MIT or Apache-2.0, as you like.
  *
@@ -49,76 +51,86 @@
 #endif
 
 /**
- * Policy: every worker accepts from one shared socket and the kernel decides who gets a connection. Not fair.
+ * Policy: every worker accepts from one shared socket, and the kernel decides who gets a connection. Not fair.
  */
 #define CL_SCHED_NONE 1
 
 /**
- * Policy: each worker in turn; one that is full or stuck is passed over. The default.
+ * Policy: each worker in turn; one that is full or stuck is skipped. The default.
  */
 #define CL_SCHED_RR 2
 
 /**
- * Policy: a worker to which nothing waits before one to which something does; among those the one with the least load
- * told by cl_set_load() (0 before it is), to which each connection given since then adds 1; among equals each in turn.
+ * Policy: prefers the worker with the fewest connections waiting for it; then the lowest load reported with
+ * cl_set_load() (0 before the first report), plus 1 per connection assigned since; ties go round-robin.
  */
 #define CL_SCHED_LEAST_LOADED 3
 
 /**
- * Policy: connections from one client address (IPv4 or IPv6, whatever its port) meet the same slot while that slot's
- * worker is there. When it ends, leaves, pauses or gets stuck, only its clients meet others, and they come back to the
- * slot's replacement. One that is merely full keeps its clients: up to 256 connections of an address wait for it in the
- * primary, more in the kernel's backlog. On unix sockets it is CL_SCHED_RR.
+ * Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
+ * there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
+ * replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
+ * primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix:
+ * CL_SCHED_RR.
  */
 #define CL_SCHED_SOURCE_HASH 4
 
 /**
- * Mechanism: the best that is to be had: kernel for TCP under CL_SCHED_RR where the process has CAP_BPF (Linux 5.14), else
- * passed. The environment variable CL_MECHANISM of the primary (auto, passed or kernel) counts where the program leaves it
- * at this.
+ * Mechanism: the best available. TCP under CL_SCHED_RR and CL_SCHED_SOURCE_HASH gets kernel where the process has
+ * CAP_BPF (Linux 5.14), and otherwise passed. While the program leaves the setting at this value, the environment
+ * variable CL_MECHANISM of the primary (auto, passed or kernel) decides.
  */
 #define CL_MECHANISM_AUTO 0
 
 /**
- * Mechanism: the primary accepts and passes each connection on.
+ * Mechanism: the primary accepts each connection and passes it on. A UDP socket is shared by all workers.
  */
 #define CL_MECHANISM_PASSED 1
 
 /**
- * Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
- * called with it, which makes ready what four addresses at a time need under the policy of the same settings, and fails with -EPERM
- * otherwise. Afterwards the process may give the capability up, on Linux before 5.19 only if kernel.unprivileged_bpf_disabled is 0:
- * elsewhere each worker needs another bpf(2), and where that is refused the primary passes connections on (CL_EVENT_NOTICE). Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
+ * Mechanism: the kernel gives each slot its connections, without the primary. cl_setup_primary() prepares what four
+ * addresses at a time need under the policy of the same settings, which takes CAP_BPF; without it the call fails with
+ * -EPERM. The process may drop the capability afterwards, on Linux before 5.19 only if
+ * kernel.unprivileged_bpf_disabled is 0. Otherwise each new worker there needs another bpf(2), and where that is
+ * refused the primary passes connections on (CL_EVENT_NOTICE). Unix sockets, fd:N and CL_SCHED_LEAST_LOADED are
+ * passed. UDP needs no privilege: each slot has a socket of its own (see cl_listen()).
  */
 #define CL_MECHANISM_KERNEL 2
 
 /**
- * Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
+ * Mechanism, in events only: all workers have one socket (CL_SCHED_NONE; UDP with CL_MECHANISM_PASSED or fd:N).
  */
 #define CL_MECHANISM_SHARED 3
 
 /**
- * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0); one that comes less than
- * 0.1 s after the one before is no second one, as timeout(1) signals its child and then the group. What was installed for them before,
- * SIG_IGN too, is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile. SIGHUP is left alone.
+ * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), and a second one is cl_stop(0). One
+ * that comes less than 0.1 s after the last that counted is ignored, because timeout(1) signals its child and then the
+ * group. When cl_run() returns, it restores the dispositions it found (SIG_IGN too) and the signal mask of its thread,
+ * which has both unblocked meanwhile. SIGHUP is left alone.
  */
 #define CL_HANDLE_SIGNALS 1
 
 /**
- * Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do. SIGTERM, SIGINT
- * and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and if the cluster goes on the worker
- * is replaced as any that ends with its code (cl_settings_t.respawn). It serves for 0.2 s more before it is let go, or to the end of a stop's
- * delay: if the cluster is to stop as well, the door is shut first. From the primary (the deadline, cl_worker_kill(), kill(2) of its group)
- * they end the worker. Installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at
- * once, in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment; one made after the flag was set. A
- * program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket
- * with SO_RCVTIMEO or SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
- * Where the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks, the next ends.
+ * Flag of cl_settings_t: workers of cl_fork() and cl_spawn() hold a group's signals, as those of cl_serve() do.
+ * SIGTERM, SIGINT and SIGHUP from anybody but the primary act as cl_disconnect(): the worker finishes what is in hand,
+ * and if the cluster goes on it is replaced like any worker that ends with its code (cl_settings_t.respawn). It goes
+ * on serving for 0.2 s, or to the end of a stop's delay: if the cluster is to stop too, the door is shut first. From
+ * the primary (the deadline, cl_worker_kill(), kill(2) of its group) these signals end the worker.
+ *
+ * The handlers are installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a
+ * fork at once; in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment. Workers
+ * started before the flag was set do not have them. A handler of the program's own, installed before or afterwards,
+ * replaces them. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket with SO_RCVTIMEO or
+ * SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd.
+ *
+ * The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. A
+ * primary in an outer pid namespace cannot be told from others there: the first signal from outside asks, the next
+ * ends the worker.
  */
 #define CL_WORKER_SIGNALS 16
 
 /**
- * Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, it starts with no signal blocked.
+ * Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.
  */
 #define CL_SPAWN_KEEP_MASK 1
 
@@ -133,7 +145,7 @@
 #define CL_RESPAWN_NEVER 1
 
 /**
- * Respawn: workers that end with a code other than 0 or by a signal are replaced.
+ * Respawn: workers that end by a signal or with a code other than 0 are replaced.
  */
 #define CL_RESPAWN_ON_FAILURE 2
 
@@ -143,12 +155,12 @@
 #define CL_RESPAWN_ALWAYS 3
 
 /**
- * Listen flag: cl_accept() does not wait but returns -EAGAIN.
+ * Listen flag: cl_accept() returns -EAGAIN instead of waiting.
  */
 #define CL_LISTEN_NONBLOCK 1
 
 /**
- * Listen flag: a socket of this worker's own, not shared through the primary.
+ * Listen flag: this worker binds the socket itself and shares it with nobody.
  */
 #define CL_LISTEN_EXCLUSIVE 2
 
@@ -178,7 +190,7 @@
 #define CL_EVENT_FORK 1
 
 /**
- * Event: a worker speaks.
+ * Event: a worker has said that it is online.
  */
 #define CL_EVENT_ONLINE 2
 
@@ -198,28 +210,28 @@
 #define CL_EVENT_DISCONNECT 5
 
 /**
- * Event: a worker ended: exit_code (-1 if a signal ended it or nobody can tell) and signal (0 if none) are set.
+ * Event: a worker ended: exit_code (-1 if a signal ended it or the code is unknown) and signal (0 if none) are set.
  */
 #define CL_EVENT_EXIT 6
 
 /**
- * Event: something that somebody should know: data and length hold one sentence; worker_id is 0 if it is about none.
+ * Event: something needs attention: data and length hold one sentence; worker_id is 0 if it concerns no worker.
  */
 #define CL_EVENT_WARNING 7
 
 /**
- * Event: something for the log, no cause for worry, such as why the mechanism kernel is not used: data and length hold one
- * sentence; worker_id is 0.
+ * Event: something for the log, such as why the mechanism kernel is not used: data and length hold one sentence;
+ * worker_id is 0.
  */
 #define CL_EVENT_NOTICE 8
 
 /**
- * State of a worker: started, has not spoken yet.
+ * State of a worker: started, and not online yet.
  */
 #define CL_WORKER_STARTING 1
 
 /**
- * State of a worker: has spoken.
+ * State of a worker: has said that it is online.
  */
 #define CL_WORKER_ONLINE 2
 
@@ -234,7 +246,7 @@
 #define CL_WORKER_DISCONNECTING 4
 
 /**
- * State of a worker: its channel is closed; the process still runs.
+ * State of a worker: its channel is closed, its process still runs.
  */
 #define CL_WORKER_DISCONNECTED 5
 
@@ -254,14 +266,14 @@
 #define CL_EVERSION (-4098)
 
 /**
- * A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. What the call was
- * to do may be half done: a connection in its hands is closed, an address that it was to open may stay taken, a process that it
- * was to start may end unseen. Other calls and other threads go on, and so does the cluster, which can be stopped as ever.
+ * A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. The
+ * call may be half done: a connection in its hands is closed, an address it was opening may stay taken, a process it
+ * was starting may end unseen. Other calls and threads go on, and so does the cluster, which can be stopped as usual.
  */
 #define CL_EPANIC (-4099)
 
 /**
- * The most bytes of one message.
+ * The most bytes in one message.
  */
 #define CL_MESSAGE_MAX 65536
 
@@ -278,7 +290,7 @@ typedef struct cl_event_t {
      */
     int type;
     /**
-     * The worker's id; 0 in a warning that is about none, and in a notice.
+     * The worker's id; 0 in a notice, and in a warning that concerns no worker.
      */
     int worker_id;
     /**
@@ -306,7 +318,7 @@ typedef struct cl_event_t {
      */
     const void *data;
     /**
-     * How many they are.
+     * CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: how many they are.
      */
     size_t length;
     /**
@@ -321,7 +333,7 @@ typedef struct cl_event_t {
 typedef void (*cl_event_fn)(const struct cl_event_t *event, void *user);
 
 /**
- * A cluster's settings; see cl_setup_primary(). A zeroed field leaves what was set before, at first the default.
+ * A cluster's settings; see cl_setup_primary(). A zeroed field keeps what was set before, at first the default.
  */
 typedef struct cl_settings_t {
     /**
@@ -333,7 +345,7 @@ typedef struct cl_settings_t {
      */
     int policy;
     /**
-     * CL_MECHANISM_*; default CL_MECHANISM_AUTO.
+     * CL_MECHANISM_*; default CL_MECHANISM_AUTO. For addresses that are opened from now on.
      */
     int mechanism;
     /**
@@ -345,49 +357,51 @@ typedef struct cl_settings_t {
      */
     int stop_deadline_ms;
     /**
-     * CL_HANDLE_SIGNALS. Bits once set stay set.
+     * CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS. A bit stays set once it was set.
      */
     unsigned int flags;
     /**
-     * Connections that may wait in a worker's mailbox, 1 to 256; default 12. Fewer spread a burst better over workers
-     * that are slow, more keep workers that are fast from waiting.
+     * Connections that may wait in a worker's mailbox, 1 to 256; default 12. A smaller window spreads a burst better
+     * over slow workers; a larger one keeps fast workers from waiting.
      */
     int window;
     /**
-     * Milliseconds before a worker is replaced whose life was short: it ended before it listened, or within a second and without
-     * having taken a connection. Doubled with each short life of its slot; one of 10 s starts afresh. Others are replaced at
-     * once. While an address has no worker, some slot is tried once a second, or each restart_min_ms if that is more. In all,
-     * no more replacements start in a second than there are slots, or 8 if that is more. Default 100.
+     * Milliseconds before a worker with a short life is replaced, and up to a quarter more at random. A life is short
+     * if it ended before the worker listened, or within a second and without a connection taken. The delay doubles
+     * with each short life of a slot; a life of 10 s starts afresh. Other workers are replaced at once. While an
+     * address has no worker, some slot is tried once a second, or each restart_min_ms if that is longer. In all, no
+     * more replacements start in a second than there are slots, or 8 if that is more. Default 100.
      */
     int restart_min_ms;
     /**
-     * The longest such delay. Default 10000.
+     * The longest such delay, at least restart_min_ms. Default 10000.
      */
     int restart_max_ms;
     /**
-     * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for workers of this
-     * process's own user and nothing for those that cl_spawn() started as another user. Each is one of
+     * What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
+     * workers of this process's own user, nothing for those that cl_spawn() started as another user. Each is one of:
      *
-     *     host:port  host:low-high  host:*    TCP; the host is a name (looked up now), an address, nothing (the socket of all
-     *                                         addresses) or * (any address); port 0 is a free port of the kernel's choice
-     *     udp:...                             the same for datagrams
-     *     unix:/path  unix:/directory/        that socket file; any in that directory or further down
-     *     unix:@name  fd:N                    an abstract socket; what cl_listen("fd:N") takes from this process
+     *     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
+     *                                       of all addresses) or * (any address); port 0 is one of the kernel's choice
+     *     udp:...                           the same for datagrams
+     *     unix:/path  unix:/directory/      that socket file; any in that directory or further down
+     *     unix:@name  fd:N                  an abstract socket; what cl_listen("fd:N") takes from this process
      *
-     * Paths are absolute and without "..". The directory is opened now and held, links below it are not followed, and it must
-     * belong to this process's user or root and, where others may write, be sticky. A worker that asks for anything else gets
-     * -EACCES, and the program a CL_EVENT_WARNING (at most one a second and worker). Only what is asked of the primary is
-     * judged: what a worker binds itself (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
+     * Paths are absolute and without "..". The directory is opened now and held, and links below it are not followed.
+     * The directory that gets the socket file must belong to this process's user or root and, where others may write,
+     * be sticky. A worker that asks for anything else gets -EACCES, and the program a CL_EVENT_WARNING (at most one a
+     * second and worker). Only what is asked of the primary is judged: what a worker binds itself
+     * (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
      */
     const char *const *listen_allow;
     /**
-     * How many addresses may be open for the workers at a time; more are -EMFILE. 0: what was set before, at first any number,
-     * but 64 where a worker asks that cl_spawn() started as another user.
+     * How many addresses may be open for the workers at a time; more fail with -EMFILE. 0: what was set before, at
+     * first any number, but 64 where a worker asks that cl_spawn() started as another user.
      */
     int listen_max;
     /**
-     * Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this server
-     * is to go. Default 0. The deadline of the stop begins behind it.
+     * Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this
+     * server is going away. Default 0. The deadline of the stop begins after it.
      */
     int drain_delay_ms;
     /**
@@ -405,7 +419,7 @@ typedef struct cl_spawn_options_t {
      */
     size_t size;
     /**
-     * The program's file; one without a slash is looked for in PATH. NULL: this program.
+     * The program's file; without a slash it is looked for in PATH. NULL: this program.
      */
     const char *file;
     /**
@@ -413,9 +427,9 @@ typedef struct cl_spawn_options_t {
      */
     char *const *argv;
     /**
-     * Its environment, NULL last. NULL: this program's own; for another user only PATH, TERM, TZ, LANG, LANGUAGE and LC_* of it
-     * (these without paths in them), and HOME, USER, LOGNAME and SHELL of that user. CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD
-     * are added in any case.
+     * Its environment, NULL last. NULL: this program's own. For another user NULL means only PATH, TERM, TZ, LANG,
+     * LANGUAGE and LC_* of it (all but PATH only where they hold no path), and HOME, USER, LOGNAME and SHELL of that
+     * user (without an account only HOME=/). CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are added in any case.
      */
     char *const *envp;
     /**
@@ -423,9 +437,9 @@ typedef struct cl_spawn_options_t {
      */
     const char *cwd;
     /**
-     * The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and a user other
-     * than root keeps no capabilities. Such a worker may listen only on what cl_settings_t.listen_allow declares; one that
-     * changes its user by itself counts as this program's own.
+     * The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and
+     * a user other than root keeps no capabilities. A worker of another user may listen only on what
+     * cl_settings_t.listen_allow declares; one that changes its user by itself counts as this program's own.
      */
     const char *user;
     /**
@@ -433,14 +447,14 @@ typedef struct cl_spawn_options_t {
      */
     const char *group;
     /**
-     * Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are duplicated: workers
-     * that replace it get the same open files, whatever the program has made of the numbers by then. The primary holds its copies
-     * (and so a pipe open) until nobody can replace the worker any more: with CL_RESPAWN_NEVER no longer than this call, else until
-     * cl_stop() or an end after which it is not replaced.
+     * Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are
+     * duplicated: replacements get the same open files, whatever the program has made of the numbers by then. The
+     * primary holds its copies (and so a pipe open) until nobody can replace the worker any more: with
+     * CL_RESPAWN_NEVER no longer than this call, else until cl_stop() or an end after which it is not replaced.
      */
     const int *inherit;
     /**
-     * How many they are.
+     * How many they are, at most 1024.
      */
     size_t inherit_count;
     /**
@@ -474,8 +488,7 @@ typedef struct cl_worker_info_t {
      */
     int state;
     /**
-     * Connections that it got: those passed to it and not taken back, or, where it accepts from a shared socket itself
-     * (CL_SCHED_NONE), those that it says it has accepted.
+     * Connections that it got: given to it and not taken back, or accepted as it says itself, whichever is more.
      */
     unsigned long long delivered;
     /**
@@ -483,7 +496,7 @@ typedef struct cl_worker_info_t {
      */
     unsigned int waiting;
     /**
-     * What it told last with cl_set_load(); as of this call.
+     * What it last reported with cl_set_load(), as of this call.
      */
     unsigned int load;
 } cl_worker_info_t;
@@ -505,7 +518,7 @@ typedef struct cl_socket_option_t {
      */
     const void *value;
     /**
-     * Its length in bytes.
+     * Its length in bytes, at most 256.
      */
     socklen_t length;
 } cl_socket_option_t;
@@ -519,7 +532,7 @@ typedef struct cl_listen_options_t {
      */
     size_t size;
     /**
-     * The address, as for cl_listen(). NULL: ":0", a free port of all addresses.
+     * The address, as for cl_listen(). NULL: ":0", a free port on all addresses.
      */
     const char *address;
     /**
@@ -531,17 +544,17 @@ typedef struct cl_listen_options_t {
      */
     unsigned int flags;
     /**
-     * For port 0, which of the ports that all workers share: n is the n-th; 0 is the next in order of this worker's
-     * listens on port 0 (the lowest number it has not open).
+     * For port 0: the n-th of the ports that all workers share, up to 65536. 0: the first that this worker has not
+     * open.
      */
     int index;
     /**
-     * Socket options of the listening socket, which accepted connections inherit; docs/socket-options.md has the
-     * list of those that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
+     * Socket options of the listening socket, which accepted connections inherit. docs/socket-options.md lists those
+     * that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
      */
     const struct cl_socket_option_t *options;
     /**
-     * How many they are, at most 32.
+     * The number of options, at most 32.
      */
     size_t option_count;
 } cl_listen_options_t;
@@ -556,7 +569,7 @@ extern "C" {
  * What a code means.
  *
  * @param code  what a function returned: -errno or a CL_E* code; any other int is allowed.
- * @return static text, never NULL; "Unknown error" for a code that is none.
+ * @return static text, never NULL; "Unknown error" for what is no code.
  *
  * Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
  */
@@ -566,7 +579,7 @@ CL_API const char *cl_strerror(int code);
  * The name of a code, such as "EADDRINUSE" or "CL_ENOLIB".
  *
  * @param code  as for cl_strerror().
- * @return static text, never NULL; "UNKNOWN" for a code that is none.
+ * @return static text, never NULL; "UNKNOWN" for what is no code.
  *
  * Threads: any. After fork(2): allowed. Signals: async-signal-safe. Since 0.1.
  */
@@ -577,11 +590,10 @@ CL_API const char *cl_err_name(int code);
  *
  * @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
  *
- * Threads: each has its own. After fork(2): allowed. Signals: not to be called in a handler; what a handler calls and fails counts
- * as its thread's last failed call. Since 0.1.
+ * Threads: each has its own. After fork(2): allowed. Signals: not in a handler; what fails in a handler counts for its
+ * thread. Since 0.1.
  */
-CL_API
-const char *cl_last_error(void);
+CL_API const char *cl_last_error(void);
 
 /**
  * The version of the library that is running, such as "0.1.0".
@@ -602,10 +614,10 @@ CL_API const char *cl_version(void);
 CL_API unsigned int cl_version_number(void);
 
 /**
- * Names the function that is told what happens; it replaces the one named before.
+ * Names the function that is told what happens; it replaces the previous one.
  *
- * @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
- *                  lock held: it may call any cl_ function but those three. NULL: none.
+ * @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events and with
+ *                  no lock held: it may call any cl_ function but those three. NULL: none.
  * @param user      given to it.
  * @return 0; -EPERM: in a worker.
  *
@@ -613,27 +625,25 @@ CL_API unsigned int cl_version_number(void);
  */
 CL_API int cl_on_event(cl_event_fn callback, void *user);
 
-extern int pthread_setcancelstate(int state, int *before);
-
 /**
  * Tells whether this process is a primary: it is, unless a cluster started it as a worker.
  *
- * The first call of any cl_ function decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
- * removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that
- * call before other threads use the environment (setenv(3)).
+ * The first cl_ call that needs to know decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
+ * removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that call
+ * before other threads use the environment (setenv(3)).
  *
- * From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
- * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
- * variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
- * cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end. So they are in a worker that has run another
- * program by exec(3) since: it leaves its pid in CL_WORKER_PROCESS, which concerns nobody with another.
+ * Once the channel is proven the process is a worker for good: if it cannot join its primary (no thread, no
+ * descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that
+ * finds one of the variables but no channel (main() began with closefrom(3), or a wrapper closes descriptors) stays 1,
+ * but cl_fork(), cl_spawn() and cl_serve() return -ENOTCONN in it: whatever it started would do the same, without end.
+ * So do they in a worker that has run another program by exec(3); it leaves its pid in CL_WORKER_PROCESS, for this
+ * process alone.
  *
  * @return 1 or 0; -ECHILD in a child of fork(2).
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_is_primary(void);
+CL_API int cl_is_primary(void);
 
 /**
  * Tells whether this process is a worker.
@@ -663,134 +673,128 @@ CL_API int cl_worker_id(void);
 CL_API int cl_worker_slot(void);
 
 /**
- * Chooses the cluster's settings. May be called any number of times; each adds to what was set before, and applies to
- * what is started and opened afterwards. Needless where the defaults are right.
+ * Chooses the cluster's settings, if the defaults are not right. May be called any number of times: each call adds to
+ * what was set before, and applies to what is started and opened afterwards.
  *
  * @param settings  see cl_settings_t; NULL: change nothing. Not kept.
- * @return 0; -EINVAL: a value that is none, such as a rule in listen_allow, or a name in it that nobody knows; -ENOENT, -EACCES,
- *         -ENOTDIR: a directory in listen_allow that cannot be opened; -E2BIG: a field of a later version is set; -EPERM: in a worker, or
- *         CL_MECHANISM_KERNEL without the privilege it needs; -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL on a kernel that lacks
- *         it. Nothing is changed then.
+ * @return 0. On an error nothing is changed:
+ *         -EINVAL: a value out of its range, a bad rule in listen_allow, or a name in it that nobody knows;
+ *         -ENOENT, -EACCES, -ENOTDIR: a directory in listen_allow cannot be opened;
+ *         -E2BIG: a field of a later version is set; -EOPNOTSUPP: ready_min; -EPERM: in a worker;
+ *         -EPERM, -EINVAL, -ENOSYS: CL_MECHANISM_KERNEL without the privilege it needs, or on a kernel that lacks it.
  *
- * Threads: any; names in listen_allow are looked up while the primary goes on serving in another thread. After fork(2): -ECHILD.
- * Signals: not in a handler. Since 0.1.
+ * Threads: any; the primary goes on serving in another thread while names in listen_allow are looked up. After
+ * fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_setup_primary(const struct cl_settings_t *settings);
+CL_API int cl_setup_primary(const struct cl_settings_t *settings);
 
 /**
  * Makes a worker, as fork(2) makes a process: returns twice.
  *
- * The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are flushed before
- * the fork (fflush(NULL); it waits where a pipe is full, as any write does), so that nothing is written twice. Handlers of atexit(3)
- * are copied, too, and run in each worker that calls exit() or returns from main. What only the primary is to do, it does with two lines:
+ * The worker has a copy of everything the caller had, but none of the primary's descriptors. All stdio streams are
+ * flushed before the fork, so that nothing is written twice (fflush(NULL); it waits where a pipe is full, as any write
+ * does). Handlers of atexit(3) are copied too, and run in each worker that calls exit() or returns from main. This
+ * keeps such a handler to the primary:
  *
  *     static void remove_pid_file(void) {
  *         if (getpid() != primary_pid) return; // primary_pid = getpid(), before the first worker
  *         unlink(PID_FILE);
  *     }
  *
- * If it is to be replaced (cl_settings_t.respawn), the replacement returns from
- * cl_run() or cl_step() instead.
+ * A replacement of the worker (cl_settings_t.respawn) returns from cl_run() or cl_step() instead.
  *
  * @return in the primary the worker's id > 0; in the worker 0.
  *         CL_ETHREADS: the process has other threads, use cl_spawn(); -ESHUTDOWN: the cluster is being stopped;
  *         -EPERM: in a worker; -EAGAIN, -ENOMEM: from fork(2); -EMFILE, -ENFILE.
  *
- * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the dispositions that
- * the program had; with CL_WORKER_SIGNALS see there. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. The worker has the mask and the
+ * dispositions that the program had; CL_WORKER_SIGNALS says what it adds. Since 0.1.
  */
-CL_API
-int cl_fork(void);
+CL_API int cl_fork(void);
 
 /**
- * Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment and, if it
- * uses libcluster in any form, takes part (with CL_WORKER_SIGNALS it finds that name there, too); any other program runs too, and is ended when the primary dies.
+ * Starts a program as a worker. It finds CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD in its environment (and
+ * CL_WORKER_SIGNALS where that flag is set), and takes part if it uses libcluster in any form. Any other program runs
+ * too, and is ended when the primary dies.
  *
  * @param options  see cl_spawn_options_t; NULL: this program again with the same arguments. Not kept.
  * @return the worker's id > 0.
- *         -ENOENT, -EACCES, -ENOEXEC, ...: the program cannot be run (from execve(2), or the directory's from
- *         chdir(2)); -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
- *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before it was the
- *         program; -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
+ *         -ENOENT, -EACCES, -ENOEXEC, ...: from execve(2), or from chdir(2) to the directory;
+ *         -EPERM: in a worker, or the user cannot be set; -EINVAL: no such user or group, or a bad value;
+ *         -ESHUTDOWN: the cluster is being stopped; -ETIMEDOUT: another process of the user stopped it before exec;
+ *         -EAGAIN, -ENOMEM, -EMFILE, -ENFILE. No process is left then, and cl_last_error() names the step that failed.
  *
- * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After
- * fork(2): -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the
- * deadline's SIGTERM reaches it; with CL_SPAWN_KEEP_MASK with the caller's signal mask, and its replacements with the same.
- * Handlers are reset, ignored signals stay ignored, as with posix_spawn(3). pthread_cancel(3) of a thread in it takes effect
- * when it has returned. Since 0.1.
+ * Threads: any; safe in a program with threads (the child runs only async-signal-safe code until exec). After fork(2):
+ * -ECHILD. Signals: not in a handler. The program starts with no signal blocked, so that the deadline's SIGTERM
+ * reaches it; with CL_SPAWN_KEEP_MASK it and its replacements start with the caller's signal mask. Handlers are reset
+ * and ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
  */
-CL_API
-int cl_spawn(const struct cl_spawn_options_t *options);
+CL_API int cl_spawn(const struct cl_spawn_options_t *options);
 
 /**
- * Forks workers that each run a function, and is their primary until the cluster is stopped: by SIGTERM or SIGINT
- * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, after a
- * delay that doubles with each if it is in a crash loop (cl_settings_t.restart_min_ms). Stopping is graceful: see cl_stop().
+ * Forks workers that each run a function, and runs as their primary until the cluster is stopped: by SIGTERM or SIGINT
+ * (CL_HANDLE_SIGNALS is implied) or by cl_stop(). A worker that ends is replaced: at once if it had been serving, in a
+ * crash loop after a delay that doubles (cl_settings_t.restart_min_ms). Stopping is graceful: see cl_stop().
  *
- * A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by what the
- * primary knows itself. That is a listen which it refused (the address is taken, not allowed, not of this machine) to a worker
- * that then ended, or a worker that ended before it said that it is online. Those that still run are stopped first, with
- * SIGTERM at once. Each refused listen is a CL_EVENT_WARNING as well, at most one a second and address. A worker that ends by
- * itself before it listens is replaced again and again, and once something has listened the primary never gives up.
+ * A start that cannot succeed ends: when nothing has ever listened and every slot has failed three times running by
+ * what the primary knows itself. Such a failure is a listen that it refused (the address is taken, not allowed, not of
+ * this machine) to a worker that then ended, or a worker that ended before it said that it is online. Those that still
+ * run are stopped first, with SIGTERM at once. Each refused listen is also a CL_EVENT_WARNING, at most one a second
+ * and address. A worker that ends by itself before it listens is replaced again and again. Once something has listened
+ * the primary never gives up.
  *
  * In a process that was itself started as a worker (cl_spawn() of this program) it runs the function there.
  *
- * Its workers finish what is in hand when SIGTERM or SIGINT comes to the whole process group (Ctrl-C, timeout(1), systemd's
- * KillMode=control-group), or to one of them: see CL_WORKER_SIGNALS, which is implied while it runs. SIGHUP ends the primary, unless the
- * program handles it; then the workers have less than a second.
+ * Its workers finish what is in hand when SIGTERM or SIGINT comes to the whole process group (Ctrl-C, timeout(1),
+ * systemd's KillMode=control-group) or to one of them: CL_WORKER_SIGNALS is implied while it runs. SIGHUP ends the
+ * primary unless the program handles it; the workers then have less than a second.
  *
- * Streams are flushed before each fork, and atexit(3) handlers of the program run in every worker that returns: see cl_fork().
+ * Streams are flushed before each fork, and atexit(3) handlers run in every worker that returns: see cl_fork().
  *
  * @param workers      how many; 0: one for each CPU this process may use (affinity and cgroup quota).
  * @param worker_main  runs in each worker, whose exit code is its result (exit(3): stdio is flushed). Not NULL.
  * @param argument     given to it.
  * @return in the primary 0 once the cluster was stopped; in a process that was started as a worker the function's
  *         result. Never returns in a worker that it forked.
- *         -EINVAL: fewer than 0 workers or no function. Of a start that cannot succeed the refusal's own code, such as
- *         -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another version of
- *         the protocol. Otherwise as cl_fork(). After any of these no worker is left, and cl_last_error() says why.
+ *         -EINVAL: fewer than 0 workers or no function. For a start that cannot succeed the refusal's own code, such
+ *         as -EADDRINUSE or -EACCES; -ENOTCONN: no worker ever said that it is online; CL_EVERSION: they speak another
+ *         version of the protocol. Otherwise as cl_fork(). No worker is left then, and cl_last_error() says why.
  *
- * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of the thread in it takes effect when it has returned, so not while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
+ * Threads: the process's only one. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) takes no
+ * effect while worker_main runs, which must not end with pthread_exit(3). Since 0.1.
  */
-CL_API
-int cl_serve(int workers,
-             int (*worker_main)(void*),
-             void *argument);
+CL_API int cl_serve(int workers, int (*worker_main)(void*), void *argument);
 
 /**
- * Is the primary until every worker is gone and none is due to be replaced, or until a cl_stop() is complete. Addresses
- * are given up then. Calls the cl_on_event() callback. Where workers are replaced it ends also when the start cannot succeed,
- * as cl_serve() does.
+ * Runs the primary until every worker is gone and none is due to be replaced, or until a cl_stop() is complete.
+ * Addresses are given up then. Calls the cl_on_event() callback. Where workers are replaced it also ends when the
+ * start cannot succeed, as cl_serve() does.
  *
  * @return 0 in the primary. 1 in a worker: the replacement of one made by cl_fork(), with cl_settings_t.respawn set.
- *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. Of a start that cannot succeed the
- *         codes of cl_serve(); no worker is left then.
+ *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary. For a start that cannot
+ *         succeed the codes of cl_serve(); no worker is left then.
  *
- * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set;
- * then this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any, one at a time. After fork(2): -ECHILD. Signals: handles none, unless CL_HANDLE_SIGNALS is set; then
+ * this thread has SIGTERM and SIGINT unblocked while it runs, and its mask back afterwards. Since 0.1.
  */
-CL_API
-int cl_run(void);
+CL_API int cl_run(void);
 
 /**
- * Takes one turn as the primary: waits, does what is due, calls the cl_on_event() callback. For programs with a loop
- * of their own; see cl_poll_fd(). It never gives up a start: what cannot be had is told by CL_EVENT_WARNING alone.
+ * Takes one turn as the primary: waits, does what is due, and calls the cl_on_event() callback. For programs with a
+ * loop of their own; see cl_poll_fd(). It never gives up a start: CL_EVENT_WARNING alone tells what cannot be had.
  *
- * @param timeout_ms  how long to wait for something to do: 0 not at all, less than 0 as long as it takes.
+ * @param timeout_ms  milliseconds to wait for something to do; 0: not at all; less than 0: as long as it takes.
  * @return how many events there were, >= 0. In a replacement of a worker made by cl_fork() 0, and cl_is_worker() is 1.
  *         -EPERM: in a worker; -EBUSY: in a callback, or another thread runs the primary.
  *
- * Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any, one at a time. After fork(2): -ECHILD. Signals: one ends the wait early. Since 0.1.
  */
-CL_API
-int cl_step(int timeout_ms);
+CL_API int cl_step(int timeout_ms);
 
 /**
  * The primary's one descriptor: readable when cl_step() has something to do, timers included.
  *
- * @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: in a
- *         worker.
+ * @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
@@ -798,25 +802,25 @@ CL_API int cl_poll_fd(void);
 
 /**
  * Stops the cluster, in the turns that follow. First the door is shut: whoever comes from then on is refused at once
- * (ECONNREFUSED; TCP by SO_BINDTOIFINDEX, Linux 5.7, unix sockets by shutdown(2)). Whoever had connected by then is served, and a
- * handshake under way may end (3 s at most). When nobody waits any more, after 3 s and half of the deadline at most, every worker
- * is asked to disconnect (it drains what waits for it, and cl_accept() says -ESHUTDOWN); after the deadline comes SIGTERM, 2 s
- * later SIGKILL. Nobody is replaced. cl_run() returns when all are gone. What was listened on ends with the address, whoever
- * inherited it; the sockets of "fd:N" are left as they are. A socket of a worker's own (CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
- * is shut in the same way by its worker's cl_accept(), once that sees that it was asked to disconnect; with CL_LISTEN_NONBLOCK an
- * empty queue ends it at once, and a handshake under way is reset by the close.
+ * (ECONNREFUSED; TCP by SO_BINDTOIFINDEX, Linux 5.7, unix sockets by shutdown(2)). Whoever had connected by then is
+ * served, and handshakes under way may end (3 s at most). When nobody waits any more, and at the latest after 3 s or
+ * half of the deadline, whichever is shorter, every worker is asked to disconnect: it drains what waits for it, and
+ * cl_accept() returns -ESHUTDOWN. After the deadline comes SIGTERM, 2 s later SIGKILL. Nobody is replaced. cl_run()
+ * returns when all are gone. The listening sockets end with the address, whoever inherited them; the sockets of "fd:N"
+ * are left as they are. A socket that a worker bound itself (CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) is shut in the
+ * same way by that worker's cl_accept(), once it sees that the worker was asked to disconnect. With CL_LISTEN_NONBLOCK
+ * an empty queue ends it at once, and the close resets handshakes under way.
  *
- * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster serves
- * as before, and replaces workers. A second call with a shorter deadline ends the delay, or shortens the deadline; with 0 there is
- * no delay.
+ * With cl_settings_t.drain_delay_ms all of that begins so much later, and the deadline with it; until then the cluster
+ * serves as before, and replaces workers. A second call with a shorter deadline ends the delay or shortens the
+ * deadline; 0 means no delay.
  *
  * @param deadline_ms  milliseconds until SIGTERM; 0: at once; less than 0: cl_settings_t.stop_deadline_ms.
  * @return 0; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: async-signal-safe. Since 0.1.
  */
-CL_API
-int cl_stop(int deadline_ms);
+CL_API int cl_stop(int deadline_ms);
 
 /**
  * Lists the running workers in the order of their ids.
@@ -834,19 +838,18 @@ CL_API int cl_worker_ids(int *ids, size_t capacity);
  *
  * @param id    its id.
  * @param info  filled in; set info->size to sizeof *info first. Not NULL.
- * @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a size that is none; -EPERM: in a worker.
+ * @return 0; -ESRCH: no such worker (any more); -EINVAL: NULL or a bad size; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API int cl_worker_info(int id, struct cl_worker_info_t *info);
 
 /**
- * Sends a worker a message, which it gets from cl_receive(). Never waits: what the worker does not read is kept, up
- * to 1 MiB.
+ * Sends a worker a message, which it gets from cl_receive(). Never waits: 1 MiB is kept for one that does not read.
  *
  * @param id      the worker's id.
  * @param data    the bytes; copied. May be NULL if length is 0.
- * @param length  0 to CL_MESSAGE_MAX.
+ * @param length  bytes, 0 to CL_MESSAGE_MAX.
  * @return 0; -EAGAIN: 1 MiB is waiting for it; -EMSGSIZE: too long; -ESRCH: no such worker; -EPIPE: its channel is
  *         closed; -EINVAL: NULL; -EPERM: in a worker.
  *
@@ -859,14 +862,14 @@ CL_API int cl_worker_send(int id, const void *data, size_t length);
  * cl_settings_t.stop_deadline_ms until SIGTERM. It is replaced if cl_settings_t.respawn says so.
  *
  * @param id  the worker's id.
- * @return 0, at once; -ESRCH: no such worker; -EPERM: in a worker.
+ * @return 0, without waiting for its end; -ESRCH: no such worker; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API int cl_worker_disconnect(int id);
 
 /**
- * Sends a signal to a worker's process, and never to another that has got its number (pidfd_send_signal(2)).
+ * Sends a signal to a worker's process, and never to another process that has got its number (pidfd_send_signal(2)).
  *
  * @param id      the worker's id.
  * @param signal  the signal; 0 only checks.
@@ -877,44 +880,54 @@ CL_API int cl_worker_disconnect(int id);
 CL_API int cl_worker_kill(int id, int signal);
 
 /**
- * Listens on an address: in a worker on a share of the primary's socket, elsewhere on a socket of this process's own.
+ * Listens on an address: in a worker with a share of the primary's, elsewhere with a socket that this process binds.
  *
  * In a worker the primary binds when the first worker asks; its error goes to that worker and is not remembered. The
  * same address twice in one worker is -EADDRINUSE. A worker waits here for the primary's answer.
  *
- * @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
- *                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
- *                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
- *                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
- *                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
- *                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
- *                 in the workers that replace them. Not NULL; not kept.
- * @param backlog  connections that the kernel keeps waiting, 0 or less: 511; at most net.core.somaxconn. The first
- *                 worker to listen on an address decides.
- * @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7); close it
- *         with cl_close() only. It is close-on-exec.
- *         -EINVAL: the address is none (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from
- *         bind(2); -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+ * The address is one of
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ *     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
+ *     :port                 all addresses, IPv6 and IPv4
+ *     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
+ *     unix:@name            an abstract socket
+ *     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
+ *                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
+ *                           all who have it; or a bound udp socket, left as it is
+ *     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket,
+ *                           for recvfrom(2) and sendto(2). Each slot has its own, and the kernel chooses by a hash of
+ *                           both ends; with CL_SCHED_NONE, CL_MECHANISM_PASSED or fd:N all workers have the same one
+ *
+ * The n-th listen on port 0 of an address is the same port in every worker, and in the workers that replace them.
+ *
+ * @param address  see above. Not NULL; not kept.
+ * @param backlog  connections that the kernel keeps waiting; 0 or less: 511; at most net.core.somaxconn. The first
+ *                 worker to listen on an address decides.
+ * @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7). It is
+ *         close-on-exec; close it with cl_close() only.
+ *         -EINVAL: a bad address (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from bind(2);
+ *         -EACCES: not declared in cl_settings_t.listen_allow; -EMFILE: 256 listeners of this worker or
+ *         cl_settings_t.listen_max addresses are open, or no descriptor is free; -ESHUTDOWN: this worker was asked to
+ *         disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API
-int cl_listen(const char *address,
-              int backlog);
+CL_API int cl_listen(const char *address, int backlog);
 
 /**
  * Listens as cl_listen() does, with options.
  *
  * @param options  see cl_listen_options_t; not NULL; not kept.
- * @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, a size that is none, more than 32 socket options, one
- *         without a value or with one that is out of its bounds; -EACCES: a socket option that workers may not set (the list is
- *         in docs/socket-options.md); -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from
- *         setsockopt(2); -E2BIG: a field of a later version is set. A primary of version 0.1 knows no socket options: -EINVAL.
+ * @return as cl_listen(); also
+ *         -EINVAL: an unknown flag, a bad index or size, more than 32 socket options, one without a value or with a
+ *         value out of its bounds; also for any socket option if the primary is an older one, which knows none;
+ *         -EACCES: a socket option that workers may not set (docs/socket-options.md has the list);
+ *         -E2BIG: a field of a later version is set; -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, ...: from
+ *         setsockopt(2).
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_listen_with(const struct cl_listen_options_t *options);
+CL_API int cl_listen_with(const struct cl_listen_options_t *options);
 
 /**
  * Takes one connection: cl_accept4() without flags.
@@ -924,42 +937,36 @@ int cl_listen_with(const struct cl_listen_options_t *options);
  * @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
  * @return as cl_accept4().
  *
- * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
+ * Threads: any, several on one listener too; cl_close() wakes them. After fork(2): -ECHILD. Signals: not in a handler.
+ * Since 0.1.
  */
-CL_API
-int cl_accept(int listener,
-              struct sockaddr *peer,
-              socklen_t *peer_length);
+CL_API int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length);
 
 /**
- * Takes one connection, waiting for it unless the listener has CL_LISTEN_NONBLOCK.
+ * Takes one connection, and waits for it unless the listener has CL_LISTEN_NONBLOCK.
  *
  * The connection is this process's from the moment the kernel hands it over; until then the primary can give it to
- * another worker, should this one die or hang. The primary closes its own copy a moment after it has passed it on. So
- * take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a descriptor by itself
- * only when no other process has it open.
+ * another worker, should this one die or hang. The primary closes its own copy a moment after it has passed the
+ * connection on. Take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a
+ * descriptor by itself only when no other process has it open.
  *
  * @param listener     from cl_listen().
  * @param peer         where the peer's address goes, or NULL.
  * @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
  * @param flags        SOCK_NONBLOCK, SOCK_CLOEXEC (accept4(2)) or 0.
  * @return a connected socket >= 0 that the caller closes with close(2).
- *         -EAGAIN: CL_LISTEN_NONBLOCK and nothing is there;
+ *         -EAGAIN: CL_LISTEN_NONBLOCK, and nothing is there;
  *         -ESHUTDOWN: this worker was asked to disconnect and nothing is left for it: finish and exit;
  *         -EPIPE: the primary is gone: finish within a second and exit;
- *         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits, nothing is
- *         lost, and the program may simply call again: from the second time in a row on a call that may wait says so
- *         only after a pause of 4 to 100 ms, so that nobody spins;
+ *         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits and the
+ *         program may simply call again: from the second consecutive failure, a blocking call pauses 4 to 100 ms
+ *         before it returns. A connection is lost only if another thread takes the last descriptor during this call;
  *         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
  *
  * Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
- * interrupts goes on, -EINTR is never returned. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
+ * interrupts goes on, and -EINTR is never returned. cl_close() of the listener ends its wait. Since 0.1.
  */
-CL_API
-int cl_accept4(int listener,
-               struct sockaddr *peer,
-               socklen_t *peer_length,
-               int flags);
+CL_API int cl_accept4(int listener, struct sockaddr *peer, socklen_t *peer_length, int flags);
 
 /**
  * Tells the address that a listener is bound to: the real port where 0 was asked for.
@@ -976,14 +983,16 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
 /**
  * Sets a socket option of a listener's address, as setsockopt(2) does on a listening socket, with every mechanism.
  *
- * In a worker the primary judges it and sets it on every socket of the address: for all workers that share it, those to come included,
- * and for as long as the address is open, whatever becomes of this worker. Connections that come from now on inherit it; of those
- * that wait to be accepted already some may not. A worker waits here for the primary's answer. On a socket of this process's own
- * (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) this is setsockopt(2) itself, and the kernel's word is the only one.
- * setsockopt(2) on the listener's descriptor does not do this: docs/socket-options.md says what it does with each mechanism, and
- * has the table of the options that a worker may set, each an int, with their bounds: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
- * TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT; IP_TOS;
- * IPV6_TCLASS.
+ * In a worker the primary judges the option and sets it on every socket of the address: for all workers that share it,
+ * later ones included, and for as long as the address is open, whatever becomes of this worker. Connections that come
+ * from now on inherit it; some of those that already wait to be accepted may not. A worker waits here for the
+ * primary's answer. On a socket that this process bound itself (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
+ * this is setsockopt(2), and the kernel alone judges.
+ *
+ * setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md. It
+ * also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+ * TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT;
+ * IP_TOS; IPV6_TCLASS.
  *
  * @param listener  from cl_listen().
  * @param level     SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6, as for setsockopt(2).
@@ -993,104 +1002,91 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
  * @return 0. On an error nothing is changed:
  *         -EBADF: no listener, or closed by another thread meanwhile; -EACCES: no option that workers may set;
  *         -EINVAL: NULL, a length that is not the option's, a value out of its bounds;
- *         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1, which sets none;
+ *         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or an older primary, which sets none;
  *         also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
- *         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; -EMFILE, -ENFILE, -ENOMEM: the primary is
- *         short of it for the moment; CL_EVERSION.
+ *         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone;
+ *         -EMFILE, -ENFILE, -ENOMEM: the primary is short of it for the moment; CL_EVERSION.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API
-int cl_setsockopt(int listener,
-                  int level,
-                  int name,
-                  const void *value,
-                  socklen_t length);
+CL_API int cl_setsockopt(int listener, int level, int name, const void *value, socklen_t length);
 
 /**
- * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
- * cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
- * epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.
+ * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()
+ * on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an epoll set
+ * (EPOLL_CTL_DEL) first: the primary has a copy of it, so closing alone leaves it registered.
  *
  * @param listener  from cl_listen(); its number is free for other uses afterwards.
  * @return 0; -EBADF: no listener.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_close(int listener);
+CL_API int cl_close(int listener);
 
 /**
- * Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no worker keeps it
- * from its connections, it reads 16,000 small messages of one in a second (each 4096 bytes count as another), and as many more
- * at once of one that was silent for a second.
+ * Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no
+ * worker keeps it from its connections, the primary reads 16,000 small messages of one worker in a second (each 4096
+ * bytes count as another), and as many more at once of one that was silent for a second.
  *
  * @param data    the bytes; copied. May be NULL if length is 0.
- * @param length  0 to CL_MESSAGE_MAX.
+ * @param length  bytes, 0 to CL_MESSAGE_MAX.
  * @return 0; -EMSGSIZE: too long; -EPIPE: the primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
  *
- * Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
-CL_API
-int cl_send(const void *data,
-            size_t length);
+CL_API int cl_send(const void *data, size_t length);
 
 /**
- * Takes the next message of the primary's.
+ * Takes the next message from the primary.
  *
  * @param buffer      where it goes. May be NULL if capacity is 0.
  * @param capacity    how many bytes fit; CL_MESSAGE_MAX are always enough.
- * @param timeout_ms  how long to wait: 0 not at all, less than 0 as long as it takes.
+ * @param timeout_ms  milliseconds to wait; 0: not at all; less than 0: as long as it takes.
  * @return its length, >= 0.
  *         -EAGAIN: none is there and timeout_ms is 0; -ETIMEDOUT: none came; -EMSGSIZE: the next is longer than
  *         capacity, and is kept; -ESHUTDOWN: this worker was asked to disconnect and no message is left; -EPIPE: the
  *         primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
  *
  * Threads: any; each message goes to one of them. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits
- * go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+ * go on. Since 0.1.
  */
 CL_API int cl_receive(void *buffer, size_t capacity, int timeout_ms);
 
 /**
- * A descriptor that is readable when cl_receive() has something to say; for good once it says -ESHUTDOWN.
+ * A descriptor that is readable when cl_receive() has something to say; for good once that returns -ESHUTDOWN.
  *
- * @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
- *         process is no worker.
+ * @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: no worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API int cl_channel_fd(void);
 
 /**
- * In a worker: asks the primary to be disconnected; it gets no more connections, drains what waits for it, and then
- * cl_accept() says -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
+ * In a worker: asks the primary to be disconnected. The worker gets no more connections and drains what waits for it,
+ * and then cl_accept() returns -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
  *
- * @return 0, at once; -EPIPE: the primary is gone.
+ * @return 0, without waiting for the end; -EPIPE: the primary is gone.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
- * function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
- * effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
-CL_API
-int cl_disconnect(void);
+CL_API int cl_disconnect(void);
 
 /**
  * Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info(). Costs no system call:
- * the load is written into memory that the primary reads when it next decides something; a primary that sleeps is
- * not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
- * filter) sends it instead, and then waits while the primary does not read.
+ * the load is written into memory that the primary reads when it next decides something. It does not wake a primary
+ * that sleeps, nor notice one that is gone. A worker that has no memory for that (RLIMIT_AS, a system call filter)
+ * sends the load instead, and then waits while the primary does not read.
  *
  * @param load  any unit that is the same in all workers; the newest counts. Best one in which a connection is about 1
  *              (open connections, requests in progress), because connections given since are counted as 1 each, for a
- *              second at most. Tell it at each change, or every 10 ms.
+ *              second at most. Report it at each change, or every 10 ms.
  * @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
- * function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
- * effect when it has returned. Since 0.1.
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
-CL_API
-int cl_set_load(unsigned int load);
+CL_API int cl_set_load(unsigned int load);
 
 #ifdef __cplusplus
 }
@@ -1099,15 +1095,15 @@ int cl_set_load(unsigned int load);
 #else /* CL_HEADER_ONLY */
 
 /*
- * Header-only mode: what follows is compiled where CL_HEADER_ONLY is defined, in place of the declarations above.
- * The worker's side of docs/protocol.md, the sockets of a process that is no worker, and a loader that finds the
- * primary's side in libcluster.so.0 when it is first asked for. There is nothing to link.
+ * Header-only mode: with CL_HEADER_ONLY, what follows is compiled in place of the declarations above. It is the
+ * worker's side of docs/protocol.md, the sockets of a process that is no worker, and a loader that finds the primary's
+ * side in libcluster.so.0 on first use. There is nothing to link.
  *
- * Every function is static inline, but what a process has once (its channel, its listeners) is one object however
- * many translation units include this: the definitions are weak, and the linker keeps one of each.
+ * Every function is static inline. What a process has once (its channel, its listeners) is defined weak, so that the
+ * linker keeps one of each however many translation units include this.
  *
- * A call goes to the library as soon as the process has loaded it, with one exception: a listener that this code
- * opened stays with this code. A worker that this code serves never loads the library.
+ * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
+ * that this code serves never loads the library.
  */
 #if !defined(__GLIBC__) || !defined(__GNUC__)
 #error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang"
@@ -1145,9 +1141,9 @@ extern "C" {
 #define CL__ONE __attribute__((weak))
 
 /* -- What the C library hides -----------------------------------------------------------------------------------------
- * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and by now the program may
- * have included headers that fixed the choice. So they are declared once more: functions as names of our own for the
- * same symbols, constants by value. No feature macro is needed, and none is forced on the program. */
+ * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and headers that the program
+ * has included already may have fixed that choice. So they are declared once more: functions under names of our own for
+ * the same symbols, constants by value. The program needs no feature macro. */
 
 #if defined(SIG_SETMASK) && defined(MAP_ANONYMOUS) && defined(SO_REUSEPORT)
 #define CL__VISIBLE
@@ -1156,8 +1152,8 @@ extern "C" {
 #endif
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
-    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000,
-    CL__S_IFSOCK = 0140000,
+    CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18,
+    CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -1186,8 +1182,8 @@ extern long cl__os_syscall(long, ...) __asm__("syscall");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
 extern int cl__os_setenv(const char *, const char *, int) __asm__("setenv");
 
-/* Before glibc 2.34 these live in libraries of their own, and nobody shall have to link -ldl or -lpthread: a weak
- * reference is NULL where the program did not link them. The last two came with glibc 2.32. */
+/* Before glibc 2.34 these live in libraries of their own. The references are weak, so that nobody has to link -ldl or
+ * -lpthread; without them they are NULL. The last two came with glibc 2.32. */
 #define CL__WEAKLY(name) __attribute__((weakref(name), unused))
 static void *cl__weak_dlopen(const char *, int) CL__WEAKLY("dlopen");
 static void *cl__weak_dlsym(void *, const char *) CL__WEAKLY("dlsym");
@@ -1200,15 +1196,15 @@ static const char *cl__weak_errno_text(int) CL__WEAKLY("strerrordesc_np");
 /* -- Errors -------------------------------------------------------------------------------------------------------- */
 
 struct cl__error {
-    const char *sentence; /* of this thread's last failed call; NULL: none failed yet */
+    const char *sentence; /* of this thread's last failed call; NULL: none has failed */
     int in_library;       /* that call was the library's, which has the sentence */
 };
-/* What is thread-local in an object that dlopen(3) loads is made with malloc when a thread first touches it, which a signal handler may
- * not: two words go beside the program's own. */
+/* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
+ * signal handler may not do. These two words are placed with the program's own instead. */
 CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
 CL__ONE __thread char cl__error_text[640];
 
-/* Every failure leaves through one of these two; the first costs two stores and is for what is usual in accepting. */
+/* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
     cl__error.sentence = sentence;
     cl__error.in_library = 0;
@@ -1235,7 +1231,7 @@ CL__FN const char *cl_strerror(int code) {
     return text != NULL ? text : "Unknown error";
 }
 
-/* A system call failed. */
+/* A system call has failed. */
 CL__FN int cl__os(const char *what) {
     int code = -errno;
     return cl__fail(code, "%s: %s", what, cl_strerror(code));
@@ -1262,8 +1258,8 @@ CL__FN const char *cl_version(void) { return CL_VERSION; }
 CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
 
 /* -- The library, where the process has loaded it ---------------------------------------------------------------------
- * X(name, parameters, arguments...). The primary's own functions load it; the others follow once it is there, those of
- * a listener unless the listener is ours. */
+ * X(name, parameters, arguments...). The primary's functions load it. Once it is loaded the others go there too, those
+ * of a listener unless this code opened it. */
 #define CL__STARTING_FUNCTIONS(X) \
     X(fork, (void), ) \
     X(spawn, (const cl_spawn_options_t *options), options)
@@ -1295,12 +1291,12 @@ CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
     X(close, (int fd), fd)
-/* What an earlier library of this version lacks; the rest of it is as good as ever. */
+/* An earlier library of this version lacks these and is still used for the rest. */
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
 
 struct cl__library {
-    int loaded, missing; /* missing: it was looked for and not found */
+    int loaded, missing; /* missing: it was searched for and not found */
 #define CL__MEMBER(name, parameters, ...) int(*name) parameters;
     CL__STARTING_FUNCTIONS(CL__MEMBER)
     CL__PRIMARY_FUNCTIONS(CL__MEMBER)
@@ -1316,7 +1312,7 @@ CL__ONE struct cl__library cl__library;
 
 CL__FN int cl__loaded(void) { return __atomic_load_n(&cl__library.loaded, __ATOMIC_ACQUIRE); }
 
-/* Remembers whose sentence cl_last_error has to give. */
+/* Remembers whose sentence cl_last_error has to return. */
 CL__FN int cl__from_library(int result) {
     if (result < 0) cl__error.in_library = 1;
     return result;
@@ -1330,32 +1326,33 @@ CL__FN const char *cl_last_error(void) {
 /* -- What a process has once --------------------------------------------------------------------------------------- */
 
 enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the table of listeners */
-enum { CL__OWN = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM }; /* how connections come */
+/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: also from the slot's own. */
+enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
     CL__NOP, CL__STOP, CL__SETSOCKOPT = 17
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
-/* In the number of ONLINE: it sets socket options later. In a grant's kind: the primary takes them. */
+/* In the number of ONLINE: this worker sets socket options later. In a grant's kind: the primary accepts that. */
 enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
-    int users;     /* threads inside a call about it; it is closed when the closer is the only one */
-    int receiving; /* threads between a receive from the mailbox and having acted on it */
-    int own;       /* the socket is this worker's alone, not shared with others */
+    int users;     /* threads inside a call about it; the closer waits until it is the only one */
+    int receiving; /* threads that receive from the mailbox and have not acted on it yet */
+    int own;       /* the socket is the slot's own (mechanism kernel) */
     int accepts;   /* calls of cl_accept */
-    int shortages; /* how many of them in a row found descriptors or memory short */
+    int shortages; /* how many in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
-    int shut;      /* when the door of a socket of the worker's own was shut, in ms and not 0; 0: it is open */
+    int shut;      /* BOUND: when its door was shut, in ms and never 0; 0: it is open */
     int kind, fd, mailbox, socket;
-    int wake;      /* eventfd by which cl_close wakes the threads that wait; -1: nobody may wait */
+    int wake;      /* eventfd by which cl_close wakes waiting threads; -1: nobody waits */
     int index;
     unsigned flags, number; /* number: the primary's name for it */
-    int granted;            /* the primary knows it, and has to be told of its end */
-    int settable;           /* and sets socket options for it */
+    int granted;            /* by the primary, which has to be told of its end */
+    int settable;           /* the primary sets socket options for it */
     char *text;             /* the address, for "the same address twice" */
-    char *file;             /* the socket file to remove, if it still is this inode */
+    char *file;             /* the socket file to remove, if it is still this inode */
     dev_t device;
     ino_t inode;
     socklen_t name_length;
@@ -1364,67 +1361,70 @@ struct cl__listener {
 
 struct cl__process {
     unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
-    int unwiped;               /* a filter keeps the kernel from wiping it there: this process's number; else 0 */
+    int unwiped;               /* this process's pid, where a filter keeps the kernel from wiping that page; else 0 */
     int worker_id, slot;       /* worker_id 0: this process is no worker */
-    int stray;                 /* it was started as one, and has no channel that proves it (2: any more): it starts none itself */
+    int stray;                 /* started as a worker, but has no channel (2: has lost it by exec): may start none */
     int unjoined;              /* the code of what keeps this worker from its primary; 0: nothing */
-    const char *step;          /* and what was being done then */
+    const char *step;          /* what was being done then */
     char why[200];             /* the sentence of that, ready for signal handlers */
     int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
     unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
-    ino_t pipe;                /* then that pipe's inode; 0: a pidfd */
-    int self, sender, outside; /* of the signals that it holds: this process, the primary (0: in an outer pid namespace), whether one
-                                * came from there */
+    ino_t pipe;                /* the inode where `primary` is a pipe; 0: it is a pidfd */
+    int self, sender;          /* for held signals: this process, and the primary (0: in an outer pid namespace) */
+    int outside;               /* a held signal has come from an outer pid namespace */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
-    int news;                  /* what cl_channel_fd gave; 0: nothing yet */
+    int news;                  /* what cl_channel_fd returned; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
 };
-CL__ONE struct cl__process cl__process; /* all zero, which on Linux is also what PTHREAD_MUTEX_INITIALIZER is */
+CL__ONE struct cl__process cl__process; /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
 
 CL__FN int cl__get(int *from) { return __atomic_load_n(from, __ATOMIC_SEQ_CST); }
 CL__FN void cl__set(int *to, int value) { __atomic_store_n(to, value, __ATOMIC_SEQ_CST); }
 CL__FN void cl__add(int *to, int value) { __atomic_add_fetch(to, value, __ATOMIC_SEQ_CST); }
 
-/* What the page says: this is the process that made it. */
+/* Whether this is the process that made the page. */
 CL__FN int cl__is_member(unsigned char *page) {
     if (!__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
     return cl__process.unwiped == 0 || cl__process.unwiped == (int)getpid();
 }
 
+/* -- Descriptors, and waiting for them ----------------------------------------------------------------------------- */
+
 CL__FN void cl__close_fd(int fd) {
-    if (fd >= 0) close(fd); /* never again after EINTR: the number may be another thread's by then */
+    if (fd >= 0) close(fd); /* not again after EINTR: another thread may have the number by then */
 }
 
 CL__FN void cl__ring(int eventfd) {
     unsigned long long one = 1;
-    if (eventfd >= 0 && write(eventfd, &one, sizeof one) < 0) return; /* full, and so readable already */
+    if (eventfd >= 0 && write(eventfd, &one, sizeof one) < 0) return; /* full, so readable already */
 }
 
-/* Sleeps for 1, 2, 4 ... 100 ms: something is short that no readiness tells about. */
+/* Sleeps for 1, 2, 4 ... 100 ms: no readiness tells when what is short comes back. */
 CL__FN void cl__pause(int failures) {
     long time[2] = {0, 1000000L * (failures < 7 ? 1 << failures : 100)};
     cl__os_syscall(SYS_nanosleep, time, NULL);
 }
 CL__FN int cl__is_short_of_memory(int code) { return code == ENOMEM || code == ENOBUFS; }
 
-/* As poll(2), with a pause where memory is short, so that whoever simply waits again does not spin. */
+/* poll(2), with a pause where memory is short, so that a caller who waits again does not spin. */
 CL__FN int cl__poll(struct pollfd *fds, int count, int timeout_ms) {
     int ready = poll(fds, (nfds_t)count, timeout_ms);
     if (ready < 0 && cl__is_short_of_memory(errno)) cl__pause(4);
     return ready;
 }
 
-/* Waits for `events` on the first or until the second is readable; -1 is none. May return early. */
+/* Waits for `events` on the first, or until the second is readable; -1: none. May return early. */
 CL__FN int cl__wait(int first, int events, int second, int timeout_ms) {
     struct pollfd fds[2] = {{first, (short)events, 0}, {second, POLLIN, 0}};
     return cl__poll(fds, 2, timeout_ms);
 }
 
-/* Nothing of ours sits on 0, 1 or 2: where a program was started with these closed, its messages and its dup2(2) go there. One that
- * cannot be moved is closed, with errno set, if it is ours, and stays if it is a connection. `flag`: FD_CLOEXEC or 0. */
+/* No descriptor of ours stays on 0, 1 or 2: a program that was started with these closed writes its messages there, or
+ * calls dup2(2). If it cannot be moved, a descriptor of ours is closed, with errno set, and a connection stays. `flag`:
+ * FD_CLOEXEC or 0. */
 CL__FN int cl__moved(int fd, int flag) {
     return fcntl(fd, flag ? CL__F_DUPFD_CLOEXEC : F_DUPFD, 3);
 }
@@ -1445,7 +1445,7 @@ CL__FN int cl__high_connection(int fd, int flag) {
 /* -- Packets ------------------------------------------------------------------------------------------------------- */
 
 /* Receives one packet, without blocking, into `head` and then `body`; its length or -errno. `fds` gets the descriptors
- * it brought, -1 for each that it did not. The control buffer is exactly as long as that, so none can be left over. */
+ * it brought, -1 for each that it did not. The control buffer has exactly that room, so none can be left over. */
 CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds,
                               int room, int flags) {
     union {
@@ -1462,7 +1462,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
         message.msg_control = room > 0 ? control.bytes : NULL;
         message.msg_controllen = room > 0 ? CMSG_LEN((size_t)room * sizeof(int)) : 0;
         n = recvmsg(socket, &message, flags | MSG_DONTWAIT);
-        /* ECONNRESET is said once when the primary died with something of ours unread; what it sent still waits. */
+        /* ECONNRESET comes once if the primary died with something of ours unread; what it sent still waits. */
     } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     for (int i = 0; i < room; i++) fds[i] = -1;
     if (n < 0) return -errno;
@@ -1473,7 +1473,7 @@ CL__FN int cl__packet_at_once(int socket, void *head, size_t head_length, void *
     return (int)n;
 }
 
-/* The same, again for a quarter of a second while memory is short: what is left there could mean something else later. */
+/* The same, tried for a quarter of a second while memory is short: a packet left there could be taken for another. */
 CL__FN int cl__packet(int socket, void *head, size_t head_length, void *body, size_t body_length, int *fds, int room,
                       int flags) {
     for (int failures = 0;; failures++) {
@@ -1489,15 +1489,14 @@ CL__FN unsigned cl__number(const unsigned char *at) {
     return value;
 }
 
-/* The type of a frame of n bytes; 0 for what is none. Type and zero are 16 bits each, in the host's order. */
+/* The type of a frame of n bytes; 0: it is no frame. Type and zero are 16 bits each, in the host's order. */
 CL__FN int cl__type(const unsigned char *frame, int n) {
     unsigned short type = 0;
     if (n >= 8) memcpy(&type, frame, sizeof type);
     return type;
 }
 
-/* Once one call has said so they all do. */
-/* A child of this process's own would keep the address open. What is the program's (fd:N) is left as it is. */
+/* A child of this process would keep the address open. A socket of the program's (fd:N) is left as it is. */
 CL__FN void cl__end_share(struct cl__listener *listener) {
     if (listener->mailbox < 0) return;
     shutdown(listener->mailbox, SHUT_RD);
@@ -1505,8 +1504,8 @@ CL__FN void cl__end_share(struct cl__listener *listener) {
         shutdown(listener->socket, SHUT_RD);
 }
 
-/* Not left to the watch thread: this process may have ended before that runs, and a child of its own go on. Without a lock, as
- * cl__hold does it: the caller may be a signal handler. */
+/* Not left to the watch thread alone: this process may end before that runs, and a child of it go on. Takes no lock,
+ * like cl__hold: the caller may be a signal handler. */
 CL__FN void cl__end_shares(void) {
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
@@ -1517,6 +1516,7 @@ CL__FN void cl__end_shares(void) {
     }
 }
 
+/* Once one call has returned this, all do. */
 CL__FN int cl__primary_gone(void) {
     cl__set(&cl__process.gone, 1);
     cl__end_shares();
@@ -1524,7 +1524,7 @@ CL__FN int cl__primary_gone(void) {
 }
 CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker was asked to disconnect"); }
 
-/* Sends one frame to the primary, and waits for room where there is none. Async-signal-safe. */
+/* Sends one frame to the primary, waiting for room. Async-signal-safe. */
 CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_length, const void *second,
                      size_t second_length) {
     unsigned short kind[2] = {(unsigned short)type, 0};
@@ -1545,39 +1545,34 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
     }
 }
 
-/* -- Being a worker ------------------------------------------------------------------------------------------------ */
+/* -- The primary's death ------------------------------------------------------------------------------------------- */
 
 CL__FN ino_t cl__pipe_inode(int fd) {
     struct stat found;
     return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
 }
 
-/* The answer to the primary's death: whoever polls sees end of file, our calls return -EPIPE, and a worker that asks
- * neither is ended before the second is over, since a handler or a busy loop must not keep an orphan alive. */
+/* When the primary dies, whoever polls sees end of file and our calls return -EPIPE. A worker that does neither is
+ * ended within a second: a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
     while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
-    /* A program that calls closefrom(3) closes this descriptor too, and its number may mean anything by now. */
+    /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
     if (cl__pipe_inode(cl__process.primary) != cl__process.pipe) return NULL;
     if (cl__process.pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 &&
         (errno == EBADF || errno == EINVAL))
         return NULL; /* signal 0 only checks that it is a pidfd */
     cl__set(&cl__process.gone, 1);
-    pthread_mutex_lock(&cl__process.table);
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
-        if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
-    }
-    pthread_mutex_unlock(&cl__process.table);
+    cl__end_shares();
     shutdown(cl__process.channel, SHUT_RD);
     shutdown(cl__process.grants, SHUT_RD);
     poll(NULL, 0, 700);
-    /* What was not taken out of the mailboxes would stay open in a child of this process's own that has copies of them. */
+    /* Connections that nobody took would stay open in a child of this process that has copies of the mailboxes. */
     for (int i = 0; i < cl__get(&cl__process.places); i++) {
         struct cl__listener *listener = &cl__process.listeners[i];
         char parcel[8 + sizeof(struct sockaddr_storage)];
         int fd;
-        while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__OWN &&
+        while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__BOUND &&
                cl__packet_at_once(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, MSG_CMSG_CLOEXEC) > 0)
             cl__close_fd(fd);
     }
@@ -1585,8 +1580,8 @@ CL__FN void *cl__watch(void *unused) {
     return NULL;
 }
 
-/* Takes the primary's death into our own hands, in the order that leaves no moment uncovered: until the thread is
- * there, the kernel kills this worker with its primary. Where there are no threads it stays at that. */
+/* Starts the watch in an order that leaves no gap: until the thread runs, the kernel kills this worker with its
+ * primary. Where no thread can be made, it stays at that. */
 CL__FN void cl__start_watch(void) {
     sigset_t every, before;
     pthread_attr_t attributes;
@@ -1594,7 +1589,7 @@ CL__FN void cl__start_watch(void) {
     if (!cl__weak_thread || !cl__weak_stacksize || pthread_attr_init(&attributes) != 0) return;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     cl__weak_stacksize(&attributes, 64 * 1024);
-    /* The thread inherits the mask, and so never runs a handler of the program's. */
+    /* The thread inherits the mask, so it never runs a handler of the program's. */
     cl__os_sigfillset(&every);
     cl__os_sigprocmask(CL__SIG_SETMASK, &every, &before);
     int failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
@@ -1610,7 +1605,9 @@ CL__FN void cl__start_watch(void) {
     if (!failed) fcntl(cl__process.lifeline, __F_SETSIG, SIGCONT);
 }
 
-/* Maps the scoreboard. What could shrink under us is not mapped, since to touch it then is SIGBUS. */
+/* -- The scoreboard ------------------------------------------------------------------------------------------------ */
+
+/* Maps it. A file that could still shrink is not mapped: to touch what is gone is SIGBUS. */
 CL__FN void cl__map_board(int fd) {
     struct stat found;
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
@@ -1621,16 +1618,16 @@ CL__FN void cl__map_board(int fd) {
     cl__close_fd(fd);
 }
 
-/* This worker's page; NULL in a copy of it that fork(2) made, for whom nothing is counted. */
+/* This worker's page; NULL in a child made by fork(2), which counts nothing. */
 CL__FN unsigned char *cl__board(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     return page != NULL && cl__is_member(page) ? cl__process.board : NULL;
 }
 
-/* Shows that this worker has looked for connections, and has taken one. No system call. The beat is no count: of two
- * threads that meet here one may go unseen. */
+/* Shows that this worker has looked for connections, and whether it has taken one. No system call. The beat is no
+ * count: of two threads that meet here one may go unseen. */
 CL__FN void cl__show(int taken) {
-#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere it would need a library to link */
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2 /* elsewhere this would need a library */
     unsigned char *board = cl__board();
     if (board == NULL) return;
     unsigned long long *count = (unsigned long long *)(void *)(board + 64), *beat = count + 1;
@@ -1641,7 +1638,7 @@ CL__FN void cl__show(int taken) {
 #endif
 }
 
-/* -- A group's signals: as core/src/sys/worker_signals.rs, which says why -- */
+/* -- A group's signals, as in core/src/sys/worker_signals.rs, which says why --------------------------------------- */
 
 #if defined(SO_PEERCRED)
 #define CL__SO_PEERCRED SO_PEERCRED
@@ -1679,7 +1676,7 @@ enum { CL__SIGHUP = 1, CL__SA_FLAGS = 0x10000000 | 0x08000000 | 4 }; /* SA_RESTA
 
 CL__FN int cl__held(int index) { return index == 0 ? SIGTERM : index == 1 ? SIGINT : CL__SIGHUP; }
 
-/* Asks the primary to be disconnected. 0 if there is no channel to ask on. Async-signal-safe, and touches no thread's last error. */
+/* Asks the primary to be disconnected; 0: there is no channel. Async-signal-safe, and leaves last errors alone. */
 CL__FN int cl__ask_to_leave(void) {
     unsigned short frame[4] = {CL__DISCONNECT, 0, 0, 0};
     const unsigned by_signal = 1;
@@ -1697,9 +1694,9 @@ CL__FN void cl__on_signal(int number, void *info, void *context) {
     int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
     int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
     (void)context;
-    if (cl__process.sender == 0) sent = sent && sender == 0 && __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST);
-    else sent = sent && sender == cl__process.sender;
-    if (getpid() != cl__process.self || sent || !cl__ask_to_leave()) {
+    int primary = cl__get(&cl__process.sender);
+    sent = sent && sender == primary && (primary != 0 || __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST));
+    if (getpid() != cl__get(&cl__process.self) || sent || !cl__ask_to_leave()) {
         sigset_t only;
         struct cl__action action;
         memset(&action, 0, sizeof action); /* SIG_DFL */
@@ -1718,8 +1715,8 @@ CL__FN void cl__hold_signals(void) {
     struct cl__action action;
     sigset_t ours;
     if (getsockopt(cl__process.channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
-    cl__process.sender = primary[0];
-    cl__process.self = (int)getpid();
+    cl__set(&cl__process.sender, primary[0]);
+    cl__set(&cl__process.self, (int)getpid());
     memset(&ours, 0, sizeof ours);
     for (int i = 0; i < 3; i++) {
         memset(&action, 0, sizeof action);
@@ -1733,8 +1730,9 @@ CL__FN void cl__hold_signals(void) {
     cl__os_sigprocmask(CL__SIG_UNBLOCK, &ours, NULL);
 }
 
-/* A variable of the primary's, as a number, or -1. It is removed in any case, so that no program that this one starts
- * can take itself for this worker. */
+/* -- Becoming a worker --------------------------------------------------------------------------------------------- */
+
+/* A variable of the primary's as a number, or -1. Always removed: no program started from here is to believe it. */
 CL__FN int cl__variable(const char *name) {
     const char *text = getenv(name);
     char *end = NULL;
@@ -1744,8 +1742,8 @@ CL__FN int cl__variable(const char *name) {
     return (int)value;
 }
 
-/* A HELLO for just this worker waits in the descriptor. Asked twice before it is believed that nothing is there: a worker that takes
- * itself for none would start workers. */
+/* Whether a HELLO for just this worker waits in the descriptor. "Nothing there" is believed only the second time: a
+ * worker that takes itself for none would start workers. */
 CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
     struct sockaddr_storage name;
     socklen_t name_length = sizeof name, type_length = sizeof(int);
@@ -1758,8 +1756,8 @@ CL__FN int cl__is_channel(int fd, int id, int slot, unsigned char *hello) {
            cl__number(hello + 20) == (unsigned)id && cl__number(hello + 24) == (unsigned)slot;
 }
 
-/* Takes what HELLO brought and answers it: 0 or -errno, and `step` says what failed. From the HELLO on this process is a worker for
- * good: what fails then is what each of its calls says. */
+/* Takes what HELLO brought and answers it. 0, or -errno and `step` says what failed; 1: another process has taken it.
+ * From the HELLO on this process is a worker for good, and each of its calls says what failed here. */
 CL__FN int cl__join(int fd, const unsigned char *seen) {
     unsigned char hello[64];
     int fds[4];
@@ -1767,7 +1765,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     cl__process.step = "receiving the hello";
     int n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
-    /* Another process that holds the channel may be as quick; only one of the two receives the HELLO. */
+    /* Another process may hold the channel and be as quick; only one of the two receives the HELLO. */
     if (n == -EAGAIN || (n >= 0 && (n != 40 || memcmp(seen, hello, 40) != 0))) {
         for (int i = 0; n >= 0 && i < 4; i++) cl__close_fd(fds[i]);
         return 1;
@@ -1797,8 +1795,8 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     return 0;
 }
 
-/* Becomes the worker that the environment names, if the descriptor that it names proves to be its channel. Anything else is left as
- * it was; but a process of which the environment says in any way that it was started as a worker starts none. */
+/* Becomes the worker that the environment names, if the descriptor named there proves to be its channel. Otherwise
+ * nothing changes, but a process whose environment says that it was started as a worker may start none. */
 CL__FN void cl__adopt(void) {
     int told = getenv("CL_WORKER_ID") != NULL || getenv("CL_WORKER_SLOT") != NULL || getenv("CL_CHANNEL_FD") != NULL;
     int id = cl__variable("CL_WORKER_ID"), slot = cl__variable("CL_WORKER_SLOT"), fd = cl__variable("CL_CHANNEL_FD");
@@ -1807,7 +1805,7 @@ CL__FN void cl__adopt(void) {
     unsigned char seen[64];
     char own[16];
     if (getauxval(AT_SECURE)) return;
-    /* A worker that has replaced its program by exec(3) since. A child of it has another number. */
+    /* A worker that has replaced its program by exec(3). A child of it has another pid. */
     if (!told && was == (int)getpid()) cl__process.stray = 2;
     if (!told) return;
     cl__process.stray = 1;
@@ -1848,8 +1846,8 @@ CL__FN int cl__begin(void) {
     return 0;
 }
 
-/* What every call does first: finds out, once, what this process is, and at the price of one load whether it still is
- * that process. A getpid(2) would be a system call for each connection. */
+/* What every call does first: finds out once what this process is, and at the price of one memory read whether it still
+ * is that process. getpid(2) would be a system call for each connection. */
 CL__FN int cl__enter(void) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL) return cl__begin();
@@ -1859,7 +1857,7 @@ CL__FN int cl__enter(void) {
                             "into the background");
 }
 
-/* The same, for what only a worker can do. */
+/* The same for what only a worker can do. */
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
     if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
@@ -1887,9 +1885,9 @@ CL__FN int cl__send(const void *data, size_t length) {
     return cl__frame(CL__MESSAGE, 0, data, length, NULL, 0);
 }
 
-/* -ESHUTDOWN once the primary asked this worker to disconnect, -EPIPE once it is gone, otherwise whether an answer to
- * a LISTEN waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes
- * it, so that it stays readable for every thread. */
+/* -ESHUTDOWN once the primary has asked this worker to disconnect, -EPIPE once it is gone; otherwise whether an answer
+ * waits. The request comes on the channel, between the messages, and on the grants socket. There nobody takes it, so it
+ * stays readable for every thread. */
 CL__FN int cl__leaving(void) {
     unsigned char head[8];
     if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
@@ -1900,8 +1898,7 @@ CL__FN int cl__leaving(void) {
     return cl__asked_to_leave();
 }
 
-/* Takes the next message out of the channel: the length of its frame, 0 when there is none, or a code. One that the
- * buffer cannot hold stays. */
+/* Takes the next message out of the channel: its frame's length, 0: none, or a code. One that does not fit stays. */
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
@@ -1952,7 +1949,7 @@ CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
     return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
 }
 
-/* Both sockets in one descriptor, which so stays readable when the request to leave was taken out of the channel. */
+/* Both sockets in one descriptor: it stays readable when the request to leave was taken out of the channel. */
 CL__FN int cl__channel_fd(void) {
     int code = cl__enter_worker(), epoll = -1;
     if (code < 0) return code;
@@ -1982,7 +1979,7 @@ CL__FN int cl__set_load(unsigned load) {
 
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
-    /* A primary has its workers through the library; without it there are none. */
+    /* A primary has workers only through the library. */
     if (code < 0 || cl__process.worker_id == 0) return code;
     code = cl__enter_worker();
     return code < 0 ? code : cl__frame(CL__DISCONNECT, 0, NULL, 0, NULL, 0);
@@ -1991,17 +1988,17 @@ CL__FN int cl__disconnect(void) {
 /* -- Addresses ----------------------------------------------------------------------------------------------------- */
 
 struct cl__address {
-    int family; /* AF_UNIX; AF_INET, AF_INET6; AF_UNSPEC: all addresses; -1: the listening socket `inherited` */
+    int family; /* AF_UNIX; AF_INET, AF_INET6; AF_UNSPEC: all addresses; -1: the descriptor `inherited` */
     int datagram, port, inherited;
     socklen_t length; /* of `name`; 0 for AF_UNSPEC, and for a path too long for it */
     struct sockaddr_storage name;
-    char text[4097]; /* as every worker writes it: host numeric, path absolute */
+    char text[4097]; /* as it travels: host numeric, path absolute */
 };
 #define CL__FORMS \
     "write host:port, :port, [v6]:port, unix:/path, unix:@name, fd:N, or udp: before one of the first three"
 #define CL__BAD(...) return cl__fail(-EINVAL, __VA_ARGS__)
 
-/* The primary ends a worker that sends it text that is not UTF-8, so it is never sent any. */
+/* The primary ends a worker that sends text which is not UTF-8. */
 CL__FN int cl__is_utf8(const char *text) {
     for (const unsigned char *at = (const unsigned char *)text; *at != 0;) {
         int more = *at < 0x80 ? 0 : *at < 0xc2 ? -1 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : *at < 0xf5 ? 3 : -1;
@@ -2044,7 +2041,7 @@ CL__FN int cl__parse_unix(struct cl__address *to, const char *text) {
     return 0;
 }
 
-/* Fills in family and name. Only a host name can make it wait. */
+/* Fills in family and name. Waits only for a host name. */
 CL__FN int cl__look_up(struct cl__address *to, const char *host, int family) {
     struct cl__addrinfo hints, *found = NULL;
     char port[16];
@@ -2123,11 +2120,11 @@ CL__FN int cl__parse(struct cl__address *to, const char *text) {
     return 0;
 }
 
-/* -- Sockets of one's own ------------------------------------------------------------------------------------------ */
+/* -- Sockets that this process binds itself ------------------------------------------------------------------------ */
 
-/* A socket file that no socket is bound to belongs to nobody any more. The question is asked with another type: a live
- * server's socket says EPROTOTYPE then, also before it listens, and no connection comes into its queue. The file is
- * held by descriptor, so that what is asked is what was looked at; a symbolic link or another kind of file stays. */
+/* Whether a socket file is a dead server's. The probe is of another type: a live server's socket then returns
+ * EPROTOTYPE, even before it listens, and gets no connection into its queue. The file is held by descriptor, so that
+ * the one probed is the one looked at; a symbolic link or another kind of file stays. */
 CL__FN int cl__is_stale(const char *path) {
     struct sockaddr_un un;
     struct stat found;
@@ -2137,7 +2134,7 @@ CL__FN int cl__is_stale(const char *path) {
         memset(&un, 0, sizeof un);
         un.sun_family = AF_UNIX;
         snprintf(un.sun_path, sizeof un.sun_path, "/proc/self/fd/%d", file);
-        if (access(un.sun_path, F_OK) != 0) strncpy(un.sun_path, path, sizeof un.sun_path - 1); /* there is no /proc */
+        if (access(un.sun_path, F_OK) != 0) strncpy(un.sun_path, path, sizeof un.sun_path - 1); /* no /proc */
         stale = probe >= 0 && connect(probe, (struct sockaddr *)&un, sizeof un) != 0 && errno == ECONNREFUSED;
     }
     cl__close_fd(probe);
@@ -2146,8 +2143,8 @@ CL__FN int cl__is_stale(const char *path) {
 }
 
 /* Binds to a path and listens; 0 or -errno. The directory is locked from the probe to listen(2), so that two servers
- * that find the same dead file cannot remove each other's new one. Anybody may lock a directory he can read: it is
- * waited for no longer than a second, and without it no file is taken for dead. */
+ * that find the same dead file cannot remove each other's new one. Anybody who can read a directory can lock it, so the
+ * lock is waited for a second at most; without it no file is taken for dead. */
 CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int backlog,
                          struct cl__listener *listener) {
     mode_t mode = (flags & CL_LISTEN_READABLE_ALL ? 0444 : 0) | (flags & CL_LISTEN_WRITABLE_ALL ? 0222 : 0);
@@ -2158,13 +2155,13 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
     *name++ = '/';
     if (directory < 0) return -errno;
     if (at->length == 0) {
-        /* sun_path ends at 107 bytes (unix(7)); a longer path goes through the open directory. */
+        /* sun_path holds 107 bytes (unix(7)); a longer path goes through the open directory. */
         struct sockaddr_un *un = (struct sockaddr_un *)&at->name;
         at->length = sizeof *un;
         if (strlen(name) > sizeof un->sun_path - 32) code = -ENAMETOOLONG;
         else snprintf(un->sun_path, sizeof un->sun_path, "/proc/self/fd/%d/%s", directory, name);
     }
-    /* The file gets this mode, less the umask, at once; what the flags ask for is added below. */
+    /* The file gets this mode less the umask; what the flags ask for is added below. */
     if (code == 0 && cl__os_fchmod(socket, 0755) != 0) code = -errno;
     for (int i = 0; i < 100 && !locked; i++)
         if (!(locked = flock(directory, CL__LOCK_EX_NB) == 0)) poll(NULL, 0, 10);
@@ -2174,7 +2171,7 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
             code = bind(socket, (struct sockaddr *)&at->name, at->length) != 0 ? -errno : 0;
     }
     if (code == 0) {
-        /* The inode is held while its mode is set, and a socket: a path swapped for another file's is never touched. */
+        /* The inode is held while its mode is set, and must be a socket: what is swapped in is not touched. */
         int ours = 0;
         file = cl__high(open(path, __O_PATH | __O_NOFOLLOW | __O_CLOEXEC));
         snprintf(through, sizeof through, "/proc/self/fd/%d", file);
@@ -2189,17 +2186,17 @@ CL__FN int cl__bind_file(int socket, struct cl__address *at, unsigned flags, int
         }
     }
     cl__close_fd(file);
-    cl__close_fd(directory); /* and with it the lock */
+    cl__close_fd(directory); /* releases the lock */
     return code;
 }
 
-/* A copy of a listening socket that the program has open under this number; or -errno, and the sentence is there. */
+/* A copy of the socket that the program has open under this number; or -errno, with its sentence. */
 CL__FN int cl__inherit(int number, struct cl__address *at) {
     int listening = 0, type = 0, copy;
     socklen_t length = sizeof(int), type_length = sizeof(int);
     if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0)
         return cl__fail(-errno, "descriptor %d: %s", number, cl_strerror(-errno));
-    struct sockaddr_in6 name; /* the port is where struct sockaddr_in has it */
+    struct sockaddr_in6 name; /* its port is where that of sockaddr_in is */
     socklen_t name_length = sizeof name;
     memset(&name, 0, sizeof name);
     int named = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
@@ -2217,8 +2214,19 @@ CL__FN int cl__inherit(int number, struct cl__address *at) {
     return copy;
 }
 
-/* What accepted connections inherit is set before listen(2): the size of a buffer decides what a handshake offers (tcp(7)). 0 or
- * -errno, and then `*failed` is the one that the kernel refused. */
+CL__FN int cl__check_value(const void *value, socklen_t length) {
+    if (value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
+    if (length <= 256) return 0;
+    return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible", (unsigned)length);
+}
+
+CL__FN int cl__of_another(const char *address) {
+    return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is "
+                                 "handed over", address);
+}
+
+/* Sets what accepted connections inherit, before listen(2): the size of a buffer decides what a handshake offers
+ * (tcp(7)). 0, or -errno and `*failed` is the option that the kernel refused. */
 CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *failed) {
     for (*failed = 0; *failed < (int)options->option_count; ++*failed) {
         const cl_socket_option_t *one = &options->options[*failed];
@@ -2228,9 +2236,9 @@ CL__FN int cl__give_options(int fd, const cl_listen_options_t *options, int *fai
     return 0;
 }
 
-/* A socket bound to a name, or -errno. Accepting never blocks in the kernel; a datagram socket is the program's own to
- * work with, and as it was asked for. */
-CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener, int *failed) {
+/* A socket bound to a name, or -errno. A listening one never blocks; a datagram socket is the program's, and blocks. */
+CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener,
+                    int *failed) {
     int backlog = options->backlog > 0 ? options->backlog : 511, on = 1, code = 0;
     int kind = (at->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
     if (!at->datagram) kind |= SOCK_NONBLOCK;
@@ -2240,7 +2248,7 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
         code = cl__give_options(fd, options, failed);
         if (code == 0) code = cl__bind_file(fd, at, options->flags, backlog, listener);
     } else {
-        /* Said either way, so that the host's bindv6only setting does not decide. */
+        /* Set either way, so that the host's bindv6only setting does not decide. */
         int v6only = (options->flags & CL_LISTEN_IPV6ONLY) != 0;
         if (at->family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
         /* For datagrams SO_REUSEADDR would let a stranger of the same user take them over. */
@@ -2256,12 +2264,12 @@ CL__FN int cl__bind(struct cl__address *at, const cl_listen_options_t *options, 
     return code;
 }
 
-CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
+CL__FN int cl__listen_alone(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
     int code, failed = -1, anywhere = at->family == AF_UNSPEC, has_file = at->family == AF_UNIX && at->text[5] != '@';
     if (options->flags & (CL_LISTEN_READABLE_ALL | CL_LISTEN_WRITABLE_ALL) && !has_file)
         return cl__fail(-EINVAL, "\"%s\" has no file that could be made readable or writable for all", at->text);
     if (at->family == -1 && options->option_count > 0)
-        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", at->text);
+        return cl__of_another(at->text);
     if (at->family == -1) {
         code = cl__inherit(at->inherited, at);
         if (code < 0) return code;
@@ -2278,15 +2286,15 @@ CL__FN int cl__own_socket(struct cl__address *at, const cl_listen_options_t *opt
     }
     listener->socket = code;
     cl__set(&listener->fd, code); /* cl__hold looks at every place that was ever used */
-    listener->kind = at->datagram ? CL__DATAGRAM : CL__OWN;
+    listener->kind = at->datagram ? CL__DATAGRAM : CL__BOUND;
     listener->name_length = sizeof listener->name;
     getsockname(code, (struct sockaddr *)&listener->name, &listener->name_length);
     return 0;
 }
 
-/* -- Shares of the primary's sockets ------------------------------------------------------------------------------- */
+/* -- Shares of the primary's addresses ----------------------------------------------------------------------------- */
 
-/* Options and address as one text: a line for each option, and the address behind them. */
+/* Options and address as one text: a line for each option, then the address. */
 CL__FN int cl__write_options(char *text, size_t room, const char *address, const cl_listen_options_t *options) {
     size_t length = 0, need = strlen(address) + 1;
     for (size_t i = 0; i < options->option_count; i++) {
@@ -2302,8 +2310,8 @@ CL__FN int cl__write_options(char *text, size_t room, const char *address, const
     return 0;
 }
 
-/* Waits for the answer to what was just asked; its length, or a code with the primary's sentence. `code`: what sending the question came to.
- * `asking` is locked, so the next answer is to this. */
+/* Waits for the answer to the question just sent; its length, or a code with the primary's sentence. `code`: what
+ * sending it returned. `asking` is locked, so the next answer is to this question. */
 CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds) {
     for (;;) {
         if (code == 0) code = cl__leaving();
@@ -2351,17 +2359,18 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     listener->settable = (cl__number(grant + 20) & CL__SETTABLE) != 0;
     listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
-    /* How a datagram socket waits is that of everybody who has it. */
-    if (listener->kind == CL__SHARED)
-        fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
+    /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
     if (listener->kind != CL__SHARED) return 0;
-    /* One descriptor to poll for both places. For a connection the kernel shall wake one worker, not all of them. */
+    fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
+    /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
     if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
         cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))
         return cl__os("epoll");
     return 0;
 }
+
+/* -- The table of listeners ---------------------------------------------------------------------------------------- */
 
 /* Gives back what a listener has, and its place in the table. `table` is locked. */
 CL__FN void cl__dispose(struct cl__listener *listener) {
@@ -2391,7 +2400,7 @@ CL__FN int cl__is_open(const char *text, int index) {
     return found;
 }
 
-/* `share`: of the primary's socket. `asking` is locked, so a free place stays free. */
+/* `share`: of an address of the primary's. `asking` is locked, so a free place stays free. */
 CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *options, int share) {
     struct cl__listener *listener = cl__process.listeners;
     int code = 0, index = share ? 0 : -1;
@@ -2417,7 +2426,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         listener->wake = cl__high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (listener->wake < 0) code = cl__os("eventfd");
     }
-    if (code == 0) code = share ? cl__ask(at, options, listener) : cl__own_socket(at, options, listener);
+    if (code == 0) code = share ? cl__ask(at, options, listener) : cl__listen_alone(at, options, listener);
     if (code < 0 && listener->granted)
         (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
@@ -2426,7 +2435,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
         int place = (int)(listener - cl__process.listeners);
         if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
         cl__set(&listener->state, CL__OPEN);
-        /* If the primary has died meanwhile, its watch did not find this listener. */
+        /* If the primary died meanwhile, the watch did not find this listener. */
         if (cl__get(&cl__process.gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
@@ -2454,12 +2463,8 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (options.option_count > 32)
         return cl__fail(-EINVAL, "there are %zu options; at most 32 are possible", options.option_count);
     if (options.option_count > 0 && options.options == NULL) return cl__say(-EINVAL, "the socket options are NULL");
-    for (size_t i = 0; i < options.option_count; i++) {
-        if (options.options[i].value == NULL) return cl__say(-EINVAL, "the value of a socket option is NULL");
-        if (options.options[i].length > 256)
-            return cl__fail(-EINVAL, "the value of a socket option has %u bytes; at most 256 are possible",
-                            (unsigned)options.options[i].length);
-    }
+    for (size_t i = 0; i < options.option_count; i++)
+        if ((code = cl__check_value(options.options[i].value, options.options[i].length)) < 0) return code;
     if ((code = cl__parse(&at, options.address)) < 0) return code;
     if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
     pthread_mutex_lock(&cl__process.asking);
@@ -2471,8 +2476,8 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
 
 /* -- Accepting ----------------------------------------------------------------------------------------------------- */
 
-/* The listener of that number, counted in `users`; NULL for none of ours. It needs no lock: a place in the table is
- * never freed, and whoever closes it waits for those inside. */
+/* The listener of that number, counted in `users`; NULL: none of ours. It needs no lock: a place in the table is never
+ * freed, and whoever closes it waits for those inside. */
 CL__FN struct cl__listener *cl__hold(int fd) {
     unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
     if (page == NULL || !cl__is_member(page) || fd < 0) return NULL;
@@ -2491,16 +2496,16 @@ CL__FN int cl__no_listener(int fd) {
     return code < 0 ? code : cl__fail(-EBADF, "descriptor %d is no listener", fd);
 }
 
-/* As accept(2) has it: as much as there is room for, and the length of the whole. */
+/* As accept(2) does: as much as there is room for, and the length of the whole. */
 CL__FN void cl__give_name(struct sockaddr *to, socklen_t *room, const void *name, socklen_t length) {
     memcpy(to, name, length < *room ? length : *room);
     *room = length;
 }
 
-/* accept4(2), going on after what concerns only the one connection that failed (there under "Error handling"). */
+/* accept4(2), going on after errors of a single connection (there under "Error handling"). */
 CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *length, int flags) {
     socklen_t room = length != NULL ? *length : 0;
-    /* No client can make so many of them in a row; then it is time to look at something else. */
+    /* No client can cause so many in a row; after that it is time to look at something else. */
     for (int failures = 0; failures < 16; failures++) {
         int fd = cl__os_accept4(socket, peer, length, flags);
         if (fd >= 0) return cl__high_connection(fd, flags & SOCK_CLOEXEC);
@@ -2517,14 +2522,13 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-/* Takes the next connection out of a mailbox; -EAGAIN when it is empty. One packet at a time: what is received is this
- * worker's, and dies with it. */
+/* Takes the next connection out of a mailbox; -EAGAIN: it is empty. Only one: what is received dies with us. */
 CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     unsigned char parcel[8 + sizeof(struct sockaddr_storage)];
     int n, type, fd, how = flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0;
     for (;;) {
         if (cl__get(&listener->stopped)) return cl__asked_to_leave();
-        /* A receive into a full descriptor table succeeds and loses the connection; this is the way to ask first. */
+        /* A receive into a full descriptor table succeeds and loses the connection, so look for a free one first. */
         fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
         if (fd < 0) return cl__os("a place for a connection");
         close(fd);
@@ -2533,7 +2537,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         type = cl__type(parcel, n);
         if (type == CL__STOP) {
             cl__set(&listener->stopped, 1);
-            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; this end of file wakes the others */
+            shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; end of file wakes the others */
         }
         cl__add(&listener->receiving, -1);
         if (type == CL__CONNECTION && fd >= 0) {
@@ -2549,15 +2553,15 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         if (n < 0) return cl__fail(n, "the mailbox: %s", cl_strerror(n));
         if (n > 0) continue;
         /* End of file: behind a STOP, or because the primary is gone. Another thread may have taken the STOP and not
-         * have said so yet; it did so before us, so it is enough to wait for those inside. */
+         * said so yet. It did so before us, so it is enough to wait for those inside. */
         while (cl__get(&listener->receiving) != 0) sched_yield();
         if (!cl__get(&listener->stopped)) return cl__primary_gone();
     }
 }
 
-/* This worker was asked to leave. Whoever comes to a socket of its own from here on is refused; who had come can be accepted, and
- * handshakes that have begun have 0.2 s to end: true until then. (Other sockets of a SO_REUSEPORT group let new ones in as long as
- * one of them is open: the kernel chooses among all.) */
+/* This worker was asked to leave. Whoever comes to a socket that it bound itself is refused from here on; who had come
+ * can still be accepted. Returns whether handshakes that had begun may still end, for 0.2 s. (In a SO_REUSEPORT group
+ * others still get in while one socket of the group is open: the kernel chooses among all.) */
 CL__FN int cl__shut_door(struct cl__listener *listener) {
     int nowhere = 0x7fffffff, now = (int)(cl__now_ms() & 0x7fffffff) | 1;
     if (listener->text != NULL && strncmp(listener->text, "fd:", 3) == 0) return 0;
@@ -2573,10 +2577,10 @@ CL__FN int cl__shut_door(struct cl__listener *listener) {
     return (((unsigned)now - (unsigned)cl__get(&listener->shut)) & 0x7fffffff) < 200;
 }
 
-/* Waits for a reason to try again (0), or says why there is no point in it. `woken`: for the shared socket. */
+/* Waits for a reason to try again (0), or returns why there is none. `woken`: the shared socket was the reason. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
-    /* No STOP comes to a socket of the worker's own, so it listens to the request itself. */
-    int own = listener->kind == CL__OWN && cl__process.worker_id != 0, code = own ? cl__leaving() : 0;
+    /* No STOP comes to a socket that the worker bound itself, so it looks for the request. */
+    int bound = listener->kind == CL__BOUND && cl__process.worker_id != 0, code = bound ? cl__leaving() : 0;
     int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
     if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
         cl__wait(listener->fd, POLLIN, listener->wake, 20);
@@ -2586,12 +2590,12 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
     cl__show(0);
     if (listener->kind == CL__SHARED) {
-        struct epoll_event events[3]; /* poll(2) would wake all workers, as if there were no EPOLLEXCLUSIVE */
+        struct epoll_event events[3]; /* poll(2) would wake all workers, despite EPOLLEXCLUSIVE */
         int n = epoll_wait(listener->fd, events, 3, -1);
         for (*woken = 0; n > 0; n--) *woken |= events[n - 1].data.fd == listener->socket;
     } else {
         struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
-                                {own ? cl__process.grants : -1, POLLIN, 0}};
+                                {bound ? cl__process.grants : -1, POLLIN, 0}};
         cl__poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
@@ -2600,7 +2604,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
 CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
     int result, woken = 0;
-    /* A socket that is this worker's alone is tried first, and the mailbox looked into now and then. */
+    /* The slot's own socket is tried first, and the mailbox now and then. */
     int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
@@ -2608,28 +2612,28 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     if (listener->kind == CL__DATAGRAM)
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
-    /* A socket that is never empty does not hide that this worker is to leave. */
-    if (listener->kind == CL__OWN && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+    /* A socket that is never empty must not hide that this worker is to leave. */
+    if (listener->kind == CL__BOUND && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
-        /* The mailbox comes first, except for the connection that this thread alone was woken for: if it left on a STOP
-         * instead, nobody else would know that a connection waits. */
+        /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
+         * STOP instead, nobody else would know that a connection waits. */
         if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
         if (result == -EAGAIN && listener->kind != CL__PASSED)
             result = cl__accept_socket(listener->socket, peer, length, flags);
         if (listener->own && (result == -ESHUTDOWN || result == -EINVAL)) {
-            /* What waits in the worker's own socket is its own also behind a STOP. EINVAL: the primary has taken the socket
-             * away, because this worker does not count as one any more. */
+            /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
+             * the socket away, because this worker is no member any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
             if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
-                return cl__primary_gone(); /* it was shut down here, for the sake of others who have it */
+                return cl__primary_gone(); /* it was shut down here, as others may have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
         if (result == -EINVAL && listener->kind == CL__SHARED && cl__get(&listener->state) == CL__OPEN) {
-            /* Another worker has shut the shared socket down; the primary mends that within a second. */
+            /* Another worker has shut the shared socket down; the primary repairs that within a second. */
             struct pollfd mailbox = {listener->mailbox, POLLIN, 0};
             if (listener->flags & CL_LISTEN_NONBLOCK) return cl__say(-EAGAIN, "no connection waits");
             poll(&mailbox, 1, 20);
@@ -2639,12 +2643,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             continue;
         }
         if (result != -EAGAIN) return result;
-        if (!look) {
-            look = 1;
-            result = 0;
-            continue;
-        }
-        result = cl__wait_for_connection(listener, &woken);
+        result = look ? cl__wait_for_connection(listener, &woken) : 0;
+        look = 1;
     } while (result == 0);
     return result;
 }
@@ -2652,8 +2652,8 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
 CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *peer, socklen_t *length, int flags) {
     int result = cl__accept_any(listener, peer, length, flags);
     (void)fd;
-    /* Where descriptors or memory are short, the connection stays where it is, and a program that simply tries again must not
-     * spin: from the second time in a row on it hears of it after a pause. */
+    /* Where descriptors or memory are short, the connection stays where it is. A program that simply tries again must
+     * not spin: from the second consecutive failure the call pauses before it returns. */
     if (result == -EMFILE || result == -ENFILE || cl__is_short_of_memory(-result)) {
         int before = cl__get(&listener->shortages);
         cl__set(&listener->shortages, before < 7 ? before + 1 : 7);
@@ -2665,6 +2665,8 @@ CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *p
     return result;
 }
 
+/* -- A listener's name, options and end ---------------------------------------------------------------------------- */
+
 CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockaddr *name, socklen_t *length) {
     (void)fd;
     if (name == NULL || length == NULL) return cl__say(-EINVAL, "the name or its length is NULL");
@@ -2672,8 +2674,8 @@ CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockadd
     return 0;
 }
 
-/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call, so that it does not come
- * behind the close, where it would be about a listener that is not this worker's own. */
+/* Has the primary set it on all sockets of the address. Whoever closes the listener waits for this call: behind the
+ * close it would be about a listener that is not this worker's. */
 CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, const void *value, socklen_t length) {
     unsigned asked[3] = {listener->number, (unsigned)level, (unsigned)name};
     unsigned char answer[544];
@@ -2687,22 +2689,23 @@ CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, co
     return n == 12 ? 0 : cl__say(-EPROTO, "the primary's answer makes no sense");
 }
 
-CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value, socklen_t length) {
+CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int name, const void *value,
+                          socklen_t length) {
     (void)fd;
-    if (value == NULL) return cl__say(-EINVAL, "the value of the socket option is NULL");
-    if (length > 256)
-        return cl__fail(-EINVAL, "the value of the socket option has %u bytes; at most 256 are possible", (unsigned)length);
+    int code = cl__check_value(value, length);
+    if (code < 0) return code;
     if (listener->granted) {
         if (!listener->settable)
-            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an address is opened; use "
-                                        "the same libcluster in both, or set them on each connection");
+            return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an "
+                                        "address is opened; use the same libcluster in both, or set them on each "
+                                        "connection");
         pthread_mutex_lock(&cl__process.asking);
-        int code = cl__ask_to_set(listener, level, name, value, length);
+        code = cl__ask_to_set(listener, level, name, value, length);
         pthread_mutex_unlock(&cl__process.asking);
         return code;
     }
     if (strncmp(listener->text, "fd:", 3) == 0)
-        return cl__fail(-EOPNOTSUPP, "\"%s\" is another's socket, whose options are its maker's; set them before it is handed over", listener->text);
+        return cl__of_another(listener->text);
     if (setsockopt(listener->socket, level, name, value, length) == 0) return 0;
     return cl__fail(-errno, "setsockopt of the option %d of level %d: %s", name, level, cl_strerror(-errno));
 }
@@ -2713,7 +2716,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
         return cl__no_listener(fd);
     cl__ring(listener->wake);
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
-    /* What waits in the mailbox goes to other workers: the primary has a copy of it. */
+    /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__process.table);
     cl__dispose(listener);
@@ -2725,7 +2728,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
 
 CL__FN int cl__symbol(void *library, const char *name, void *to) {
     void *symbol = cl__weak_dlsym(library, name);
-    memcpy(to, &symbol, sizeof symbol); /* ISO C has no conversion from an object's address to a function's */
+    memcpy(to, &symbol, sizeof symbol); /* ISO C converts no object's address to a function's */
     return symbol != NULL ? 0 : cl__fail(CL_ENOLIB, "the libcluster.so.0 that was found has no %s", name);
 }
 
@@ -2761,24 +2764,22 @@ CL__FN int cl__load_library(void) {
     return 0;
 }
 
-/* 0 when the call may go to the library. */
+/* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
-    int kept = errno, code = cl__enter();
+    int code = cl__enter();
     if (code == 0 && cl__process.worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
         pthread_mutex_lock(&cl__process.begin);
         if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__library.missing, 1);
         pthread_mutex_unlock(&cl__process.begin);
     }
-    errno = kept;
     return code;
 }
 
-/* The same for what starts workers. The library cannot know what was found in the environment, which is cleaned by then. */
+/* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int kept = errno, code = cl__loaded() ? 0 : cl__enter(); /* in a worker that the library has forked, it knows */
-    errno = kept;
+    int code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
     if (code == 0 && cl__process.stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
                                   "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "
@@ -2792,8 +2793,8 @@ CL__FN int cl__may_start(void) {
 }
 
 /* -- The functions of the contract ------------------------------------------------------------------------------------
- * Nothing here sets errno, and pthread_cancel(3) of the thread waits until the call returns: whoever is cancelled unwinds past all that
- * gives back what a call holds. */
+ * None changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
+ * unwind past everything that gives back what the call holds. */
 struct cl__kept {
     int error, cancel;
 };
@@ -2808,12 +2809,14 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     return result;
 }
 
-#define CL__PRIMARY(name, parameters, ...) \
+#define CL__IF(allowed, name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
-        int code_ = cl__need_library(); \
+        int code_ = allowed(); \
         return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
     }
+#define CL__STARTING(name, parameters, ...) CL__IF(cl__may_start, name, parameters, __VA_ARGS__)
+#define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
@@ -2825,26 +2828,21 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
         if (held_ == NULL && cl__loaded()) { \
-            int late_ = cl__library.name != NULL ? cl__from_library(cl__library.name(__VA_ARGS__)) \
-                                                 : cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name); \
+            int late_ = cl__library.name == NULL \
+                            ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
+                            : cl__from_library(cl__library.name(__VA_ARGS__)); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
         if (held_ != NULL) cl__add(&held_->users, -1); \
         return cl__put_back(kept_, result_); \
     }
-#define CL__STARTING(name, parameters, ...) \
-    CL__FN int cl_##name parameters { \
-        struct cl__kept kept_ = cl__keep(); \
-        int code_ = cl__may_start(); \
-        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
-    }
 CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
 
-/* Async-signal-safe: it does not load the library. Where that is not there, there is no primary to stop. */
+/* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {
     if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
     if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
@@ -2859,20 +2857,15 @@ CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length
 }
 
 CL__FN int cl_listen(const char *address, int backlog) {
-    cl_listen_options_t options;
-    if (address == NULL) return cl__say(-EINVAL, "the address is NULL");
-    memset(&options, 0, sizeof options);
-    options.size = sizeof options;
-    options.address = address;
-    options.backlog = backlog;
-    return cl_listen_with(&options);
+    cl_listen_options_t options = {sizeof options, address, backlog, 0, 0, NULL, 0};
+    return address != NULL ? cl_listen_with(&options) : cl__say(-EINVAL, "the address is NULL");
 }
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
-    /* A worker that was started as a program of its own does here what the forked ones do. */
+    /* A worker that was started as a program does here what forked ones do. */
     if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
         int joined = cl__enter_worker();
-        /* What a worker's version does not let it do it finds out by itself. */
+        /* A worker of another version learns in its own calls what it cannot do. */
         if (joined < 0 && joined != CL_EVERSION) return joined;
         cl__hold_signals();
         return worker_main(argument);

@@ -6,7 +6,9 @@
 // Every round measures both contenders, one after the other, in an order that is reversed every other round. Ratios and
 // differences are taken within a round; their median and range are printed. Everything stays on loopback. Environment:
 // NODE is the Node to measure (this one), CLUSTER_MODULE what stands for cluster-rs: with node:cluster the stock module
-// is compared with itself, and what comes out is the noise of the machine. Ends with 1 when something was not measured.
+// is compared with itself, and what comes out is the noise of the machine. CLUSTER_AGAINST is what stands for the stock
+// module: with the node-addon of another checkout this build is compared with that one, by the rule of bench/README.md
+// instead of the goals, in one look. Ends with 1 when something was not measured, or is worse than in the other build.
 
 const { spawnSync } = require('node:child_process');
 const os = require('node:os');
@@ -20,10 +22,30 @@ function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+// A quarter of the values lies above it, or in between two as far as that is.
+function upperQuartile(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const place = 0.75 * (sorted.length - 1);
+  const [low, high] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+  return low + (high - low) * (place % 1);
+}
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 function range(values, digits) {
   return `[${Math.min(...values).toFixed(digits)} to ${Math.max(...values).toFixed(digits)}]`;
+}
+
+// Those of bench/src/verdict.rs.
+const BOUND = 1.03;
+const LEAST_ROUNDS = 3;
+
+// Of ratios of which less is worse.
+function verdictOfBuilds(ratios) {
+  if (ratios.length < LEAST_ROUNDS) return '   not judged';
+  if (median(ratios) >= 1 / BOUND || upperQuartile(ratios) >= 1) return '';
+  process.exitCode = 1;
+  return '   WORSE';
 }
 
 function verdict(row, reached) {
@@ -35,22 +57,25 @@ function verdict(row, reached) {
 }
 
 // samples: { stock: [...], ours: [...] }, the same round at the same index.
-function line(row, samples) {
+function line(bench, row, samples) {
+  // Goals are about the stock module; how many rounds are enough is not.
+  if (bench.builds) row = { ...row, goal: null };
+  const [before, after] = bench.builds ? ['old', 'new'] : ['stock', 'ours'];
   const stock = samples.stock.map(row.of);
   const ours = samples.ours.map(row.of);
   if (![...stock, ...ours].every(Number.isFinite)) throw new Error(`${row.label}: not every round has it`);
   const name = row.label.padEnd(42);
   const show = (value) => value.toFixed(row.digits).padStart(9);
   if (row.how === 'total') {
-    const [before, after] = [sum(stock), sum(ours)];
-    const bound = row.goal === 'stock' ? before : row.goal;
-    const reached = row.atLeast ? Math.min(before, after) >= row.atLeast : after <= bound;
-    return `${name} stock ${show(before)}   ours ${show(after)}   in all${verdict(row, reached)}`;
+    const [first, second] = [sum(stock), sum(ours)];
+    const bound = row.goal === 'stock' ? first : row.goal;
+    const reached = row.atLeast ? Math.min(first, second) >= row.atLeast : second <= bound;
+    return `${name} ${before} ${show(first)}   ${after} ${show(second)}   in all${verdict(row, reached)}`;
   }
-  const start = `${name} stock ${show(median(stock))}   ours ${show(median(ours))}   `;
+  const start = `${name} ${before} ${show(median(stock))}   ${after} ${show(median(ours))}   `;
   if (row.how === 'largest') {
-    return `${start}largest: stock ${show(Math.max(...stock)).trim()}, ours ${show(Math.max(...ours)).trim()}` +
-      verdict(row, Math.max(...ours) <= row.goal);
+    const [first, second] = [stock, ours].map((values) => show(Math.max(...values)).trim());
+    return `${start}largest: ${before} ${first}, ${after} ${second}` + verdict(row, Math.max(...ours) <= row.goal);
   }
   if (row.how === 'difference') {
     const differences = ours.map((value, i) => value - stock[i]);
@@ -58,8 +83,9 @@ function line(row, samples) {
       verdict(row, median(differences) <= row.goal);
   }
   const ratios = ours.map((value, i) => (row.how === 'more' ? value / stock[i] : stock[i] / value));
-  const what = row.how === 'more' ? 'ours/stock' : 'stock/ours';
-  return `${start}${what} ${median(ratios).toFixed(2)} ${range(ratios, 2)}${verdict(row, median(ratios) >= row.goal)}`;
+  const what = row.how === 'more' ? `${after}/${before}` : `${before}/${after}`;
+  const judged = bench.builds ? verdictOfBuilds(ratios) : verdict(row, median(ratios) >= row.goal);
+  return `${start}${what} ${median(ratios).toFixed(2)} ${range(ratios, 2)}${judged}`;
 }
 
 // Only a Node that can load the module is worth measuring: its own words say why it cannot.
@@ -77,7 +103,7 @@ async function measure(bench, figure, rounds) {
     const order = round % 2 ? [bench.ours, bench.stock] : [bench.stock, bench.ours];
     for (const contender of order) samples[contender.name].push(await figure.round(bench, contender));
   }
-  return figure.rows.map((row) => `  ${line(row, samples)}`).join('\n');
+  return figure.rows.map((row) => `  ${line(bench, row, samples)}`).join('\n');
 }
 
 async function main(words) {
@@ -91,11 +117,14 @@ async function main(words) {
 
   const node = process.env.NODE || process.execPath;
   const module = process.env.CLUSTER_MODULE || path.join(__dirname, '..', '..', 'node-addon');
+  const against = process.env.CLUSTER_AGAINST ? path.resolve(process.env.CLUSTER_AGAINST) : 'node:cluster';
   const version = identify(node, module);
+  identify(node, against);
   const { program, remove } = buildLoad();
   const bench = {
     program,
-    stock: { name: 'stock', node, module: 'node:cluster', engine: false },
+    builds: against !== 'node:cluster',
+    stock: { name: 'stock', node, module: against, engine: against !== 'node:cluster' },
     ours: { name: 'ours', node, module, engine: module !== 'node:cluster' },
   };
   const cpus = os.cpus();

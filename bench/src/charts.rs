@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::chart::{Bar, Curve, bars, curves};
-use crate::contender::{self, Contender, Kind};
+use crate::contender::{self, Contender};
 use crate::error::{Result, failed};
 use crate::figures::Figure;
 use crate::plan::FULL;
@@ -164,10 +164,6 @@ pub fn of(figure: &str) -> Vec<(&'static str, &'static str)> {
     }
 }
 
-fn is_ours(contender: &Contender) -> bool {
-    matches!(contender.kind, Kind::Cluster { .. } | Kind::Node { ours: Some(_), .. })
-}
-
 fn bar(chart: &Chart, record: &Record, contender: &Contender) -> Option<Bar> {
     if chart.whom.is_some_and(|whom| !whom.contains(&contender.name)) {
         return None;
@@ -185,7 +181,7 @@ fn bar(chart: &Chart, record: &Record, contender: &Contender) -> Option<Bar> {
         part,
         range,
         shown: number(value, digits),
-        ours: is_ours(contender),
+        ours: contender.is_ours(),
     })
 }
 

@@ -113,6 +113,11 @@ impl Contender {
         matches!(self.kind, Kind::Node { .. })
     }
 
+    /// Of this project, and so built from what is in the checkout.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Cluster { .. } | Kind::Node { ours: Some(_), .. })
+    }
+
     /// How many workers it has when so many are wanted: the single process is its own.
     pub fn workers(&self, wanted: usize) -> usize {
         if self.kind == Kind::Raw("single") { 1 } else { wanted }

@@ -109,7 +109,10 @@ impl Crowd<'_> {
                         }
                     }
                     Pace::PerSecond(rate) => {
-                        while (run.tally.opened as f64) <= begin.elapsed().as_secs_f64() * rate {
+                        // A machine that is too slow for the rate opens fewer, and not all it can for ever.
+                        while begin.elapsed() < self.length
+                            && (run.tally.opened as f64) <= begin.elapsed().as_secs_f64() * rate
+                        {
                             run.open_one();
                         }
                         let next = Duration::from_secs_f64(run.tally.opened as f64 / rate);

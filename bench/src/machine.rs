@@ -1,6 +1,7 @@
 //! Under which circumstances was measured.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::workshop::{Workshop, version_of};
@@ -14,11 +15,18 @@ pub fn load_average() -> String {
     read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned()
 }
 
-fn git(shop: &Workshop, words: &[&str]) -> Option<String> {
+fn git(folder: &Path, words: &[&str]) -> Option<String> {
     let mut command = Command::new("git");
-    command.arg("-C").arg(&shop.root).args(words).stderr(std::process::Stdio::null());
+    command.arg("-C").arg(folder).args(words).stderr(std::process::Stdio::null());
     let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Of the checkout that a folder is in.
+pub fn commit(folder: &Path) -> String {
+    let commit = git(folder, &["rev-parse", "--short=10", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    let changed = git(folder, &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
+    format!("commit {commit}{}", if changed { " with changes" } else { "" })
 }
 
 /// A line each, for the head of a file of results.
@@ -33,8 +41,6 @@ pub fn circumstances(shop: &Workshop, command: &str) -> Vec<String> {
     let node = shop.node().map_or("none".into(), |node| version(&node, "--version"));
     let nginx = shop.nginx().map_or("none".into(), |file| version(&file.display().to_string(), "-v"));
     let libuv = version_of(Command::new("pkg-config").args(["--modversion", "libuv"])).unwrap_or_else(|| "none".into());
-    let commit = git(shop, &["rev-parse", "--short=10", "HEAD"]).unwrap_or_else(|| "unknown".into());
-    let changed = git(shop, &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
     let date = version_of(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
     let bpf = match nix::unistd::geteuid().is_root() {
         true => "run by root",
@@ -44,7 +50,7 @@ pub fn circumstances(shop: &Workshop, command: &str) -> Vec<String> {
         format!("command: {command}"),
         format!("date: {date}; load average before: {}", load_average()),
         format!("machine: {count} x {model}; Linux {}; {bpf}", read("/proc/sys/kernel/osrelease")),
-        format!("commit: {commit}{}", if changed { " with changes" } else { "" }),
+        commit(&shop.root).replacen(' ', ": ", 1),
         format!("compilers: {}; {}", version(&compiler, "--version"), version("rustc", "--version")),
         format!("Node {node}; {}; libuv {libuv}", nginx.trim_start_matches("nginx version: ")),
     ]

@@ -1,11 +1,14 @@
 //! What libcluster costs beside the alternatives, from one interleaved run: see bench/README.md.
 
+mod against;
 mod board;
 mod charts;
 mod contender;
 mod crowd;
 mod figures;
 mod goals;
+mod measuring;
+mod nginx;
 mod options;
 mod plan;
 mod profile;
@@ -13,6 +16,7 @@ mod report;
 mod results;
 mod run;
 mod server;
+mod verdict;
 
 use std::process::ExitCode;
 

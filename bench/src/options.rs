@@ -6,6 +6,7 @@ use crate::contender;
 use crate::error::{Result, fail, failed};
 use crate::figures::{self, Figure};
 use crate::plan::{FULL, Plan, QUICK, TINY};
+use crate::verdict::BOUND;
 
 pub const USAGE: &str = "\
 usage: cluster-bench [option ...] [figure ...]
@@ -14,6 +15,10 @@ usage: cluster-bench [option ...] [figure ...]
   --tiny           next to nothing: shows that the benchmark works
   --rounds N       instead of 9 (figures that give ratios) and 5 (those that count)
   --only A,B       these contenders, and the baselines of the ratios
+  --against OLD    compares with another build of this project: OLD is the root of its checkout or its target/release.
+                   Only libcluster and cluster-rs take part, each with both builds in every round. Ends with 1 if a row
+                   is worse: bench/README.md says when. Nothing is recorded, unless --record is given too
+  --bound N        how many times worse a row may be (1.03)
   --record         keeps results in bench/results, draws docs/charts and the results of docs/performance-figures.md anew;
                    for whole figures of the full plan only
   --draw           measures nothing; draws what was recorded
@@ -27,6 +32,9 @@ pub struct Options {
     pub figures: Vec<&'static Figure>,
     /// Empty: all.
     pub only: Vec<&'static str>,
+    /// The build to compare with.
+    pub against: Option<PathBuf>,
+    pub bound: f64,
     pub record: bool,
     pub draw: bool,
     pub profile: bool,
@@ -43,6 +51,8 @@ impl Options {
             plan: FULL,
             figures: Vec::new(),
             only: Vec::new(),
+            against: None,
+            bound: BOUND,
             record: false,
             draw: false,
             profile: false,
@@ -61,6 +71,8 @@ impl Options {
                 "--record" => options.record = true,
                 "--draw" => options.draw = true,
                 "--profile" => options.profile = true,
+                "--against" => options.against = Some(value()?.into()),
+                "--bound" => options.bound = value()?.parse().map_err(failed("--bound"))?,
                 "--root" => options.root = value()?.into(),
                 "--library" => options.library = value()?.into(),
                 "--out" => options.out = value()?.into(),
@@ -84,6 +96,8 @@ impl Options {
                 match word.as_str() {
                     "--rounds" => options.command.push_str(&format!(" {}", rounds.unwrap_or_default())),
                     "--only" => options.command.push_str(&format!(" {}", options.only.join(","))),
+                    "--against" => options.command.push_str(" OLD"),
+                    "--bound" => options.command.push_str(&format!(" {}", options.bound)),
                     _ => {}
                 }
             }
@@ -99,6 +113,12 @@ impl Options {
         }
         if options.record && (options.plan.name != FULL.name || !options.only.is_empty()) {
             return fail("--record: only with the full plan and all contenders");
+        }
+        if options.against.is_some() && (options.draw || options.profile) {
+            return fail("--against: not with --draw or --profile, which compare nothing");
+        }
+        if !(options.bound.is_finite() && options.bound >= 1.0) {
+            return fail("--bound: a number from 1 on, such as 1.03");
         }
         if options.figures.is_empty() {
             options.figures = figures::ALL.to_vec();
@@ -131,6 +151,10 @@ mod tests {
         assert_eq!(options.command, "cluster-bench --quick --rounds 2 --only passed,single cost");
         assert_eq!((options.plan.rounds, options.plan.trials), (2, 2));
         assert_eq!(options.only, ["passed", "single"]);
+        assert_eq!(
+            parse("--against /somewhere --bound 1.1 cost").unwrap().command,
+            "cluster-bench --against OLD --bound 1.1 cost"
+        );
     }
 
     #[test]
@@ -138,6 +162,13 @@ mod tests {
         for text in
             ["--record --quick", "--record --rounds 3", "--record --only passed", "--rounds 0", "costs", "--only x"]
         {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_compares_nothing_is_not_taken() {
+        for text in ["--against", "--against /x --draw", "--against /x --profile", "--bound 0.9", "--bound NaN"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -1,6 +1,7 @@
 //! What the kernel says of the processes of a server.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -46,6 +47,13 @@ pub fn private_memory(pid: Pid) -> Result<f64> {
 pub fn descriptors(pid: Pid) -> Result<f64> {
     let path = format!("/proc/{pid}/fd");
     Ok(fs::read_dir(&path).map_err(failed(&path))?.count() as f64)
+}
+
+/// Whether the process has mapped the file.
+pub fn has_mapped(pid: Pid, file: &Path) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let wanted = file.display().to_string();
+    text.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| format!("/{path}") == wanted))
 }
 
 /// The kernel's own memory in slabs, of the whole machine, in kilobytes.

@@ -38,8 +38,13 @@ pub fn ratio(Spread { low, median, high }: Spread) -> String {
     format!("{median:.2} [{low:.2} to {high:.2}]")
 }
 
-fn heading(figure: &Figure, measure: &Measure) -> String {
+/// A measure and its unit.
+pub fn head(measure: &Measure) -> String {
     let unit = if measure.unit.is_empty() { String::new() } else { format!(", {}", measure.unit) };
+    format!("{}{unit}", measure.title)
+}
+
+fn heading(figure: &Figure, measure: &Measure) -> String {
     let what = match measure.how {
         How::Ratio => {
             let baseline = contender::named(figure.baseline).map_or("", |contender| contender.title);
@@ -48,7 +53,7 @@ fn heading(figure: &Figure, measure: &Measure) -> String {
         How::Median => "median [quartiles]".into(),
         How::Largest => "the worst round".into(),
     };
-    format!("{}{unit} ({what})", measure.title)
+    format!("{} ({what})", head(measure))
 }
 
 pub fn print(figure: &Figure, plan: &Plan, record: &Record) {
@@ -81,10 +86,6 @@ fn markdown(figure: &Figure, record: &Record) -> String {
         Some((value, ratio)) if ratio.is_empty() || measure.how == How::Median => value,
         Some((value, ratio)) => format!("{value}; {ratio}"),
         None => String::new(),
-    };
-    let head = |measure: &Measure| {
-        let unit = if measure.unit.is_empty() { String::new() } else { format!(", {}", measure.unit) };
-        format!("{}{unit}", measure.title)
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
     if measures.len() > 8 {

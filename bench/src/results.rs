@@ -1,6 +1,7 @@
 //! What was measured: samples, what they say, and the files they are kept in.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Result, fail, failed};
@@ -69,6 +70,25 @@ impl Record {
             Some(sample.value / base.value)
         });
         pairs.collect()
+    }
+
+    /// A part of it: these rounds.
+    pub fn of_rounds(&self, rounds: Range<usize>) -> Self {
+        let samples = self.samples.iter().filter(|sample| rounds.contains(&sample.round)).cloned().collect();
+        Self { circumstances: self.circumstances.clone(), samples }
+    }
+
+    /// What two records have of the same rounds.
+    pub fn pairs<'a>(
+        &'a self,
+        other: &'a Self,
+        measure: &'a str,
+        contender: &'a str,
+    ) -> impl Iterator<Item = (f64, f64)> + 'a {
+        self.of(measure, contender).filter_map(move |sample| {
+            let pair = other.of(measure, contender).find(|pair| pair.round == sample.round)?;
+            Some((sample.value, pair.value))
+        })
     }
 
     /// What was measured at all, in the order of the first samples.

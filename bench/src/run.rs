@@ -1,19 +1,18 @@
-//! The run itself: every contender once in each round, in an order that is reversed every other round.
+//! The run itself: figure by figure measured, told, recorded and judged.
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::contender::{self, Contender};
-use crate::error::{Error, Result, failed};
-use crate::figures::{self, Figure, Round};
+use crate::error::{Result, failed};
+use crate::figures::{self, Figure};
+use crate::measuring::{Measuring, Side};
 use crate::options::Options;
-use crate::plan::Plan;
 use crate::results::Record;
+use crate::verdict::Comparison;
 use crate::workshop::Workshop;
-use crate::{charts, goals, machine, profile, report};
+use crate::{against, charts, contender, goals, machine, profile, report, verdict};
 
 const SOURCES: &str = "bench/contenders";
 
@@ -31,28 +30,64 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let recorded = options.root.join("bench/results");
     let results = if options.record || options.draw { recorded } else { options.out.join("results") };
+    let sound = options.draw || measure(options, &results)?;
+    if options.against.is_none() || options.record {
+        show(options, &results)?;
+    }
+    Ok(sound)
+}
+
+fn measure(options: &Options, results: &Path) -> Result<bool> {
+    // Ten thousand connections wait in one of the figures.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+    let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone(), SOURCES)?;
+    let mut circumstances = machine::circumstances(&shop, &options.command);
+    let old = options.against.as_ref().map(|given| against::prepare(given, &shop)).transpose()?;
+    circumstances.extend(old.iter().map(|(_, line)| line.clone()));
+    circumstances.iter().for_each(|line| println!("{line}"));
+    let side = |prefix, shop| Side {
+        prefix,
+        shop,
+        record: Record { circumstances: circumstances.clone(), samples: Vec::new() },
+    };
     let mut sound = true;
-    if !options.draw {
-        // Ten thousand connections wait in one of the figures.
-        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    let mut comparisons = Vec::new();
+    let mut tables = circumstances.join("\n");
+    for figure in &options.figures {
+        let sides = [side("", &shop)].into_iter().chain(old.iter().map(|(shop, _)| side("old ", shop))).collect();
+        let mut measuring = Measuring::new(options, figure, sides);
+        println!("\n{}: {}; {} rounds", figure.name, figure.title, (figure.rounds)(&options.plan));
+        let rounds = measuring.rounds();
+        if let Some(comparison) = compare(options, figure, &mut measuring)? {
+            let table = comparison.table(measuring.record(), measuring.old().unwrap_or(&Record::default()));
+            print!("{table}");
+            let _ = write!(tables, "\n\n{}: {}\n{table}", figure.name, figure.title);
+            comparisons.push(comparison);
+        } else {
+            report::print(figure, &options.plan, measuring.record());
         }
-        let shop = Workshop::new(options.root.clone(), options.library.clone(), options.out.clone(), SOURCES)?;
-        let circumstances = machine::circumstances(&shop, &options.command);
-        circumstances.iter().for_each(|line| println!("{line}"));
-        for figure in &options.figures {
-            let mut record = Record { circumstances: circumstances.clone(), samples: Vec::new() };
-            let whole = measure(&shop, &options.plan, figure, &options.only, &mut record);
-            sound &= whole;
-            report::print(figure, &options.plan, &record);
-            if whole || !options.record {
-                record.write(&results, figure.name)?;
-            } else {
-                println!("  not recorded");
-            }
+        sound &= measuring.is_sound();
+        if options.record && !measuring.is_sound() {
+            println!("  not recorded");
+        } else if options.record || old.is_none() {
+            measuring.record().of_rounds(rounds).write(results, figure.name)?;
         }
     }
-    let records = read_all(&results)?;
+    if old.is_some() {
+        let (text, no_worse) = verdict::summary(&comparisons);
+        sound &= no_worse;
+        let file = options.out.join("against/verdict.txt");
+        std::fs::write(&file, format!("{tables}\n{text}")).map_err(failed("verdict.txt"))?;
+        println!("\n{text}written to {}", shorten(&file, &options.root));
+    }
+    Ok(sound)
+}
+
+/// Goals, charts and pages, of what is recorded or was measured.
+fn show(options: &Options, results: &Path) -> Result<()> {
+    let records = read_all(results)?;
     // Without a record of it a run speaks of what it has measured itself.
     let shown: Vec<_> = records
         .into_iter()
@@ -67,8 +102,26 @@ pub fn run(options: &Options) -> Result<bool> {
     if options.record || options.draw {
         report::write_page(&options.root.join("docs/performance-figures.md"), &shown)?;
     }
-    println!("results: {}; charts: {}", shorten(&results, &options.root), shorten(&drawn, &options.root));
-    Ok(sound)
+    println!("results: {}; charts: {}", shorten(results, &options.root), shorten(&drawn, &options.root));
+    Ok(())
+}
+
+/// With a build to compare with: what the rounds say, once what seemed to be worse has been measured again.
+fn compare(options: &Options, figure: &'static Figure, measuring: &mut Measuring) -> Result<Option<Comparison>> {
+    loop {
+        let Some(old) = measuring.old() else { return Ok(None) };
+        let new = measuring.record();
+        let comparison = Comparison::new(figure, &options.plan, options.bound, (new, old));
+        let suspects = measuring.keep(|contender| comparison.suspects(contender));
+        let folder = options.out.join("against");
+        measuring.record().write(&folder.join("new"), figure.name)?;
+        measuring.old().map_or(Ok(()), |old| old.write(&folder.join("old"), figure.name))?;
+        if suspects.is_empty() || measuring.done() >= verdict::SURE_ROUNDS {
+            return Ok(Some(comparison));
+        }
+        println!("  again, for what seems to be worse: {}", suspects.join(", "));
+        measuring.rounds();
+    }
 }
 
 fn shorten(path: &Path, root: &Path) -> String {
@@ -83,47 +136,4 @@ fn read_all(folder: &Path) -> Result<Vec<(&'static Figure, Record)>> {
         }
     }
     Ok(records)
-}
-
-fn contenders_of(plan: &Plan, figure: &Figure, only: &[&str]) -> Vec<&'static Contender> {
-    let more = if plan.everybody || !only.is_empty() { figure.more } else { &[] };
-    let wanted: Vec<&str> = figure.contenders.iter().chain(more).copied().collect();
-    let chosen =
-        |name: &str| wanted.contains(&name) && (only.is_empty() || only.contains(&name) || name == figure.baseline);
-    contender::ALL.iter().filter(|contender| chosen(contender.name)).collect()
-}
-
-fn measure(shop: &Workshop, plan: &Plan, figure: &'static Figure, only: &[&str], record: &mut Record) -> bool {
-    let mut taking_part = contenders_of(plan, figure, only);
-    let mut remarks = Vec::new();
-    let mut sound = true;
-    let rounds = (figure.rounds)(plan);
-    println!("\n{}: {}; {rounds} rounds", figure.name, figure.title);
-    let begin = Instant::now();
-    for number in 0..rounds {
-        let mut order = taking_part.clone();
-        if number % 2 == 1 {
-            order.reverse();
-        }
-        for contender in order {
-            let samples = record.samples.len();
-            let mut round = Round { shop, plan, contender, number, record, remarks: &mut remarks };
-            match (figure.round)(&mut round) {
-                Ok(()) => continue,
-                Err(Error::Unavailable(why)) => println!("  without {}: {why}", contender.name),
-                Err(Error::Failed(why)) => {
-                    println!("  FAILED {}: {why}", contender.name);
-                    sound = false;
-                }
-            }
-            // Whoever cannot finish a round is not measured any further; half a round would be compared with nothing.
-            record.samples.truncate(samples);
-            taking_part.retain(|other| other.name != contender.name);
-        }
-        if let Err(error) = std::io::stdout().flush().map_err(failed("standard output")) {
-            eprintln!("{error}");
-        }
-    }
-    println!("  took {:.0} s", begin.elapsed().as_secs_f64());
-    sound
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +15,7 @@ use crate::board::Board;
 use crate::client::{HTTP, Target};
 use crate::contender::{Contender, KERNEL, Kind, PASSED, SHARED, SOURCE_HASH, Shape};
 use crate::error::{Error, Result, fail, failed};
+use crate::nginx::{self, Nginx};
 use crate::process;
 use crate::workshop::Workshop;
 
@@ -105,6 +105,10 @@ impl Server {
         let expected = if contender.kind == Kind::Raw("single") { 1 } else { workers + 1 };
         if server.pids.len() != expected {
             return fail(format!("{} processes instead of {expected}", server.pids.len()));
+        }
+        // LD_LIBRARY_PATH, for one, can put another build in the place of the one that is to be measured.
+        if let Some(file) = file_of(shop, contender)?.filter(|file| !process::has_mapped(primary, file)) {
+            return fail(format!("it does not use {} (LD_LIBRARY_PATH?)", file.display()));
         }
         Ok(server)
     }
@@ -323,7 +327,15 @@ impl Lines {
     }
 }
 
-type Nginx = Option<(u16, PathBuf)>;
+/// The file of this project that a contender loads.
+fn file_of(shop: &Workshop, contender: &Contender) -> Result<Option<PathBuf>> {
+    let file = match contender.kind {
+        Kind::Cluster { .. } => shop.library.join("libcluster.so"),
+        Kind::Node { ours: Some(_), .. } => shop.node_addon_file()?,
+        _ => return Ok(None),
+    };
+    file.canonicalize().map(Some).map_err(failed("what is measured"))
+}
 
 fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Board) -> Result<(Command, Nginx)> {
     let c = |program: &'static str, first: &[String]| -> Result<(Command, Nginx)> {
@@ -339,7 +351,7 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
         Kind::Cluster { policy, mechanism } => {
             c("cluster", &[format!("policy={policy}"), format!("mechanism={mechanism}")])
         }
-        Kind::Nginx { reuseport } => nginx(shop, reuseport, shape.workers),
+        Kind::Nginx { reuseport } => nginx::command(shop, reuseport, shape.workers),
         Kind::Node { policy, ours } => {
             let mut command = Command::new(shop.node()?);
             command.arg(shop.root.join("bench/contenders/server.cjs"));
@@ -350,35 +362,12 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
             command.args([policy, if shape.http { "http" } else { "net" }, &shape.workers.to_string()]);
             command.arg(if shape.answers { "1" } else { "0" });
             command.env("NODE_CLUSTER_SCHED_POLICY", policy).env("CL_MECHANISM", ours.unwrap_or("auto"));
-            command.env_remove("NODE_OPTIONS").stdin(Stdio::piped()).stdout(Stdio::piped());
+            command
+                .env_remove("NODE_OPTIONS")
+                .env_remove("CLUSTER_RS_ADDON")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
             Ok((command, None))
         }
     }
-}
-
-fn nginx(shop: &Workshop, reuseport: bool, workers: usize) -> Result<(Command, Nginx)> {
-    let file = shop.nginx()?;
-    let folder = shop.out.join("nginx");
-    std::fs::create_dir_all(&folder).map_err(failed("nginx's folder"))?;
-    // nginx cannot take any free port; this one was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(failed("bind"))?.port();
-    let option = if reuseport { " reuseport" } else { "" };
-    let socket = folder.join("counts");
-    let _ = std::fs::remove_file(&socket);
-    let text = format!(
-        "daemon off; pid {0}/pid; error_log {0}/errors; worker_processes {workers};\n\
-         events {{ worker_connections 16384; }}\n\
-         http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi;\n\
-         uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-         server {{ listen 127.0.0.1:{port} backlog=4096{option}; location / {{ return 200 ok; }} }}\n\
-         server {{ listen unix:{1}; location / {{ stub_status; }} }} }}\n",
-        folder.display(),
-        socket.display()
-    );
-    let configuration = folder.join("nginx.conf");
-    std::fs::write(&configuration, text).map_err(failed("nginx.conf"))?;
-    let mut command = Command::new(file);
-    command.arg("-c").arg(configuration).arg("-e").arg(folder.join("errors"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok((command, Some((port, socket))))
 }

@@ -12,6 +12,8 @@ pub struct Workshop {
     pub root: PathBuf,
     /// Where libcluster.so is.
     pub library: PathBuf,
+    /// Where the package cluster-rs is.
+    addon: PathBuf,
     /// Where programs and configuration files go.
     pub out: PathBuf,
     /// Where the sources of the programs are, below the root.
@@ -28,7 +30,14 @@ impl Workshop {
         std::fs::create_dir_all(&out).map_err(failed("the folder for what is built"))?;
         // What is built looks for the library where it is, wherever it is started from.
         let library = std::path::absolute(&library).map_err(failed("the library's folder"))?;
-        Ok(Self { root, library, out, sources, built: RefCell::default() })
+        let addon = root.join("node-addon");
+        Ok(Self { root, library, addon, out, sources, built: RefCell::default() })
+    }
+
+    /// The same programs with another build of the library and of the addon.
+    pub fn with_build(&self, library: PathBuf, addon: PathBuf, out: PathBuf) -> Self {
+        let (root, sources) = (self.root.clone(), self.sources);
+        Self { root, library, addon, out, sources, built: RefCell::default() }
     }
 
     /// Compiles the program NAME.c, once in a run.
@@ -78,12 +87,15 @@ impl Workshop {
     }
 
     pub fn node_addon(&self) -> Result<PathBuf> {
-        let folder = self.root.join("node-addon");
-        let built = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        if built.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "node")) {
-            return Ok(folder);
-        }
-        Err(Error::Unavailable("the addon is not built (make addon)".into()))
+        self.node_addon_file().map(|_| self.addon.clone())
+    }
+
+    /// The addon itself, in the package.
+    pub fn node_addon_file(&self) -> Result<PathBuf> {
+        let files = std::fs::read_dir(&self.addon).into_iter().flatten().flatten().map(|entry| entry.path());
+        files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "node")).ok_or_else(|| {
+            Error::Unavailable(format!("the addon in {} is not built (make addon)", self.addon.display()))
+        })
     }
 
     pub fn nginx(&self) -> Result<PathBuf> {

@@ -1,8 +1,8 @@
 /*
  * cluster.h - several worker processes serve one port.
  *
- * One primary process owns the listening sockets; a worker that listens asks the primary for its share and gets
- * connections from it. A worker that dies or hangs costs only the connection in its hand.
+ * One primary process owns the listening sockets. A worker that listens asks the primary for its share of an address
+ * and gets connections from it. A worker that dies or hangs costs only the connection in its hand.
  *
  *     static int serve(void *address) {
  *         int listener = cl_listen(address, 0);
@@ -16,11 +16,13 @@
  * primary's functions are looked up in libcluster.so.0 when one is first called.
  *
  * Conventions. A result >= 0 is success: a descriptor, an id, a count. A result < 0 is -errno or a CL_E* code below
- * -4095; cl_last_error() has the sentence for it. errno itself is left alone. Pointers may be NULL only where it says
- * so. Structs that may grow begin with their size, and a zeroed field always means the default: { .size = sizeof x }
- * is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child returns -ECHILD and
- * touches nothing. The library waits for no child but its own and prints nothing. It installs no signal handler unless it
- * was asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in workers, by cl_serve() in both.
+ * -4095, and cl_last_error() has the sentence for it. No call changes errno. A pointer may be NULL only where its
+ * description says so. Structs that may grow begin with their size, and a zeroed field always means the default:
+ * { .size = sizeof x } is a valid value of each. After fork(2), as opposed to cl_fork(), every call in the child
+ * returns -ECHILD and touches nothing. pthread_cancel(3) of a thread inside a call takes effect when the call has
+ * returned. The library waits for no child but its own. It prints nothing but the report of a defect (CL_EPANIC). It
+ * installs no signal handler unless it is asked to: by CL_HANDLE_SIGNALS in the primary, by CL_WORKER_SIGNALS in
+ * workers, by cl_serve() in both.
  *
  * Linux 5.10 or newer. Licence: MIT or Apache-2.0, as you like.
  *

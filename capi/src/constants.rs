@@ -3,63 +3,73 @@
 
 use std::ffi::{c_int, c_uint};
 
-/// Policy: every worker accepts from one shared socket and the kernel decides who gets a connection. Not fair.
+/// Policy: every worker accepts from one shared socket, and the kernel decides who gets a connection. Not fair.
 pub const CL_SCHED_NONE: c_int = 1;
-/// Policy: each worker in turn; one that is full or stuck is passed over. The default.
+/// Policy: each worker in turn; one that is full or stuck is skipped. The default.
 pub const CL_SCHED_RR: c_int = 2;
-/// Policy: a worker to which nothing waits before one to which something does; among those the one with the least load
-/// told by cl_set_load() (0 before it is), to which each connection given since then adds 1; among equals each in turn.
+/// Policy: prefers the worker with the fewest connections waiting for it; then the lowest load reported with
+/// cl_set_load() (0 before the first report), plus 1 per connection assigned since; ties go round-robin.
 pub const CL_SCHED_LEAST_LOADED: c_int = 3;
-/// Policy: connections from one client address (IPv4 or IPv6, whatever its port) meet the same slot while that slot's
-/// worker is there. When it ends, leaves, pauses or gets stuck, only its clients meet others, and they come back to the
-/// slot's replacement. One that is merely full keeps its clients: up to 256 connections of an address wait for it in the
-/// primary, more in the kernel's backlog. On unix sockets it is CL_SCHED_RR.
+/// Policy: connections from one client address (IPv4 or IPv6, any port) go to the same slot while that slot's worker is
+/// there. When it ends, leaves, pauses or gets stuck, only its clients go to others, and they return to the slot's
+/// replacement. A worker that is merely full keeps its clients. Up to 256 connections of an address then wait in the
+/// primary, more in the kernel's backlog; with the mechanism kernel all wait in the slot's own socket. Unix:
+/// CL_SCHED_RR.
 pub const CL_SCHED_SOURCE_HASH: c_int = 4;
 
-/// Mechanism: the best that is to be had: kernel for TCP under CL_SCHED_RR where the process has CAP_BPF (Linux 5.14), else
-/// passed. The environment variable CL_MECHANISM of the primary (auto, passed or kernel) counts where the program leaves it
-/// at this.
+/// Mechanism: the best available. TCP under CL_SCHED_RR and CL_SCHED_SOURCE_HASH gets kernel where the process has
+/// CAP_BPF (Linux 5.14), and otherwise passed. While the program leaves the setting at this value, the environment
+/// variable CL_MECHANISM of the primary (auto, passed or kernel) decides.
 pub const CL_MECHANISM_AUTO: c_int = 0;
-/// Mechanism: the primary accepts and passes each connection on.
+/// Mechanism: the primary accepts each connection and passes it on. A UDP socket is shared by all workers.
 pub const CL_MECHANISM_PASSED: c_int = 1;
-/// Mechanism: the kernel gives each slot its connections, without the primary. Needs CAP_BPF when cl_setup_primary() is
-/// called with it, which makes ready what four addresses at a time need under the policy of the same settings, and fails with -EPERM
-/// otherwise. Afterwards the process may give the capability up, on Linux before 5.19 only if kernel.unprivileged_bpf_disabled is 0:
-/// elsewhere each worker needs another bpf(2), and where that is refused the primary passes connections on (CL_EVENT_NOTICE). Addresses that it cannot serve (unix sockets, fd:N, other policies) are passed.
+/// Mechanism: the kernel gives each slot its connections, without the primary. cl_setup_primary() prepares what four
+/// addresses at a time need under the policy of the same settings, which takes CAP_BPF; without it the call fails with
+/// -EPERM. The process may drop the capability afterwards, on Linux before 5.19 only if
+/// kernel.unprivileged_bpf_disabled is 0. Otherwise each new worker there needs another bpf(2), and where that is
+/// refused the primary passes connections on (CL_EVENT_NOTICE). Unix sockets, fd:N and CL_SCHED_LEAST_LOADED are
+/// passed. UDP needs no privilege: each slot has a socket of its own (see cl_listen()).
 pub const CL_MECHANISM_KERNEL: c_int = 2;
-/// Mechanism, only in events: all workers accept from one socket (CL_SCHED_NONE).
+/// Mechanism, in events only: all workers have one socket (CL_SCHED_NONE; UDP with CL_MECHANISM_PASSED or fd:N).
 pub const CL_MECHANISM_SHARED: c_int = 3;
 
-/// Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), a second one cl_stop(0); one that comes less than
-/// 0.1 s after the one before is no second one, as timeout(1) signals its child and then the group. What was installed for them before,
-/// SIG_IGN too, is restored when cl_run() returns, and so is the mask of its thread, which has them unblocked meanwhile. SIGHUP is left alone.
+/// Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), and a second one is cl_stop(0). One
+/// that comes less than 0.1 s after the last that counted is ignored, because timeout(1) signals its child and then the
+/// group. When cl_run() returns, it restores the dispositions it found (SIG_IGN too) and the signal mask of its thread,
+/// which has both unblocked meanwhile. SIGHUP is left alone.
 pub const CL_HANDLE_SIGNALS: c_uint = 1;
-/// Flag of cl_settings_t: workers made by cl_fork() and cl_spawn() hold a group's signals as those of cl_serve() do. SIGTERM, SIGINT
-/// and SIGHUP from anybody but the primary are cl_disconnect() there: what is in hand is finished, and if the cluster goes on the worker
-/// is replaced as any that ends with its code (cl_settings_t.respawn). It serves for 0.2 s more before it is let go, or to the end of a stop's
-/// delay: if the cluster is to stop as well, the door is shut first. From the primary (the deadline, cl_worker_kill(), kill(2) of its group)
-/// they end the worker. Installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a fork at
-/// once, in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment; one made after the flag was set. A
-/// program's own handler, installed before or afterwards, replaces it. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket
-/// with SO_RCVTIMEO or SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd. The primary itself dies of SIGHUP unless its program handles it; its workers are gone within a second then.
-/// Where the primary is in an outer pid namespace it cannot be told from others there: the first signal from outside asks, the next ends.
+/// Flag of cl_settings_t: workers of cl_fork() and cl_spawn() hold a group's signals, as those of cl_serve() do.
+/// SIGTERM, SIGINT and SIGHUP from anybody but the primary act as cl_disconnect(): the worker finishes what is in hand,
+/// and if the cluster goes on it is replaced like any worker that ends with its code (cl_settings_t.respawn). It goes
+/// on serving for 0.2 s, or to the end of a stop's delay: if the cluster is to stop too, the door is shut first. From
+/// the primary (the deadline, cl_worker_kill(), kill(2) of its group) these signals end the worker.
+///
+/// The handlers are installed (SA_RESTART, and unblocked) where the disposition is SIG_DFL when the worker begins: in a
+/// fork at once; in a spawned program with its first call, which finds CL_WORKER_SIGNALS=1 in its environment. Workers
+/// started before the flag was set do not have them. A handler of the program's own, installed before or afterwards,
+/// replaces them. poll(2), epoll_wait(2), sleep(3), and accept, recv and send on a socket with SO_RCVTIMEO or
+/// SO_SNDTIMEO may return EINTR (signal(7)). docs/signals.md has the unit for systemd.
+///
+/// The primary itself dies of SIGHUP unless its program handles it; its workers are then gone within a second. A
+/// primary in an outer pid namespace cannot be told from others there: the first signal from outside asks, the next
+/// ends the worker.
 pub const CL_WORKER_SIGNALS: c_uint = 16;
 
-/// Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, it starts with no signal blocked.
+/// Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.
 pub const CL_SPAWN_KEEP_MASK: c_uint = 1;
 
 /// Respawn: cl_serve() replaces every worker, cl_run() none, as in Node.
 pub const CL_RESPAWN_DEFAULT: c_int = 0;
 /// Respawn: no worker is replaced.
 pub const CL_RESPAWN_NEVER: c_int = 1;
-/// Respawn: workers that end with a code other than 0 or by a signal are replaced.
+/// Respawn: workers that end by a signal or with a code other than 0 are replaced.
 pub const CL_RESPAWN_ON_FAILURE: c_int = 2;
 /// Respawn: every worker is replaced until the cluster is stopped.
 pub const CL_RESPAWN_ALWAYS: c_int = 3;
 
-/// Listen flag: cl_accept() does not wait but returns -EAGAIN.
+/// Listen flag: cl_accept() returns -EAGAIN instead of waiting.
 pub const CL_LISTEN_NONBLOCK: c_uint = 1;
-/// Listen flag: a socket of this worker's own, not shared through the primary.
+/// Listen flag: this worker binds the socket itself and shares it with nobody.
 pub const CL_LISTEN_EXCLUSIVE: c_uint = 2;
 /// Listen flag: an IPv6 socket takes no IPv4 connections.
 pub const CL_LISTEN_IPV6ONLY: c_uint = 4;
@@ -72,7 +82,7 @@ pub const CL_LISTEN_WRITABLE_ALL: c_uint = 32;
 
 /// Event: a worker was started.
 pub const CL_EVENT_FORK: c_int = 1;
-/// Event: a worker speaks.
+/// Event: a worker has said that it is online.
 pub const CL_EVENT_ONLINE: c_int = 2;
 /// Event: a worker was granted a share of an address: address, port (-1 for unix sockets) and mechanism are set.
 pub const CL_EVENT_LISTENING: c_int = 3;
@@ -80,23 +90,23 @@ pub const CL_EVENT_LISTENING: c_int = 3;
 pub const CL_EVENT_MESSAGE: c_int = 4;
 /// Event: a worker's channel is closed.
 pub const CL_EVENT_DISCONNECT: c_int = 5;
-/// Event: a worker ended: exit_code (-1 if a signal ended it or nobody can tell) and signal (0 if none) are set.
+/// Event: a worker ended: exit_code (-1 if a signal ended it or the code is unknown) and signal (0 if none) are set.
 pub const CL_EVENT_EXIT: c_int = 6;
-/// Event: something that somebody should know: data and length hold one sentence; worker_id is 0 if it is about none.
+/// Event: something needs attention: data and length hold one sentence; worker_id is 0 if it concerns no worker.
 pub const CL_EVENT_WARNING: c_int = 7;
-/// Event: something for the log, no cause for worry, such as why the mechanism kernel is not used: data and length hold one
-/// sentence; worker_id is 0.
+/// Event: something for the log, such as why the mechanism kernel is not used: data and length hold one sentence;
+/// worker_id is 0.
 pub const CL_EVENT_NOTICE: c_int = 8;
 
-/// State of a worker: started, has not spoken yet.
+/// State of a worker: started, and not online yet.
 pub const CL_WORKER_STARTING: c_int = 1;
-/// State of a worker: has spoken.
+/// State of a worker: has said that it is online.
 pub const CL_WORKER_ONLINE: c_int = 2;
 /// State of a worker: listens on something.
 pub const CL_WORKER_LISTENING: c_int = 3;
 /// State of a worker: was asked to leave.
 pub const CL_WORKER_DISCONNECTING: c_int = 4;
-/// State of a worker: its channel is closed; the process still runs.
+/// State of a worker: its channel is closed, its process still runs.
 pub const CL_WORKER_DISCONNECTED: c_int = 5;
 
 /// Header-only programs: no libcluster.so.0 was found at run time.
@@ -105,12 +115,12 @@ pub const CL_ENOLIB: c_int = -4096;
 pub const CL_ETHREADS: c_int = -4097;
 /// Primary and worker speak different versions of the protocol.
 pub const CL_EVERSION: c_int = -4098;
-/// A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. What the call was
-/// to do may be half done: a connection in its hands is closed, an address that it was to open may stay taken, a process that it
-/// was to start may end unseen. Other calls and other threads go on, and so does the cluster, which can be stopped as ever.
+/// A defect inside libcluster was caught; a message on standard error says where. Nothing unwinds into the caller. The
+/// call may be half done: a connection in its hands is closed, an address it was opening may stay taken, a process it
+/// was starting may end unseen. Other calls and threads go on, and so does the cluster, which can be stopped as usual.
 pub const CL_EPANIC: c_int = -4099;
 
-/// The most bytes of one message.
+/// The most bytes in one message.
 pub const CL_MESSAGE_MAX: c_int = 65536;
 
 #[cfg(test)]
@@ -123,34 +133,17 @@ mod tests {
         assert_eq!([CL_ENOLIB, CL_ETHREADS], [cluster_core::ENOLIB, cluster_core::ETHREADS]);
         assert_eq!([CL_EVERSION, CL_EPANIC], [cluster_core::EVERSION, cluster_core::EPANIC]);
         assert_eq!(CL_MESSAGE_MAX as usize, cluster_core::MESSAGE_MAX);
-        let flags = [
-            (CL_LISTEN_NONBLOCK, ListenFlags::NONBLOCK),
-            (CL_LISTEN_EXCLUSIVE, ListenFlags::EXCLUSIVE),
-            (CL_LISTEN_IPV6ONLY, ListenFlags::IPV6ONLY),
-            (CL_LISTEN_REUSEPORT, ListenFlags::REUSEPORT),
-            (CL_LISTEN_READABLE_ALL, ListenFlags::READABLE_ALL),
-            (CL_LISTEN_WRITABLE_ALL, ListenFlags::WRITABLE_ALL),
-        ];
-        for (ours, engine) in flags {
-            assert_eq!(ours, engine.bits());
-        }
-        let policies = [
-            (CL_SCHED_NONE, Policy::None),
-            (CL_SCHED_RR, Policy::RoundRobin),
-            (CL_SCHED_LEAST_LOADED, Policy::LeastLoaded),
-            (CL_SCHED_SOURCE_HASH, Policy::SourceHash),
-        ];
-        for (ours, engine) in policies {
-            assert_eq!(ours, engine as c_int);
-        }
-        let mechanisms = [
-            (CL_MECHANISM_PASSED, MechanismKind::Passed),
-            (CL_MECHANISM_KERNEL, MechanismKind::Kernel),
-            (CL_MECHANISM_SHARED, MechanismKind::Shared),
-        ];
-        for (ours, engine) in mechanisms {
-            assert_eq!(ours, engine as c_int);
-        }
+        let flags = [ListenFlags::NONBLOCK, ListenFlags::EXCLUSIVE, ListenFlags::IPV6ONLY, ListenFlags::REUSEPORT];
+        let ours = [CL_LISTEN_NONBLOCK, CL_LISTEN_EXCLUSIVE, CL_LISTEN_IPV6ONLY, CL_LISTEN_REUSEPORT];
+        assert_eq!(flags.map(ListenFlags::bits), ours);
+        let flags = [ListenFlags::READABLE_ALL, ListenFlags::WRITABLE_ALL];
+        assert_eq!(flags.map(ListenFlags::bits), [CL_LISTEN_READABLE_ALL, CL_LISTEN_WRITABLE_ALL]);
+        let policies = [Policy::None, Policy::RoundRobin, Policy::LeastLoaded, Policy::SourceHash];
+        let ours = [CL_SCHED_NONE, CL_SCHED_RR, CL_SCHED_LEAST_LOADED, CL_SCHED_SOURCE_HASH];
+        assert_eq!(policies.map(|policy| policy as c_int), ours);
+        let mechanisms = [MechanismKind::Passed, MechanismKind::Kernel, MechanismKind::Shared];
+        let ours = [CL_MECHANISM_PASSED, CL_MECHANISM_KERNEL, CL_MECHANISM_SHARED];
+        assert_eq!(mechanisms.map(|mechanism| mechanism as c_int), ours);
         let states = [
             (CL_WORKER_STARTING, WorkerState::Starting),
             (CL_WORKER_ONLINE, WorkerState::Online),

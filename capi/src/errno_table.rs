@@ -3,21 +3,20 @@
 
 use std::ffi::CStr;
 
+/// Text that ends with a NUL.
+pub(crate) const fn c(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
+    }
+}
+
 macro_rules! table {
     ($($number:literal $name:ident $text:literal,)*) => {
         /// The name and the text of an errno value.
         pub(crate) fn look_up(number: i32) -> Option<(&'static CStr, &'static CStr)> {
-            const fn c(text: &'static str) -> &'static CStr {
-                match CStr::from_bytes_with_nul(text.as_bytes()) {
-                    Ok(text) => text,
-                    Err(_) => c"",
-                }
-            }
             match number {
-                $($number => Some((
-                    const { c(concat!(stringify!($name), "\0")) },
-                    const { c(concat!($text, "\0")) },
-                )),)*
+                $($number => Some(const { (c(concat!(stringify!($name), "\0")), c(concat!($text, "\0"))) }),)*
                 _ => None,
             }
         }

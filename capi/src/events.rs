@@ -1,27 +1,28 @@
-//! Telling the program what happens.
+//! Tells the program what happens.
 
 use std::ffi::{CString, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
-use cluster_core::{Event, ExitStatus, MechanismKind, WorkerRef, process};
+use cluster_core::{Event, ExitStatus, WorkerRef, process};
 
 use crate::constants::*;
+use crate::convert::number;
 use crate::guard::guard;
-use crate::primary::number;
 use crate::structs::{cl_event_fn, cl_event_t};
 
 /// The program's callback; the pointer is only given back to it.
+#[derive(Clone, Copy)]
 struct Callback(cl_event_fn, *mut c_void);
 
-// SAFETY: the pointer is never dereferenced here; cl_on_event() tells from which threads it comes back.
+// SAFETY: the pointer is never dereferenced here; cl_on_event() says which threads get it back.
 unsafe impl Send for Callback {}
 
 static CALLBACK: Mutex<Callback> = Mutex::new(Callback(None, std::ptr::null_mut()));
 
-/// Names the function that is told what happens; it replaces the one named before.
+/// Names the function that is told what happens; it replaces the previous one.
 ///
-/// @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events, with no
-///                  lock held: it may call any cl_ function but those three. NULL: none.
+/// @param callback  called by the thread that is in cl_step(), cl_run() or cl_serve(), in the order of events and with
+///                  no lock held: it may call any cl_ function but those three. NULL: none.
 /// @param user      given to it.
 /// @return 0; -EPERM: in a worker.
 ///
@@ -36,11 +37,8 @@ pub extern "C" fn cl_on_event(callback: cl_event_fn, user: *mut c_void) -> c_int
 }
 
 /// Hands an event to the program's callback, if there is one.
-pub(crate) fn deliver(event: Event) {
-    let (callback, user) = {
-        let callback = CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
-        (callback.0, callback.1)
-    };
+pub(crate) fn tell(event: Event) {
+    let Callback(callback, user) = *CALLBACK.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(callback) = callback else { return };
     let mut text: Option<CString> = None;
     let told = translate(&event, &mut text);
@@ -49,19 +47,9 @@ pub(crate) fn deliver(event: Event) {
 }
 
 fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
-    let mut told = cl_event_t {
-        size: size_of::<cl_event_t>(),
-        r#type: 0,
-        worker_id: 0,
-        pid: 0,
-        exit_code: 0,
-        signal: 0,
-        address: std::ptr::null(),
-        port: 0,
-        data: std::ptr::null(),
-        length: 0,
-        mechanism: 0,
-    };
+    // SAFETY: integers and pointers, for which zero and NULL are values.
+    let mut told: cl_event_t = unsafe { std::mem::zeroed() };
+    told.size = size_of::<cl_event_t>();
     let about = |told: &mut cl_event_t, r#type, worker: &WorkerRef| {
         told.r#type = r#type;
         told.worker_id = number(worker.id);
@@ -74,16 +62,11 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
             about(&mut told, CL_EVENT_LISTENING, worker);
             told.address = text.insert(CString::new(address.as_str()).unwrap_or_default()).as_ptr();
             told.port = port.map_or(-1, c_int::from);
-            told.mechanism = match mechanism {
-                MechanismKind::Shared => CL_MECHANISM_SHARED,
-                MechanismKind::Kernel => CL_MECHANISM_KERNEL,
-                _ => CL_MECHANISM_PASSED,
-            };
+            told.mechanism = *mechanism as c_int;
         }
         Event::Message { worker, data } => {
             about(&mut told, CL_EVENT_MESSAGE, worker);
-            told.data = data.as_ptr().cast();
-            told.length = data.len();
+            (told.data, told.length) = (data.as_ptr().cast(), data.len());
         }
         Event::Disconnect(worker) => about(&mut told, CL_EVENT_DISCONNECT, worker),
         Event::Exit { worker, status } => {
@@ -96,18 +79,14 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
         }
         Event::Notice { text } => {
             told.r#type = CL_EVENT_NOTICE;
-            told.data = text.as_ptr().cast();
-            told.length = text.len();
+            (told.data, told.length) = (text.as_ptr().cast(), text.len());
         }
         Event::Warning { worker, text } => {
             told.r#type = CL_EVENT_WARNING;
-            if let Some(worker) = worker {
-                about(&mut told, CL_EVENT_WARNING, worker);
-            }
-            told.data = text.as_ptr().cast();
-            told.length = text.len();
+            worker.iter().for_each(|worker| about(&mut told, CL_EVENT_WARNING, worker));
+            (told.data, told.length) = (text.as_ptr().cast(), text.len());
         }
-        // The engine's events and these arms are of one build; a new one is added to both.
+        // The engine and this crate are of one build; a new event is added to both.
         _ => {}
     }
     told

@@ -1,26 +1,24 @@
-//! Who am I.
+//! Whether this process is a primary or a worker, and which.
 
 use std::ffi::c_int;
 
 use cluster_core::process;
 
+use crate::convert::number;
 use crate::guard::guard;
-
-fn number(value: u32) -> c_int {
-    c_int::try_from(value).unwrap_or(c_int::MAX)
-}
 
 /// Tells whether this process is a primary: it is, unless a cluster started it as a worker.
 ///
-/// The first call of any cl_ function decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
-/// removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that
-/// call before other threads use the environment (setenv(3)).
+/// The first cl_ call that needs to know decides this once: it reads CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD,
+/// removes them from the environment, and believes them only if the descriptor proves to be the channel. Make that call
+/// before other threads use the environment (setenv(3)).
 ///
-/// From the moment the channel is proven a process is a worker for good: if it cannot join its primary (no thread, no
-/// descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that finds one of the
-/// variables and no channel (main() began with closefrom(3), a wrapper closes descriptors) stays 1, but cl_fork(), cl_spawn() and
-/// cl_serve() are -ENOTCONN in it: whatever it started would do the same, without end. So they are in a worker that has run another
-/// program by exec(3) since: it leaves its pid in CL_WORKER_PROCESS, which concerns nobody with another.
+/// Once the channel is proven the process is a worker for good: if it cannot join its primary (no thread, no
+/// descriptor, a filter of system calls), this stays 0, and each call that needs the primary says why. A process that
+/// finds one of the variables but no channel (main() began with closefrom(3), or a wrapper closes descriptors) stays 1,
+/// but cl_fork(), cl_spawn() and cl_serve() return -ENOTCONN in it: whatever it started would do the same, without end.
+/// So do they in a worker that has run another program by exec(3); it leaves its pid in CL_WORKER_PROCESS, for this
+/// process alone.
 ///
 /// @return 1 or 0; -ECHILD in a child of fork(2).
 ///

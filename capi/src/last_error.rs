@@ -1,18 +1,21 @@
 //! The sentence of each thread's last failed call.
 //!
-//! What a signal handler may call leaves its sentence without memory and without a lock. Thread-local variables of a shared object that
-//! was loaded with dlopen(3) are made with malloc(3) when a thread first touches them, so the place is behind a key of
-//! pthread_key_create(3), which can be asked whether there is one; a handler in a thread that has none uses a place that all share.
+//! A function that may be called in a signal handler leaves its sentence without memory and without a lock. In a shared
+//! object loaded by dlopen(3), a thread-local variable is made with malloc(3) when a thread first touches it. So each
+//! thread's place is behind a key of pthread_key_create(3), which can be asked without making anything; a handler in a
+//! thread that has no place uses one that all threads share.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-/// Bytes of a sentence that is kept without memory, with its NUL; the rest is cut off.
+use crate::guard::guard_text;
+
+/// How much of a sentence is kept without memory, in bytes with its NUL; the rest is cut off.
 const ROOM: usize = 512;
 
-/// Text that is always a string, also where a handler has interrupted its writer: the last byte is never anything but NUL.
+/// Text that is always NUL-terminated, even when a handler interrupts its writer: the last byte is never written.
 struct Bare([AtomicU8; ROOM]);
 
 impl Bare {
@@ -43,19 +46,19 @@ impl Bare {
 struct Place {
     text: RefCell<CString>,
     bare: Bare,
-    /// The last to fail was a call that a handler may make.
+    /// The last failed call was one that a handler may make.
     is_bare: AtomicBool,
 }
 
-/// For threads without a place of their own: the thread whose sentence it is, or 0.
+/// For threads without a place: the thread whose sentence it is, or 0.
 static SHARED_BY: AtomicUsize = AtomicUsize::new(0);
 static SHARED: Bare = Bare::new();
 
-/// `None`: the process has as many keys as there can be, and there are no sentences.
+/// `None`: the process already has as many keys as there can be, so no thread gets a place.
 static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
 
 extern "C" fn forget(place: *mut c_void) {
-    // SAFETY: made by Box::into_raw in `own`; the thread that it was made for is ending, and the key has no value any more.
+    // SAFETY: made by Box::into_raw in `own`; its thread is ending, and the key has no value any more.
     drop(unsafe { Box::from_raw(place.cast::<Place>()) });
 }
 
@@ -67,7 +70,7 @@ fn key() -> Option<libc::pthread_key_t> {
     })
 }
 
-/// The calling thread's place. It lives as long as the thread, and nobody keeps it for longer than a call.
+/// The calling thread's place. It lives as long as the thread, and nobody keeps it beyond a call.
 fn place_of(key: libc::pthread_key_t) -> Option<&'static Place> {
     // SAFETY: a key that was made and is never deleted. As in glibc, async-signal-safe.
     let place = unsafe { libc::pthread_getspecific(key) }.cast::<Place>();
@@ -80,7 +83,7 @@ fn this_thread() -> usize {
     unsafe { libc::pthread_self() as usize }
 }
 
-/// This thread's place, made where there is none, if that can be.
+/// The same, made if there is none; `None` if that fails.
 fn own() -> Option<&'static Place> {
     let key = key()?;
     if let Some(known) = place_of(key) {
@@ -100,7 +103,7 @@ fn own() -> Option<&'static Place> {
 pub(crate) fn remember(sentence: &str) {
     let text = CString::new(sentence.replace('\0', " ")).unwrap_or_default();
     let Some(place) = own() else { return remember_bare(sentence) };
-    // Of a handler that interrupts nothing touches this field.
+    // A handler that interrupts this never touches the field.
     let _before = place.text.replace(text);
     place.is_bare.store(false, Ordering::Relaxed);
 }
@@ -116,13 +119,24 @@ pub(crate) fn remember_bare(sentence: &str) {
     place.is_bare.store(true, Ordering::Relaxed);
 }
 
+/// What was wrong with this thread's last failed call, in one sentence for a person.
+///
+/// @return text that stays valid until this thread's next failed call; "" if none has failed. Never NULL.
+///
+/// Threads: each has its own. After fork(2): allowed. Signals: not in a handler; what fails in a handler counts for its
+/// thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_last_error() -> *const c_char {
+    guard_text(last)
+}
+
 /// The sentence; "" if there is none.
-pub(crate) fn last() -> *const c_char {
+fn last() -> *const c_char {
     let shared = SHARED_BY.load(Ordering::Relaxed) == this_thread();
     let Some(place) = own() else { return if shared { SHARED.as_ptr() } else { c"".as_ptr() } };
     let text = place.text.borrow().as_ptr();
     if shared && SHARED_BY.swap(0, Ordering::Relaxed) == this_thread() {
-        // Left by this thread before it had a place; later failures count for more.
+        // Left by this thread before it had a place; a later failure replaces it.
         if place.text.borrow().is_empty() && !place.is_bare.load(Ordering::Relaxed) {
             place.bare.copy(&SHARED);
             place.is_bare.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Listening and accepting.
+//! Listens and accepts.
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use cluster_core::{AcceptFlags, Error, ListenFlags, ListenOptions, Listener, Result, SockAddr, SocketOption, process};
 use libc::{sockaddr, socklen_t};
 
-use crate::guard::{guard, invalid, sized, text};
+use crate::convert::{invalid, sized, text};
+use crate::guard::guard;
 use crate::structs::{cl_listen_options_t, cl_socket_option_t};
 
 /// The listeners this process has open, by the number that C holds.
@@ -17,12 +18,8 @@ static LISTENERS: LazyLock<RwLock<HashMap<c_int, Arc<Listener>>>> = LazyLock::ne
 
 fn find(listener: c_int) -> Result<Arc<Listener>> {
     process::check_not_forked()?;
-    LISTENERS
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&listener)
-        .cloned()
-        .ok_or_else(|| no_listener(listener))
+    let listeners = LISTENERS.read().unwrap_or_else(PoisonError::into_inner);
+    listeners.get(&listener).cloned().ok_or_else(|| no_listener(listener))
 }
 
 fn no_listener(listener: c_int) -> Error {
@@ -36,26 +33,37 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
     Ok(number)
 }
 
-/// Listens on an address: in a worker on a share of the primary's socket, elsewhere on a socket of this process's own.
+/// Listens on an address: in a worker with a share of the primary's, elsewhere with a socket that this process binds.
 ///
 /// In a worker the primary binds when the first worker asks; its error goes to that worker and is not remembered. The
 /// same address twice in one worker is -EADDRINUSE. A worker waits here for the primary's answer.
 ///
-/// @param address  "host:port"; ":port" (all addresses, IPv6 and IPv4); "[v6]:port"; "unix:/path" (a file left by a
-///                 dead server is replaced, a live one is -EADDRINUSE; paths over 107 bytes work); "unix:@abstract";
-///                 "fd:N" (a listening socket that is descriptor N of the primary, or of this process if it is no
-///                 worker; it stays open, and is made non-blocking for all who have it; or a bound udp socket, left as it is); "udp:" before one of the first three: then the descriptor returned is the datagram socket
-///                 itself, shared by all workers, for recvfrom(2) and sendto(2). A host name is resolved here, which
-///                 may wait for a name server. Port 0: the n-th listen on port 0 is the same port in every worker, and
-///                 in the workers that replace them. Not NULL; not kept.
-/// @param backlog  connections that the kernel keeps waiting, 0 or less: 511; at most net.core.somaxconn. The first
-///                 worker to listen on an address decides.
-/// @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7); close it
-///         with cl_close() only. It is close-on-exec.
-///         -EINVAL: the address is none (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from
-///         bind(2); -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+/// The address is one of
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+///     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
+///     :port                 all addresses, IPv6 and IPv4
+///     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
+///     unix:@name            an abstract socket
+///     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
+///                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
+///                           all who have it; or a bound udp socket, left as it is
+///     udp:...               with one of the first three behind it: the descriptor returned is the datagram socket,
+///                           for recvfrom(2) and sendto(2). Each slot has its own, and the kernel chooses by a hash of
+///                           both ends; with CL_SCHED_NONE, CL_MECHANISM_PASSED or fd:N all workers have the same one
+///
+/// The n-th listen on port 0 of an address is the same port in every worker, and in the workers that replace them.
+///
+/// @param address  see above. Not NULL; not kept.
+/// @param backlog  connections that the kernel keeps waiting; 0 or less: 511; at most net.core.somaxconn. The first
+///                 worker to listen on an address decides.
+/// @return a descriptor >= 0 that is readable when cl_accept() has something to say, for poll(2) and epoll(7). It is
+///         close-on-exec; close it with cl_close() only.
+///         -EINVAL: a bad address (cl_last_error() says why); -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, ...: from bind(2);
+///         -EACCES: not declared in cl_settings_t.listen_allow; -EMFILE: 256 listeners of this worker or
+///         cl_settings_t.listen_max addresses are open, or no descriptor is free; -ESHUTDOWN: this worker was asked to
+///         disconnect; -EPIPE: the primary is gone; CL_EVERSION.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
 ///
 /// # Safety
 /// `address` is NULL or a NUL-terminated string.
@@ -74,12 +82,14 @@ const ANY_FREE_PORT: &str = ":0";
 /// Listens as cl_listen() does, with options.
 ///
 /// @param options  see cl_listen_options_t; not NULL; not kept.
-/// @return as cl_listen(); also -EINVAL: an unknown flag, a negative index, a size that is none, more than 32 socket options, one
-///         without a value or with one that is out of its bounds; -EACCES: a socket option that workers may not set (the list is
-///         in docs/socket-options.md); -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, -EOPNOTSUPP, ...: from
-///         setsockopt(2); -E2BIG: a field of a later version is set. A primary of version 0.1 knows no socket options: -EINVAL.
+/// @return as cl_listen(); also
+///         -EINVAL: an unknown flag, a bad index or size, more than 32 socket options, one without a value or with a
+///         value out of its bounds; also for any socket option if the primary is an older one, which knows none;
+///         -EACCES: a socket option that workers may not set (docs/socket-options.md has the list);
+///         -E2BIG: a field of a later version is set; -EOPNOTSUPP: socket options for "fd:N"; -ENOPROTOOPT, ...: from
+///         setsockopt(2).
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says; its address is NULL or a string.
@@ -105,7 +115,7 @@ pub unsafe extern "C" fn cl_listen_with(options: *const cl_listen_options_t) -> 
     })
 }
 
-/// The most options of one listen, and the most bytes of one.
+/// The most options of one listen, and the most bytes of a value.
 const OPTIONS_MAX: usize = 32;
 const VALUE_MAX: usize = 256;
 
@@ -113,10 +123,7 @@ const VALUE_MAX: usize = 256;
 /// `given` is NULL or points to `count` readable options, each with as many readable bytes as it says.
 unsafe fn socket_options(given: *const cl_socket_option_t, count: usize) -> Result<Vec<SocketOption>> {
     if count > OPTIONS_MAX {
-        return Err(Error::new(
-            -libc::EINVAL,
-            format!("there are {count} options; at most {OPTIONS_MAX} are possible"),
-        ));
+        return Err(invalid(format!("there are {count} options; at most {OPTIONS_MAX} are possible")));
     }
     if given.is_null() {
         return if count == 0 { Ok(Vec::new()) } else { Err(invalid("the socket options are NULL")) };
@@ -138,10 +145,9 @@ unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length:
         return Err(invalid("the value of a socket option is NULL"));
     }
     if length > VALUE_MAX {
-        return Err(Error::new(
-            -libc::EINVAL,
-            format!("the value of a socket option has {length} bytes; at most {VALUE_MAX} are possible"),
-        ));
+        return Err(invalid(format!(
+            "the value of a socket option has {length} bytes; at most {VALUE_MAX} are possible"
+        )));
     }
     // SAFETY: not NULL, and `length` bytes long by this function's contract.
     let value = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) }.to_vec();
@@ -155,7 +161,8 @@ unsafe fn socket_option(level: c_int, name: c_int, value: *const c_void, length:
 /// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
 /// @return as cl_accept4().
 ///
-/// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
+/// Threads: any, several on one listener too; cl_close() wakes them. After fork(2): -ECHILD. Signals: not in a handler.
+/// Since 0.1.
 ///
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.
@@ -165,28 +172,28 @@ pub unsafe extern "C" fn cl_accept(listener: c_int, peer: *mut sockaddr, peer_le
     unsafe { cl_accept4(listener, peer, peer_length, 0) }
 }
 
-/// Takes one connection, waiting for it unless the listener has CL_LISTEN_NONBLOCK.
+/// Takes one connection, and waits for it unless the listener has CL_LISTEN_NONBLOCK.
 ///
 /// The connection is this process's from the moment the kernel hands it over; until then the primary can give it to
-/// another worker, should this one die or hang. The primary closes its own copy a moment after it has passed it on. So
-/// take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a descriptor by itself
-/// only when no other process has it open.
+/// another worker, should this one die or hang. The primary closes its own copy a moment after it has passed the
+/// connection on. Take a connection out of an epoll set (EPOLL_CTL_DEL) before you close it: epoll(7) forgets a
+/// descriptor by itself only when no other process has it open.
 ///
 /// @param listener     from cl_listen().
 /// @param peer         where the peer's address goes, or NULL.
 /// @param peer_length  bytes at `peer`; set to the address's length, which may be more. NULL only if `peer` is.
 /// @param flags        SOCK_NONBLOCK, SOCK_CLOEXEC (accept4(2)) or 0.
 /// @return a connected socket >= 0 that the caller closes with close(2).
-///         -EAGAIN: CL_LISTEN_NONBLOCK and nothing is there;
+///         -EAGAIN: CL_LISTEN_NONBLOCK, and nothing is there;
 ///         -ESHUTDOWN: this worker was asked to disconnect and nothing is left for it: finish and exit;
 ///         -EPIPE: the primary is gone: finish within a second and exit;
-///         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits, nothing is
-///         lost, and the program may simply call again: from the second time in a row on a call that may wait says so
-///         only after a pause of 4 to 100 ms, so that nobody spins;
+///         -EMFILE, -ENFILE: no descriptor is free; -ENOMEM, -ENOBUFS: memory is short. The connection waits and the
+///         program may simply call again: from the second consecutive failure, a blocking call pauses 4 to 100 ms
+///         before it returns. A connection is lost only if another thread takes the last descriptor during this call;
 ///         -EBADF: no listener, or closed by another thread meanwhile; -EOPNOTSUPP: a udp listener; -EINVAL: a flag.
 ///
 /// Threads: any, also several on one listener. After fork(2): -ECHILD. Signals: not in a handler; a wait that a signal
-/// interrupts goes on, -EINTR is never returned. pthread_cancel(3) of a thread in it takes effect when it has returned; cl_close() of the listener ends its wait. Since 0.1.
+/// interrupts goes on, and -EINTR is never returned. cl_close() of the listener ends its wait. Since 0.1.
 ///
 /// # Safety
 /// `peer` is NULL or has `*peer_length` writable bytes.
@@ -249,23 +256,25 @@ pub unsafe extern "C" fn cl_getsockname(listener: c_int, name: *mut sockaddr, na
 unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
     let bytes = address.as_bytes();
     // SAFETY: by this function's contract.
-    let room = unsafe { *length } as usize;
-    // SAFETY: at most `room` bytes, which the caller has.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len().min(room)) };
-    // SAFETY: by this function's contract.
-    unsafe { *length = bytes.len() as socklen_t };
+    let length = unsafe { &mut *length };
+    let copied = bytes.len().min(*length as usize);
+    // SAFETY: at most `*length` bytes, which the caller has.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), copied) };
+    *length = bytes.len() as socklen_t;
 }
 
 /// Sets a socket option of a listener's address, as setsockopt(2) does on a listening socket, with every mechanism.
 ///
-/// In a worker the primary judges it and sets it on every socket of the address: for all workers that share it, those to come included,
-/// and for as long as the address is open, whatever becomes of this worker. Connections that come from now on inherit it; of those
-/// that wait to be accepted already some may not. A worker waits here for the primary's answer. On a socket of this process's own
-/// (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT) this is setsockopt(2) itself, and the kernel's word is the only one.
-/// setsockopt(2) on the listener's descriptor does not do this: docs/socket-options.md says what it does with each mechanism, and
-/// has the table of the options that a worker may set, each an int, with their bounds: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
-/// TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT; IP_TOS;
-/// IPV6_TCLASS.
+/// In a worker the primary judges the option and sets it on every socket of the address: for all workers that share it,
+/// later ones included, and for as long as the address is open, whatever becomes of this worker. Connections that come
+/// from now on inherit it; some of those that already wait to be accepted may not. A worker waits here for the
+/// primary's answer. On a socket that this process bound itself (no worker, CL_LISTEN_EXCLUSIVE, CL_LISTEN_REUSEPORT)
+/// this is setsockopt(2), and the kernel alone judges.
+///
+/// setsockopt(2) on the listener's descriptor does something else with each mechanism: see docs/socket-options.md. It
+/// also has the bounds of the options that a worker may set, each an int: SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF;
+/// TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG, TCP_FASTOPEN, TCP_DEFER_ACCEPT;
+/// IP_TOS; IPV6_TCLASS.
 ///
 /// @param listener  from cl_listen().
 /// @param level     SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6, as for setsockopt(2).
@@ -275,10 +284,10 @@ unsafe fn give(address: &SockAddr, to: *mut sockaddr, length: *mut socklen_t) {
 /// @return 0. On an error nothing is changed:
 ///         -EBADF: no listener, or closed by another thread meanwhile; -EACCES: no option that workers may set;
 ///         -EINVAL: NULL, a length that is not the option's, a value out of its bounds;
-///         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or a primary of version 0.1, which sets none;
+///         -EOPNOTSUPP: a listener on "fd:N", whose options are its maker's, or an older primary, which sets none;
 ///         also, as -ENOPROTOOPT and others, from setsockopt(2): a TCP option of a unix or udp socket;
-///         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone; -EMFILE, -ENFILE, -ENOMEM: the primary is
-///         short of it for the moment; CL_EVERSION.
+///         -ESHUTDOWN: this worker was asked to disconnect; -EPIPE: the primary is gone;
+///         -EMFILE, -ENFILE, -ENOMEM: the primary is short of it for the moment; CL_EVERSION.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
 ///
@@ -301,14 +310,14 @@ pub unsafe extern "C" fn cl_setsockopt(
     })
 }
 
-/// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in
-/// cl_accept() on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an
-/// epoll set (EPOLL_CTL_DEL) before: the primary has a copy of it, so that closing alone leaves it registered.
+/// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()
+/// on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an epoll set
+/// (EPOLL_CTL_DEL) first: the primary has a copy of it, so closing alone leaves it registered.
 ///
 /// @param listener  from cl_listen(); its number is free for other uses afterwards.
 /// @return 0; -EBADF: no listener.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_close(listener: c_int) -> c_int {
     guard(|| {

@@ -8,19 +8,19 @@ use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 pub struct cl_listen_options_t {
     /// sizeof (cl_listen_options_t)
     pub size: usize,
-    /// The address, as for cl_listen(). NULL: ":0", a free port of all addresses.
+    /// The address, as for cl_listen(). NULL: ":0", a free port on all addresses.
     pub address: *const c_char,
     /// Connections that the kernel keeps waiting; 0 or less: 511. The kernel's own limit is net.core.somaxconn.
     pub backlog: c_int,
     /// CL_LISTEN_* bits.
     pub flags: c_uint,
-    /// For port 0, which of the ports that all workers share: n is the n-th; 0 is the next in order of this worker's
-    /// listens on port 0 (the lowest number it has not open).
+    /// For port 0: the n-th of the ports that all workers share, up to 65536. 0: the first that this worker has not
+    /// open.
     pub index: c_int,
-    /// Socket options of the listening socket, which accepted connections inherit; docs/socket-options.md has the
-    /// list of those that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
+    /// Socket options of the listening socket, which accepted connections inherit. docs/socket-options.md lists those
+    /// that a worker may set. The first worker to open an address decides. NULL: none. Not kept.
     pub options: *const cl_socket_option_t,
-    /// How many they are, at most 32.
+    /// The number of options, at most 32.
     pub option_count: usize,
 }
 
@@ -34,11 +34,11 @@ pub struct cl_socket_option_t {
     pub name: c_int,
     /// The value. Not NULL.
     pub value: *const c_void,
-    /// Its length in bytes.
+    /// Its length in bytes, at most 256.
     pub length: libc::socklen_t,
 }
 
-/// A cluster's settings; see cl_setup_primary(). A zeroed field leaves what was set before, at first the default.
+/// A cluster's settings; see cl_setup_primary(). A zeroed field keeps what was set before, at first the default.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct cl_settings_t {
@@ -46,43 +46,45 @@ pub struct cl_settings_t {
     pub size: usize,
     /// CL_SCHED_*; default CL_SCHED_RR. For addresses that are opened from now on.
     pub policy: c_int,
-    /// CL_MECHANISM_*; default CL_MECHANISM_AUTO.
+    /// CL_MECHANISM_*; default CL_MECHANISM_AUTO. For addresses that are opened from now on.
     pub mechanism: c_int,
     /// CL_RESPAWN_*; default CL_RESPAWN_DEFAULT.
     pub respawn: c_int,
     /// Milliseconds that a worker has to leave before SIGTERM; SIGKILL follows 2 s later. Default 30000.
     pub stop_deadline_ms: c_int,
-    /// CL_HANDLE_SIGNALS. Bits once set stay set.
+    /// CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS. A bit stays set once it was set.
     pub flags: c_uint,
-    /// Connections that may wait in a worker's mailbox, 1 to 256; default 12. Fewer spread a burst better over workers
-    /// that are slow, more keep workers that are fast from waiting.
+    /// Connections that may wait in a worker's mailbox, 1 to 256; default 12. A smaller window spreads a burst better
+    /// over slow workers; a larger one keeps fast workers from waiting.
     pub window: c_int,
-    /// Milliseconds before a worker is replaced whose life was short: it ended before it listened, or within a second and without
-    /// having taken a connection. Doubled with each short life of its slot; one of 10 s starts afresh. Others are replaced at
-    /// once. While an address has no worker, some slot is tried once a second, or each restart_min_ms if that is more. In all,
-    /// no more replacements start in a second than there are slots, or 8 if that is more. Default 100.
+    /// Milliseconds before a worker with a short life is replaced, and up to a quarter more at random. A life is short
+    /// if it ended before the worker listened, or within a second and without a connection taken. The delay doubles
+    /// with each short life of a slot; a life of 10 s starts afresh. Other workers are replaced at once. While an
+    /// address has no worker, some slot is tried once a second, or each restart_min_ms if that is longer. In all, no
+    /// more replacements start in a second than there are slots, or 8 if that is more. Default 100.
     pub restart_min_ms: c_int,
-    /// The longest such delay. Default 10000.
+    /// The longest such delay, at least restart_min_ms. Default 10000.
     pub restart_max_ms: c_int,
-    /// What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for workers of this
-    /// process's own user and nothing for those that cl_spawn() started as another user. Each is one of
+    /// What workers may listen on, whoever they are; NULL last. NULL: what was set before, at first anything for
+    /// workers of this process's own user, nothing for those that cl_spawn() started as another user. Each is one of:
     ///
-    ///     host:port  host:low-high  host:*    TCP; the host is a name (looked up now), an address, nothing (the socket of all
-    ///                                         addresses) or * (any address); port 0 is a free port of the kernel's choice
-    ///     udp:...                             the same for datagrams
-    ///     unix:/path  unix:/directory/        that socket file; any in that directory or further down
-    ///     unix:@name  fd:N                    an abstract socket; what cl_listen("fd:N") takes from this process
+    ///     host:port  host:low-high  host:*  TCP; the host is a name (looked up now), an address, nothing (the socket
+    ///                                       of all addresses) or * (any address); port 0 is one of the kernel's choice
+    ///     udp:...                           the same for datagrams
+    ///     unix:/path  unix:/directory/      that socket file; any in that directory or further down
+    ///     unix:@name  fd:N                  an abstract socket; what cl_listen("fd:N") takes from this process
     ///
-    /// Paths are absolute and without "..". The directory is opened now and held, links below it are not followed, and it must
-    /// belong to this process's user or root and, where others may write, be sticky. A worker that asks for anything else gets
-    /// -EACCES, and the program a CL_EVENT_WARNING (at most one a second and worker). Only what is asked of the primary is
-    /// judged: what a worker binds itself (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
+    /// Paths are absolute and without "..". The directory is opened now and held, and links below it are not followed.
+    /// The directory that gets the socket file must belong to this process's user or root and, where others may write,
+    /// be sticky. A worker that asks for anything else gets -EACCES, and the program a CL_EVENT_WARNING (at most one a
+    /// second and worker). Only what is asked of the primary is judged: what a worker binds itself
+    /// (CL_LISTEN_EXCLUSIVE) it binds with its own rights.
     pub listen_allow: *const *const c_char,
-    /// How many addresses may be open for the workers at a time; more are -EMFILE. 0: what was set before, at first any number,
-    /// but 64 where a worker asks that cl_spawn() started as another user.
+    /// How many addresses may be open for the workers at a time; more fail with -EMFILE. 0: what was set before, at
+    /// first any number, but 64 where a worker asks that cl_spawn() started as another user.
     pub listen_max: c_int,
-    /// Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this server
-    /// is to go. Default 0. The deadline of the stop begins behind it.
+    /// Milliseconds that cl_stop() goes on serving before it closes anything, for balancers that learn slowly that this
+    /// server is going away. Default 0. The deadline of the stop begins after it.
     pub drain_delay_ms: c_int,
     /// For a later version; anything but 0 is -EOPNOTSUPP.
     pub ready_min: c_int,
@@ -94,28 +96,28 @@ pub struct cl_settings_t {
 pub struct cl_spawn_options_t {
     /// sizeof (cl_spawn_options_t)
     pub size: usize,
-    /// The program's file; one without a slash is looked for in PATH. NULL: this program.
+    /// The program's file; without a slash it is looked for in PATH. NULL: this program.
     pub file: *const c_char,
     /// Its arguments, its name first, NULL last. NULL: this program's own; if a file is given, its name alone.
     pub argv: *const *mut c_char,
-    /// Its environment, NULL last. NULL: this program's own; for another user only PATH, TERM, TZ, LANG, LANGUAGE and LC_* of it
-    /// (these without paths in them), and HOME, USER, LOGNAME and SHELL of that user. CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD
-    /// are added in any case.
+    /// Its environment, NULL last. NULL: this program's own. For another user NULL means only PATH, TERM, TZ, LANG,
+    /// LANGUAGE and LC_* of it (all but PATH only where they hold no path), and HOME, USER, LOGNAME and SHELL of that
+    /// user (without an account only HOME=/). CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are added in any case.
     pub envp: *const *mut c_char,
     /// The directory it starts in. NULL: the current one.
     pub cwd: *const c_char,
-    /// The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and a user other
-    /// than root keeps no capabilities. Such a worker may listen only on what cl_settings_t.listen_allow declares; one that
-    /// changes its user by itself counts as this program's own.
+    /// The user it runs as, by name or number. NULL: this program's own. With a user or group, no_new_privs is set, and
+    /// a user other than root keeps no capabilities. A worker of another user may listen only on what
+    /// cl_settings_t.listen_allow declares; one that changes its user by itself counts as this program's own.
     pub user: *const c_char,
     /// The group it runs as, by name or number. NULL: the user's own groups.
     pub group: *const c_char,
-    /// Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are duplicated: workers
-    /// that replace it get the same open files, whatever the program has made of the numbers by then. The primary holds its copies
-    /// (and so a pipe open) until nobody can replace the worker any more: with CL_RESPAWN_NEVER no longer than this call, else until
-    /// cl_stop() or an end after which it is not replaced.
+    /// Descriptors it inherits besides 0, 1 and 2, under the same numbers; all others are closed in it. They are
+    /// duplicated: replacements get the same open files, whatever the program has made of the numbers by then. The
+    /// primary holds its copies (and so a pipe open) until nobody can replace the worker any more: with
+    /// CL_RESPAWN_NEVER no longer than this call, else until cl_stop() or an end after which it is not replaced.
     pub inherit: *const c_int,
-    /// How many they are.
+    /// How many they are, at most 1024.
     pub inherit_count: usize,
     /// CL_SPAWN_* bits.
     pub flags: c_uint,
@@ -129,7 +131,7 @@ pub struct cl_event_t {
     pub size: usize,
     /// CL_EVENT_*
     pub r#type: c_int,
-    /// The worker's id; 0 in a warning that is about none, and in a notice.
+    /// The worker's id; 0 in a notice, and in a warning that concerns no worker.
     pub worker_id: c_int,
     /// Its process.
     pub pid: c_int,
@@ -143,7 +145,7 @@ pub struct cl_event_t {
     pub port: c_int,
     /// CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: the bytes; otherwise NULL.
     pub data: *const c_void,
-    /// How many they are.
+    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: how many they are.
     pub length: usize,
     /// CL_EVENT_LISTENING: CL_MECHANISM_*.
     pub mechanism: c_int,
@@ -166,11 +168,10 @@ pub struct cl_worker_info_t {
     pub pid: c_int,
     /// CL_WORKER_*
     pub state: c_int,
-    /// Connections that it got: those passed to it and not taken back, or, where it accepts from a shared socket itself
-    /// (CL_SCHED_NONE), those that it says it has accepted.
+    /// Connections that it got: given to it and not taken back, or accepted as it says itself, whichever is more.
     pub delivered: c_ulonglong,
     /// Connections that wait for it.
     pub waiting: c_uint,
-    /// What it told last with cl_set_load(); as of this call.
+    /// What it last reported with cl_set_load(), as of this call.
     pub load: c_uint,
 }

@@ -1,4 +1,4 @@
-//! Either role: messages, leaving, load.
+//! What a worker says to its primary and hears from it: messages, load, the wish to leave.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::AsRawFd;
@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use cluster_core::{Error, process};
 
-use crate::guard::{bytes, guard, guard_in_handler, invalid};
+use crate::convert::{bytes, invalid};
+use crate::guard::{guard, guard_in_handler};
 
 const FOR_WORKERS: &str =
     "this process is no worker; a primary uses cl_worker_send() and gets messages as CL_EVENT_MESSAGE";
 
-/// Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no worker keeps it
-/// from its connections, it reads 16,000 small messages of one in a second (each 4096 bytes count as another), and as many more
-/// at once of one that was silent for a second.
+/// Sends the primary a message, which it gets as CL_EVENT_MESSAGE. Waits while the primary does not read. So that no
+/// worker keeps it from its connections, the primary reads 16,000 small messages of one worker in a second (each 4096
+/// bytes count as another), and as many more at once of one that was silent for a second.
 ///
 /// @param data    the bytes; copied. May be NULL if length is 0.
-/// @param length  0 to CL_MESSAGE_MAX.
+/// @param length  bytes, 0 to CL_MESSAGE_MAX.
 /// @return 0; -EMSGSIZE: too long; -EPIPE: the primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
 ///
-/// Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+/// Threads: any; messages of one thread arrive in order. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 ///
 /// # Safety
 /// `data` has `length` readable bytes.
@@ -33,18 +34,18 @@ pub unsafe extern "C" fn cl_send(data: *const c_void, length: usize) -> c_int {
     })
 }
 
-/// Takes the next message of the primary's.
+/// Takes the next message from the primary.
 ///
 /// @param buffer      where it goes. May be NULL if capacity is 0.
 /// @param capacity    how many bytes fit; CL_MESSAGE_MAX are always enough.
-/// @param timeout_ms  how long to wait: 0 not at all, less than 0 as long as it takes.
+/// @param timeout_ms  milliseconds to wait; 0: not at all; less than 0: as long as it takes.
 /// @return its length, >= 0.
 ///         -EAGAIN: none is there and timeout_ms is 0; -ETIMEDOUT: none came; -EMSGSIZE: the next is longer than
 ///         capacity, and is kept; -ESHUTDOWN: this worker was asked to disconnect and no message is left; -EPIPE: the
 ///         primary is gone; -EINVAL: NULL; -EPERM: this process is no worker.
 ///
 /// Threads: any; each message goes to one of them. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits
-/// go on. pthread_cancel(3) of a thread in it takes effect when it has returned. Since 0.1.
+/// go on. Since 0.1.
 ///
 /// # Safety
 /// `buffer` has `capacity` writable bytes.
@@ -68,10 +69,9 @@ pub unsafe extern "C" fn cl_receive(buffer: *mut c_void, capacity: usize, timeou
     })
 }
 
-/// A descriptor that is readable when cl_receive() has something to say; for good once it says -ESHUTDOWN.
+/// A descriptor that is readable when cl_receive() has something to say; for good once that returns -ESHUTDOWN.
 ///
-/// @return a descriptor >= 0 for poll(2) or epoll(7) that stays the library's: do not close or read it. -EPERM: this
-///         process is no worker.
+/// @return a descriptor >= 0 for poll(2) or epoll(7), the library's: do not close or read it. -EPERM: no worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
@@ -79,14 +79,13 @@ pub extern "C" fn cl_channel_fd() -> c_int {
     guard(|| Ok(process::require_worker(FOR_WORKERS)?.channel()?.as_raw_fd()))
 }
 
-/// In a worker: asks the primary to be disconnected; it gets no more connections, drains what waits for it, and then
-/// cl_accept() says -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
+/// In a worker: asks the primary to be disconnected. The worker gets no more connections and drains what waits for it,
+/// and then cl_accept() returns -ESHUTDOWN. In the primary: cl_worker_disconnect() for every worker.
 ///
-/// @return 0, at once; -EPIPE: the primary is gone.
+/// @return 0, without waiting for the end; -EPIPE: the primary is gone.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
-/// function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
-/// effect when it has returned. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_disconnect() -> c_int {
     guard_in_handler(|| {
@@ -99,18 +98,17 @@ pub extern "C" fn cl_disconnect() -> c_int {
 }
 
 /// Tells the primary this worker's present load, for CL_SCHED_LEAST_LOADED and cl_worker_info(). Costs no system call:
-/// the load is written into memory that the primary reads when it next decides something; a primary that sleeps is
-/// not woken, and one that is gone is not noticed. A worker that has no memory for that (RLIMIT_AS, a system call
-/// filter) sends it instead, and then waits while the primary does not read.
+/// the load is written into memory that the primary reads when it next decides something. It does not wake a primary
+/// that sleeps, nor notice one that is gone. A worker that has no memory for that (RLIMIT_AS, a system call filter)
+/// sends the load instead, and then waits while the primary does not read.
 ///
 /// @param load  any unit that is the same in all workers; the newest counts. Best one in which a connection is about 1
 ///              (open connections, requests in progress), because connections given since are counted as 1 each, for a
-///              second at most. Tell it at each change, or every 10 ms.
+///              second at most. Report it at each change, or every 10 ms.
 /// @return 0; -EPIPE: it had to be sent, and the primary is gone; -EPERM: this process is no worker.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_
-/// function has been called before; it takes no memory and no lock, whatever it returns. pthread_cancel(3) of a thread in it takes
-/// effect when it has returned. Since 0.1.
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_set_load(load: c_uint) -> c_int {
     guard_in_handler(|| {

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 const HEAD: &str = include_str!("../header/head.h");
-const INLINE: &str = include_str!("../header/inline.h");
+
+/// The parts of the header-only code, from `header/inline`. Each uses only what stands before it.
+const INLINE: &str = "os errors library process descriptors packets watch scoreboard signals joining messages \
+                      addresses sockets shares listeners accepting closing loading contract";
 
 fn generate() -> String {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -16,13 +19,30 @@ fn generate() -> String {
     let (types, functions) = split(&raw);
 
     let mut header = HEAD.replace("@VERSION_DEFINES@", &version_defines());
-    writeln!(header, "{}", types.trim()).unwrap();
-    writeln!(header, "\n#ifndef CL_HEADER_ONLY\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n").unwrap();
-    writeln!(header, "{}", functions.trim()).unwrap();
-    writeln!(header, "\n#ifdef __cplusplus\n}}\n#endif\n\n#else /* CL_HEADER_ONLY */\n").unwrap();
-    writeln!(header, "{}", INLINE.trim()).unwrap();
-    writeln!(header, "\n#endif /* CL_HEADER_ONLY */\n\n#endif /* CLUSTER_H */").unwrap();
+    let parts = crate_dir.join("header/inline").read_dir().unwrap().count();
+    assert_eq!(parts, INLINE.split(' ').count() + 1, "INLINE names all parts but the includes");
+    let inline: Vec<String> = INLINE.split(' ').map(part).collect();
+    let sections = [
+        types.trim(),
+        "#ifndef CL_HEADER_ONLY",
+        &extern_c(functions.trim()),
+        "#else /* CL_HEADER_ONLY */",
+        &part("includes"),
+        &extern_c(&inline.join("\n\n")),
+        "#endif /* CL_HEADER_ONLY */",
+        "#endif /* CLUSTER_H */",
+    ];
+    writeln!(header, "{}", sections.join("\n\n")).unwrap();
     header
+}
+
+fn part(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("header/inline/{name}.h"));
+    std::fs::read_to_string(&path).unwrap().trim().to_owned()
+}
+
+fn extern_c(body: &str) -> String {
+    format!("#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n{body}\n\n#ifdef __cplusplus\n}}\n#endif")
 }
 
 /// Constants and types on one side, functions on the other; what cbindgen puts around them is dropped.
@@ -53,15 +73,11 @@ fn split(raw: &str) -> (String, String) {
 
 fn version_defines() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let parts: Vec<&str> = version.split('.').collect();
-    let mut text = String::new();
-    for (name, value) in ["MAJOR", "MINOR", "PATCH"].iter().zip(&parts) {
-        writeln!(text, "#define CL_VERSION_{name} {value}").unwrap();
-    }
-    writeln!(text, "#define CL_VERSION \"{version}\"").unwrap();
-    write!(text, "#define CL_VERSION_NUMBER (CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)")
-        .unwrap();
-    text
+    let mut text: String = std::iter::zip(["MAJOR", "MINOR", "PATCH"], version.split('.'))
+        .map(|(name, value)| format!("#define CL_VERSION_{name} {value}\n"))
+        .collect();
+    write!(text, "#define CL_VERSION \"{version}\"\n#define CL_VERSION_NUMBER ").unwrap();
+    text + "(CL_VERSION_MAJOR << 16 | CL_VERSION_MINOR << 8 | CL_VERSION_PATCH)"
 }
 
 #[test]

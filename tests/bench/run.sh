@@ -86,14 +86,59 @@ forgetful_server() {
 
 wrong_words() {
     local words
-    for words in --nothing '--only nobody' '--record --quick' '--rounds 0'; do
+    for words in --nothing '--only nobody' '--record --quick' '--rounds 0' '--bound 0' '--against . --draw'; do
         # shellcheck disable=SC2086 # A list of words.
         if run $words >"$out/log" 2>&1; then echo "'$words' was taken"; return 1; fi
         says 'usage: cluster-bench' || return 1
     done
 }
 
+# A build beside itself. One round is told and judged by nobody: what is said and kept is what can be looked at.
+two_builds() {
+    rm -rf "$out/against"
+    run --root . --tiny --against "$libdir" --only passed,cluster-rs-passed,reuseport cost http >"$out/log" 2>&1 ||
+        { cat "$out/log"; return 1; }
+    says 'the library is the same' && says 'rows compared, 0 better, 0 WORSE' && says 'not judged' || return 1
+    local side
+    for side in new old; do
+        grep -q '^cpu.passed' "$out/against/$side/cost.tsv" || { echo "no results of $side"; cat "$out/log"; return 1; }
+    done
+    # The baseline was named, but there is one build of it.
+    grep -q '^cpu.reuseport' "$out/against/new/cost.tsv" && ! grep -q '^cpu.reuseport' "$out/against/old/cost.tsv" ||
+        { echo "not one build of the baseline"; return 1; }
+    cp "$out/against/verdict.txt" "$out/log"
+    says 'drained, connections/s (new, old, times worse)' && says 'rows compared'
+}
+
+# A stub is a build of its own kind each time: of no library, of another ABI, of a version without what is called.
+wrong_builds() {
+    local old=$out/stub
+    refused() {
+        if run --root . --tiny --against "$old" --only passed cost >"$out/log" 2>&1; then echo "$1: taken"; return 1; fi
+        says "$1"
+    }
+    rm -rf "$old"
+    refused 'No such file or directory' || return 1
+    mkdir -p "$old"
+    refused 'no libcluster.so in' || return 1
+    echo text >"$old/libcluster.so"
+    refused 'is no library with a SONAME' || return 1
+    echo 'int cl_serve;' >"$old/stub.c"
+    "${CC:-cc}" -shared -fPIC -Wl,-soname,libcluster.so.99 "$old/stub.c" -o "$old/libcluster.so"
+    refused 'is libcluster.so.99 and this build is libcluster.so.' || return 1
+    "${CC:-cc}" -shared -fPIC -Wl,-soname,"$(scripts/soname.sh "$libdir/libcluster.so")" "$old/stub.c" -o "$old/libcluster.so"
+    refused 'lacks what bench/contenders/cluster.c calls: cl_accept, ' || return 1
+    # A checkout with a library and no addon: Node's contenders are left out, and without them nothing is compared.
+    rm -rf "$old"
+    mkdir -p "$old/target/release" "$old/node-addon"
+    cp "$libdir/libcluster.so" "$old/target/release/libcluster.so.0"
+    if run --root . --tiny --against "$old" --only cluster-rs http >"$out/log" 2>&1; then echo "nothing was compared"; return 1; fi
+    says 'without old cluster-rs: the addon in' && says 'Nothing was compared'
+}
+
 check every-figure every_figure
+check two-builds two_builds
+check wrong-builds wrong_builds
 check page-and-charts page_and_charts
 check other-contenders other_contenders
 check without-node without_node

@@ -47,7 +47,7 @@ fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
         measure("runs", "times a process was given a CPU, per connection", "", 2, How::Median),
         measure("drain-cpu", "CPU per connection, draining a queue", "us", 2, How::Ratio),
         measure("drain-runs", "times given a CPU, draining", "", 2, How::Median),
-        measure("drain", "drained", "connections/s", 0, How::Ratio),
+        measure("drain", "drained", "connections/s", 0, How::Ratio).more_is_better(),
         measure("latency", "connect to first packet at low load, p50", "us", 1, How::Ratio),
     ]
 }

@@ -44,7 +44,7 @@ fn close_measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
         measure("cpu", "CPU of all processes per request", "us", 1, How::Ratio),
         measure("primary", "of that the primary's", "us", 1, How::Median),
-        measure("rate", "requests per second", "", 0, How::Ratio),
+        measure("rate", "requests per second", "", 0, How::Ratio).more_is_better(),
         measure("p99", "latency, p99", "ms", 1, How::Median),
         measure("spread", "spread between the workers, all requests of a round", "", 0, How::Largest),
     ]
@@ -53,7 +53,8 @@ fn close_measures(_: &crate::plan::Plan) -> Vec<Measure> {
 fn block_measures(_: &crate::plan::Plan) -> Vec<Measure> {
     let of = |name: &str, title: &str| {
         vec![
-            measure(format!("{name} rate"), format!("{title}: requests per second"), "", 0, How::Ratio),
+            measure(format!("{name} rate"), format!("{title}: requests per second"), "", 0, How::Ratio)
+                .more_is_better(),
             measure(format!("{name} p99"), format!("{title}: latency, p99"), "ms", 1, How::Median),
         ]
     };

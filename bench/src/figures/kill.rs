@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Figure, How, Measure, Round, measure};
+use super::{Figure, How, Measure, Round, TICKS_MS, measure};
 use crate::contender::Shape;
 use crate::crowd::{Crowd, Pace, sends};
 use crate::error::{Result, fail};
@@ -30,7 +30,7 @@ fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
         measure("lost", "connections lost", "", 0, How::Largest),
         measure("hung", "of them without any answer for 3 s", "", 0, How::Largest),
-        measure("longest", "the longest of those served", "ms", 1, How::Largest),
+        measure("longest", "the longest of those served", "ms", 1, How::Largest).grain(TICKS_MS),
     ]
 }
 

@@ -19,13 +19,18 @@ pub static FIGURE: Figure = Figure {
 
 /// One backlog holds at most net.core.somaxconn connections, usually 4096.
 const ADDRESSES: usize = 3;
+/// Two pages more or less in a process come and go.
+const PAGES_KB: f64 = 8.0;
+/// What the primary keeps for each waiting connection is more than this if it keeps anything.
+const NOTHING_KB: f64 = 0.01;
 
 fn measures(plan: &crate::plan::Plan) -> Vec<Measure> {
     let waiting = |what: &str| format!("{} waiting: {what}", crate::report::number(plan.waiting as f64, 0));
     vec![
-        measure("worker", "idle worker, private memory", "kB", 0, How::Ratio),
-        measure("primary", "primary, private memory", "kB", 0, How::Median),
-        measure("waiting", waiting("more private memory in the primary"), "kB", 0, How::Median),
+        measure("worker", "idle worker, private memory", "kB", 0, How::Ratio).grain(PAGES_KB),
+        measure("primary", "primary, private memory", "kB", 0, How::Median).grain(PAGES_KB),
+        measure("waiting", waiting("more private memory in the primary"), "kB", 0, How::Median)
+            .grain(NOTHING_KB * plan.waiting as f64),
         measure("descriptors", waiting("more descriptors in the primary"), "", 0, How::Largest),
         measure("kernel", waiting("more memory in the kernel, each (both ends)"), "kB", 1, How::Median),
     ]

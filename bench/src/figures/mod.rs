@@ -25,6 +25,13 @@ pub enum How {
     Largest,
 }
 
+/// Which of two values is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    Less,
+    More,
+}
+
 #[derive(Debug)]
 pub struct Measure {
     pub name: String,
@@ -32,8 +39,12 @@ pub struct Measure {
     pub unit: &'static str,
     pub digits: usize,
     pub how: How,
+    pub better: Better,
+    /// Two builds that differ by no more than this do not differ.
+    pub grain: f64,
 }
 
+/// Less of it is better, and its grain is the last digit shown.
 pub fn measure(
     name: impl Into<String>,
     title: impl Into<String>,
@@ -41,7 +52,21 @@ pub fn measure(
     digits: usize,
     how: How,
 ) -> Measure {
-    Measure { name: name.into(), title: title.into(), unit, digits, how }
+    let grain = 10f64.powi(-(digits as i32));
+    Measure { name: name.into(), title: title.into(), unit, digits, how, better: Better::Less, grain }
+}
+
+/// The longest of thousands of connections is one that had to wait for a processor, so many milliseconds more or less.
+const TICKS_MS: f64 = 10.0;
+
+impl Measure {
+    pub fn more_is_better(self) -> Self {
+        Self { better: Better::More, ..self }
+    }
+
+    pub fn grain(self, grain: f64) -> Self {
+        Self { grain, ..self }
+    }
 }
 
 /// What one contender gives in one round.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Figure, How, Measure, Round, measure};
+use super::{Figure, How, Measure, Round, TICKS_MS, measure};
 use crate::contender::Shape;
 use crate::crowd::{Crowd, Pace, Tally, sends};
 use crate::error::{Result, fail};
@@ -34,11 +34,12 @@ const LATE_MS: f64 = 40.0;
 fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
         measure("stopped", "connections over 100 ms, a worker stopped", "", 0, How::Largest),
-        measure("stopped-longest", "the longest of them all", "ms", 1, How::Largest),
+        measure("stopped-longest", "the longest of them all", "ms", 1, How::Largest).grain(TICKS_MS),
         measure("busy", "connections over 100 ms, a worker busy", "", 0, How::Largest),
-        measure("busy-longest", "the longest of them all", "ms", 1, How::Largest),
-        measure("loop", "24 clients in a closed loop, over 40 ms, one of 2 workers stopped", "", 0, How::Largest),
-        measure("loop-kept", "of what both would serve, served", "", 2, How::Median),
+        measure("busy-longest", "the longest of them all", "ms", 1, How::Largest).grain(TICKS_MS),
+        measure("loop", "24 clients in a closed loop, over 40 ms, one of 2 workers stopped", "", 0, How::Largest)
+            .grain(CLIENTS as f64),
+        measure("loop-kept", "of what both would serve, served", "", 2, How::Median).more_is_better(),
     ]
 }
 

@@ -163,7 +163,7 @@ static int serve_port(void *port) {
     return listener < 0 ? 1 : serve_listener(listener);
 }
 
-static void served(void) {
+static void all_served(void) {
     check_ignore_descriptors = 1;
     refuse_call(SYS_clone3, EPERM);
     CHECK_EQ(cl_serve(2, serve_port, getenv("JOIN_ADDRESS")), 0);
@@ -391,7 +391,7 @@ static const check_case_t cases[] = {
     {"_threadless_primary", threadless_primary},
     {"_threadless_worker", threadless_worker},
     {"serves_without_threads", serves_without_threads},
-    {"_served", served},
+    {"_served", all_served},
     {"limits", limits},
     {"_no_descriptor", no_descriptor},
     {"_no_memory", no_memory},

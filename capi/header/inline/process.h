@@ -1,0 +1,67 @@
+/* -- What a process has once --------------------------------------------------------------------------------------- */
+
+enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the table of listeners */
+/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: also from the slot's own. */
+enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
+enum {
+    CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
+    CL__NOP, CL__STOP, CL__SETSOCKOPT = 17
+};
+enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
+/* In the number of ONLINE: this worker sets socket options later. In a grant's kind: the primary accepts that. */
+enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
+
+struct cl__listener {
+    int state;     /* CL__OPEN makes the rest valid */
+    int users;     /* threads inside a call about it; the closer waits until it is the only one */
+    int receiving; /* threads that receive from the mailbox and have not acted on it yet */
+    int own;       /* the socket is the slot's own (mechanism kernel) */
+    int accepts;   /* calls of cl_accept */
+    int shortages; /* how many in a row found descriptors or memory short */
+    int stopped;   /* STOP was received */
+    int shut;      /* BOUND: when its door was shut, in ms and never 0; 0: it is open */
+    int kind, fd, mailbox, socket;
+    int wake;      /* eventfd by which cl_close wakes waiting threads; -1: nobody waits */
+    int index;
+    unsigned flags, number; /* number: the primary's name for it */
+    int granted;            /* by the primary, which has to be told of its end */
+    int settable;           /* the primary sets socket options for it */
+    char *text;             /* the address, for "the same address twice" */
+    char *file;             /* the socket file to remove, if it is still this inode */
+    dev_t device;
+    ino_t inode;
+    socklen_t name_length;
+    struct sockaddr_storage name;
+};
+
+struct cl__process {
+    unsigned char *member;     /* a page that reads 1 here, and 0 in a copy made by fork(2); NULL: not begun */
+    int unwiped;               /* this process's pid, where a filter keeps the kernel from wiping that page; else 0 */
+    int worker_id, slot;       /* worker_id 0: this process is no worker */
+    int stray;                 /* started as a worker, but has no channel (2: has lost it by exec): may start none */
+    int unjoined;              /* the code of what keeps this worker from its primary; 0: nothing */
+    const char *step;          /* what was being done then */
+    char why[200];             /* the sentence of that, ready for signal handlers */
+    int channel, grants, lifeline, primary; /* primary: its pidfd, or a pipe that hangs up at its death */
+    unsigned char *board;      /* this worker's page of the scoreboard; NULL: there is none */
+    ino_t pipe;                /* the inode where `primary` is a pipe; 0: it is a pidfd */
+    int self, sender;          /* for held signals: this process, and the primary (0: in an outer pid namespace) */
+    int outside;               /* a held signal has come from an outer pid namespace */
+    int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
+    int news;                  /* what cl_channel_fd returned; 0: nothing yet */
+    unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
+    pthread_mutex_t begin, asking, reading, table;
+    struct cl__listener listeners[CL__LISTENERS];
+    int places;                /* of `listeners` that were ever used */
+};
+CL__ONE struct cl__process cl__process; /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
+
+CL__FN int cl__get(int *from) { return __atomic_load_n(from, __ATOMIC_SEQ_CST); }
+CL__FN void cl__set(int *to, int value) { __atomic_store_n(to, value, __ATOMIC_SEQ_CST); }
+CL__FN void cl__add(int *to, int value) { __atomic_add_fetch(to, value, __ATOMIC_SEQ_CST); }
+
+/* Whether this is the process that made the page. */
+CL__FN int cl__is_member(unsigned char *page) {
+    if (!__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
+    return cl__process.unwiped == 0 || cl__process.unwiped == (int)getpid();
+}
