@@ -41,7 +41,8 @@ impl Primary {
         self.workers.take_served(id)
     }
 
-    /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns.
+    /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns. EAGAIN: a dead server's
+    /// socket file cannot be replaced while another process holds the lock of its directory; worth another attempt in a moment.
     pub fn grant(&mut self, id: u32, wanted: Wanted) -> Result<Granted> {
         self.check_own()?;
         // It may have closed a listener of the same address just before, which is then still to be read.
@@ -158,8 +159,7 @@ impl Primary {
             let mut session = self.session(id).ok_or_else(Error::shutdown)?;
             match session.join(&request, grant) {
                 Ok(granted) => return Ok(granted),
-                Err(Denied::Refused { error, .. }) => return Err(bind::unless_locked(error)),
-                Err(Denied::Unsent(error)) => return Err(error),
+                Err(Denied::Refused { error, .. } | Denied::Unsent(error)) => return Err(error),
                 Err(Denied::InTheWay(address)) => self.make_way(address),
             }
         }
