@@ -1,5 +1,5 @@
 //! What workers may listen on, as the primary's program declares it. Pure: names are resolved and directories opened in
-//! `primary::permits`.
+//! `primary::listen::permits`.
 
 use std::net::{IpAddr, Ipv6Addr};
 

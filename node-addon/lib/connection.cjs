@@ -5,7 +5,7 @@
 const fs = require('node:fs');
 const net = require('node:net');
 
-const { load } = require('./load.cjs');
+const { load } = require('./addon.cjs');
 
 const SOCKET = 0; // TCPConstants.SOCKET and PipeConstants.SOCKET.
 const classes = new Map();

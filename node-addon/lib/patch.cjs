@@ -5,11 +5,11 @@
 const path = require('node:path');
 
 const environment = require('./environment.cjs');
-const { load } = require('./load.cjs');
+const { load } = require('./addon.cjs');
 
 const PATCHED = Symbol.for('cluster-rs.patched');
 
-// What starts a package's script is no server itself; the script's process takes the place that it was given.
+// Package runners. They are no servers themselves: the script that they start takes the place.
 const RUNNERS = ['npm', 'npx', 'npm-cli', 'npx-cli', 'yarn', 'yarnpkg', 'pnpm', 'pnpx', 'corepack'];
 
 /** This process as a worker of a primary that is not Node's; undefined if it is none. */
@@ -38,12 +38,12 @@ function isRunner(script = '') {
   return RUNNERS.includes(path.basename(script, path.extname(script)));
 }
 
-// Where that fails, what the runner starts finds that it cannot prove its place, and says so.
+// If this fails, the program that the runner starts cannot prove its place, and says so itself.
 function passOn(place) {
   try {
     if (place) load().Member.passOn(place.fd);
   } catch {
-    // It says why.
+    // See above.
   }
 }
 
@@ -52,7 +52,7 @@ function patchPrimary(cluster) {
   try {
     primary.patch(cluster, environment.words());
   } catch (error) {
-    // The program may go on with what it has. Nobody knows now whether it is a worker; the environment says so.
+    // The program may go on with node:cluster as it is. Only the environment can say now whether it is a worker.
     if (environment.isGiven()) primary.refuse(cluster, error);
     throw error;
   }
@@ -74,7 +74,7 @@ function patched() {
   else patchPrimary(cluster);
   environment.remove();
   Object.defineProperty(cluster, PATCHED, { value: true });
-  // What ESM programs import from node:cluster is a copy of its properties; in a worker none of the public ones is changed.
+  // ES modules import a copy of node:cluster's properties. In a worker none of the public ones has changed.
   if (cluster.isPrimary) require('node:module').syncBuiltinESMExports();
   return cluster;
 }

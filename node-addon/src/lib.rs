@@ -1,18 +1,19 @@
 //! The native part of the npm package `cluster-rs`: the engine for Node. JavaScript keeps everything that Node's cluster
 //! says and does; what is here moves connections.
 
-mod listener;
+pub mod listener;
+mod loop_sockets;
+pub mod names;
 mod primary;
-mod seat;
+pub mod restarts;
 mod stats;
 pub mod stray;
+mod told;
 mod uv;
 mod watch;
 mod worker;
 
-use std::time::{Duration, Instant};
-
-use cluster_core::{Life, ListenRule, Pace, Settings};
+use cluster_core::ListenRule;
 use napi_derive::napi;
 
 /// An engine's error as JavaScript gets it, with the sentence.
@@ -30,110 +31,8 @@ pub const EMFILE: i32 = libc::EMFILE;
 #[napi]
 pub const ENFILE: i32 = libc::ENFILE;
 
-/// A worker that lived this long, in milliseconds, is no longer one that fails at its start.
-#[napi]
-pub const HEALTHY: u32 = cluster_core::HEALTHY.as_millis() as u32;
-
-/// The delays between the restarts of one slot, by the engine's rule.
-#[napi]
-#[derive(Default)]
-pub struct Backoff {
-    inner: cluster_core::Backoff,
-}
-
-#[napi]
-impl Backoff {
-    /// No restart so far.
-    #[napi(constructor)]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The delay before the next start, in milliseconds. `lived`: how long the last worker lived, in milliseconds; whether it
-    /// `listened`, and whether it `served` a connection: one that had been serving is replaced at once.
-    /// `jitter` in 0..1 lengthens the delay by up to a quarter, so that workers that fail together come back apart.
-    #[napi]
-    pub fn next(&mut self, lived: f64, listened: bool, served: bool, jitter: f64) -> f64 {
-        let (least, most) = Settings::default().restart_delay;
-        let lasted = Duration::try_from_secs_f64(lived / 1000.0).unwrap_or_default();
-        self.inner.next(Life { lasted, listened, served }, least, most, jitter).as_secs_f64() * 1000.0
-    }
-}
-
-/// Which slots wait for a replacement, by the engine's rule for all of them together.
-#[napi]
-#[derive(Default)]
-pub struct Restarts {
-    inner: cluster_core::Restarts,
-}
-
-#[napi]
-impl Restarts {
-    /// Nobody waits.
-    #[napi(constructor)]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A slot's replacement is due in so many milliseconds.
-    #[napi]
-    pub fn plan(&mut self, slot: u32, delay: f64) {
-        self.inner.plan(slot, Instant::now(), Duration::try_from_secs_f64(delay / 1000.0).unwrap_or_default());
-    }
-
-    /// It is not to be replaced any more.
-    #[napi]
-    pub fn cancel(&mut self, slot: u32) {
-        self.inner.cancel(slot);
-    }
-
-    /// Takes the slot that is to be started now. `slots`: how many there are; `deserted`: nobody serves.
-    #[napi]
-    pub fn take(&mut self, slots: u32, deserted: bool) -> Option<u32> {
-        self.inner.take(Instant::now(), pace(slots, deserted))
-    }
-
-    /// In how many milliseconds the next is to be started.
-    #[napi]
-    pub fn next_in(&self, slots: u32, deserted: bool) -> Option<f64> {
-        let at = self.inner.next_at(pace(slots, deserted))?;
-        Some(at.saturating_duration_since(Instant::now()).as_secs_f64() * 1000.0)
-    }
-}
-
-fn pace(slots: u32, deserted: bool) -> Pace {
-    let deserted = if deserted { Pace::deserted(Settings::default().restart_delay.0) } else { None };
-    Pace { slots: slots as usize, deserted }
-}
-
-/// The version of the engine.
-#[napi]
-pub fn version() -> &'static str {
-    env!("CARGO_PKG_VERSION")
-}
-
 /// What is wrong with rules for what workers may listen on, in a sentence.
 #[napi]
 pub fn fault_of_rules(rules: Vec<String>) -> Option<String> {
     rules.iter().find_map(|rule| ListenRule::parse(rule).err()).map(|error| error.sentence().to_owned())
-}
-
-/// Takes the exit status of a dead child that nobody else waits for: an orphan that PID 1 inherited. True if it was there.
-#[napi]
-pub fn reap_orphan(pid: i32) -> bool {
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-    let asked = (pid > 0).then(|| waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)));
-    asked.is_some_and(|outcome| outcome.is_ok_and(|status| !matches!(status, WaitStatus::StillAlive)))
-}
-
-/// Takes one connection from a listening socket: its descriptor, or a negative errno value.
-#[napi]
-pub fn accept_from(socket: i32) -> i32 {
-    listener::accept_from(socket)
-}
-
-/// A unix socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
-#[napi]
-pub fn unconnected_socket() -> napi::Result<i32> {
-    listener::unconnected()
 }

@@ -8,7 +8,7 @@ use napi::bindgen_prelude::Function;
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::seat::Seats;
+use crate::loop_sockets::LoopSockets;
 use crate::watch::{Watch, Watched};
 
 /// The address a socket is bound to, as Node's handles tell it.
@@ -41,17 +41,17 @@ pub struct Listener {
     worker: Option<Arc<Worker>>,
     watch: Option<Watch>,
     /// Where libuv may accept, and the socket from which it does.
-    seats: Option<Arc<Seats>>,
-    seat: Option<i32>,
+    sockets: Option<Arc<LoopSockets>>,
+    own_socket: Option<i32>,
 }
 
 impl Listener {
     pub(crate) fn new(inner: cluster_core::Listener, worker: Option<Arc<Worker>>) -> Self {
-        Self { inner: Some(Arc::new(inner)), worker, watch: None, seats: None, seat: None }
+        Self { inner: Some(Arc::new(inner)), worker, watch: None, sockets: None, own_socket: None }
     }
 
-    pub(crate) fn with_seats(mut self, seats: &Arc<Seats>) -> Self {
-        self.seats = Some(Arc::clone(seats));
+    pub(crate) fn with_sockets(mut self, sockets: &Arc<LoopSockets>) -> Self {
+        self.sockets = Some(Arc::clone(sockets));
         self
     }
 }
@@ -81,15 +81,15 @@ impl Listener {
     /// elsewhere still come here. To be called before `watch`.
     #[napi]
     pub fn take_socket(&mut self) -> i32 {
-        let Some(seats) = &self.seats else { return -1 };
+        let Some(sockets) = &self.sockets else { return -1 };
         let Some(inner) = &mut self.inner else { return -1 };
-        if !seats.is_possible() {
+        if !sockets.is_possible() {
             return -1;
         }
         let taken = Arc::get_mut(inner).and_then(|inner| inner.take_socket().ok().flatten());
         let Some(socket) = taken.map(IntoRawFd::into_raw_fd) else { return -1 };
-        seats.sit(socket, Arc::downgrade(inner));
-        self.seat = Some(socket);
+        sockets.add(socket, Arc::downgrade(inner));
+        self.own_socket = Some(socket);
         socket
     }
 
@@ -104,9 +104,9 @@ impl Listener {
 
     /// All connections are to come here from now on, none by a socket of this worker's own.
     #[napi]
-    pub fn unseat(&mut self) {
-        if let (Some(seats), Some(socket)) = (&self.seats, self.seat) {
-            seats.leave(socket);
+    pub fn leave_own_socket(&mut self) {
+        if let (Some(sockets), Some(socket)) = (&self.sockets, self.own_socket) {
+            sockets.leave(socket);
         }
         if let (Some(inner), Some(worker)) = (&mut self.inner, &self.worker) {
             // One that was not taken is closed.
@@ -177,8 +177,8 @@ impl Listener {
     /// Gives the share back. What waits goes to other workers.
     #[napi]
     pub fn close(&mut self) {
-        if let (Some(seats), Some(socket)) = (&self.seats, self.seat.take()) {
-            seats.forget(socket);
+        if let (Some(sockets), Some(socket)) = (&self.sockets, self.own_socket.take()) {
+            sockets.forget(socket);
         }
         if let Some(watch) = self.watch.take() {
             watch.close();
@@ -190,12 +190,14 @@ impl Listener {
 }
 
 /// Takes one connection from a listening socket: its descriptor, or a negative errno value.
-pub(crate) fn accept_from(socket: i32) -> i32 {
+#[napi]
+pub fn accept_from(socket: i32) -> i32 {
     nix::sys::socket::accept4(socket, nix::sys::socket::SockFlag::SOCK_CLOEXEC).unwrap_or_else(|errno| -(errno as i32))
 }
 
-/// A unix socket that is connected to nothing.
-pub(crate) fn unconnected() -> Result<i32> {
+/// A unix socket that is connected to nothing: JavaScript learns from it the class of Node's handles for its kind.
+#[napi]
+pub fn unconnected_socket() -> Result<i32> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     let made: nix::Result<OwnedFd> = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
     made.map(OwnedFd::into_raw_fd).map_err(|errno| napi::Error::from_reason(format!("socket: {}", errno.desc())))

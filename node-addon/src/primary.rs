@@ -6,21 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cluster_core::{
-    Event, Granted, ListenFlags, ListenRule, Mechanism, Permits, Policy, Poller, Primary, Settings, Wanted,
-};
+use cluster_core::{Event, Granted, Mechanism, Permits, Poller, Primary, Settings};
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use napi_derive::napi;
 
-use crate::listener::{Listener, SockName};
-use crate::refusal;
+use crate::listener::Listener;
 use crate::stats::Stats;
+use crate::told::{Allow, Answer, News, Place, Query};
+use crate::{names, refusal};
 
-/// A flag of JavaScript's own beside those of `ListenFlags`.
-const PAD_ABSTRACT: u32 = 1 << 16;
-
+/// How many connections wait for one worker. Few, because a neighbour could serve what waits behind a long handler. More only for
+/// a worker that takes them within milliseconds, which saves the primary most of its wake-ups.
+const WINDOW: u32 = 2;
+const WINDOW_MOST: u32 = 8;
+/// For how long an address stays open for a successor when its last worker died.
+const KEEP_UNATTENDED: Duration = Duration::from_secs(5);
 /// For how long a worker's queue may stand still, and how much longer than the shortest it may be, before others are served
 /// or given its turns.
 const PATIENCE: Duration = Duration::from_millis(4);
@@ -29,68 +31,6 @@ const SLACK: u32 = 4;
 const NOTICES: usize = 16;
 
 type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
-
-/// A place for a worker that Node is about to start.
-#[napi(object)]
-pub struct Place {
-    /// The engine's id of the worker.
-    pub id: u32,
-    /// The slot.
-    pub slot: u32,
-    /// What the worker must inherit; to be closed here once it has.
-    pub fd: i32,
-}
-
-/// An address that a worker listens on.
-#[napi(object)]
-pub struct Listening {
-    /// The engine's id of the worker.
-    pub id: u32,
-    /// The host, or the text of a unix address.
-    pub address: String,
-    /// Not for unix sockets.
-    pub port: Option<u16>,
-}
-
-/// What workers may listen on.
-#[napi(object)]
-pub struct Allow {
-    /// In the engine's words; without them, anything.
-    pub rules: Option<Vec<String>>,
-    /// How many addresses; 0: any number.
-    pub most: u32,
-}
-
-/// Something that the program may want to know: one of these.
-#[napi(object)]
-#[derive(Default)]
-pub struct News {
-    /// A sentence about a worker that broke the rules, or about the engine itself.
-    pub warning: Option<String>,
-    /// The warning is about a worker.
-    pub about_worker: bool,
-    /// A sentence that is no cause for worry; `Stats` keeps it.
-    pub notice: Option<String>,
-    /// A worker has a share of an address.
-    pub listening: Option<Listening>,
-}
-
-/// The answer to a query.
-#[napi(object)]
-pub struct Answer {
-    /// 0, or a negative errno value.
-    pub errno: i32,
-    /// Why, if it is none, in a sentence.
-    pub reason: Option<String>,
-    /// Names the address, also when the listener is closed.
-    pub handle: u32,
-    /// Names the listener.
-    pub listener: u32,
-    /// The address was opened for this one.
-    pub is_new: bool,
-    /// Where it is bound; not for unix sockets.
-    pub sockname: Option<SockName>,
-}
 
 struct Shared {
     primary: Mutex<Primary>,
@@ -172,31 +112,22 @@ pub struct Engine {
 
 #[napi]
 impl Engine {
-    /// Starts the engine. `scheduling`: the policy's number. `mechanism`: its name. `window`: how many connections may wait
-    /// for one worker; `window_most`: for one that keeps up. `keep_unattended`: for how many milliseconds an address stays
-    /// open for a successor when its last worker died. `allow`: what workers may listen on. `tell` is called with what the program may want to know.
+    /// Starts the engine. `policy`: its number. `mechanism`: its name. `allow`: what workers may listen on. `tell` is called with
+    /// what the program may want to know.
     #[napi(constructor)]
-    pub fn new(
-        scheduling: u32,
-        mechanism: String,
-        window: u32,
-        window_most: u32,
-        keep_unattended: u32,
-        allow: Allow,
-        tell: Function<News, ()>,
-    ) -> Result<Self> {
+    pub fn new(policy: u32, mechanism: String, allow: Allow, tell: Function<News, ()>) -> Result<Self> {
         let mut settings = Settings::default();
-        settings.policy = policy_of(scheduling);
-        settings.window = window;
-        settings.window_most = window_most;
+        settings.policy = names::policy_of(policy);
+        settings.window = WINDOW;
+        settings.window_most = WINDOW_MOST;
         // A handler holds its worker's event loop up for longer than a server in C takes, and what waits behind it could be
         // served by a neighbour.
         settings.patience = PATIENCE;
         settings.slack = SLACK;
-        settings.keep_unattended = Duration::from_millis(keep_unattended.into());
+        settings.keep_unattended = KEEP_UNATTENDED;
         // JavaScript refuses the names that are none.
         settings.mechanism = Mechanism::from_name(&mechanism).unwrap_or_default();
-        (settings.listen_allow, settings.listen_max) = allowed(allow)?;
+        (settings.listen_allow, settings.listen_max) = allow.parsed()?;
         let mut primary = Primary::new(settings.clone()).map_err(refusal)?;
         // Makes ready what needs a privilege, which the program may give up before a worker listens. That a mechanism cannot be
         // had is an error of each listen.
@@ -221,7 +152,7 @@ impl Engine {
     #[napi]
     pub fn allow(&self, allow: Allow) -> Result<()> {
         let mut settings = self.shared.lock().settings().clone();
-        (settings.listen_allow, settings.listen_max) = allowed(allow)?;
+        (settings.listen_allow, settings.listen_max) = allow.parsed()?;
         // Not while the primary's own thread would wait for a name server, too. Nobody but this thread changes settings.
         let permits = settings.listen_allow.as_deref().map(Permits::new).transpose().map_err(refusal)?;
         self.shared.lock().configure_with(settings, Some(permits)).map_err(refusal)
@@ -229,8 +160,8 @@ impl Engine {
 
     /// Whether a worker may have an address that Node itself opens for it: 0, or a negative errno value.
     #[napi]
-    pub fn check_listen(&self, id: u32, address: String, index: u32) -> i32 {
-        let outcome = wanted(&address, index, 0, 0).and_then(|wanted| self.shared.lock().check_listen(id, &wanted));
+    pub fn check_listen(&self, id: u32, query: Query) -> i32 {
+        let outcome = query.wanted().and_then(|wanted| self.shared.lock().check_listen(id, &wanted));
         outcome.map_or_else(|error| error.code(), |()| 0)
     }
 
@@ -262,15 +193,15 @@ impl Engine {
 
     /// Gives a worker a share of an address; the share is on its way to it when this returns.
     #[napi]
-    pub fn grant(&self, id: u32, address: String, index: u32, backlog: i32, flags: u32) -> Answer {
-        let outcome = wanted(&address, index, backlog, flags).and_then(|wanted| self.shared.lock().grant(id, wanted));
+    pub fn grant(&self, id: u32, query: Query) -> Answer {
+        let outcome = query.wanted().and_then(|wanted| self.shared.lock().grant(id, wanted));
         self.shared.granted(&outcome)
     }
 
     /// Takes a share of an address in a worker's stead.
     #[napi]
-    pub fn relay(&self, id: u32, address: String, index: u32, backlog: i32, flags: u32) -> (Answer, Option<Listener>) {
-        let outcome = wanted(&address, index, backlog, flags).and_then(|wanted| self.shared.lock().relay(id, wanted));
+    pub fn relay(&self, id: u32, query: Query) -> (Answer, Option<Listener>) {
+        let outcome = query.wanted().and_then(|wanted| self.shared.lock().relay(id, wanted));
         match outcome {
             Ok(relayed) => {
                 let listener = cluster_core::Listener::relaying(relayed.mailbox, relayed.granted.name);
@@ -320,52 +251,4 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn allowed(allow: Allow) -> Result<(Option<Vec<ListenRule>>, u32)> {
-    let rules = allow.rules.map(|rules| rules.iter().map(|rule| ListenRule::parse(rule)).collect());
-    Ok((rules.transpose().map_err(refusal)?, allow.most))
-}
-
-fn wanted(address: &str, index: u32, backlog: i32, flags: u32) -> cluster_core::Result<Wanted<'_>> {
-    let pad_abstract = flags & PAD_ABSTRACT != 0;
-    Ok(Wanted { address, index, backlog, flags: ListenFlags::from_bits(flags & !PAD_ABSTRACT)?, pad_abstract })
-}
-
-impl News {
-    fn of(event: Event) -> Option<Self> {
-        match event {
-            Event::Warning { worker, text } => {
-                let who = worker.map_or(String::new(), |worker| format!("worker {}: ", worker.id));
-                let about_worker = worker.is_some();
-                Some(Self { warning: Some(format!("{who}{text}")), about_worker, ..Self::default() })
-            }
-            Event::Notice { text } => Some(Self { notice: Some(text), ..Self::default() }),
-            Event::Listening { worker, address, port, .. } => {
-                Some(Self { listening: Some(Listening { id: worker.id, address, port }), ..Self::default() })
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Answer {
-    fn granted(granted: &Granted) -> Self {
-        let sockname = SockName::of(granted.name);
-        let Granted { handle, listener, is_new, .. } = *granted;
-        Self { errno: 0, reason: None, handle, listener, is_new, sockname }
-    }
-
-    fn refused(error: &cluster_core::Error) -> Self {
-        let reason = Some(error.sentence().to_owned());
-        Self { errno: error.code(), reason, handle: 0, listener: 0, is_new: false, sockname: None }
-    }
-}
-
-/// Node refuses the numbers that are none; what they are here does not matter.
-fn policy_of(number: u32) -> Policy {
-    [Policy::None, Policy::LeastLoaded, Policy::SourceHash]
-        .into_iter()
-        .find(|policy| *policy as u32 == number)
-        .unwrap_or(Policy::RoundRobin)
 }

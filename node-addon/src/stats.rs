@@ -1,7 +1,9 @@
 //! What the primary knows, as JavaScript gets it.
 
-use cluster_core::{HandleInfo, MechanismKind, Policy, Primary, WorkerState};
+use cluster_core::{HandleInfo, Primary};
 use napi_derive::napi;
+
+use crate::names;
 
 /// What is known of a worker.
 #[napi(object)]
@@ -16,8 +18,6 @@ pub struct WorkerStats {
     pub waiting: u32,
     /// The load that it told last.
     pub load: u32,
-    /// How far it has come.
-    pub state: String,
 }
 
 /// What is known of an address.
@@ -58,13 +58,12 @@ impl Stats {
                 delivered: info.delivered as f64,
                 waiting: info.waiting,
                 load: info.load,
-                state: state(info.state).into(),
             })
         };
         let address = |info: HandleInfo| AddressStats {
             address: bound(&info),
-            mechanism: mechanism(info.mechanism).into(),
-            policy: policy(info.policy).into(),
+            mechanism: names::name_of_mechanism(info.mechanism).into(),
+            policy: names::name_of_policy(info.policy).into(),
             accepted: info.stats.accepted as f64,
             reclaimed: info.stats.reclaimed as f64,
             lost: info.lost as f64,
@@ -83,32 +82,5 @@ fn bound(info: &HandleInfo) -> String {
         (Some(name), Some(("fd", _))) => name.to_string(),
         (Some(name), Some((host, _))) => format!("{host}:{}", name.port()),
         _ => info.address.clone(),
-    }
-}
-
-fn state(state: WorkerState) -> &'static str {
-    match state {
-        WorkerState::Starting => "none",
-        WorkerState::Online => "online",
-        WorkerState::Listening => "listening",
-        WorkerState::Disconnecting => "disconnecting",
-        _ => "disconnected",
-    }
-}
-
-fn mechanism(kind: MechanismKind) -> &'static str {
-    match kind {
-        MechanismKind::Passed => "passed",
-        MechanismKind::Kernel => "kernel",
-        _ => "shared",
-    }
-}
-
-fn policy(policy: Policy) -> &'static str {
-    match policy {
-        Policy::None => "none",
-        Policy::LeastLoaded => "least-loaded",
-        Policy::SourceHash => "source-hash",
-        _ => "rr",
     }
 }

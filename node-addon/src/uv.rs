@@ -1,12 +1,12 @@
 #![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // libuv and Node-API are C.
-//! Watching a descriptor, and the turns, of the event loop of the Node that loaded us, through its own libuv.
+//! Watches a descriptor, and the turns, of Node's event loop, through Node's own libuv.
 //!
-//! The functions are found with dlsym(3) in the running program, whose build is not known to us: no libuv header, no
-//! layout. `uv_handle_size` tells how much memory a handle needs, and the first member of every handle is `data`, which
-//! is ours (libuv's documented promise, uv_handle_t). All of them are exported by every Node from 20 to 26.
+//! dlsym(3) finds the functions in the running program, so that no header of libuv and no layout is needed: `uv_handle_size` tells
+//! how much memory a handle needs, and the first member of every handle is `data`, which is ours (libuv's documented promise,
+//! uv_handle_t). Every Node from 20 to 26 exports all of them.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,7 +15,7 @@ use cluster_core::Worker;
 use napi::bindgen_prelude::{Function, JsValue};
 use napi::{Env, sys};
 
-use crate::seat::Seats;
+use crate::loop_sockets::LoopSockets;
 use crate::watch::Watched;
 
 /// `uv_handle_type` of a poll handle, the same since libuv 1.0.
@@ -28,85 +28,69 @@ const READABLE: c_int = 1;
 type Handle = c_void;
 
 type OnReady = unsafe extern "C" fn(*mut Handle, c_int, c_int);
-type OnTurn = unsafe extern "C" fn(*mut Handle);
-type OnClosed = unsafe extern "C" fn(*mut Handle);
-type PollInit = unsafe extern "C" fn(*mut c_void, *mut Handle, c_int) -> c_int;
-type PollStart = unsafe extern "C" fn(*mut Handle, c_int, OnReady) -> c_int;
-type PollStop = unsafe extern "C" fn(*mut Handle) -> c_int;
-type PrepareInit = unsafe extern "C" fn(*mut c_void, *mut Handle) -> c_int;
-type PrepareStart = unsafe extern "C" fn(*mut Handle, OnTurn) -> c_int;
-type Close = unsafe extern "C" fn(*mut Handle, OnClosed);
-type BackendFd = unsafe extern "C" fn(*const c_void) -> c_int;
-type Now = unsafe extern "C" fn(*const c_void) -> u64;
-type Unref = unsafe extern "C" fn(*mut Handle);
-type HandleSize = unsafe extern "C" fn(c_int) -> usize;
+type OnHandle = unsafe extern "C" fn(*mut Handle);
 
-struct Libuv {
-    poll_init: PollInit,
-    poll_start: PollStart,
-    poll_stop: PollStop,
-    prepare_init: PrepareInit,
-    prepare_start: PrepareStart,
-    close: Close,
-    unref: Unref,
-    backend_fd: BackendFd,
-    now: Now,
-    size: usize,
-    prepare_size: usize,
+/// Declares libuv's functions and looks them up.
+macro_rules! libuv {
+    ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        struct Libuv {
+            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        }
+
+        impl Libuv {
+            fn find() -> Option<Self> {
+                // SAFETY: the names are NUL-terminated, RTLD_DEFAULT searches what is loaded, and these are libuv's functions
+                // of these names, whose types are part of its stable ABI.
+                unsafe {
+                    $(
+                        let name = concat!("uv_", stringify!($name), "\0");
+                        let found = NonNull::new(libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()))?;
+                        let $name = std::mem::transmute::<
+                            *mut c_void,
+                            unsafe extern "C" fn($($argument),*) $(-> $result)?,
+                        >(found.as_ptr());
+                    )*
+                    Some(Self { $($name,)* })
+                }
+            }
+        }
+    };
+}
+
+libuv! {
+    poll_init: fn(*mut c_void, *mut Handle, c_int) -> c_int;
+    poll_start: fn(*mut Handle, c_int, OnReady) -> c_int;
+    poll_stop: fn(*mut Handle) -> c_int;
+    prepare_init: fn(*mut c_void, *mut Handle) -> c_int;
+    prepare_start: fn(*mut Handle, OnHandle) -> c_int;
+    close: fn(*mut Handle, OnHandle);
+    unref: fn(*mut Handle);
+    backend_fd: fn(*const c_void) -> c_int;
+    now: fn(*const c_void) -> u64;
+    handle_size: fn(c_int) -> usize;
 }
 
 fn libuv() -> Option<&'static Libuv> {
     static FOUND: OnceLock<Option<Libuv>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            let find = |name: &CStr| {
-                // SAFETY: the name is NUL-terminated; RTLD_DEFAULT searches what is loaded.
-                NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast::<c_char>()) })
-            };
-            let handle_size = find(c"uv_handle_size")?.as_ptr();
-            // SAFETY: these are libuv's functions of these names, whose types are part of its stable ABI.
-            unsafe {
-                let handle_size = std::mem::transmute::<*mut c_void, HandleSize>(handle_size);
-                Some(Libuv {
-                    poll_init: std::mem::transmute::<*mut c_void, PollInit>(find(c"uv_poll_init")?.as_ptr()),
-                    poll_start: std::mem::transmute::<*mut c_void, PollStart>(find(c"uv_poll_start")?.as_ptr()),
-                    poll_stop: std::mem::transmute::<*mut c_void, PollStop>(find(c"uv_poll_stop")?.as_ptr()),
-                    prepare_init: std::mem::transmute::<*mut c_void, PrepareInit>(find(c"uv_prepare_init")?.as_ptr()),
-                    prepare_start: std::mem::transmute::<*mut c_void, PrepareStart>(
-                        find(c"uv_prepare_start")?.as_ptr(),
-                    ),
-                    close: std::mem::transmute::<*mut c_void, Close>(find(c"uv_close")?.as_ptr()),
-                    unref: std::mem::transmute::<*mut c_void, Unref>(find(c"uv_unref")?.as_ptr()),
-                    backend_fd: std::mem::transmute::<*mut c_void, BackendFd>(find(c"uv_backend_fd")?.as_ptr()),
-                    now: std::mem::transmute::<*mut c_void, Now>(find(c"uv_now")?.as_ptr()),
-                    size: handle_size(UV_POLL),
-                    prepare_size: handle_size(UV_PREPARE),
-                })
-            }
-        })
-        .as_ref()
-        .filter(|uv| uv.size.min(uv.prepare_size) >= size_of::<*mut c_void>())
+    FOUND.get_or_init(Libuv::find).as_ref()
 }
 
-/// What a poll handle's `data` points to. Lives until libuv has closed the handle.
+/// What the `data` of a handle of ours points to. Lives until libuv has closed the handle.
 struct Attached {
-    env: sys::napi_env,
-    turn: sys::napi_ref,
-    cleanup: sys::napi_async_cleanup_hook_handle,
-    /// Stays open for as long as libuv may look at it.
-    _watched: Watched,
-    closing: bool,
-}
-
-/// A descriptor that the event loop watches; it does not keep the loop alive. Made, used and closed on the loop's thread,
-/// before the environment ends: there is no JavaScript afterwards that could do anything with it.
-pub(crate) struct Watch {
-    handle: *mut Handle,
     uv: &'static Libuv,
+    layout: Layout,
+    env: sys::napi_env,
+    cleanup: sys::napi_async_cleanup_hook_handle,
+    closing: bool,
+    purpose: Purpose,
 }
 
-fn layout(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size, align_of::<libc::max_align_t>()).ok()
+/// What the handle is there for.
+enum Purpose {
+    /// `turn` is called while a descriptor is readable. The descriptor stays open for as long as libuv may look at it.
+    Readable { turn: sys::napi_ref, _watched: Watched },
+    /// Something is done in each turn of the loop.
+    Turns { worker: Weak<Worker>, sockets: Arc<LoopSockets>, event_loop: *const c_void },
 }
 
 /// The address of a handle's `data`.
@@ -114,61 +98,113 @@ fn data_of(handle: *mut Handle) -> *mut *mut Attached {
     handle.cast()
 }
 
+fn loop_of(env: &Env) -> napi::Result<*mut c_void> {
+    let mut event_loop = ptr::null_mut();
+    // SAFETY: on the thread of this environment, with a pointer to a variable of ours.
+    let told = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut event_loop) };
+    napi::check_status!(told, "no event loop").map(|()| event_loop.cast())
+}
+
+/// Makes a handle of a type with libuv's `init`. It does not keep the loop alive, and it is closed when the environment ends. An
+/// error is libuv's.
+fn open(
+    env: &Env,
+    uv: &'static Libuv,
+    kind: c_int,
+    purpose: Purpose,
+    init: impl FnOnce(*mut Handle) -> c_int,
+) -> Result<*mut Handle, c_int> {
+    // SAFETY: any number may be asked for. For an unknown type libuv gives a size that no layout can have.
+    let size = unsafe { (uv.handle_size)(kind) }.max(size_of::<*mut c_void>());
+    let layout = Layout::from_size_align(size, align_of::<libc::max_align_t>()).map_err(|_| -libc::ENOMEM)?;
+    // SAFETY: the layout is not empty.
+    let handle = unsafe { alloc_zeroed(layout) }.cast::<Handle>();
+    // libuv initializes the handle, except for `data`, which is ours.
+    let status = if handle.is_null() { -libc::ENOMEM } else { init(handle) };
+    if status != 0 {
+        if !handle.is_null() {
+            // SAFETY: nobody else has seen the memory.
+            unsafe { dealloc(handle.cast(), layout) };
+        }
+        return Err(status);
+    }
+    let attached = Attached { uv, layout, env: env.raw(), cleanup: ptr::null_mut(), closing: false, purpose };
+    // SAFETY: the handle is initialized, and both live until `on_closed`.
+    unsafe {
+        let attached = Box::into_raw(Box::new(attached));
+        *data_of(handle) = attached;
+        (uv.unref)(handle);
+        sys::napi_add_async_cleanup_hook(env.raw(), Some(on_teardown), handle, &mut (*attached).cleanup);
+    }
+    Ok(handle)
+}
+
+fn close(handle: *mut Handle) {
+    // SAFETY: the handle is initialized, and `data` is valid until `on_closed`, which runs in a later phase of the loop.
+    unsafe {
+        let attached = *data_of(handle);
+        if !(*attached).closing {
+            (*attached).closing = true;
+            // This stops the handle, too.
+            ((*attached).uv.close)(handle, on_closed);
+        }
+    }
+}
+
+/// The environment ends (a worker thread was terminated, for instance), and waits until the handle is closed.
+unsafe extern "C" fn on_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {
+    close(handle);
+}
+
+/// libuv has let go of the handle.
+unsafe extern "C" fn on_closed(handle: *mut Handle) {
+    // SAFETY: called once for a handle of ours, after which nobody uses it; the environment still exists, because its
+    // teardown waits for the cleanup hook.
+    unsafe {
+        let attached = Box::from_raw(*data_of(handle));
+        if let Purpose::Readable { turn, .. } = attached.purpose {
+            sys::napi_delete_reference(attached.env, turn);
+        }
+        if !attached.cleanup.is_null() {
+            sys::napi_remove_async_cleanup_hook(attached.cleanup);
+        }
+        dealloc(handle.cast(), attached.layout);
+    }
+}
+
+/// A descriptor that the event loop watches, without being kept alive by it. Made, used and closed on the loop's thread, before the
+/// environment ends; there is no JavaScript afterwards that could use it.
+pub(crate) struct Watch {
+    handle: *mut Handle,
+    uv: &'static Libuv,
+}
+
 impl Watch {
     /// Calls `turn` while the descriptor is readable, once in each turn of the loop, so that what came of the call before
     /// is looked at in between. What `turn` throws is an uncaught exception that stops nobody else. `None` where the
     /// program has no libuv that could be found.
     pub(crate) fn start(env: &Env, watched: &Watched, turn: &Function<(), ()>) -> Option<napi::Result<Self>> {
-        let uv = libuv()?;
-        let layout = layout(uv.size)?;
-        let mut event_loop = ptr::null_mut();
+        libuv().map(|uv| Self::start_with(uv, env, watched, turn))
+    }
+
+    fn start_with(uv: &'static Libuv, env: &Env, watched: &Watched, turn: &Function<(), ()>) -> napi::Result<Self> {
+        let event_loop = loop_of(env)?;
         let mut reference = ptr::null_mut();
-        // SAFETY: on the thread of this environment, with pointers to our own variables.
-        let told = unsafe {
-            napi::check_status!(sys::napi_get_uv_event_loop(env.raw(), &mut event_loop), "no event loop").and_then(
-                |()| {
-                    let made = sys::napi_create_reference(env.raw(), turn.raw(), 1, &mut reference);
-                    napi::check_status!(made, "no reference")
-                },
-            )
-        };
-        if let Err(error) = told {
-            return Some(Err(error));
-        }
+        // SAFETY: on the thread of this environment, with a pointer to a variable of ours.
+        let made = unsafe { sys::napi_create_reference(env.raw(), turn.raw(), 1, &mut reference) };
+        napi::check_status!(made, "no reference")?;
         let number = watched.as_fd().as_raw_fd();
-        let attached = Box::new(Attached {
-            env: env.raw(),
-            turn: reference,
-            cleanup: ptr::null_mut(),
-            _watched: Watched::clone(watched),
-            closing: false,
-        });
-        // SAFETY: the layout is not empty. libuv initializes the handle, except for `data`, which is ours.
-        let (handle, status) = unsafe {
-            let handle = alloc_zeroed(layout).cast::<Handle>();
-            (handle, if handle.is_null() { -libc::ENOMEM } else { (uv.poll_init)(event_loop.cast(), handle, number) })
-        };
-        if status != 0 {
-            // SAFETY: nobody else has seen the reference or the memory.
-            unsafe {
-                sys::napi_delete_reference(env.raw(), reference);
-                if !handle.is_null() {
-                    dealloc(handle.cast(), layout);
-                }
-            }
-            let text = format!("the event loop cannot watch descriptor {number} (errno {})", -status);
-            return Some(Err(napi::Error::from_reason(text)));
-        }
-        let attached = Box::into_raw(attached);
-        // SAFETY: the handle is initialized, and both live until `on_closed`.
-        unsafe {
-            *data_of(handle) = attached;
-            (uv.unref)(handle);
-            sys::napi_add_async_cleanup_hook(env.raw(), Some(on_teardown), handle, &mut (*attached).cleanup);
-        }
+        let purpose = Purpose::Readable { turn: reference, _watched: Watched::clone(watched) };
+        // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
+        let init = |handle| unsafe { (uv.poll_init)(event_loop, handle, number) };
+        let handle = open(env, uv, UV_POLL, purpose, init).map_err(|status| {
+            // SAFETY: nobody else has seen the reference.
+            unsafe { sys::napi_delete_reference(env.raw(), reference) };
+            napi::Error::from_reason(format!("the event loop cannot watch descriptor {number} (errno {})", -status))
+        })?;
         let watch = Self { handle, uv };
         watch.resume();
-        Some(Ok(watch))
+        Ok(watch)
     }
 
     /// Looks at the descriptor (again).
@@ -185,42 +221,7 @@ impl Watch {
 
     /// Stops for good.
     pub(crate) fn close(self) {
-        close(self.handle, self.uv);
-    }
-}
-
-fn close(handle: *mut Handle, uv: &Libuv) {
-    // SAFETY: the handle is initialized, and `data` is valid until `on_closed`, which runs in a later phase of the loop.
-    unsafe {
-        let attached = *data_of(handle);
-        if !(*attached).closing {
-            (*attached).closing = true;
-            (uv.poll_stop)(handle);
-            (uv.close)(handle, on_closed);
-        }
-    }
-}
-
-/// libuv has let go of the handle.
-unsafe extern "C" fn on_closed(handle: *mut Handle) {
-    // SAFETY: called once for a handle of ours, after which nobody uses it; the environment still exists, because its
-    // teardown waits for the cleanup hook.
-    unsafe {
-        let attached = Box::from_raw(*data_of(handle));
-        sys::napi_delete_reference(attached.env, attached.turn);
-        if !attached.cleanup.is_null() {
-            sys::napi_remove_async_cleanup_hook(attached.cleanup);
-        }
-        if let Some(layout) = libuv().and_then(|uv| layout(uv.size)) {
-            dealloc(handle.cast(), layout);
-        }
-    }
-}
-
-/// The environment ends (a worker thread was terminated, for instance), and waits until the handle is closed.
-unsafe extern "C" fn on_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {
-    if let Some(uv) = libuv() {
-        close(handle, uv);
+        close(self.handle);
     }
 }
 
@@ -233,8 +234,10 @@ unsafe extern "C" fn on_readable(handle: *mut Handle, _status: c_int, _events: c
         if sys::napi_open_handle_scope(env, &mut scope) != sys::Status::napi_ok {
             return;
         }
-        if !(*attached).closing {
-            take_turn(env, (*attached).turn);
+        if let Purpose::Readable { turn, .. } = (*attached).purpose
+            && !(*attached).closing
+        {
+            take_turn(env, turn);
         }
         sys::napi_close_handle_scope(env, scope);
     }
@@ -263,56 +266,37 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
     }
 }
 
-/// What the `data` of a handle for turns points to.
-struct Beating {
-    worker: Weak<Worker>,
-    seats: Arc<Seats>,
-    event_loop: *const c_void,
-    cleanup: sys::napi_async_cleanup_hook_handle,
-}
-
 /// Shows the primary a sign of life of the worker in each turn of the event loop, without JavaScript. Does not keep the
 /// loop alive. Where libuv cannot be found there is no such sign.
-pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, seats: Arc<Seats>) {
+pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Arc<LoopSockets>) {
     let Some(uv) = libuv() else { return };
-    let Some(layout) = layout(uv.prepare_size) else { return };
-    let mut event_loop = ptr::null_mut();
-    // SAFETY: on the thread of this environment; the layout is not empty. libuv initializes the handle, except for `data`,
-    // which is ours; it and the handle live until `on_beating_closed`.
-    unsafe {
-        if sys::napi_get_uv_event_loop(env.raw(), &mut event_loop) != sys::Status::napi_ok {
-            return;
+    let Ok(event_loop) = loop_of(env) else { return };
+    let purpose = Purpose::Turns { worker, sockets: Arc::clone(sockets), event_loop };
+    // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
+    let init = |handle| unsafe { (uv.prepare_init)(event_loop, handle) };
+    if let Ok(handle) = open(env, uv, UV_PREPARE, purpose, init) {
+        // SAFETY: the loop exists, and the handle is initialized.
+        unsafe {
+            sockets.begin((uv.backend_fd)(event_loop));
+            (uv.prepare_start)(handle, on_turn);
         }
-        let handle = alloc_zeroed(layout).cast::<Handle>();
-        if handle.is_null() || (uv.prepare_init)(event_loop.cast(), handle) != 0 {
-            if !handle.is_null() {
-                dealloc(handle.cast(), layout);
-            }
-            return;
-        }
-        seats.begin((uv.backend_fd)(event_loop.cast()));
-        let beating =
-            Box::into_raw(Box::new(Beating { worker, seats, event_loop: event_loop.cast(), cleanup: ptr::null_mut() }));
-        *handle.cast::<*mut Beating>() = beating;
-        (uv.unref)(handle);
-        sys::napi_add_async_cleanup_hook(env.raw(), Some(on_beating_teardown), handle, &mut (*beating).cleanup);
-        (uv.prepare_start)(handle, on_turn);
     }
 }
 
 unsafe extern "C" fn on_turn(handle: *mut Handle) {
-    // SAFETY: the data lives until `on_beating_closed`.
-    let beating = unsafe { &**handle.cast::<*mut Beating>() };
-    if let Some(worker) = beating.worker.upgrade() {
+    // SAFETY: the data lives until `on_closed`.
+    let attached = unsafe { &**data_of(handle) };
+    if let Purpose::Turns { worker, sockets, event_loop } = &attached.purpose
+        && let Some(worker) = worker.upgrade()
+    {
         worker.beat();
         // SAFETY: the loop outlives its handles; its clock is a variable of its own.
-        let now = libuv().map_or(0, |uv| unsafe { (uv.now)(beating.event_loop) });
-        beating.seats.turn(&worker, now);
+        sockets.turn(&worker, unsafe { (attached.uv.now)(*event_loop) });
     }
 }
 
-/// The loop is not told of a descriptor any more, whatever libuv thinks: its own way would be to stop listening, which no
-/// Node lets anybody do. libuv minds no descriptor that is missing when it removes it itself.
+/// Takes a descriptor out of the loop's epoll behind libuv's back: libuv's own way is to stop listening, which Node lets
+/// nobody do. libuv does not mind that the descriptor is missing when it removes it itself.
 pub(crate) fn forget_descriptor(backend: c_int, descriptor: c_int) {
     // SAFETY: epoll_ctl(2) with integers; the event is not used for a removal.
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) };
@@ -322,24 +306,4 @@ pub(crate) fn forget_descriptor(backend: c_int, descriptor: c_int) {
 pub(crate) fn is_descriptor(number: c_int) -> bool {
     // SAFETY: fcntl(2) with integers; of a number that is none it is an error.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
-}
-
-unsafe extern "C" fn on_beating_teardown(_hook: sys::napi_async_cleanup_hook_handle, handle: *mut c_void) {
-    if let Some(uv) = libuv() {
-        // SAFETY: called once, for an initialized handle; closing stops it.
-        unsafe { (uv.close)(handle, on_beating_closed) };
-    }
-}
-
-unsafe extern "C" fn on_beating_closed(handle: *mut Handle) {
-    // SAFETY: called once for a handle of ours, after which nobody uses it.
-    unsafe {
-        let beating = Box::from_raw(*handle.cast::<*mut Beating>());
-        if !beating.cleanup.is_null() {
-            sys::napi_remove_async_cleanup_hook(beating.cleanup);
-        }
-        if let Some(layout) = libuv().and_then(|uv| layout(uv.prepare_size)) {
-            dealloc(handle.cast(), layout);
-        }
-    }
 }

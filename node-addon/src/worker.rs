@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Worker};
+use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Wanted, Worker};
 use napi::bindgen_prelude::{Buffer, Either, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::listener::Listener;
-use crate::seat::Seats;
+use crate::loop_sockets::LoopSockets;
+use crate::told::Query;
 use crate::watch::{Watch, Watched};
 use crate::{refusal, uv};
 
@@ -29,7 +30,7 @@ type Asked = Either<Listener, i32>;
 #[napi]
 pub struct Member {
     worker: Arc<Worker>,
-    seats: Arc<Seats>,
+    sockets: Arc<LoopSockets>,
     watch: Option<Watch>,
 }
 
@@ -64,18 +65,6 @@ impl Member {
         Ok(adopted.map(|worker| Member::new(&env, worker)))
     }
 
-    /// The id.
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.worker.id()
-    }
-
-    /// The slot.
-    #[napi(getter)]
-    pub fn slot(&self) -> u32 {
-        self.worker.slot()
-    }
-
     /// Takes the share that the primary named in its answer.
     #[napi]
     pub fn take(&self, listener: u32) -> Asked {
@@ -84,10 +73,10 @@ impl Member {
 
     /// Asks the primary for a share and waits for its answer.
     #[napi]
-    pub fn listen(&self, address: String, index: u32, backlog: i32, flags: u32) -> Asked {
-        self.asked(ListenFlags::from_bits(flags).and_then(|flags| {
+    pub fn listen(&self, query: Query) -> Asked {
+        self.asked(query.wanted().and_then(|Wanted { address, index, backlog, flags, .. }| {
             let flags = flags | ListenFlags::NONBLOCK;
-            self.worker.listen(&address, ListenOptions { backlog, flags, index, options: Vec::new() })
+            self.worker.listen(address, ListenOptions { backlog, flags, index, options: Vec::new() })
         }))
     }
 
@@ -151,14 +140,16 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        let seats = Arc::default();
-        uv::beat_in_each_turn(env, Arc::downgrade(&worker), Arc::clone(&seats));
-        Self { worker, seats, watch: None }
+        let sockets = Arc::default();
+        uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets);
+        Self { worker, sockets, watch: None }
     }
 
     fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {
         match outcome {
-            Ok(listener) => Either::A(Listener::new(listener, Some(Arc::clone(&self.worker))).with_seats(&self.seats)),
+            Ok(listener) => {
+                Either::A(Listener::new(listener, Some(Arc::clone(&self.worker))).with_sockets(&self.sockets))
+            }
             Err(error) => Either::B(error.code()),
         }
     }

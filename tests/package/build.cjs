@@ -105,7 +105,7 @@ const cases = {
     const names = ['cluster-rs-linux-x64-gnu', 'cluster-rs-linux-arm64-musl'];
     assert.deepEqual(main.optionalDependencies, { [names[0]]: main.version, [names[1]]: main.version });
     assert.equal(main.scripts, undefined);
-    assert.ok(fs.existsSync(path.join(out, 'cluster-rs', 'lib', 'load.cjs')));
+    assert.ok(fs.existsSync(path.join(out, 'cluster-rs', 'lib', 'addon.cjs')));
     assert.ok(!fs.readdirSync(path.join(out, 'cluster-rs')).some((file) => file.endsWith('.node')));
     const { version, os, cpu, libc, main: entry } = manifest(path.join(out, names[1]));
     assert.equal(version, main.version);

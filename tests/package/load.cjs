@@ -62,7 +62,7 @@ const cases = {
     assert.deepEqual(load(), { loaded: true });
   },
   'load-once'() {
-    const program = `const { load } = require('./node_modules/cluster-rs/lib/load.cjs'); load() === load()`;
+    const program = `const { load } = require('./node_modules/cluster-rs/lib/addon.cjs'); load() === load()`;
     const { stdout, stderr } = node(['-p', program]);
     assert.equal(stdout, 'true\n', stderr);
   },

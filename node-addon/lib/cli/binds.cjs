@@ -1,6 +1,6 @@
 'use strict';
 
-// The primary binds for its workers, and tells them in its reply what went wrong. No event says so, hence this ear.
+// The primary binds for its workers, and tells them in its reply what went wrong. No event says so, hence this stage.
 
 const { getSystemErrorName } = require('node:util');
 
@@ -21,21 +21,19 @@ function shown(value) {
   return text.replace(/^\0/, '@').replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?');
 }
 
-/** Calls `failed({ code, text })` whenever an address that this worker asked for could not be had. */
-function watchBinds(worker, failed) {
-  const child = worker.process;
+/** The stage that calls `failed({ code, text })` whenever an address that a worker asked for could not be had; see ipc.cjs. */
+function watchBinds(failed) {
   const questions = new Map();
-  child.prependListener('internalMessage', (message) => {
-    if (message?.act === 'queryServer' && questions.size < ADDRESSES) questions.set(message.seq, message);
-  });
-  const { send } = child;
-  child.send = function(message, ...rest) {
-    const question = questions.get(message?.ack);
-    if (question !== undefined && message.cmd === 'NODE_CLUSTER') {
+  return {
+    hears(message) {
+      if (message?.act === 'queryServer' && questions.size < ADDRESSES) questions.set(message.seq, message);
+    },
+    says(message) {
+      const question = questions.get(message.ack);
+      if (question === undefined) return;
       questions.delete(message.ack);
       if (message.errno < 0) failed(explain(question, message));
-    }
-    return send.call(this, message, ...rest);
+    },
   };
 }
 

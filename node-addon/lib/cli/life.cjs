@@ -5,8 +5,9 @@
 
 const { EventEmitter } = require('node:events');
 const { constants } = require('node:os');
+const { served } = require('../primary/fork.cjs');
+const { addStages } = require('../primary/ipc.cjs');
 const { GO } = require('./hold-signals.cjs');
-const { served } = require('../primary/served.cjs');
 const { ADDRESSES, nameOf, watchBinds } = require('./binds.cjs');
 
 /** { code, signal, error? } of an ended worker, in words. */
@@ -39,7 +40,7 @@ class Life extends EventEmitter {
       setImmediate(() => this.#end({ code: 1, signal: null, error }));
       return;
     }
-    watchBinds(this.worker, (error) => { this.bindError = error; });
+    addStages(this.worker, watchBinds((error) => { this.bindError = error; }));
     this.worker.on('listening', (address) => {
       if (this.addresses.size >= ADDRESSES) return;
       this.addresses.add(nameOf(address));

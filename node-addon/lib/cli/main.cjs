@@ -9,12 +9,8 @@ const { watchTerminal } = require('./hangup.cjs');
 const preload = require('./preload.cjs');
 const { find, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
-const { load } = require('../load.cjs');
+const { load } = require('../addon.cjs');
 const { version } = require('../../package.json');
-
-const POLICIES = {
-  'rr': 'SCHED_RR', 'none': 'SCHED_NONE', 'least-loaded': 'SCHED_LEAST_LOADED', 'source-hash': 'SCHED_SOURCE_HASH',
-};
 
 const SIGNALS = ['SIGTERM', 'SIGINT'];
 /** One Ctrl-C may come as two signals, from the terminal and from npx; what follows later was meant. */
@@ -25,15 +21,6 @@ const LOG_PATIENCE = 2000;
 // Process 1 of a container never gets a signal that it has no listener for, hence this one from the first moment on.
 function nothingToStop() {
   process.exit(0);
-}
-
-function loadCluster() {
-  try {
-    return require('../../index.cjs');
-  } catch (error) {
-    if (error.code === 'ERR_CLUSTER_RS_ADDON') throw new Failure(error.message.split('\n')[0]);
-    throw error;
-  }
 }
 
 /** How many workers, and why so many. */
@@ -48,9 +35,7 @@ function setUp(cluster, options, script) {
   if (!cluster.isPrimary) throw new Failure('cluster-rs cannot run inside a worker of a cluster');
   const stray = load().whyNoWorkers();
   if (stray) throw new Failure(stray);
-  if (options.policy !== undefined) {
-    cluster.schedulingPolicy = cluster[POLICIES[options.policy]];
-  }
+  if (options.policy !== undefined) cluster.schedulingPolicy = new Map(load().policies()).get(options.policy);
   const execArgv = [...preload.execArgv, ...options.nodeOptions, ...typescript(script, options.nodeOptions)];
   const { mechanism } = options;
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc'];
@@ -89,7 +74,7 @@ async function run(argv, output) {
   }
   const script = find(options.script);
   const { count, why } = howMany(options.instances);
-  const cluster = loadCluster();
+  const cluster = require('../../index.cjs');
   setUp(cluster, options, script);
 
   const { Supervisor } = require('./supervisor.cjs');
@@ -121,9 +106,10 @@ async function main(argv) {
   try {
     code = await run(argv, output);
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    output.warn(error.message);
-    code = error.exitCode;
+    const isOfAddon = error.code === 'ERR_CLUSTER_RS_ADDON';
+    if (!isOfAddon && !(error instanceof Failure)) throw error;
+    output.warn(isOfAddon ? error.message.split('\n')[0] : error.message);
+    code = error.exitCode ?? 1;
   }
   await output.finished();
   process.exit(code);

@@ -2,18 +2,17 @@
 
 // The command line. Options may stand before or after the script, up to `--`; what follows `--` is the script's.
 
+const { load } = require('../addon.cjs');
 const { UsageError } = require('./failure.cjs');
 const { instances, duration, words } = require('./values.cjs');
 
-const POLICIES = ['rr', 'none', 'least-loaded', 'source-hash'];
-const MECHANISMS = ['auto', 'passed', 'kernel'];
 const RESPAWNS = ['always', 'on-failure', 'never'];
 
 // Each takes (options, value, the option as it was typed). `value` says whether there is one.
 const OPTIONS = {
   'instances': { value: 'yes', set: (o, v, as) => { o.instances = instances(as, v); } },
-  'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, POLICIES); } },
-  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, MECHANISMS); } },
+  'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, load().policies().map(([name]) => name)); } },
+  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, load().mechanisms()); } },
   'respawn': { value: 'yes', set: (o, v, as) => { o.respawn = oneOf(as, v, RESPAWNS); } },
   'node-options': { value: 'yes', set: (o, v, as) => { o.nodeOptions.push(...words(as, v)); } },
   'stop-deadline': { value: 'yes', set: (o, v, as) => { o.stopDeadline = duration(as, v); } },

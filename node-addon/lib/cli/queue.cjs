@@ -3,7 +3,7 @@
 // Whose turn it is to be started again: by the engine's rule, at most max(8, slots) in a second in all, and while nobody
 // serves one at least once a second.
 
-const { Restarts } = require('../load.cjs').load();
+const { Restarts } = require('../addon.cjs').load();
 
 class Queue {
   #restarts = new Restarts();

@@ -2,7 +2,7 @@
 
 // The workers' places, 0 to n-1. A place outlives its workers: its replacement gets the same number.
 
-const { Backoff, HEALTHY } = require('../load.cjs').load();
+const { Backoff, HEALTHY } = require('../addon.cjs').load();
 const { Life } = require('./life.cjs');
 
 class Slot {

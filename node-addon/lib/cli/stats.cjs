@@ -32,16 +32,16 @@ class Stats {
 
   /** What the engine did otherwise than could be expected, each once. */
   #tellNotices() {
-    for (const notice of this.#cluster.stats?.().notices ?? []) {
+    for (const notice of this.#cluster.stats().notices) {
       if (this.#told.has(notice)) continue;
       this.#told.add(notice);
       this.#output.say(`stats: ${notice}`);
     }
   }
 
-  /** Each slot beside what the engine counts for its worker; the engine may not be there. */
+  /** Each slot beside what the engine counts for its worker. */
   #look() {
-    const { workers = [], addresses = [] } = this.#cluster.stats?.() ?? {};
+    const { workers, addresses } = this.#cluster.stats();
     const counted = new Map(workers.map((worker) => [worker.pid, worker]));
     const rows = this.#supervisor.slots.map((slot) => {
       const life = slot.life;
@@ -56,17 +56,15 @@ class Stats {
 
   table() {
     const { rows, addresses } = this.#look();
-    return [...columns(rows), ...columns(addresses.map(pick))];
+    return [...columns(rows), ...columns(addresses)];
   }
 
   line() {
     const { rows, addresses } = this.#look();
     const workers = rows.map(({ slot, pid, state, delivered, waiting }) => `worker ${slot} pid ${pid} ${state} ` +
       `delivered ${delivered} waiting ${waiting}`).join(', ');
-    const places = addresses.map((place) => {
-      const { address, mechanism, policy, accepted, reclaimed, lost } = pick(place);
-      return `; ${address} ${mechanism} ${policy} accepted ${accepted} reclaimed ${reclaimed} lost ${lost}`;
-    }).join('');
+    const places = addresses.map(({ address, mechanism, policy, accepted, reclaimed, lost }) =>
+      `; ${address} ${mechanism} ${policy} accepted ${accepted} reclaimed ${reclaimed} lost ${lost}`).join('');
     return `stats: ${workers}${places}`;
   }
 }
@@ -75,15 +73,6 @@ function stateOf({ life, next, final }) {
   if (final !== null) return 'finished';
   if (life === null) return next === null ? 'waiting' : 'starting';
   return life.listens ? 'listening' : life.worker?.state ?? 'starting';
-}
-
-function pick({ address, mechanism, policy, accepted, reclaimed, lost }) {
-  return { address: nameOf(address), mechanism, policy, accepted, reclaimed, lost };
-}
-
-/** The engine may give an address as text or as Node's own object. */
-function nameOf(address) {
-  return typeof address === 'object' && address !== null ? `${address.address ?? '*'}:${address.port}` : `${address}`;
 }
 
 function age(ms) {

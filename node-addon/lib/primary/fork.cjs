@@ -1,6 +1,6 @@
 'use strict';
 
-// Node's fork, with one more descriptor for the worker: its channel to the engine.
+// Node's fork with one more descriptor for the worker: its channel to the engine. And what the engine is told of a worker's end.
 
 const fs = require('node:fs');
 
@@ -8,15 +8,15 @@ const environment = require('../environment.cjs');
 
 const WORDS = ['pipe', 'ignore', 'inherit', 'overlapped'];
 
-// The worker's descriptors as Node would have made them of the settings, with ours behind. What Node would refuse is left as
-// it is, for Node to refuse.
+// The worker's stdio as Node would derive it from the settings, and our descriptor behind it. Settings that Node refuses are left
+// for Node to refuse.
 function withChannel({ stdio, silent }, fd) {
   if (Array.isArray(stdio)) return [...stdio, fd];
   const word = WORDS.includes(stdio) ? stdio : silent ? 'pipe' : 'inherit';
   return typeof stdio === 'string' && word !== stdio ? stdio : [word, word, word, 'ipc', fd];
 }
 
-// Runs `fork` under a setting of ours. Nobody sees it: the event 'setup' comes in a later tick, and gets the same object.
+// Runs `fork` with a setting of ours. Nobody sees it: the event 'setup' comes in a later tick and gets the same object.
 function forkUnder(cluster, stdio, fork) {
   const before = cluster.settings;
   const had = Object.hasOwn(before, 'stdio');
@@ -41,8 +41,8 @@ function placeFor(engine) {
 }
 
 /**
- * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. Without a
- * place where no process could be started: the worker then says why, as in Node.
+ * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. There is no
+ * place if no process could be started; the worker says why, as in Node.
  */
 function forkEnrolled(cluster, engine, fork, given) {
   const place = placeFor(engine);
@@ -66,4 +66,25 @@ function forkEnrolled(cluster, engine, fork, given) {
   }
 }
 
-module.exports = { forkEnrolled };
+/** Workers that have ended, and had taken a connection. */
+const served = new WeakSet();
+
+/** Tells the engine of a worker's end. `ended` is called before. */
+function follow(engine, { worker, id, shares }, ended) {
+  const endShares = () => {
+    for (const share of shares.values()) share.end();
+  };
+  worker.process.prependOnceListener('exit', (code) => {
+    ended();
+    endShares();
+    // Only after a crash an address is kept for a successor. A code of 0 is none.
+    if (engine.ended(id, code === 0)) served.add(worker);
+  });
+  worker.process.prependOnceListener('disconnect', () => {
+    endShares();
+    // The engine itself sees a worker that ended, and keeps its addresses for a successor.
+    if (worker.exitedAfterDisconnect) engine.retire(id);
+  });
+}
+
+module.exports = { follow, forkEnrolled, served };

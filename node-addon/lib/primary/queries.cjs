@@ -1,46 +1,48 @@
 'use strict';
 
-// Answers what workers ask when they listen, in Node's own messages but from the engine. A query that was answered here is
-// renamed, so that Node's own listener, which comes next, passes over it.
+// Answers workers' queries from the engine, in Node's own messages. See ipc.cjs.
 
 const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf, refusalOf } = require('../address.cjs');
+const { isDatagram, isQuery, keyOf } = require('../query.cjs');
+const { reply } = require('./ipc.cjs');
 const { Relay } = require('./relay.cjs');
 
-const ANSWERED = 'cluster-rs';
+// A dead server's socket file is replaced under the lock of its directory, which anybody may hold. How often the lock is tried
+// again, and for how long, in milliseconds.
+const AGAIN = 10;
+const LONGEST = 100;
 
 // TLS ticket keys and the like, which the first worker of an address gives for all of them.
 const data = new Map();
 
-function nothing() {}
-
-function reply(worker, message) {
-  // An error means that the worker is gone, which its process tells.
-  if (worker.process.connected) worker.process.send({ cmd: 'NODE_CLUSTER', ...message }, undefined, undefined, nothing);
-}
-
-// A share that the worker itself takes; it closes it on its own channel.
-function grant(engine, seat, { address, index, backlog, flags }) {
-  return engine.grant(seat.id, address, index, backlog, flags);
-}
-
-// A share that is held here, for a worker that knows only Node's way.
-function relay(engine, seat, key, { address, index, backlog, flags }) {
-  const [answer, listener] = engine.relay(seat.id, address, index, backlog, flags);
-  if (listener) seat.shares.set(key, new Relay(engine, seat, key, answer, listener));
+// The primary holds a share for a worker that knows only Node's way.
+function relay(engine, entry, key, wanted) {
+  const [answer, listener] = engine.relay(entry.id, wanted);
+  if (listener) entry.shares.set(key, new Relay(engine, entry, key, answer, listener));
   return answer;
 }
 
-function query(engine, seat, message, wantsLoad) {
-  const { worker } = seat;
-  const key = `${message.address}:${message.port}:${message.addressType}:${message.fd}:${message.index}`;
+function answerQuery(engine, entry, message, wantsLoad, until = performance.now() + LONGEST) {
+  const { worker, id } = entry;
+  // One that is leaving gets no answer, as in Node.
+  if (worker.exitedAfterDisconnect) return;
+  const key = keyOf(message);
   const wanted = addressOf(message);
   let answer = { errno: -ERRNO.EINVAL };
-  if (wanted) answer = message.crs === 1 ? grant(engine, seat, wanted) : relay(engine, seat, key, wanted);
+  // A worker with the addon takes its share itself, and closes it on the engine's channel.
+  if (wanted) answer = message.crs === 1 ? engine.grant(id, wanted) : relay(engine, entry, key, wanted);
+  // One query of a worker waits at a time.
+  if (answer.errno === -ERRNO.EAGAIN && (entry.postponed ??= message) === message && performance.now() < until) {
+    const again = () => worker.process.connected && answerQuery(engine, entry, message, wantsLoad, until);
+    setTimeout(again, AGAIN);
+    return;
+  }
+  if (entry.postponed === message) entry.postponed = undefined;
   if (answer.errno) {
     const errno = refusalOf(wanted, answer.errno);
-    // The reason is for the command line, which hears what is said to its workers.
+    // The reason is for the command line; see cli/binds.cjs.
     reply(worker, { errno, key, ack: message.seq, data: null, ...(answer.reason && { crsWhy: answer.reason }) });
     return;
   }
@@ -58,25 +60,25 @@ function query(engine, seat, message, wantsLoad) {
   });
 }
 
-/** From now on the engine answers this worker's queries. `wantsLoad`: it shall tell its load. */
-function answerQueries(engine, seat, wantsLoad) {
-  const { worker } = seat;
-  worker.process.prependListener('internalMessage', (message) => {
-    if (message?.cmd !== 'NODE_CLUSTER') return;
-    const { act, ack } = message;
-    if (act === 'queryServer') {
-      seat.asksHere = true;
-      // Datagrams are Node's own matter.
-      if (message.addressType === 'udp4' || message.addressType === 'udp6') return;
-      message.act = ANSWERED;
-      // One that is leaving gets no answer, as in Node.
-      if (!worker.exitedAfterDisconnect) query(engine, seat, message, wantsLoad);
-    } else if (act === 'close') {
-      seat.shares.get(message.key)?.close();
-    } else if (typeof ack === 'string') {
-      for (const share of seat.shares.values()) share.acknowledged(ack, message.accepted === true);
-    }
-  });
+/** The stage that answers a worker's queries. `wantsLoad`: the worker is to report its load. */
+function answerQueries(engine, entry, wantsLoad) {
+  const { shares } = entry;
+  return {
+    hears(message) {
+      if (message?.cmd !== 'NODE_CLUSTER') return false;
+      const { act, ack } = message;
+      if (isQuery(message)) {
+        entry.asksHere = true;
+        // Node's own code opens datagram sockets.
+        if (isDatagram(message)) return false;
+        answerQuery(engine, entry, message, wantsLoad);
+        return true;
+      }
+      if (act === 'close') shares.get(message.key)?.close();
+      else if (typeof ack === 'string') for (const share of shares.values()) share.acknowledged(ack, message.accepted === true);
+      return false;
+    },
+  };
 }
 
 module.exports = { answerQueries };

@@ -1,20 +1,20 @@
 'use strict';
 
-// Connections for a worker that could not load the addon, over Node's own channel: one at a time, the next when the worker
-// has answered, as Node's primary does it. Until then the connection is kept, so that it can go to another worker.
+// Sends connections to a worker without the addon, over Node's own channel. As Node's primary does, it sends the next when the worker
+// has answered. Until then it keeps the connection, so that another worker can have it.
 
 const { errno: ERRNO } = require('node:os').constants;
 
 const { taker, watch } = require('../connection.cjs');
 
-// Before a worker that refused is asked again, in milliseconds. Others may take the connection meanwhile.
+// How long a worker that refused is left alone, in milliseconds. Others may take the connection meanwhile.
 const PAUSE = 50;
 
 let asked = 0;
 
 class Relay {
   #engine;
-  #seat;
+  #entry;
   #key;
   #handle;
   #name;
@@ -23,9 +23,9 @@ class Relay {
   #pending = null;
   #closing = false;
 
-  constructor(engine, seat, key, { handle, listener: name }, listener) {
+  constructor(engine, entry, key, { handle, listener: name }, listener) {
     this.#engine = engine;
-    this.#seat = seat;
+    this.#entry = entry;
     this.#key = key;
     this.#handle = handle;
     this.#name = name;
@@ -35,7 +35,7 @@ class Relay {
   }
 
   #turn() {
-    const { process: child } = this.#seat.worker;
+    const { process: child } = this.#entry.worker;
     if (this.#pending || this.#closing || !child.connected) {
       this.#listener.ignore();
       return;
@@ -75,7 +75,7 @@ class Relay {
     setTimeout(() => this.#closing || this.#listener.resume(), PAUSE).unref();
   }
 
-  /** The worker wants no more. One that it was asked about it may still take. */
+  /** The worker wants no more. It may still take a connection that it was asked about. */
   close() {
     if (this.#closing) return;
     this.#closing = true;
@@ -90,9 +90,9 @@ class Relay {
   }
 
   #leave() {
-    this.#seat.shares.delete(this.#key);
+    this.#entry.shares.delete(this.#key);
     this.#listener.close();
-    this.#engine.closeShare(this.#seat.id, this.#name);
+    this.#engine.closeShare(this.#entry.id, this.#name);
   }
 }
 

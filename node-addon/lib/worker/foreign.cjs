@@ -6,9 +6,10 @@
 const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf, refusalOf } = require('../address.cjs');
+const { isDatagram } = require('../query.cjs');
+const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
-const { Load } = require('./load.cjs');
-const { endSeats } = require('./seat.cjs');
+const { endOwnSockets } = require('./own-socket.cjs');
 const { serve } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
@@ -95,7 +96,7 @@ class Membership {
     if (message || errno === -ERRNO.EAGAIN) return;
     this.#member.unwatch();
     if (errno === -ERRNO.EPIPE && !this.#left) {
-      endSeats();
+      endOwnSockets();
       process.exit(0);
     }
     this.leave();
@@ -164,13 +165,13 @@ class Membership {
   }
 
   listen(server, query, callback) {
-    // Node counts its own listens on a port 0 from 0 for each server; the primary's "next" is the same.
-    const wanted = addressOf({ ...query, index: -1 });
+    const wanted = addressOf(query);
     const member = this.join();
     if (this.#failure) return callback(-errnoOf(this.#failure), null);
     if (!member || this.#left) return callback(-ERRNO.EPIPE, null);
     if (!wanted) return callback(-ERRNO.EINVAL, null);
-    const share = member.listen(wanted.address, 0, wanted.backlog, wanted.flags & 0xffff);
+    // Node counts its own listens on a port 0 from 0 for each server; the primary's "next" is the same.
+    const share = member.listen({ ...wanted, index: 0 });
     if (typeof share === 'number') {
       return callback(share < -LAST_ERRNO ? -ERRNO.EPROTO : refusalOf(wanted, share), null);
     }
@@ -199,7 +200,7 @@ function patch(cluster, Member, { fd, id, slot }) {
   const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot));
   worker.slot = slot;
   // Of which policy its primary is it cannot know; a load is told if the program tells one.
-  new Load(worker, (load) => membership.setLoad(load));
+  new Burden(worker, (load) => membership.setLoad(load));
   cluster.worker = worker;
   worker.send = (message, callback) => {
     const sent = membership.send(message);
@@ -215,8 +216,7 @@ function patch(cluster, Member, { fd, id, slot }) {
   worker.kill = worker.destroy;
 
   cluster._getServer = function _getServer(server, query, callback) {
-    const datagram = query.addressType === 'udp4' || query.addressType === 'udp6';
-    if (datagram) process.nextTick(callback, -ERRNO.EOPNOTSUPP, null);
+    if (isDatagram(query)) process.nextTick(callback, -ERRNO.EOPNOTSUPP, null);
     else process.nextTick(() => membership.listen(server, query, callback));
   };
 

@@ -1,15 +1,15 @@
 'use strict';
 
-// The load of a worker whose program tells none: its open connections, and the milliseconds by which its event loop is late
-// in the mean of the last looks, which is what a connection has to wait there. It is told with each new connection, and, while
-// there are any or were just now, at short intervals.
+// The load of a worker whose program reports none: its open connections, plus the mean lateness of its event loop in milliseconds,
+// which is what a connection has to wait there. It is reported with each new connection and, while there are any, at short
+// intervals.
 
 // Between two looks, in milliseconds: at first, and the longest while nothing changes.
 const SOON = 20;
 const LATER = 320;
 // Lateness below this is a timer's own, in milliseconds.
 const PUNCTUAL = 2;
-// What the newest look counts in the mean. A single long turn, which is over when it is seen, says little of the next one.
+// The weight of the newest look in the mean. A single long turn is over when it is seen and says little about the next one.
 const NEWEST = 1 / 8;
 
 class Meter {

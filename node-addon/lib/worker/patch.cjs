@@ -5,8 +5,9 @@
 
 const fs = require('node:fs');
 
-const { load } = require('../load.cjs');
-const { Load } = require('./load.cjs');
+const { load } = require('../addon.cjs');
+const { isDatagram } = require('../query.cjs');
+const { Burden } = require('./burden.cjs');
 const { sendOwn } = require('./repairs.cjs');
 const { serve } = require('./share.cjs');
 
@@ -58,7 +59,7 @@ function drainer() {
 /** Patches node:cluster in a worker that a primary with this package forked; without one everything stays Node's. */
 function patch(cluster, place) {
   const member = place && join(place);
-  const burden = new Load(cluster.worker ?? {}, (told) => member?.setLoad(told));
+  const burden = new Burden(cluster.worker ?? {}, (told) => member?.setLoad(told));
   if (!place) return;
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return;
@@ -112,8 +113,7 @@ function patch(cluster, place) {
 
   const getServer = cluster._getServer;
   cluster._getServer = function _getServer(server, query, callback) {
-    const datagram = query.addressType === 'udp4' || query.addressType === 'udp6';
-    if (datagram) return Reflect.apply(getServer, this, [server, query, callback]);
+    if (isDatagram(query)) return Reflect.apply(getServer, this, [server, query, callback]);
 
     return Reflect.apply(getServer, this, [server, { ...query, ...MARK }, function answered(errno, handle, ...rest) {
       const share = handle && !errno && message?.crs !== undefined ? member.take(message.crs) : undefined;

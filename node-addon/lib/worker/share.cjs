@@ -1,13 +1,13 @@
 'use strict';
 
-// One share of an address in a worker: where the server cannot sit on a listening socket of its own, takes connections for
+// One share of an address in a worker: where the server does not have a listening socket of its own, takes connections for
 // it, one at a time and each in a tick of its own, and leaves them to others while the server cannot have more.
 
 const fs = require('node:fs');
 
 const { taker, watch } = require('../connection.cjs');
-const { load } = require('../load.cjs');
-const { sitDown, standUp } = require('./seat.cjs');
+const { load } = require('../addon.cjs');
+const { forgetOwnSocket, takeOwnSocket } = require('./own-socket.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
 const LOOK_AGAIN = 100;
@@ -21,12 +21,10 @@ function ownerOf(handle) {
   return ownerSymbol && handle[ownerSymbol];
 }
 
-function nothing() {}
-
 // As Node's own worker asks before it takes a connection.
 function isFull(server) {
-  const most = server.maxConnections;
-  if (most === undefined || most === null || server.dropMaxConnection) return false;
+  const { maxConnections: most } = server;
+  if (most == null || server.dropMaxConnection) return false;
   // Zero meant "no limit" before Node 21.
   return !(OLD_ZERO && !most) && server._connections >= most;
 }
@@ -46,7 +44,7 @@ function hasDescriptor() {
  * taken: none comes any more; `delivered` when the server has got one from here. `takeAll`, when called, takes all that wait
  * now; `isServed` says whether there is nothing more to wait for.
  */
-function serve(listener, standIn, server, { closed, stopped = nothing, delivered = nothing }) {
+function serve(listener, standIn, server, { closed, stopped, delivered }) {
   const { EAGAIN, EMFILE, ENFILE, acceptFrom } = load();
   let handle = standIn;
   let take;
@@ -107,12 +105,9 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
       return;
     }
     handle.onconnection(0, connection);
-    delivered();
-    const { maxConnections } = server;
-    if (maxConnections !== undefined && maxConnections !== null) {
-      // One that goes makes room at once.
-      ownerOf(connection)?.once('close', () => resting?.look());
-    }
+    delivered?.();
+    // One that goes makes room at once.
+    if (server.maxConnections != null) ownerOf(connection)?.once('close', () => resting?.look());
   }
 
   function refused(errno) {
@@ -122,7 +117,7 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
       // Asked to leave, or the primary is gone: nothing comes any more.
       listener.ignore();
       ended = true;
-      stopped();
+      stopped?.();
     }
   }
 
@@ -154,12 +149,12 @@ function serve(listener, standIn, server, { closed, stopped = nothing, delivered
     if (resting) clearTimeout(resting.timer);
     resting = null;
     ended = true;
-    standUp(listener);
+    forgetOwnSocket(listener);
     listener.close();
     closed();
     return Reflect.apply(close, this, args);
   };
-  const real = sitDown(listener, standIn, server);
+  const real = takeOwnSocket(listener, standIn, server);
   if (real) {
     handle = real;
     const closeSocket = real.close;

@@ -133,7 +133,7 @@ test('--help and --version answer on standard output', ours, async () => {
 });
 
 test('the command that npm installs is this one', ours, async () => {
-  const installed = path.join(__dirname, 'node_modules', '.bin', 'cluster-rs');
+  const installed = path.join(__dirname, '..', 'node_modules', '.bin', 'cluster-rs');
   const run = await cli({ args: ['--version'], command: ([, , ...args]) => [installed, ...args] });
   assert.deepEqual([run.code, run.stdout, run.stderr], [0, `${version}\n`, '']);
 });

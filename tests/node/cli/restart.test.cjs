@@ -6,7 +6,7 @@ const assert = require('node:assert/strict');
 const { existsSync, rmSync } = require('node:fs');
 const { connectionsAmong, descriptors, ours, request, until } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
-const { Backoff, HEALTHY } = require('../../../node-addon/lib/load.cjs').load();
+const { Backoff, HEALTHY } = require('../../../node-addon/lib/addon.cjs').load();
 
 test('the delays double from 100 ms to 10 s, and start afresh after 10 s of life; who served is replaced at once', ours, () => {
   const backoff = new Backoff();

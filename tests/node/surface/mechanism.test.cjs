@@ -5,7 +5,7 @@ const test = require('node:test');
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const { mechanism, ours, play } = require('../support/index.cjs');
-const { cli } = require('./fixtures/run.cjs');
+const { cli } = require('../cli/fixtures/run.cjs');
 
 // Runs a program without the capabilities that bpf(2) wants.
 const WITHOUT = ['setpriv', '--bounding-set=-bpf,-sys_admin', '--inh-caps=-bpf,-sys_admin'];

@@ -149,6 +149,41 @@ test('a socket file that a crash left is replaced, since nobody listens on it', 
   assert.deepEqual(run.all('code'), [['listening', true]]);
 });
 
+for (const isReleased of [true, false]) {
+  test(`such a file under a locked directory: ${isReleased ? 'a little later' : 'EADDRINUSE in the end'}`, ours, async () => {
+    const run = await play({
+      data: isReleased,
+      async primary({ cluster, data, report, happens, until }) {
+        const { spawn, spawnSync } = require('node:child_process');
+        const { closeSync, existsSync, openSync } = require('node:fs');
+        const crashed = spawn(process.execPath, ['-e', 'require("net").createServer().listen("left.sock")']);
+        await until(() => existsSync('left.sock'), 'the socket');
+        crashed.kill('SIGKILL');
+        await happens(crashed, 'exit');
+        // The lock is the open file's, which this process shares with the child that takes it.
+        const directory = openSync('.');
+        report('locked', spawnSync('flock', ['--nonblock', '3'], { stdio: ['ignore', 'ignore', 'inherit', directory] }).status);
+        const worker = cluster.fork();
+        // Behind the primary's own ear: it has tried once.
+        worker.process.on('internalMessage', function release({ addressType }) {
+          if (addressType !== -1 || !data) return;
+          worker.process.removeListener('internalMessage', release);
+          closeSync(directory);
+        });
+        report('outcome', (await happens(worker, 'message'))[0]);
+        worker.kill();
+        await happens(worker, 'exit');
+      },
+      worker() {
+        const server = require('node:net').createServer().on('error', (error) => process.send(error.code));
+        server.listen('left.sock', () => process.send('listening'));
+      },
+    });
+    assert.deepEqual(run.all('locked'), [[0]]);
+    assert.deepEqual(run.all('outcome'), [[isReleased ? 'listening' : 'EADDRINUSE']]);
+  });
+}
+
 test('http over a unix socket, closed and listened on again', async () => {
   const run = await play({
     async primary({ cluster, report, happens, request }) {

@@ -7,7 +7,7 @@ const path = require('node:path');
 const readline = require('node:readline');
 
 const DEADLINE = 30_000;
-const PACKAGE = path.join(__dirname, '..', '..', '..', 'node-addon');
+const PACKAGE = path.join(__dirname, '..', '..', '..', '..', 'node-addon');
 
 /** What is compared: the package with either mechanism, and Node's own module. */
 const CONTENDERS = {

@@ -11,7 +11,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads');
 
-const PACKAGE = path.join(__dirname, '..', '..', '..', 'node-addon', 'lib');
+const PACKAGE = path.join(__dirname, '..', '..', '..', '..', 'node-addon', 'lib');
 const ROUND_ROBIN = 2;
 // Threads that live at the same time, and clients of each.
 const AT_ONCE = 3;
@@ -19,13 +19,13 @@ const CLIENTS = 4;
 const DEADLINE = 10_000;
 
 function thread() {
-  const native = require(`${PACKAGE}/load.cjs`).load();
+  const native = require(`${PACKAGE}/addon.cjs`).load();
   const { serve } = require(`${PACKAGE}/worker/share.cjs`);
-  const engine = new native.Engine(ROUND_ROBIN, workerData.mechanism, 2, 8, 0, { most: 0 }, () => {});
+  const engine = new native.Engine(ROUND_ROBIN, workerData.mechanism, { most: 0 }, () => {});
   const place = engine.enroll();
   engine.started(place.id, process.pid);
   const member = native.Member.adopt(place.fd, place.id, place.slot);
-  const { listener: number, sockname } = engine.grant(place.id, '127.0.0.1:0', 1, 64, 0);
+  const { listener: number, sockname } = engine.grant(place.id, { address: '127.0.0.1:0', index: 1, backlog: 64, flags: 0 });
   const share = member.take(number);
   const server = net.createServer((socket) => {
     // One that does not end by itself is in the middle of something, too.

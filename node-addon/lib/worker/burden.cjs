@@ -1,6 +1,6 @@
 'use strict';
 
-// cluster.worker.setLoad, and who tells the load while the program does not.
+// The load that this worker reports: the program's by cluster.worker.setLoad, or a measured one; see meter.cjs.
 
 const MOST = 2 ** 32 - 1;
 
@@ -15,7 +15,7 @@ function check(load) {
   }
 }
 
-class Load {
+class Burden {
   #tell;
   #meter;
   #isOwn = false;
@@ -31,7 +31,7 @@ class Load {
     };
   }
 
-  /** The primary wants to know it: it is measured, unless the program tells it. */
+  /** The primary wants a load: it is measured unless the program reports one. */
   measure(servers) {
     if (this.#isOwn || this.#meter) return;
     const { Meter } = require('./meter.cjs');
@@ -43,4 +43,4 @@ class Load {
   }
 }
 
-module.exports = { Load };
+module.exports = { Burden };

@@ -1,26 +1,21 @@
-//! Making workers: what both sides of a new channel hold, and how a program is started.
+//! A program that is started as a worker, any number of times.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Group, Uid, User};
 
+use super::account::{credentials, is_another_user};
 use super::environment::{self, Account};
 use super::inheritance::Inheritance;
-use crate::channel::Channel;
 use crate::env;
 use crate::error::{Context, Error, Result};
-use crate::scoreboard::Board;
 use crate::sys::credentials::Credentials;
 use crate::sys::descriptor::clear_of;
 use crate::sys::process;
 use crate::sys::spawn::{self, Program, SignalMask};
-use crate::sys::{cmsg, socket};
-use crate::wire::{Hello, VERSION};
 
 /// A program to start as a worker. `Default` starts this program again with the same arguments.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +115,7 @@ impl Plan {
         &self,
         id: u32,
         slot: u32,
-        seat: &Seat,
+        lifeline: BorrowedFd,
         worker_end: OwnedFd,
         holds: bool,
     ) -> Result<process::Child> {
@@ -141,7 +136,7 @@ impl Plan {
             directory: self.directory.clone(),
             credentials: self.credentials.clone(),
             inherit: inherit.into_iter().chain([(channel, channel)]).collect(),
-            lifeline: seat.lifeline_reader.as_raw_fd(),
+            lifeline: lifeline.as_raw_fd(),
             mask: self.mask,
         };
         self.inherit.with_pairs(|inherit| {
@@ -184,99 +179,4 @@ fn own_arguments() -> Result<Vec<OsString>> {
     };
     let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     Ok(text.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect())
-}
-
-fn is_another_user(credentials: &Credentials) -> bool {
-    credentials.user != nix::unistd::geteuid().as_raw()
-}
-
-/// What a user and a group are in numbers, and the user's account if there is one.
-fn credentials(user: Option<&str>, group: Option<&str>) -> Result<Option<(Credentials, Option<User>)>> {
-    if user.is_none() && group.is_none() {
-        return Ok(None);
-    }
-    let known = match user {
-        None => None,
-        Some(name) => match name.parse::<u32>() {
-            Ok(number) => User::from_uid(Uid::from_raw(number)).context("looking the user up")?,
-            Err(_) => {
-                let found = User::from_name(name).context("looking the user up")?;
-                Some(found.ok_or_else(|| Error::invalid(format!("there is no user \"{name}\"")))?)
-            }
-        },
-    };
-    let uid = match (&known, user) {
-        (Some(known), _) => known.uid.as_raw(),
-        (None, Some(number)) => number.parse().map_err(|_| Error::invalid(format!("there is no user \"{number}\"")))?,
-        (None, None) => Uid::effective().as_raw(),
-    };
-    let gid = match group {
-        Some(name) => match name.parse::<u32>() {
-            Ok(number) => number,
-            Err(_) => {
-                let found = Group::from_name(name).context("looking the group up")?;
-                found.ok_or_else(|| Error::invalid(format!("there is no group \"{name}\"")))?.gid.as_raw()
-            }
-        },
-        None => known.as_ref().map(|known| known.gid.as_raw()).ok_or_else(|| {
-            Error::invalid("the user has a number but no entry in the user database; give a group as well")
-        })?,
-    };
-    let mut groups: Vec<u32> = match &known {
-        Some(known) if group.is_none() => {
-            let name = CString::new(known.name.as_str()).unwrap_or_default();
-            let groups =
-                nix::unistd::getgrouplist(&name, Gid::from_raw(gid)).context("looking the user's groups up")?;
-            groups.iter().map(|group| group.as_raw()).collect()
-        }
-        _ => vec![gid],
-    };
-    groups.sort_unstable();
-    Ok(Some((Credentials { user: uid, group: gid, groups }, known)))
-}
-
-/// The primary's side of a new worker's connection, before the worker exists.
-pub(crate) struct Seat {
-    pub(crate) channel: Channel,
-    pub(crate) grants: Channel,
-    pub(crate) lifeline_reader: OwnedFd,
-    pub(crate) lifeline_writer: OwnedFd,
-    pub(crate) hello: Hello,
-    pub(crate) board: Arc<Board>,
-    grants_worker: OwnedFd,
-    board_worker: Option<OwnedFd>,
-}
-
-impl Seat {
-    /// With the worker's end of the channel.
-    pub(crate) fn new(id: u32, slot: u32) -> Result<(Self, OwnedFd)> {
-        let nonce = process::random();
-        let (channel, worker_end) = socket::packet_pair().context("socketpair")?;
-        let (grants, grants_worker) = socket::packet_pair().context("socketpair")?;
-        let (lifeline_reader, lifeline_writer) = socket::pipe().context("pipe")?;
-        // Armed before the worker exists, so that its own softer setting is not overwritten; the owner is named later.
-        process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
-        let (board, board_worker) = Board::new();
-        let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
-        let seat = Self {
-            channel: Channel::new(channel),
-            grants: Channel::sending(grants),
-            lifeline_reader,
-            lifeline_writer,
-            grants_worker,
-            board: Arc::new(board),
-            board_worker,
-            hello,
-        };
-        Ok((seat, worker_end))
-    }
-
-    /// Puts the hello into the channel. Without a pidfd of the primary the lifeline stands in for it: its hang-up says
-    /// the same, unless another process holds a copy of its other end.
-    pub(crate) fn greet(&self, own_pidfd: Option<&OwnedFd>) -> Result<()> {
-        let death = own_pidfd.map_or(self.lifeline_reader.as_fd(), |pidfd| pidfd.as_fd());
-        let mut fds = vec![self.grants_worker.as_fd(), self.lifeline_reader.as_fd(), death];
-        fds.extend(self.board_worker.as_ref().map(|file| file.as_fd()));
-        cmsg::send(self.channel.as_fd(), [&self.hello.encode(), b""], &fds).context("sending the hello")
-    }
 }

@@ -98,8 +98,7 @@ impl Ladder {
         self.notice.take()
     }
 
-    /// Why a forced mechanism was refused. The worker that asked gets the error, but a program in the primary may never see
-    /// that.
+    /// Why a forced mechanism was refused.
     pub(crate) fn take_complaint(&mut self) -> Option<String> {
         self.complaint.take()
     }

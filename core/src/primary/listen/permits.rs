@@ -3,22 +3,22 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::{Event, Primary};
+use super::{Addresses, key};
 use crate::address::{Address, Host};
 use crate::allow::{self, Asked, At, Declared, Hosts, ListenRule, Rule, Sockets};
 use crate::bind;
 use crate::error::{Context, Error, Result};
+use crate::primary::ground::Ground;
+use crate::primary::workers::Entry;
 use crate::sys::sockaddr::scope_number;
 use crate::sys::unix_path::{self, Place};
 
 /// Addresses that may be open at the asking of confined workers where the settings name no number.
 const CONFINED_MAX: u32 = 64;
-/// Of one worker's refusals one is told in this time, with the number of the others.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// Of what a worker wrote so many characters are repeated.
 const SHOWN_MAX: usize = 120;
 
@@ -31,32 +31,9 @@ pub(crate) struct Permit {
     pub(crate) address: Address,
     /// For a socket file: exactly where.
     pub(crate) place: Option<Place>,
-}
-
-/// When a worker's refusals were last told.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    told: Option<Instant>,
-    untold: u32,
-    all: u64,
-}
-
-impl Refusals {
-    /// All that were noted.
-    pub(super) fn count(&self) -> u64 {
-        self.all
-    }
-
-    /// Notes one; how many were not told before it, if it is to be told.
-    fn note(&mut self, now: Instant) -> Option<u32> {
-        self.all += 1;
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_AGAIN) {
-            self.untold = self.untold.saturating_add(1);
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
+    pub(crate) key: String,
+    /// It is open already, under this id.
+    pub(crate) open: Option<u32>,
 }
 
 impl Permits {
@@ -83,13 +60,13 @@ impl Permits {
         Ok(Self(ready))
     }
 
-    fn permit(&self, address: &Address) -> Result<Permit> {
+    fn permit(&self, address: &Address) -> Result<(Address, Option<Place>)> {
         let asked = canonical(address)?;
         for (rule, directory) in &self.0 {
             let Some(rest) = rule.covers(&asked) else { continue };
             return match (&asked, directory) {
                 (Asked::Unix { directory: named, name }, Some(held)) => below(held, rest, named, name),
-                _ => Ok(Permit { address: address.clone(), place: None }),
+                _ => Ok((address.clone(), None)),
             };
         }
         Err(refusal(format!(
@@ -100,7 +77,7 @@ impl Permits {
 }
 
 /// A socket below a directory that is held.
-fn below(held: &OwnedFd, rest: &str, directory: &str, name: &str) -> Result<Permit> {
+fn below(held: &OwnedFd, rest: &str, directory: &str, name: &str) -> Result<(Address, Option<Place>)> {
     let path = format!("{directory}/{name}");
     let address = Address::UnixPath(path.clone());
     let place = match Place::below(held.as_fd(), rest, name, &path) {
@@ -120,7 +97,7 @@ fn below(held: &OwnedFd, rest: &str, directory: &str, name: &str) -> Result<Perm
             shown(&address)
         )));
     }
-    Ok(Permit { address, place: Some(place) })
+    Ok((address, Some(place)))
 }
 
 fn held(sockets: &Sockets) -> Result<(Rule, Option<OwnedFd>)> {
@@ -176,67 +153,57 @@ fn shown(address: &Address) -> String {
     shown
 }
 
-impl Primary {
-    /// The rules of new settings, where they are others than before.
-    pub(super) fn permits_for(&self, rules: Option<&[ListenRule]>) -> Result<Option<Option<Permits>>> {
-        if rules == self.settings.listen_allow.as_deref() {
-            return Ok(None);
+impl Addresses {
+    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program.
+    pub(crate) fn permit(
+        &self,
+        worker: &mut Entry,
+        (address, index): (&Address, u32),
+        ground: &mut Ground,
+    ) -> Result<Permit> {
+        let outcome = self.judge(worker.confined, address, index, ground.settings.listen_max);
+        if let Err(error) = &outcome
+            && let Some(untold) = worker.refusals.note(Instant::now())
+        {
+            ground.news.may_not_listen(worker.reference(), error, untold);
+            // The asker may be another thread than the one that takes the events.
+            ground.clock.wake();
         }
-        rules.map(Permits::new).transpose().map(Some)
+        outcome
     }
 
-    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program.
-    pub(super) fn permit(&mut self, worker: u32, address: &Address, index: u32) -> Result<Permit> {
-        let confined = self.registry.get(worker).is_some_and(|entry| entry.confined);
-        let outcome = match &self.permits {
-            Some(permits) => permits.permit(address),
-            None if !confined => Ok(Permit { address: address.clone(), place: None }),
-            None => Err(refusal(format!(
-                "this worker runs as another user than its primary, which has not declared what such workers may listen on; \
-                 \"{}\" has to stand in listen_allow of the primary's settings",
-                shown(address)
-            ))),
+    fn judge(&self, confined: bool, address: &Address, index: u32, most: u32) -> Result<Permit> {
+        let (address, place) = match &self.permits {
+            Some(permits) => permits.permit(address)?,
+            None if !confined => (address.clone(), None),
+            None => {
+                return Err(refusal(format!(
+                    "this worker runs as another user than its primary, which has not declared what such workers may listen on; \
+                     \"{}\" has to stand in listen_allow of the primary's settings",
+                    shown(address)
+                )));
+            }
         };
-        let most = match self.settings.listen_max {
+        let most = match most {
             0 if confined => CONFINED_MAX,
             0 => u32::MAX,
             most => most,
         };
-        let outcome = outcome.and_then(|permit| {
-            if !self.handles.has(&permit.address, index) && self.handles.count() >= most as usize {
-                return Err(Error::new(
-                    -libc::EMFILE,
-                    format!("{most} addresses are open for the workers, which is as many as may be (listen_max)"),
-                ));
-            }
-            Ok(permit)
-        });
-        if let Err(error) = &outcome
-            && let Some(entry) = self.registry.get_mut(worker)
-            && let Some(untold) = entry.refusals.note(Instant::now())
-        {
-            let others = if untold > 0 { format!(" ({untold} more refusals were not told)") } else { String::new() };
-            let reference = entry.reference();
-            let text = format!("it may not listen: {}{others}", error.sentence());
-            self.events.push(Event::Warning { worker: Some(reference), text });
-            // The asker may be another thread than the one that takes the events.
-            self.poller.wake.wake();
+        let key = key(&address, index);
+        let open = self.by_key.get(&key).copied();
+        if open.is_none() && self.by_id.len() >= most as usize {
+            return Err(Error::new(
+                -libc::EMFILE,
+                format!("{most} addresses are open for the workers, which is as many as may be (listen_max)"),
+            ));
         }
-        outcome
+        Ok(Permit { address, place, key, open })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_many_refusals_few_are_told_and_all_are_counted() {
-        let mut refusals = Refusals::default();
-        let start = Instant::now();
-        let told: Vec<u32> = (0..3000).filter_map(|ms| refusals.note(start + Duration::from_millis(ms))).collect();
-        assert_eq!(told, [0, 999, 999]);
-    }
 
     #[test]
     fn what_a_worker_wrote_is_shown_without_control_characters_and_cut() {

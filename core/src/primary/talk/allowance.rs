@@ -1,4 +1,4 @@
-//! How much of the primary's time the frames of one worker may take: so much at once, and so much in the long run.
+//! How much of the primary's time the frames of one worker may take: so much at once, and so much in the long run. Pure.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
-//! The listening sockets that libuv accepts from: those of this worker's slot.
+//! The slot's own sockets from which libuv accepts.
 //!
-//! Where descriptors run out, libuv accepts what waits and closes it. So it may only accept while there are plenty; from
-//! then on connections come by the mailbox, one by one, and each only when there is a descriptor for it.
+//! When descriptors run out, libuv accepts what waits and closes it. So it may accept only while plenty are free. After that
+//! connections come by the mailbox, one by one, and only if there is a descriptor for each.
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -16,32 +16,32 @@ use crate::uv;
 const PLENTY: u64 = 1024;
 /// No event loop is known.
 const NONE: i32 = -1;
-/// A time that no loop shows.
+/// No loop's clock shows this time.
 const NEVER: u64 = u64::MAX;
 
-struct Seat {
+struct OwnSocket {
     socket: i32,
     listener: Weak<Listener>,
 }
 
 /// The sockets of one event loop.
-pub(crate) struct Seats {
+pub(crate) struct LoopSockets {
     /// The descriptor of the loop's epoll.
     backend: AtomicI32,
     /// The loop's time, in milliseconds, when there were plenty of descriptors.
     looked: AtomicU64,
-    seats: Mutex<Vec<Seat>>,
+    sockets: Mutex<Vec<OwnSocket>>,
 }
 
-impl Default for Seats {
+impl Default for LoopSockets {
     fn default() -> Self {
-        Self { backend: AtomicI32::new(NONE), looked: AtomicU64::new(NEVER), seats: Mutex::default() }
+        Self { backend: AtomicI32::new(NONE), looked: AtomicU64::new(NEVER), sockets: Mutex::default() }
     }
 }
 
-impl Seats {
-    fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+impl LoopSockets {
+    fn lock(&self) -> MutexGuard<'_, Vec<OwnSocket>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loop runs, and calls `turn` in each of its turns.
@@ -55,13 +55,13 @@ impl Seats {
     }
 
     /// libuv accepts from a socket.
-    pub(crate) fn sit(&self, socket: i32, listener: Weak<Listener>) {
-        self.lock().push(Seat { socket, listener });
+    pub(crate) fn add(&self, socket: i32, listener: Weak<Listener>) {
+        self.lock().push(OwnSocket { socket, listener });
     }
 
     /// The socket is about to be closed.
     pub(crate) fn forget(&self, socket: i32) {
-        self.lock().retain(|seat| seat.socket != socket);
+        self.lock().retain(|own| own.socket != socket);
     }
 
     /// libuv is to accept from a socket no more; it stays open.
@@ -70,20 +70,20 @@ impl Seats {
         self.forget(socket);
     }
 
-    /// Before the loop looks what is ready. `now`: its time, in milliseconds. Turns within one millisecond, in which a
-    /// program opens a few hundred descriptors at most, ask once.
+    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds. It looks once in a millisecond, in which a
+    /// program opens a few hundred descriptors at most.
     pub(crate) fn turn(&self, worker: &Worker, now: u64) {
         if self.looked.load(Ordering::Relaxed) == now {
             return;
         }
-        let mut seats = self.lock();
-        if seats.is_empty() || has_plenty() {
+        let mut sockets = self.lock();
+        if sockets.is_empty() || has_plenty() {
             self.looked.store(now, Ordering::Relaxed);
             return;
         }
-        for seat in seats.drain(..) {
-            uv::forget_descriptor(self.backend.load(Ordering::Relaxed), seat.socket);
-            if let Some(listener) = seat.listener.upgrade() {
+        for own in sockets.drain(..) {
+            uv::forget_descriptor(self.backend.load(Ordering::Relaxed), own.socket);
+            if let Some(listener) = own.listener.upgrade() {
                 // Without a primary nobody sends any.
                 let _ = worker.unseat(&listener);
             }
@@ -91,7 +91,7 @@ impl Seats {
     }
 }
 
-/// The kernel gives the lowest free descriptor: when that from which on there are just so many is free, then so are they.
+/// The kernel gives the lowest free descriptor. So if the first of the last `PLENTY` numbers is free, all of them are.
 fn has_plenty() -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     match limit.checked_sub(PLENTY).and_then(|first| i32::try_from(first).ok()) {

@@ -1,0 +1,130 @@
+//! What JavaScript and the engine of a primary tell each other.
+
+use cluster_core::{Event, Granted, ListenFlags, ListenRule, Wanted};
+use napi::Result;
+use napi_derive::napi;
+
+use crate::listener::SockName;
+use crate::refusal;
+
+/// JavaScript's own flag, beside those of `ListenFlags`.
+const PAD_ABSTRACT: u32 = 1 << 16;
+
+/// A place for a worker that Node is about to start.
+#[napi(object)]
+pub struct Place {
+    /// The engine's id of the worker.
+    pub id: u32,
+    /// The slot.
+    pub slot: u32,
+    /// The worker's channel, which it must inherit. JavaScript closes it afterwards.
+    pub fd: i32,
+}
+
+/// What workers may listen on.
+#[napi(object)]
+pub struct Allow {
+    /// In the engine's words; without them, anything.
+    pub rules: Option<Vec<String>>,
+    /// How many addresses; 0: any number.
+    pub most: u32,
+}
+
+impl Allow {
+    pub(crate) fn parsed(self) -> Result<(Option<Vec<ListenRule>>, u32)> {
+        let rules = self.rules.map(|rules| rules.iter().map(|rule| ListenRule::parse(rule)).collect());
+        Ok((rules.transpose().map_err(refusal)?, self.most))
+    }
+}
+
+/// What a worker asked for, in the engine's words.
+#[napi(object)]
+pub struct Query {
+    /// The address.
+    pub address: String,
+    /// For port 0: which of the shared ports, from 1.
+    pub index: u32,
+    /// How many connections may wait; 0: Node's default.
+    pub backlog: i32,
+    /// Those of `ListenFlags`, and `PAD_ABSTRACT`.
+    pub flags: u32,
+}
+
+impl Query {
+    pub(crate) fn wanted(&self) -> cluster_core::Result<Wanted<'_>> {
+        let Self { ref address, index, backlog, flags } = *self;
+        let flags_of_engine = ListenFlags::from_bits(flags & !PAD_ABSTRACT)?;
+        Ok(Wanted { address, index, backlog, flags: flags_of_engine, pad_abstract: flags & PAD_ABSTRACT != 0 })
+    }
+}
+
+/// The answer to a query.
+#[napi(object)]
+#[derive(Default)]
+pub struct Answer {
+    /// 0, or a negative errno value.
+    pub errno: i32,
+    /// Why it was refused, in a sentence.
+    pub reason: Option<String>,
+    /// Names the address, even after the listener is closed.
+    pub handle: u32,
+    /// Names the listener.
+    pub listener: u32,
+    /// The address was opened for this query.
+    pub is_new: bool,
+    /// Where it is bound; not for unix sockets.
+    pub sockname: Option<SockName>,
+}
+
+impl Answer {
+    pub(crate) fn granted(granted: &Granted) -> Self {
+        let Granted { handle, listener, is_new, name } = *granted;
+        Self { handle, listener, is_new, sockname: SockName::of(name), ..Self::default() }
+    }
+
+    pub(crate) fn refused(error: &cluster_core::Error) -> Self {
+        Self { errno: error.code(), reason: Some(error.sentence().to_owned()), ..Self::default() }
+    }
+}
+
+/// An address that a worker listens on.
+#[napi(object)]
+pub struct Listening {
+    /// The engine's id of the worker.
+    pub id: u32,
+    /// The host, or the text of a unix address.
+    pub address: String,
+    /// Not for unix sockets.
+    pub port: Option<u16>,
+}
+
+/// Something that the program may want to know: `warning`, `notice` or `listening` is set.
+#[napi(object)]
+#[derive(Default)]
+pub struct News {
+    /// A sentence about a worker that broke the rules, or about the engine itself.
+    pub warning: Option<String>,
+    /// The warning is about a worker.
+    pub about_worker: bool,
+    /// A sentence that is no cause for worry. `Stats` keeps it.
+    pub notice: Option<String>,
+    /// A worker has a share of an address.
+    pub listening: Option<Listening>,
+}
+
+impl News {
+    pub(crate) fn of(event: Event) -> Option<Self> {
+        match event {
+            Event::Warning { worker, text } => {
+                let who = worker.map_or(String::new(), |worker| format!("worker {}: ", worker.id));
+                let about_worker = worker.is_some();
+                Some(Self { warning: Some(format!("{who}{text}")), about_worker, ..Self::default() })
+            }
+            Event::Notice { text } => Some(Self { notice: Some(text), ..Self::default() }),
+            Event::Listening { worker, address, port, .. } => {
+                Some(Self { listening: Some(Listening { id: worker.id, address, port }), ..Self::default() })
+            }
+            _ => None,
+        }
+    }
+}
