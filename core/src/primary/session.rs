@@ -143,7 +143,7 @@ impl Session<'_> {
         let at = (&request.address, request.index);
         let permit = self.addresses.permit(self.worker, at, &mut self.ground);
         let permit = permit.map_err(|error| Denied::Refused { error, told: true })?;
-        self.addresses.spare_descriptors(permit.open, self.ground.poll)?;
+        self.addresses.spare_descriptors(permit.open, self.worker, self.ground.poll)?;
         let is_new = permit.open.is_none();
         let address = match permit.open {
             Some(address) => address,

@@ -11,20 +11,27 @@ use crate::error::{Error, Result};
 use crate::handle::{Choice, Datagrams, Handle, Mechanism, Passed, Shared};
 use crate::policy::Policy;
 use crate::primary::ground::Ground;
+use crate::primary::workers::Entry;
 use crate::settings::Mechanism as Wanted;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
 use crate::sys::{process, socket};
 
 /// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
-/// started. An address is opened only where some more are left, by which others may join it.
+/// started. An address is opened only where some more are left, by which others may join it. A worker's first listener may use half of
+/// them, so that a replacement serves again, though others have taken what its predecessor gave back.
+const KEPT_BY_A_NEW_ONE: (u64, u64) = (128, 3);
 const DESCRIPTORS_KEPT: (u64, u64) = (64, 2);
-const KEPT_BY_THE_FIRST: (u64, u64) = (128, 3);
+const KEPT_BY_THE_FIRST: (u64, u64) = (32, 1);
 
 impl Addresses {
     /// Sees that descriptors are left for others. Addresses that nobody serves any more are given up first.
-    pub(crate) fn spare_descriptors(&mut self, open: Option<u32>, poll: &Poll) -> Result<()> {
-        let kept = if open.is_none() { KEPT_BY_THE_FIRST } else { DESCRIPTORS_KEPT };
+    pub(crate) fn spare_descriptors(&mut self, open: Option<u32>, worker: &Entry, poll: &Poll) -> Result<()> {
+        let kept = match open {
+            None => KEPT_BY_A_NEW_ONE,
+            Some(_) if worker.listeners.is_empty() => KEPT_BY_THE_FIRST,
+            Some(_) => DESCRIPTORS_KEPT,
+        };
         let spare = || socket::has_room_for(kept, poll.as_fd());
         if spare() {
             return Ok(());
