@@ -1,5 +1,5 @@
 //! What workers may listen on, as the primary's program declares it. Pure: names are resolved and directories opened in
-//! `primary::permits`.
+//! `primary::listen::permits`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -40,7 +40,7 @@ pub(crate) struct Sockets {
     pub(crate) name: Option<String>,
 }
 
-/// A rule with numeric hosts and the directory's real place, as it is compared with what is asked for.
+/// A rule with numeric hosts and the directory's real path, to be compared with what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rule {
     Inet {
@@ -48,7 +48,7 @@ pub(crate) enum Rule {
         ports: Ports,
         datagram: bool,
     },
-    /// The directory's real path beside the one that was written, where they differ.
+    /// `real`: the directory's real path, if it differs from the written one.
     Unix {
         sockets: Sockets,
         real: Option<String>,
@@ -63,7 +63,7 @@ pub(crate) enum At {
     Any,
     /// The socket of all addresses, of both families where there are both.
     All,
-    /// With the number of the interface where the address is only unique on one, otherwise 0.
+    /// With the number of the interface if the address is unique only there, otherwise 0.
     One(IpAddr, u32),
 }
 
@@ -158,8 +158,8 @@ fn is_link_local(ip: &Ipv6Addr) -> bool {
 }
 
 impl Rule {
-    /// What it leaves open of what is asked for: `None` when it does not cover it, otherwise, of a socket file, the way from
-    /// the rule's directory to the socket's.
+    /// `None`: the rule does not cover what is asked for. Otherwise the path from the rule's directory to the socket's, empty if it is no
+    /// socket file.
     pub(crate) fn covers<'a>(&self, asked: &'a Asked) -> Option<&'a str> {
         let covered = |is: bool| is.then_some("");
         match (self, asked) {
@@ -184,7 +184,7 @@ impl Rule {
     }
 }
 
-/// Why a path is not taken at its word.
+/// Why a path is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathFault {
     Relative,
@@ -200,7 +200,7 @@ impl PathFault {
     }
 }
 
-/// A path without what means nothing (`//`, `/./`): its directory (empty: the root) and the name in it, if it names one.
+/// Removes what means nothing from a path (`//`, `/./`). Returns its directory (empty: the root) and the name in it, if it names one.
 pub(crate) fn clean(path: &str) -> std::result::Result<(String, Option<String>), PathFault> {
     let inner = path.strip_prefix('/').ok_or(PathFault::Relative)?;
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! Opening a listening or datagram socket for an address, the same in a primary and in a process of its own.
+//! Opening a listening or datagram socket for an address, in a primary and in any other process.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::options::{self, SocketOption};
 use crate::sys::sockaddr::{self, SockAddr};
 use crate::sys::unix_path::{self, Place, SocketFile};
-use crate::sys::{Sys, socket};
+use crate::sys::{Sys, descriptor, socket};
 
 /// The backlog of a caller that names none, as in Node.
 pub(crate) const DEFAULT_BACKLOG: i32 = 511;
@@ -21,12 +21,12 @@ pub(crate) const DEFAULT_BACKLOG: i32 = 511;
 const LOCKED: &str = "a server that is gone has left its socket file, and it is replaced under the lock of its directory (flock(2)), \
                       which another process holds";
 
-/// That is what an error of `open` says: it may be worth another attempt in a moment. No other call of it gives EAGAIN.
+/// True for an error of `open` that says so. Another attempt in a moment may succeed. Nothing else in `open` gives EAGAIN.
 pub(crate) fn is_locked(error: &Error) -> bool {
     error.is(libc::EAGAIN)
 }
 
-/// The same as what it means to whoever does not try again.
+/// Turns it into EADDRINUSE, for callers that do not try again.
 pub(crate) fn unless_locked(error: Error) -> Error {
     if is_locked(&error) { Error::new(-libc::EADDRINUSE, error.sentence().to_owned()) } else { error }
 }
@@ -38,7 +38,7 @@ pub struct ListenFlags(u32);
 impl ListenFlags {
     /// `accept` does not wait.
     pub const NONBLOCK: ListenFlags = ListenFlags(1);
-    /// A socket of this worker's own, not shared through the primary.
+    /// A socket of this process's own, not shared through the primary.
     pub const EXCLUSIVE: ListenFlags = ListenFlags(2);
     /// An IPv6 socket takes no IPv4 connections.
     pub const IPV6ONLY: ListenFlags = ListenFlags(4);
@@ -85,14 +85,14 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Before listen(2), as the size of a buffer decides what a handshake offers (tcp(7)).
+    /// To be called before listen(2), as the size of a buffer decides what a handshake offers (tcp(7)).
     pub(crate) fn give_options(&self, socket: BorrowedFd) -> std::result::Result<(), Failed> {
         self.options.iter().try_for_each(|option| {
             option.set_on(socket).map_err(|errno| (format!("setsockopt {}", option.called()).into(), errno))
         })
     }
 
-    /// An option was set later: sockets that are made from here on get it, too.
+    /// An option was set later. Sockets that are made from here on get it, too.
     pub(crate) fn follow(&mut self, option: &SocketOption) {
         self.options.retain(|old| (old.level, old.name) != (option.level, option.name));
         self.options.push(option.clone());
@@ -115,8 +115,7 @@ pub(crate) struct Bound {
     pub(crate) file: Option<SocketFile>,
 }
 
-/// Opens an address whose host is numeric (see `resolve`). `place`: where exactly a path is to be bound; otherwise wherever it
-/// leads.
+/// Opens an address whose host is numeric (see `resolve`). `place`: where exactly to bind a path; without it, wherever the path leads.
 pub(crate) fn open(address: &Address, place: Option<Place>, shape: &Shape, flags: ListenFlags) -> Result<Bound> {
     let backlog = self::backlog(shape.backlog);
     let everybody = flags.contains(ListenFlags::READABLE_ALL) || flags.contains(ListenFlags::WRITABLE_ALL);
@@ -200,7 +199,7 @@ fn open_inet(
     bind_inet(name, datagram, shape, flags).map_err(at(address))
 }
 
-/// Whether connections over IPv4 come there: to all addresses, or to an IPv4 address that is written as IPv6.
+/// True if connections over IPv4 come there: to all addresses, or to an IPv4 address that is written as IPv6.
 fn takes_ipv4(at: &SocketAddr) -> bool {
     sockaddr::is_wildcard(at) || matches!(at.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }
@@ -219,11 +218,11 @@ fn bound_inet(
     let socket = during("socket", socket::open(family, datagram))?;
     let fd = socket.as_fd();
     if at.is_ipv6() {
-        // Said either way, so that the host's bindv6only setting does not decide.
+        // Set in either case, so that the host's bindv6only setting does not decide.
         let only = flags.contains(ListenFlags::IPV6ONLY) || !takes_ipv4(&at);
         during("setsockopt IPV6_V6ONLY", socket::set_ipv6_only(fd, only))?;
     }
-    // For datagrams SO_REUSEADDR would let a stranger of the same user take them over.
+    // For datagrams SO_REUSEADDR would let another process of the same user take them over.
     if !datagram {
         during("setsockopt SO_REUSEADDR", socket::set_reuse_address(fd))?;
     }
@@ -244,8 +243,8 @@ fn bind_inet(at: SocketAddr, datagram: bool, shape: &Shape, flags: ListenFlags) 
         && at.port() == 0
         && !datagram
     {
-        // A port that the kernel has chosen is given back when anybody shuts the socket down (tcp_set_state), one that was named is
-        // not. SO_REUSEADDR lets the second in, as long as the first does not listen.
+        // A port that the kernel has chosen is freed when anybody shuts the socket down (tcp_set_state); a port that was named is not.
+        // SO_REUSEADDR lets the second socket in as long as the first does not listen.
         let mut at = at;
         at.set_port(chosen.port());
         let named = bound_inet(at, datagram, shape, flags)?;
@@ -258,12 +257,12 @@ fn bind_inet(at: SocketAddr, datagram: bool, shape: &Shape, flags: ListenFlags) 
     Ok(Bound { socket, name, datagram, file: None })
 }
 
-/// What a caller's backlog means.
+/// The backlog for listen(2).
 pub(crate) fn backlog(wanted: i32) -> i32 {
     if wanted <= 0 { DEFAULT_BACKLOG } else { wanted }
 }
 
-/// Another socket on the address of one that has SO_REUSEPORT set, which is `name`: one that listens, or one for datagrams.
+/// Another socket beside `first`, which has SO_REUSEPORT set and the address `name`: a listening one, or one for datagrams.
 pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: &Shape) -> Sys<OwnedFd> {
     let socket = bound_beside(first, name, datagram)?;
     shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
@@ -273,7 +272,7 @@ pub(crate) fn beside(first: BorrowedFd, name: &SockAddr, datagram: bool, shape: 
     Ok(socket)
 }
 
-/// The same as it is before it listens.
+/// The same before it listens.
 pub(crate) fn bound_beside(first: BorrowedFd, name: &SockAddr, datagram: bool) -> Sys<OwnedFd> {
     let socket = socket::open(name.family(), datagram)?;
     if name.family() == libc::AF_INET6 {
@@ -287,17 +286,17 @@ pub(crate) fn bound_beside(first: BorrowedFd, name: &SockAddr, datagram: bool) -
     Ok(socket)
 }
 
-/// A socket that nobody else has, with the options of those of an address: what another does to it shows here, whatever workers do
-/// to theirs meanwhile.
+/// A socket with the options of an address's sockets that no worker has: it shows what another option changes, whatever workers do to
+/// theirs meanwhile.
 pub(crate) fn replica(name: &SockAddr, datagram: bool, shape: &Shape) -> Sys<OwnedFd> {
     let socket = socket::open(name.family(), datagram)?;
     shape.give_options(socket.as_fd()).map_err(|(_, errno)| errno)?;
     Ok(socket)
 }
 
-/// A listening or datagram socket that this process's program has open.
+/// A listening or datagram socket that the program has open.
 fn inherited(number: i32) -> Result<Bound> {
-    let socket = socket::duplicate_number(number).context(format_args!("descriptor {number}"))?;
+    let socket = descriptor::duplicate_number(number).context(format_args!("descriptor {number}"))?;
     let nature = socket::nature(socket.as_fd()).context(format_args!("descriptor {number} is no socket"))?;
     let inet = matches!(nature.family, libc::AF_INET | libc::AF_INET6);
     let datagram = inet && nature.kind == libc::SOCK_DGRAM;
@@ -311,7 +310,7 @@ fn inherited(number: i32) -> Result<Bound> {
         )));
     }
     if datagram {
-        // As its maker has it: how it waits is that of everybody who has it.
+        // O_NONBLOCK stays as its maker set it, since everybody who has the socket shares the flag.
         let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
         return match name.to_inet().is_some_and(|inet| inet.port() != 0) {
             true => Ok(Bound { socket, name, datagram, file: None }),
@@ -325,7 +324,7 @@ fn inherited(number: i32) -> Result<Bound> {
             "descriptor {number} is a socket that does not listen; call listen(2) on it first"
         )));
     }
-    socket::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
+    descriptor::set_nonblocking(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     let name = sockaddr::local_name(socket.as_fd()).context(format_args!("descriptor {number}"))?;
     Ok(Bound { socket, name, datagram: false, file: None })
 }

@@ -137,7 +137,7 @@ impl Channel {
                     None => {
                         // Nobody reads any more. Whoever kept it would be told of room for it without end.
                         self.queue.clear();
-                        self.queued_bytes = 0;
+                        (self.queued_bytes, self.queued_fds) = (0, 0);
                         return Err(Errno::EPIPE);
                     }
                 },
@@ -235,11 +235,12 @@ mod tests {
         let mut channel = Channel::new(ours);
         while channel.send([b"", &[0; 60000]], &[]).is_ok() {}
         assert!(channel.kept() > 0);
-        assert_eq!(channel.rearm(), Some(true));
+        assert!(channel.send([b"x", b""], &[theirs.as_fd()]).is_ok(), "a small one still fits");
+        assert_eq!((channel.kept_fds(), channel.rearm()), (1, Some(true)));
         // Its buffer has room from here on, of which the poll would tell without end.
         socket::finish_receiving(theirs.as_fd());
         while cmsg::receive(theirs.as_fd(), &mut [0; 8], 0, 0).is_ok_and(|received| received.length > 0) {}
         assert_eq!(channel.flush(), Err(Errno::EPIPE));
-        assert_eq!((channel.kept(), channel.rearm()), (0, Some(false)));
+        assert_eq!((channel.kept(), channel.kept_fds(), channel.rearm()), (0, 0, Some(false)));
     }
 }

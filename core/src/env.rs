@@ -46,7 +46,7 @@ pub(crate) enum Word {
 pub(crate) fn take() -> Word {
     let secure = crate::sys::process::is_secure_execution();
     let values = ALL.map(taken);
-    let was = taken(WORKER_PROCESS).is_some_and(|value| number(&value) == Some(crate::sys::process::own_pid() as u32));
+    let was = taken(WORKER_PROCESS).is_some_and(|value| number(&value) == Some(crate::sys::pid::own_pid() as u32));
     match word(values.each_ref().map(Option::as_deref), secure) {
         Word::Nothing if was && !secure => Word::Replaced,
         word => word,
@@ -61,7 +61,7 @@ fn taken(name: &str) -> Option<std::ffi::OsString> {
 
 /// This process is a worker from here on, whatever program it runs.
 pub(crate) fn mark_worker() {
-    crate::sys::process::set_variable(WORKER_PROCESS, &crate::sys::process::own_pid().to_string());
+    crate::sys::process::set_variable(WORKER_PROCESS, &crate::sys::pid::own_pid().to_string());
 }
 
 /// What the values of the three variables say. `secure`: they are not to be believed.

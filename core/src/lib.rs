@@ -40,6 +40,7 @@ mod error;
 pub mod fuzzing;
 mod handle;
 mod mailbox;
+mod mechanism;
 mod options;
 mod policy;
 mod primary;
@@ -55,7 +56,7 @@ mod worker;
 pub use allow::ListenRule;
 pub use bind::ListenFlags;
 pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
-pub use handle::{HandleStats, MechanismKind};
+pub use handle::HandleStats;
 pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
@@ -64,11 +65,11 @@ pub use primary::{
 };
 pub use process::{Identity, listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};
-pub use settings::{Mechanism, Settings, WINDOW_MAX};
+pub use settings::{Mechanism, MechanismKind, Settings, WINDOW_MAX};
+pub use sys::child::ExitStatus;
 #[cfg(feature = "panic-injection")]
 #[doc(hidden)]
 pub use sys::panics;
-pub use sys::process::ExitStatus;
 pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 pub use wire::MESSAGE_MAX;
 pub use worker::{AcceptFlags, ListenOptions, Listener, Worker};

@@ -5,6 +5,7 @@
 //! the connection; the kernel decides.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
@@ -21,20 +22,14 @@ pub(crate) struct Connection {
     pub(crate) peer: SockAddr,
 }
 
-/// What `take_back` found.
-pub(crate) enum TakenBack {
-    Connection(Connection),
-    Empty,
-}
-
 pub(crate) struct Mailbox {
     sender: OwnedFd,
     receiver: OwnedFd,
     window: u32,
     /// At least this many more connections fit; a lower bound, since the worker takes without telling.
     room: u32,
-    /// Places set aside for connections that are not sent yet.
-    reserved: u32,
+    /// Connections that are sent at the end of the turn.
+    staged: VecDeque<Connection>,
     sent: u64,
     /// What `sent` was when the mailbox was last seen empty: it still is while that has not grown.
     empty_at: Cell<u64>,
@@ -60,7 +55,7 @@ impl Mailbox {
             receiver,
             window,
             room: window,
-            reserved: 0,
+            staged: VecDeque::new(),
             sent: 0,
             empty_at: Cell::new(0),
             taken_back: 0,
@@ -102,21 +97,26 @@ impl Mailbox {
     /// How many more connections may be put in. Asks the kernel only when the last answer is used up.
     pub(crate) fn room(&mut self) -> u32 {
         if self.room == 0 {
-            self.room = self.window.saturating_sub(self.waiting() + self.reserved);
+            self.room = self.window.saturating_sub(self.waiting() + self.staged.len() as u32);
         }
         self.room
     }
 
-    /// Sets a place aside for a connection that will be sent in this turn.
-    pub(crate) fn reserve(&mut self) {
+    /// Sets a connection aside, to be sent in this turn, and a place for it.
+    pub(crate) fn stage(&mut self, connection: Connection) {
         self.room = self.room.saturating_sub(1);
-        self.reserved += 1;
+        self.staged.push_back(connection);
+    }
+
+    /// The next connection that was set aside.
+    pub(crate) fn next_staged(&mut self) -> Option<Connection> {
+        self.staged.pop_front()
     }
 
     /// For the fuzzer and the tests.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn has_nothing_reserved(&self) -> bool {
-        self.reserved == 0
+    pub(crate) fn has_nothing_staged(&self) -> bool {
+        self.staged.is_empty()
     }
 
     /// Parcels that the worker has not received.
@@ -143,11 +143,10 @@ impl Mailbox {
         self.sent.saturating_sub(self.taken_back).saturating_sub(self.waiting().into())
     }
 
-    /// Puts a connection in, for which a place was set aside. The caller closes its copy in the same turn, whatever comes (rule R2).
+    /// Puts a connection in. The caller closes its copy in the same turn, whatever comes (rule R2).
     pub(crate) fn send(&mut self, connection: &Connection) -> Sys<()> {
         let parts = [wire::CONNECTION_HEADER.as_slice(), connection.peer.as_bytes()];
         let outcome = cmsg::send(self.sender.as_fd(), parts, &[connection.socket.as_fd()]);
-        self.reserved = self.reserved.saturating_sub(1);
         match outcome {
             Ok(()) => {
                 self.sent += 1;
@@ -168,7 +167,11 @@ impl Mailbox {
         if self.stop_sent {
             return Ok(());
         }
-        self.send_control(&wire::STOP)?;
+        match self.send_control(&wire::STOP) {
+            // Its worker has shut its end down already, which is the same to it.
+            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => return Ok(()),
+            outcome => outcome?,
+        }
         self.stop_sent = true;
         Ok(())
     }
@@ -208,9 +211,9 @@ impl Mailbox {
     }
 
     /// Takes the oldest connection that the worker has not received. EMFILE before anything is lost.
-    pub(crate) fn take_back(&mut self) -> Sys<TakenBack> {
+    pub(crate) fn take_back(&mut self) -> Sys<Option<Connection>> {
         let outcome = self.take_oldest();
-        if matches!(outcome, Ok(TakenBack::Empty)) && self.stop_sent && self.waiting() == 0 {
+        if matches!(outcome, Ok(None)) && self.stop_sent && self.waiting() == 0 {
             // The queue was emptied down to its last parcel, which the worker still has to see.
             self.stop_sent = false;
             let _ = self.send_stop();
@@ -220,21 +223,21 @@ impl Mailbox {
 
     /// Drops what nobody is to have any more, one by one, so that none lingers: with the queue it would as its worker likes.
     pub(crate) fn empty(&mut self) {
-        while let Ok(TakenBack::Connection(_)) = self.take_oldest() {}
+        while let Ok(Some(_)) = self.take_oldest() {}
     }
 
-    fn take_oldest(&mut self) -> Sys<TakenBack> {
+    fn take_oldest(&mut self) -> Sys<Option<Connection>> {
         self.reclaim_plainly();
         loop {
             socket::free_descriptor(self.receiver.as_fd())?;
             let mut buffer = [0; wire::PARCEL_MAX];
             let mut received = match cmsg::receive(self.receiver.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {
-                Err(Errno::EAGAIN) => return Ok(TakenBack::Empty),
+                Err(Errno::EAGAIN) => return Ok(None),
                 outcome => outcome?,
             };
             if received.length == 0 {
                 // The worker has shut its end down.
-                return Ok(TakenBack::Empty);
+                return Ok(None);
             }
             self.taken_back += 1;
             self.room = 0;
@@ -244,7 +247,7 @@ impl Mailbox {
                 self.board.took_back();
                 // The worker may have received it without taking it (MSG_PEEK).
                 socket::do_not_linger(socket.as_fd());
-                return Ok(TakenBack::Connection(Connection { socket, peer }));
+                return Ok(Some(Connection { socket, peer }));
             }
         }
     }
@@ -290,11 +293,12 @@ mod tests {
             for sent in 0..window {
                 assert_eq!(mailbox.waiting(), sent);
                 assert!(mailbox.room() > 0);
-                mailbox.reserve();
+                mailbox.stage(connection());
                 if sent + 1 == window {
                     assert_eq!(mailbox.room(), 0, "a place set aside is not free");
                 }
-                mailbox.send(&connection()).unwrap();
+                let staged = mailbox.next_staged().unwrap();
+                mailbox.send(&staged).unwrap();
             }
             assert_eq!(mailbox.room(), 0);
             assert_eq!(mailbox.send(&connection()), Err(Errno::EAGAIN), "the kernel agrees with our count");
@@ -322,10 +326,10 @@ mod tests {
             cmsg::receive(mailbox.receiver(), &mut [0; wire::PARCEL_MAX], 1, libc::MSG_CMSG_CLOEXEC).unwrap();
         }
         for left in [2, 1, 0] {
-            assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
+            assert!(mailbox.take_back().unwrap().is_some());
             assert_eq!((mailbox.waiting(), mailbox.taken()), (left, 3));
         }
-        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Empty));
+        assert!(mailbox.take_back().unwrap().is_none());
         mailbox.send_nop().unwrap();
         assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (1, 3, 5));
         assert!(!mailbox.is_left_with_some());
@@ -342,7 +346,7 @@ mod tests {
         mailbox.send_nop().unwrap();
         mailbox.send(&connection()).unwrap();
         assert!(mailbox.is_left_with_some());
-        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
+        assert!(mailbox.take_back().unwrap().is_some());
         assert!(!mailbox.is_left_with_some());
     }
 
@@ -354,9 +358,9 @@ mod tests {
         }
         mailbox.send_stop().unwrap();
         for _ in 0..6 {
-            assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Connection(_)));
+            assert!(mailbox.take_back().unwrap().is_some());
         }
-        assert!(matches!(mailbox.take_back().unwrap(), TakenBack::Empty));
+        assert!(mailbox.take_back().unwrap().is_none());
         assert_eq!((mailbox.waiting(), mailbox.taken()), (1, 0));
         let mut buffer = [0; wire::PARCEL_MAX];
         let received = cmsg::receive(mailbox.receiver(), &mut buffer, 1, 0).unwrap();

@@ -8,7 +8,7 @@ use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
 use crate::error::{Error, Result};
 use crate::sys::{Sys, socket};
 
-/// What a buffer may be asked to hold: more is memory of the kernel's for every connection.
+/// The largest buffer that a worker may ask for, since it costs kernel memory for every connection.
 const BUFFER_MOST: i32 = 4 << 20;
 
 /// The most options of one listen.
@@ -60,7 +60,7 @@ impl SocketOption {
     }
 }
 
-/// Whether a worker may set this, and to this.
+/// An error if a worker may not set this option, or not to this value.
 pub(crate) fn judge(option: &SocketOption) -> Result<()> {
     let &SocketOption { level, name, ref value } = option;
     let Some(&(.., called, least, most)) = ALLOWED.iter().find(|allowed| (allowed.0, allowed.1) == (level, name))
@@ -105,7 +105,7 @@ pub(crate) fn check_value(option: &SocketOption) -> Result<()> {
     }
 }
 
-/// What is said of an option for `fd:N`.
+/// The error of an option for `fd:N`.
 pub(crate) fn of_another(address: &str) -> Error {
     Error::new(
         -libc::EOPNOTSUPP,
@@ -113,8 +113,8 @@ pub(crate) fn of_another(address: &str) -> Error {
     )
 }
 
-/// Options and address as one text: a line for each option, and the address behind them. No address begins so, and a primary
-/// that knows of no options says that this is none.
+/// Options and address as one text: a line for each option, then the address. No address begins like that, so a primary that knows of no
+/// options refuses it as an address.
 pub(crate) fn before(address: &str, options: &[SocketOption]) -> String {
     let mut text = String::new();
     for SocketOption { level, name, value } in options {

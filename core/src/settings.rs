@@ -32,6 +32,18 @@ impl Mechanism {
     }
 }
 
+/// How connections get to the workers. The numbers are those of the C interface and of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MechanismKind {
+    /// The primary accepts and passes each connection on.
+    Passed = 1,
+    /// The kernel gives each slot its connections.
+    Kernel = 2,
+    /// All workers accept from one socket.
+    Shared = 3,
+}
+
 /// A cluster's settings; `Default` gives what a zeroed C struct means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -54,9 +66,9 @@ pub struct Settings {
     pub window: u32,
     /// What that may grow to while the worker keeps up; less than `window` means that it does not grow.
     pub window_most: u32,
-    /// For how long a worker's queue in the kernel may stand still until others are served in its stead.
+    /// For how long a worker may take nothing from its own socket (mechanism kernel) until others are served in its stead.
     pub patience: Duration,
-    /// How many more connections may wait in one worker's queue in the kernel than in the shortest, before others have its turns.
+    /// How many more connections may wait in one worker's own socket than where the least do, before others have its turns.
     pub slack: u32,
     /// The first delay before a worker is replaced, and the longest.
     pub restart_delay: (Duration, Duration),
@@ -111,7 +123,7 @@ impl Settings {
         }
         if self.patience < PATIENCE_LEAST {
             return Err(Error::invalid(format!(
-                "the patience is {:?}; it must be at least {PATIENCE_LEAST:?}, because the queues are looked at four times in it",
+                "the patience is {:?}; it must be at least {PATIENCE_LEAST:?}, because the sockets are looked at four times in it",
                 self.patience
             )));
         }

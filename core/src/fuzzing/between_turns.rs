@@ -176,6 +176,32 @@ fn what_a_worker_made_linger_lingers_for_nobody_else() {
     });
 }
 
+#[test]
+fn what_a_worker_made_linger_by_its_own_socket_lingers_for_nobody_else() {
+    alone(|| {
+        let mut primary = Primary::new(Settings::default()).unwrap();
+        let (mut one, mut two) = (worker(&mut primary), worker(&mut primary));
+        let listener = granted(&mut primary, &mut one, "127.0.0.1:0");
+        granted(&mut primary, &mut two, "127.0.0.1:0");
+        let (Some(own), Some(_)) = (&one.shares[0].socket, &two.shares[0].socket) else {
+            eprintln!("skipped: this process may not use bpf(2)");
+            return;
+        };
+        // What is accepted from it has this from the first moment.
+        nix::sys::socket::setsockopt(own, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 20 }).unwrap();
+        let _clients: Vec<_> = (0..16).map(|_| connect(&one.shares[0].name).unwrap()).collect();
+        one.say(FromWorker::Pause { listener }).unwrap();
+        let (mut lingers, deadline) = (Vec::new(), Instant::now() + AWHILE);
+        while lingers.is_empty() {
+            assert!(turn(&mut primary, deadline.saturating_duration_since(Instant::now())), "nobody was woken");
+            while let Taken::Connection(passed) = two.shares[0].take() {
+                lingers.push(nix::sys::socket::getsockopt(&passed, sockopt::Linger).unwrap().l_onoff);
+            }
+        }
+        assert!(lingers.iter().all(|on| *on == 0), "{lingers:?}");
+    });
+}
+
 /// Turns until a flood of frames behind which a message stands is read.
 fn turns_for(policy: Policy, flood: impl Fn(u32, u32) -> FromWorker<'static>) -> usize {
     let mut primary = primary(Settings { policy, ..Settings::default() });

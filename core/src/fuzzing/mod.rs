@@ -10,8 +10,6 @@ mod frames;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod hung;
-#[cfg(test)]
 mod model;
 mod primary;
 // The tests use more of it than the targets do.

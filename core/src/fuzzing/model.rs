@@ -5,38 +5,52 @@
 //! docs/protocol.md, not from the engine: an address is a set of members. CL_MODEL_SEQUENCES says how many lives are led (300), and
 //! CL_MODEL_SEED repeats those of a seed that was printed.
 
+mod hung;
+mod left;
+mod life;
+mod limit;
+mod program;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 
 use super::alone;
-use super::puppet::{Puppet, Read, Taken, connect, open_descriptors};
-use crate::primary::Primary;
-use crate::settings::{Mechanism, Settings};
+use super::puppet::open_descriptors;
+use crate::settings::Mechanism;
 use crate::sys::process;
-use crate::sys::sockaddr::SockAddr;
-use crate::wire::FromWorker;
+use life::Life;
+use limit::Limit;
 
 const WORKERS_MAX: usize = 5;
 
 /// Where to listen: the text, and the index that is sent.
-const PLACES: [(&str, u32); 5] = [
+const PLACES: [(&str, u32); 6] = [
     ("127.0.0.1:0", 1),
     ("127.0.0.1:0", 2),
     ("[::1]:0", 1),
     ("unix:@libcluster-model-PID", 0),
     // Where the port is not 0 the index makes no difference.
     ("unix:@libcluster-model-PID", 7),
+    ("udp:127.0.0.1:0", 1),
 ];
+
+/// What is asked for at a place. Of places beyond these each is a port of its own.
+fn wanted(place: usize) -> (String, u32) {
+    let (address, index) = PLACES.get(place).copied().unwrap_or(("127.0.0.1:0", 3 + place as u32));
+    (address.replace("PID", &process::own_pid().to_string()), index)
+}
 
 /// The keys of the places, by the rule of docs/design/permits.md.
 fn key(place: usize) -> String {
-    let (address, index) = PLACES[place];
-    let address = address.replace("PID", &process::own_pid().to_string());
+    let (address, index) = wanted(place);
     if address.ends_with(":0") { format!("{address}#{index}") } else { address }
+}
+
+/// Datagrams come to it, and no connections.
+fn is_datagram(key: &str) -> bool {
+    key.starts_with("udp:")
 }
 
 #[derive(Debug, Clone)]
@@ -56,7 +70,9 @@ enum Step {
     LeaveBehind,
     /// One stands still while clients come.
     Hang,
-    /// Clients come to a place; everything that waits there is taken before and after.
+    /// A program is started with a file of the primary's, or dies and is started anew.
+    Program,
+    /// Clients come to a place, or datagrams; everything that waits there is taken before and after.
     Clients(usize, usize),
 }
 
@@ -71,14 +87,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who.clone().prop_map(Step::Hush),
         2 => who.prop_map(Step::Replace),
         1 => Just(Step::LeaveBehind),
-        1 => Just(Step::Hang),
+        2 => Just(Step::Hang),
+        1 => Just(Step::Program),
         4 => (place, 1..9_usize).prop_map(|(place, clients)| Step::Clients(place, clients)),
     ];
     prop::collection::vec(step, 1..40)
 }
 
 #[derive(Default)]
-pub(super) struct Worker {
+struct Worker {
     leaving: bool,
     hushed: bool,
     slot: u32,
@@ -86,21 +103,21 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn has(&self, key: &str) -> bool {
+    fn has(&self, key: &str) -> bool {
         self.shares.contains(key)
     }
 
-    pub(super) fn serves(&self, key: &str) -> bool {
+    fn serves(&self, key: &str) -> bool {
         self.has(key) && !self.leaving && !self.hushed
     }
 }
 
 /// What should be.
 #[derive(Default)]
-pub(super) struct Model {
-    pub(super) workers: BTreeMap<u32, Worker>,
+struct Model {
+    workers: BTreeMap<u32, Worker>,
     /// How many clients wait that nobody has taken; `None` where that depends on who was heard first.
-    pub(super) open: BTreeMap<String, Option<usize>>,
+    open: BTreeMap<String, Option<usize>>,
     /// Who was the last to go from an address.
     left_by: BTreeMap<String, u32>,
     last_id: u32,
@@ -137,301 +154,40 @@ impl Model {
     }
 }
 
-pub(super) struct Life {
-    pub(super) primary: Primary,
-    pub(super) puppets: Vec<Puppet>,
-    pub(super) names: BTreeMap<String, SockAddr>,
-    pub(super) clients: Vec<OwnedFd>,
-    /// Sockets of slots that processes have which workers left behind.
-    pub(super) left: Vec<OwnedFd>,
-    pub(super) model: Model,
-}
-
-impl Life {
-    fn new(mechanism: Mechanism) -> Self {
-        let settings = Settings { mechanism, window: 64, ..Settings::default() };
-        let primary = Primary::new(settings).unwrap();
-        let (names, model) = (BTreeMap::new(), Model::default());
-        Self { primary, puppets: Vec::new(), names, clients: Vec::new(), left: Vec::new(), model }
-    }
-
-    fn step(&mut self, step: &Step) -> TestCaseResult {
-        let known = |who: usize, life: &Life| who < life.puppets.len();
-        match step {
-            Step::Enroll => self.enroll()?,
-            Step::Ask(asked) => self.ask(asked)?,
-            Step::Leave(who, how) if known(*who, self) => self.leave(*who, *how),
-            Step::End(who, in_order) if known(*who, self) => self.end(*who, *in_order),
-            Step::Hush(who) if known(*who, self) => {
-                let puppet = &mut self.puppets[*who];
-                puppet.channel = None;
-                let worker = self.model.workers.entry(puppet.id).or_default();
-                worker.hushed = true;
-                let leaving = worker.leaving;
-                self.model.let_go(puppet.id, leaving);
-            }
-            Step::Replace(who) if known(*who, self) => self.replace(*who)?,
-            Step::LeaveBehind => self.leave_behind()?,
-            Step::Hang => self.hang()?,
-            Step::Clients(place, count) => self.clients(&key(*place), *count)?,
-            _ => {}
-        }
-        self.settle();
-        self.compare()
-    }
-
-    pub(super) fn settle(&mut self) {
-        loop {
-            let wait = if self.primary.has_unread() { Duration::from_millis(2) } else { Duration::ZERO };
-            if self.primary.turn(Some(wait)).unwrap().is_empty() && !self.primary.has_unread() {
-                break;
-            }
-        }
-        self.primary.check_books();
-    }
-
-    fn enroll(&mut self) -> TestCaseResult {
-        if self.puppets.len() == WORKERS_MAX {
-            return Ok(());
-        }
-        let puppet = Puppet::enroll(&mut self.primary).expect("a place");
-        puppet.say(puppet.greeting()).unwrap();
-        prop_assert!(puppet.id > self.model.last_id, "ids grow for ever");
-        self.model.last_id = puppet.id;
-        let slot = self.model.lowest_slot();
-        prop_assert_eq!(self.primary.worker_info(puppet.id).unwrap().worker.slot, slot);
-        self.model.workers.insert(puppet.id, Worker { slot, ..Worker::default() });
-        self.puppets.push(puppet);
-        Ok(())
-    }
-
-    /// Several workers say several things, which the primary may read in any order of the workers.
-    fn ask(&mut self, asked: &[(usize, usize, bool)]) -> TestCaseResult {
-        let mut answers = BTreeMap::new();
-        let stayed: BTreeSet<String> = self.model.open.keys().cloned().collect();
-        let (mut closed, mut asked_for) = (BTreeSet::new(), BTreeSet::new());
-        for (who, place, listens) in asked {
-            let Some(puppet) = self.puppets.get_mut(*who) else { continue };
-            let key = key(*place);
-            // Whether those who leave keep their share would depend on who is heard first.
-            let some_leave = self.model.members(&key).any(|worker| worker.leaving);
-            let worker = self.model.workers.entry(puppet.id).or_default();
-            if worker.hushed || some_leave && (closed.contains(&key) || asked_for.contains(&key)) {
-                continue;
-            }
-            if *listens {
-                let (address, index) = PLACES[*place];
-                let address = address.replace("PID", &process::own_pid().to_string());
-                let number = puppet.ask(&address, index, 0).unwrap();
-                let expected = match () {
-                    () if worker.leaving => Some(-libc::ESHUTDOWN),
-                    () if worker.shares.contains(&key) => Some(-libc::EADDRINUSE),
-                    () => None,
-                };
-                answers.insert((puppet.id, number), (key.clone(), expected));
-                if expected.is_none() {
-                    worker.shares.insert(key.clone());
-                    asked_for.insert(key.clone());
-                    self.model.open.entry(key).or_insert(Some(0));
-                }
-            } else if let Some(at) =
-                puppet.shares.iter().position(|share| worker.shares.contains(&key) && share.key == key)
-            {
-                let share = puppet.shares.remove(at);
-                puppet.say(FromWorker::Close { listener: share.listener }).unwrap();
-                worker.shares.remove(&key);
-                self.model.left_by.insert(key.clone(), puppet.id);
-                closed.insert(key);
-            }
-        }
-        // An address that one closes and another asks for is open in the end, whoever came first; its clients may be lost.
-        for key in &closed {
-            self.model.close_if_given_up(key);
-            if let Some(waiting) = self.model.open.get_mut(key)
-                && asked_for.contains(key)
-            {
-                *waiting = None;
-            }
-        }
-        self.settle();
-        for puppet in &mut self.puppets {
-            loop {
-                let (number, code) = match puppet.read() {
-                    Read::Nothing => break,
-                    Read::Leave | Read::Done => continue,
-                    Read::Granted { number, .. } => (number, None),
-                    Read::Refused { number, code } => (number, Some(code)),
-                };
-                let (key, expected) = answers.remove(&(puppet.id, number)).expect("an answer to a question");
-                prop_assert_eq!(code, expected, "{}", key);
-                if code.is_some() {
-                    continue;
-                }
-                let share = puppet.shares.last_mut().expect("the share just granted");
-                share.key.clone_from(&key);
-                let name = share.name;
-                // It was open before and nobody closed it: the same port as ever.
-                if stayed.contains(&key) && !closed.contains(&key) {
-                    prop_assert_eq!(name.as_bytes(), self.names[&key].as_bytes());
-                }
-                self.names.insert(key, name);
-            }
-        }
-        prop_assert!(answers.is_empty(), "every question is answered");
-        Ok(())
-    }
-
-    fn leave(&mut self, who: usize, how: u8) {
-        let puppet = &self.puppets[who];
-        let worker = self.model.workers.entry(puppet.id).or_default();
-        if worker.hushed {
-            return;
-        }
-        worker.leaving = true;
-        match how {
-            0 => puppet.say(FromWorker::Disconnect).unwrap(),
-            1 => self.primary.disconnect(puppet.id).unwrap(),
-            _ => {
-                self.primary.retire(puppet.id);
-                for key in worker.shares.clone() {
-                    self.model.close_if_given_up(&key);
-                }
-            }
-        }
-    }
-
-    pub(super) fn end(&mut self, who: usize, in_order: bool) {
-        let puppet = self.puppets.remove(who);
-        let id = puppet.id;
-        drop(puppet);
-        let worker = self.model.workers.entry(id).or_default();
-        let leaving = worker.leaving;
-        self.model.let_go(id, leaving);
-        self.model.workers.remove(&id);
-        self.primary.enrolled_ended(id, in_order);
-        if in_order {
-            // What it was the last to serve is given up.
-            let Model { workers, open, left_by, .. } = &mut self.model;
-            let is_served = |key: &String| workers.values().any(|worker| worker.shares.contains(key));
-            open.retain(|key, _| is_served(key) || left_by.get(key) != Some(&id));
-        }
-    }
-
-    fn replace(&mut self, who: usize) -> TestCaseResult {
-        let (id, shares) = {
-            let puppet = &self.puppets[who];
-            let worker = &self.model.workers[&puppet.id];
-            (puppet.id, if worker.leaving { BTreeSet::new() } else { worker.shares.clone() })
-        };
-        let slot = self.model.workers[&id].slot;
-        self.end(who, false);
-        let lowest = self.model.lowest_slot();
-        self.enroll()?;
-        prop_assert!(lowest <= slot);
-        let who = self.puppets.len() - 1;
-        let places: Vec<_> =
-            (0..PLACES.len()).filter(|place| shares.contains(&key(*place))).map(|place| (who, place, true)).collect();
-        self.settle();
-        // The last place is the same address as the one before.
-        let mut asked = BTreeSet::new();
-        let places: Vec<_> = places.into_iter().filter(|(_, place, _)| asked.insert(key(*place))).collect();
-        self.ask(&places)
-    }
-
-    /// Everything that waits at an address, taken by whoever has it: how many each got.
-    fn take_all(&mut self, key: &str) -> Vec<(u32, usize)> {
-        let mut taken: Vec<(u32, usize)> = self.puppets.iter().map(|puppet| (puppet.id, 0)).collect();
-        loop {
-            let mut some = false;
-            for (puppet, (_, count)) in self.puppets.iter().zip(&mut taken) {
-                // What waits in a share of an address that was given up is no one's any more.
-                let has_share = self.model.workers[&puppet.id].shares.contains(key);
-                for share in puppet.shares.iter().filter(|share| has_share && share.key == key) {
-                    while let Some(connection) = next_of(share) {
-                        drop(connection);
-                        (some, *count) = (true, *count + 1);
-                    }
-                }
-            }
-            if !some {
-                return taken;
-            }
-            self.settle();
-        }
-    }
-
-    fn clients(&mut self, key: &str, count: usize) -> TestCaseResult {
-        let Some(waiting) = self.model.open.get(key).copied() else { return Ok(()) };
-        let serving: Vec<u32> = self
-            .model
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.shares.contains(key) && !worker.leaving)
-            .map(|(id, _)| *id)
-            .collect();
-        let before: usize = self.take_all(key).iter().map(|(_, count)| count).sum();
-        if let Some(waiting) = waiting {
-            prop_assert!(before <= waiting, "{} of {} clients", before, waiting);
-            prop_assert!(before == waiting || serving.is_empty(), "{} clients waited, {} are there", waiting, before);
-        }
-        let name = self.names[key];
-        self.rise();
-        for _ in 0..count {
-            let client = connect(&name);
-            prop_assert!(client.is_some(), "an open address refuses nobody");
-            self.clients.extend(client);
-        }
-        self.model.open.insert(key.to_owned(), waiting.map(|waiting| waiting - before + count));
-        self.settle();
-        self.stole_nothing()?;
-        if serving.is_empty() || self.primary.settings().mechanism != Mechanism::Passed {
-            return Ok(());
-        }
-        let taken = self.take_all(key);
-        let each: Vec<usize> = taken.iter().filter(|(id, _)| serving.contains(id)).map(|(_, count)| *count).collect();
-        prop_assert_eq!(each.iter().sum::<usize>(), count, "those who leave get nothing, the others everything");
-        prop_assert!(each.iter().max().unwrap() - each.iter().min().unwrap() <= 1, "in turns: {:?}", each);
-        self.model.open.insert(key.to_owned(), Some(0));
-        Ok(())
-    }
-
-    fn compare(&self) -> TestCaseResult {
-        let ids: Vec<u32> = self.model.workers.keys().copied().collect();
-        prop_assert_eq!(self.primary.worker_ids(), ids);
-        let open: BTreeSet<String> = self.primary.open_keys().into_iter().collect();
-        prop_assert_eq!(&open, &self.model.open.keys().cloned().collect::<BTreeSet<_>>());
-        for (id, worker) in &self.model.workers {
-            let shares: BTreeSet<String> = self.primary.shares_of(*id).into_iter().map(|(_, key)| key).collect();
-            prop_assert_eq!(&shares, &worker.shares, "worker {}", id);
-            prop_assert_eq!(self.primary.speaks_with(*id), !worker.hushed);
-        }
-        let names: BTreeSet<&[u8]> = open.iter().map(|key| self.names[key].as_bytes()).collect();
-        prop_assert_eq!(names.len(), open.len(), "two addresses, two names");
-        Ok(())
-    }
-}
-
-/// The next connection of a share, from its mailbox or its socket.
-pub(super) fn next_of(share: &super::puppet::Share) -> Option<OwnedFd> {
-    loop {
-        match share.take() {
-            Taken::Connection(connection) => return Some(connection),
-            Taken::Control | Taken::Stop => {}
-            Taken::Nothing => return share.accept(),
-        }
-    }
-}
-
-fn lead(steps: &[Step], mechanism: Mechanism) -> TestCaseResult {
+fn lead(steps: &[Step], mechanism: Mechanism, files: Option<usize>) -> TestCaseResult {
     let before = open_descriptors();
-    let mut life = Life::new(mechanism);
+    let mut life = Life::new(mechanism, files.map(Limit::beside));
     for step in steps {
         life.step(step)?;
     }
+    life.end_program()?;
     life.stop_while_one_hangs()?;
     drop(life);
     prop_assert_eq!(open_descriptors(), before, "descriptors are left");
     Ok(())
+}
+
+/// What random lives come to only now and then, in any case.
+#[test]
+fn a_life_with_everything_in_it_is_as_the_model_says() {
+    use Step::{Ask, Enroll, Hang, LeaveBehind, Program, Replace};
+    alone(|| {
+        let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
+        let begin = [Enroll, Enroll, Enroll, Program, all_listen(0), all_listen(1), all_listen(2)];
+        let goes_on =
+            [Hang, Program, LeaveBehind, Enroll, all_listen(2), Replace(1), Hang, LeaveBehind, Program, Enroll];
+        let steps = [&begin[..], &goes_on, &[all_listen(2), all_listen(1)]].concat();
+        for (mechanism, files) in [
+            (Mechanism::Auto, None),
+            (Mechanism::Passed, None),
+            (Mechanism::Auto, Some(30)),
+            (Mechanism::Passed, Some(30)),
+        ] {
+            if let Err(difference) = lead(&steps, mechanism, files) {
+                panic!("{mechanism:?}, beside {files:?} files: {difference}");
+            }
+        }
+    });
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -449,9 +205,10 @@ fn every_life_of_a_cluster_is_as_the_model_says() {
             Config { cases: sequences, failure_persistence: None, max_shrink_time: 10_000, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         // The mechanism of the kernel, where it is to be had, costs ten times as much.
-        let lives = (steps(), prop::bool::weighted(0.2));
-        let outcome = runner
-            .run(&lives, |(steps, kernel)| lead(&steps, if kernel { Mechanism::Auto } else { Mechanism::Passed }));
+        let lives = (steps(), prop::bool::weighted(0.2), prop::option::weighted(0.2, limit::FILES));
+        let outcome = runner.run(&lives, |(steps, kernel, files)| {
+            lead(&steps, if kernel { Mechanism::Auto } else { Mechanism::Passed }, files)
+        });
         if let Err(difference) = outcome {
             panic!("with CL_MODEL_SEED={seed}: {difference}");
         }

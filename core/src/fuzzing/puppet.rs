@@ -1,15 +1,16 @@
 //! A worker's end of everything, in the hands of a test: it says what it is told to, in any order, and its descriptors are
 //! plain sockets of this process.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::Shutdown;
 
-use crate::primary::Primary;
+use crate::primary::{Enrolled, Primary};
 use crate::sys::memory::SharedPage;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{Sys, cmsg, socket};
+use crate::sys::{Sys, cmsg, descriptor, socket};
 use crate::wire::{self, Answer, FromPrimary, FromWorker, OFFERS_OPTIONS, Parcel, VERSION};
 
 /// A share that was granted, as its worker has it.
@@ -64,7 +65,11 @@ pub(super) struct Puppet {
 impl Puppet {
     /// Takes a place in the primary, and its hello.
     pub(super) fn enroll(primary: &mut Primary) -> Option<Self> {
-        let place = primary.enroll().ok()?;
+        primary.enroll().ok().map(Self::at)
+    }
+
+    /// The same with a place that it was given.
+    pub(super) fn at(place: Enrolled) -> Self {
         let mut buffer = vec![0; wire::FRAME_MAX];
         let mut received =
             cmsg::receive(place.channel.as_fd(), &mut buffer, cmsg::MAX_FDS, libc::MSG_CMSG_CLOEXEC).expect("a hello");
@@ -72,21 +77,21 @@ impl Puppet {
             panic!("a channel that does not begin with a hello");
         };
         assert_eq!((hello.version, hello.worker_id, hello.slot), (VERSION, place.id, place.slot));
-        let grants = received.take_fd(0);
-        let others = [1, 2, 3].map(|index| received.take_fd(index));
+        let grants = received.take_fd(0).map(elsewhere);
+        let others = [1, 2, 3].map(|index| received.take_fd(index).map(elsewhere));
         let board = others[2].as_ref().and_then(|file| SharedPage::of(file.as_fd()).ok());
         assert!(grants.is_some() && others[0].is_some() && others[1].is_some());
-        Some(Self {
+        Self {
             id: place.id,
             nonce: hello.nonce,
-            channel: Some(place.channel),
+            channel: Some(elsewhere(place.channel)),
             grants,
             _others: others,
             board,
             shares: Vec::new(),
             numbers: 0,
             buffer,
-        })
+        }
     }
 
     /// Sends any bytes. ENOTCONN when its end is closed; EAGAIN when the primary has not read for long.
@@ -127,8 +132,9 @@ impl Puppet {
             Answer::Refusal { number, code, .. } => Read::Refused { number, code },
             Answer::Done { .. } => Read::Done,
             Answer::Grant { number, listener, name, .. } => {
-                let mailbox = received.take_fd(0).expect("a mailbox");
-                self.shares.push(Share { listener, key: String::new(), name, mailbox, socket: received.take_fd(1) });
+                let mailbox = elsewhere(received.take_fd(0).expect("a mailbox"));
+                let socket = received.take_fd(1).map(elsewhere);
+                self.shares.push(Share { listener, key: String::new(), name, mailbox, socket });
                 Read::Granted { number, listener }
             }
         }
@@ -167,12 +173,39 @@ impl Share {
         socket::accept_alone(self.socket.as_ref()?.as_fd(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).ok()
     }
 
+    /// How much waits in both: a byte for each of a parcel's, and a whole one's for each connection in the socket.
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> usize {
+        let socket = self.socket.as_ref().map(|socket| socket::listening_backlog(socket.as_fd()));
+        let queued = socket.and_then(|backlog| backlog.ok().flatten()).unwrap_or(0) as usize;
+        socket::waiting_here(self.mailbox.as_fd()).unwrap_or(0) + queued * wire::PARCEL_MAX
+    }
+
+    /// How many datagrams wait in the socket beside the mailbox; they are taken.
+    pub(super) fn hear(&self) -> usize {
+        self.socket.as_ref().map_or(0, |socket| datagrams(socket.as_fd()))
+    }
+
     pub(super) fn shut_down(&self, socket: bool, how: Shutdown) {
-        use std::os::fd::AsRawFd;
         let fd = if socket { self.socket.as_ref() } else { Some(&self.mailbox) };
         if let Some(fd) = fd {
             let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), how);
         }
+    }
+}
+
+/// Takes what a socket has received.
+pub(super) fn datagrams(socket: BorrowedFd) -> usize {
+    use nix::sys::socket::{MsgFlags, recv};
+    std::iter::from_fn(|| recv(socket.as_raw_fd(), &mut [0; 16], MsgFlags::MSG_DONTWAIT).ok()).count()
+}
+
+/// A descriptor that in truth another process would have: its number is not one of those that the primary has for itself.
+pub(super) fn elsewhere(fd: OwnedFd) -> OwnedFd {
+    const FIRST: i32 = 256;
+    match fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(FIRST)) {
+        Ok(number) => descriptor::adopt_number(number),
+        Err(_) => fd,
     }
 }
 
@@ -184,7 +217,7 @@ pub(super) fn connect(name: &SockAddr) -> Option<OwnedFd> {
     // A full backlog must not hold the test.
     socket::make_nonblocking(client.as_fd()).ok()?;
     match socket::connect(client.as_fd(), name) {
-        Ok(()) | Err(Errno::EINPROGRESS) => Some(client),
+        Ok(()) | Err(Errno::EINPROGRESS) => Some(elsewhere(client)),
         Err(_) => None,
     }
 }

@@ -4,22 +4,22 @@ use super::Handle;
 use super::held::HELD_MAX;
 use crate::settings::WINDOW_MAX;
 
-/// Stops and NOPs, and what `give_all_in_hand` puts in beyond the window.
+/// Stops and NOPs, and what `hand_out` puts in beyond the window.
 const BEYOND_WINDOW: u32 = HELD_MAX as u32 + 64;
 
 impl Handle {
     /// Panics when it does not. `is_known`: the listener is in the books of its worker.
     pub(crate) fn check(&self, is_known: impl Fn(u32, u32) -> bool) {
         let slots: Vec<u32> = self.members.iter().map(|member| member.slot).collect();
-        assert_eq!(self.slots, slots, "what the policy reads");
+        assert_eq!(self.members.slots(), slots, "what the policy reads");
         assert!(slots.is_sorted_by(|a, b| a < b), "one member in a slot, in order");
-        assert!(self.held.len() <= HELD_MAX);
-        for member in &self.members {
+        assert!(self.choosing.held().len() <= HELD_MAX);
+        for member in self.members.iter() {
             assert!(is_known(member.listener, member.worker), "listener {} of nobody", member.listener);
             assert!(member.mailbox.waiting() <= WINDOW_MAX + BEYOND_WINDOW);
-            assert!(member.has_nothing_staged(), "what was staged is sent at the end of a turn");
+            assert!(member.mailbox.has_nothing_staged(), "what was staged is sent at the end of a turn");
         }
-        assert!(self.held.slots().all(|slot| self.held.of(slot) > 0));
+        assert!(self.choosing.held().slots().all(|slot| self.choosing.held().of(slot) > 0));
     }
 
     /// The most descriptors that it may have.
@@ -27,11 +27,10 @@ impl Handle {
         /// The mailbox's two ends and the slot's own socket.
         const MEMBER: usize = 3;
         // A slot that was left keeps its socket; a vacant one is one of those that there have been.
-        self.mechanism.descriptors_most()
+        self.sockets.route().descriptors_most()
             + MEMBER * self.members.len()
-            + 2 * self.orphans.len()
-            + self.retired.descriptors_most()
-            + self.unsent.len()
-            + self.held.len()
+            + self.sockets.retired().descriptors_most()
+            + self.flow.descriptors_most()
+            + self.choosing.held().len()
     }
 }

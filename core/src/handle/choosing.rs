@@ -6,11 +6,10 @@
 
 use std::time::Instant;
 
-use super::closing::REST;
-use super::held::HELD_MAX;
-use super::{Accepted, Handle, MechanismKind};
+use super::held::{HELD_MAX, Held};
+use super::members::Members;
 use crate::mailbox::Connection;
-use crate::policy::{Chooser, Policy, hash_of_client};
+use crate::policy::{Chooser, Policy, Table, hash_of_client};
 use crate::sys::poll::Poll;
 
 /// Who can take a connection.
@@ -22,50 +21,82 @@ pub(super) enum Sink {
     ByClient,
 }
 
-/// What is left after a turn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Awaited {
-    pub(super) open: bool,
-    pub(super) again: bool,
+pub(super) struct Choosing {
+    chooser: Chooser,
+    /// Members to which the kernel gives none come first.
+    bare_first: bool,
+    /// Connections that only one member may get and that has no room.
+    held: Held<Connection>,
 }
 
-impl Handle {
-    /// From now on connections are spread in this way. `seed` must not be known to clients.
-    pub(crate) fn choose_by(&mut self, policy: Policy, seed: u32) {
-        // Nothing tells apart the clients of a unix socket.
-        let by_client = policy == Policy::SourceHash && self.name.to_inet().is_some();
-        let policy = if policy == Policy::SourceHash && !by_client { Policy::RoundRobin } else { policy };
-        self.chooser = Chooser::new(policy, seed);
+impl Choosing {
+    /// `seed` must not be known to clients. `bare_first`: the kernel gives connections to members with an own socket.
+    pub(super) fn new(policy: Policy, seed: u32, bare_first: bool) -> Self {
+        Self { chooser: Chooser::new(policy, seed), bare_first, held: Held::default() }
     }
 
-    /// Who gets the next connection, where the primary has a say in it.
-    pub(crate) fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         self.chooser.policy()
     }
 
-    /// Brings up to date what the policy knows, and gives room that has appeared to those it is held for.
-    pub(super) fn begin_turn(&mut self, now: Instant) {
+    pub(super) fn is_by_client(&self) -> bool {
+        matches!(self.chooser, Chooser::SourceHash(_))
+    }
+
+    /// The owners of clients, where the policy has such.
+    pub(super) fn table(&mut self) -> Option<&mut Table> {
         match &mut self.chooser {
-            Chooser::RoundRobin(_) => {}
-            Chooser::LeastLoaded(_) => self.members.iter_mut().for_each(|member| member.look_at_load(now)),
+            Chooser::SourceHash(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// What is held for members, all together and for that of a slot.
+    pub(super) fn held(&self) -> &Held<Connection> {
+        &self.held
+    }
+
+    /// Brings up to date what the policy knows, and gives room that has appeared to those it is held for. What was held for members
+    /// that are gone.
+    pub(super) fn begin_turn(&mut self, members: &mut Members, now: Instant) -> Vec<Connection> {
+        match &mut self.chooser {
+            Chooser::RoundRobin(_) => Vec::new(),
+            Chooser::LeastLoaded(_) => {
+                members.iter_mut().for_each(|member| member.look_at_load(now));
+                Vec::new()
+            }
             Chooser::SourceHash(table) => {
-                table.follow(self.members.iter().filter(|member| member.has_turn()).map(|member| member.slot));
+                table.follow(members.iter().filter(|member| member.has_turn()).map(|member| member.slot));
                 let released = self.held.release(|slot| table.slots().binary_search(&slot).is_err());
-                self.unsent.extend(released);
-                self.stage_held();
+                self.stage_held(members);
+                released
             }
         }
     }
 
+    fn stage_held(&mut self, members: &mut Members) {
+        for slot in self.held.slots().collect::<Vec<u32>>() {
+            let Some(member) = members.of_slot(slot) else { continue };
+            while member.is_open()
+                && let Some(connection) = self.held.pop(slot)
+            {
+                member.stage(connection);
+            }
+        }
+    }
+
+    /// Nobody is waited for any more: all that is held.
+    pub(super) fn release_all(&mut self) -> Vec<Connection> {
+        self.held.release(|_| true)
+    }
+
     /// Who can take the next connection, if anybody can.
-    pub(super) fn sink(&mut self) -> Option<Sink> {
-        let kernel = self.mechanism.kind() == MechanismKind::Kernel;
-        let (members, slots) = (&mut self.members, &self.slots);
+    pub(super) fn sink(&self, members: &mut Members) -> Option<Sink> {
+        let (members, slots) = members.with_slots();
         match &self.chooser {
             Chooser::RoundRobin(rotation) => {
-                // Those that the kernel gives none come first.
-                let bare = |index: usize| members[index].queue().is_none() && members[index].is_open();
-                let first = if kernel { rotation.next(slots, bare) } else { None };
+                let bare = |index: usize| members[index].own_socket().is_none() && members[index].is_open();
+                let first = if self.bare_first { rotation.next(slots, bare) } else { None };
                 first.or_else(|| rotation.next(slots, |index| members[index].is_open())).map(Sink::Member)
             }
             Chooser::LeastLoaded(policy) => {
@@ -78,46 +109,49 @@ impl Handle {
         }
     }
 
-    /// Gives a connection to whom `sink` found.
-    pub(super) fn place(&mut self, connection: Connection, sink: Sink) {
-        match sink {
+    /// Gives a connection to whom `sink` found. It comes back if nobody is there for its client.
+    pub(super) fn place(&mut self, connection: Connection, sink: Sink, members: &mut Members) -> Option<Connection> {
+        let slot = match sink {
             Sink::Member(index) => {
-                let slot = self.slots[index];
+                let slot = members.slots()[index];
                 match &mut self.chooser {
                     Chooser::RoundRobin(rotation) => rotation.served(slot),
                     Chooser::LeastLoaded(policy) => policy.served(slot),
                     Chooser::SourceHash(_) => {}
                 }
-                self.members[index].stage(connection);
+                members[index].stage(connection);
+                return None;
             }
-            Sink::ByClient => match self.slot_of(&connection) {
-                Some(slot) => match self.slots.binary_search(&slot) {
-                    Ok(index) if self.held.of(slot) == 0 && self.members[index].is_open() => {
-                        self.members[index].stage(connection);
-                    }
-                    _ => self.held.push(slot, connection),
-                },
-                None => self.unsent.push_back(connection),
-            },
+            Sink::ByClient => self.slot_of(&connection),
+        };
+        let Some(slot) = slot else { return Some(connection) };
+        if self.held.of(slot) == 0
+            && let Some(member) = members.of_slot(slot)
+            && member.is_open()
+        {
+            member.stage(connection);
+        } else {
+            self.held.push(slot, connection);
         }
+        None
     }
 
     fn slot_of(&self, connection: &Connection) -> Option<u32> {
         let Chooser::SourceHash(table) = &self.chooser else {
             return None;
         };
-        // Of a client that has gone already no address is known, and nobody will miss the place it had.
+        // A client that has gone already has no address, and its place will not be missed.
         let hash = connection.peer.to_inet().map_or(0, |peer| hash_of_client(peer.ip(), table.seed()));
         table.slot_of(hash)
     }
 
     /// After a turn: whether anything more could be taken from the sources, and whether there is something to do that no
     /// event will tell of. Where somebody's room is waited for, an event will.
-    pub(super) fn await_room(&mut self, poll: &Poll, now: Instant) -> Awaited {
-        let mut open = self.sink().is_some();
+    pub(super) fn await_room(&self, members: &mut Members, poll: &Poll, now: Instant) -> (bool, bool) {
+        let mut open = self.sink(members).is_some();
         let mut again = false;
-        let by_client = matches!(self.chooser, Chooser::SourceHash(_));
-        for member in &mut self.members {
+        let by_client = self.is_by_client();
+        for member in members.iter_mut() {
             if by_client && self.held.of(member.slot) > 0 {
                 again |= !member.has_turn() || member.tell_when_room(poll, now);
             } else if !by_client && !open {
@@ -125,45 +159,6 @@ impl Handle {
                 open |= member.tell_when_room(poll, now);
             }
         }
-        Awaited { open, again }
-    }
-
-    /// A listener is about to be stopped and nobody else is in the rotation: what the primary has in its hands goes with
-    /// it, before the stop, since nobody may come after it; and so does what others have left, or stand still in front of.
-    pub(super) fn give_all_in_hand(&mut self, index: usize) {
-        let held = self.held.release(|_| true);
-        self.unsent.extend(held);
-        if !self.members[index].can_be_sent() {
-            return;
-        }
-        let moves = self.members[index].moves();
-        for _ in 0..REST {
-            let next = match self.unsent.pop_front() {
-                Some(connection) => connection,
-                None if moves => match self.take_left() {
-                    Accepted::Connection(connection) => connection,
-                    _ => return,
-                },
-                None => return,
-            };
-            self.members[index].mailbox.make_room(1);
-            if self.members[index].send(&next).is_err() {
-                self.unsent.push_front(next);
-                return;
-            }
-        }
-    }
-
-    fn stage_held(&mut self) {
-        let slots: Vec<u32> = self.held.slots().collect();
-        for slot in slots {
-            let Ok(index) = self.slots.binary_search(&slot) else { continue };
-            while self.members[index].is_open() {
-                match self.held.pop(slot) {
-                    Some(connection) => self.members[index].stage(connection),
-                    None => break,
-                }
-            }
-        }
+        (open, again)
     }
 }

@@ -1,13 +1,15 @@
 //! An address is given up: first nobody new comes in, then everybody who is there is served, then it is closed.
 //!
-//! A listening socket that is closed resets whoever waits in it and whose handshake is under way. So it is bound to an interface
-//! that does not exist (a unix socket is shut down): whoever comes is refused, what had begun goes on. While that lasts, the
-//! primary accepts wherever it can, looks now and then, and the workers are not told to leave before all is served.
+//! Closing a listening socket resets everybody who waits in it or is in the middle of a handshake. So it is bound to an interface
+//! that does not exist (a unix socket is shut down): newcomers are refused, and handshakes that have begun go on. Meanwhile the
+//! primary accepts wherever it can and checks now and then. The workers are not told to leave before everybody is served.
 
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::{Accepted, Handle, Member, given_up};
+use super::Handle;
+use super::member::Member;
+use super::members::Members;
+use crate::mechanism::{Selector, give_up};
 use crate::sys::poll::Poll;
 use crate::sys::{door, socket};
 
@@ -16,18 +18,31 @@ pub(super) use crate::sys::door::HANDSHAKES;
 pub(super) const UNTOLD: Duration = Duration::from_millis(100);
 /// A SYN that met the socket in the moment in which the door was shut shows at the second look.
 const LOOKS: u32 = 2;
-/// What is handed out at most when the time is over, and to the last to leave.
-pub(super) const REST: usize = 4096;
 
+/// What a look found under way on the host; see `door::handshakes`.
+pub(crate) type Handshakes = Option<Vec<u16>>;
+
+/// Nobody new comes in.
 pub(super) struct Closing {
     since: Instant,
+    /// Looks in a row that found nobody.
     quiet: u32,
     /// How much each listener's worker had taken by then.
     taken: Vec<(u32, (u64, u64))>,
 }
 
-/// What a look found under way on the host; see `door::handshakes`.
-pub(crate) type Handshakes = Option<Vec<u16>>;
+impl Closing {
+    fn new(members: &Members, since: Instant) -> Self {
+        let taken = members.iter().map(|member| (member.listener, member.signs_of_taking())).collect();
+        Self { since, quiet: 0, taken }
+    }
+
+    /// Something waits for a member, whose worker has taken nothing since the door was shut.
+    fn is_still(&self, member: &Member) -> bool {
+        let before = self.taken.iter().find(|(listener, _)| *listener == member.listener);
+        member.keeps_waiting() && before.is_none_or(|(_, taken)| *taken == member.signs_of_taking())
+    }
+}
 
 impl Handle {
     /// From here on whoever comes is refused.
@@ -35,20 +50,13 @@ impl Handle {
         if self.closing.is_some() {
             return;
         }
-        let taken = self.members.iter().map(|member| (member.listener, member.taken())).collect();
-        self.closing = Some(Closing { since: now, quiet: 0, taken });
+        self.closing = Some(Closing::new(&self.members, now));
         if self.ours && !self.datagram {
             let inet = self.name.to_inet().is_some();
-            self.each_socket(&mut |one| door::shut(one, inet));
-            self.mechanism.accept_last();
+            self.sockets.each(&self.members, &mut |one| door::shut(one, inet));
+            self.sockets.route_mut().accept_last();
         }
-        self.accept_while(false, poll);
-    }
-
-    fn each_socket(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
-        self.mechanism.each_socket(see);
-        let queues = self.members.iter().filter_map(|member| member.queue()).chain(self.retired.queues());
-        queues.for_each(|queue| see(queue.socket()));
+        self.sockets.unwatch(&mut self.members, poll);
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -60,8 +68,8 @@ impl Handle {
         self.closing.as_ref().map_or(Duration::ZERO, |closing| now.saturating_duration_since(closing.since))
     }
 
-    /// Everybody who had come is served or about to be. `handshakes` is asked only if nothing else is under way, and before the
-    /// last look at the queue that they end in.
+    /// Everybody who had come is served or about to be. `handshakes` is asked only if nothing else is under way, and before the last
+    /// look at the queue in which they end.
     pub(crate) fn is_quiet(&mut self, now: Instant, handshakes: &mut dyn FnMut() -> Handshakes) -> bool {
         if self.datagram {
             return true;
@@ -84,61 +92,19 @@ impl Handle {
 
     fn keeps_waiting(&self) -> bool {
         self.unserved() > 0
-            || (self.ours && self.mechanism.has_waiting())
-            || self.retired.queues().any(|queue| queue.waiting().unwrap_or(0) > 0)
+            || self.sockets.keep_waiting(self.ours)
             || self.members.iter().any(|member| member.keeps_waiting())
     }
 
-    /// The time is over: what nobody has been given yet goes to those who are there, before they are told to leave.
-    pub(crate) fn hand_out_rest(&mut self) {
-        self.pass_over_still();
-        let held = self.held.release(|_| true);
-        self.unsent.extend(held);
-        for _ in 0..REST {
-            let burden = |index: &usize| (!self.members[*index].moves(), self.members[*index].mailbox.waiting());
-            let able = (0..self.members.len()).filter(|index| self.members[*index].can_be_sent());
-            let Some(index) = able.min_by_key(burden) else { return };
-            let Accepted::Connection(connection) = self.take() else { return };
-            let member = &mut self.members[index];
-            member.mailbox.make_room(1);
-            if member.send(&connection).is_err() {
-                self.unsent.push_front(connection);
-                return;
-            }
-        }
-    }
-
-    /// Whoever has taken nothing of what waits for it since the door was shut would keep it to the end, though others have nothing to
-    /// do; with a short deadline it is not known as stuck by then.
-    fn pass_over_still(&mut self) {
+    /// A member that has taken nothing of what waits for it since the door was shut would keep that to the end, though others have
+    /// nothing to do. With a short deadline it is not yet known to be stuck.
+    pub(super) fn pass_over_still(&mut self) {
         let Some(closing) = &self.closing else { return };
-        let is_still = |member: &Member| {
-            let before = closing.taken.iter().find(|(listener, _)| *listener == member.listener);
-            member.keeps_waiting() && before.is_none_or(|(_, taken)| *taken == member.taken())
-        };
-        let still: Vec<usize> = (0..self.members.len()).filter(|index| is_still(&self.members[*index])).collect();
-        if self.members.iter().any(|member| member.can_be_sent() && member.moves() && !is_still(member)) {
-            still.into_iter().for_each(|index| self.members[index].pass_over());
-        }
-    }
-
-    /// What is left of an address that is given up ends in every process that has it: a child of a worker's own may.
-    pub(super) fn end_for_all(&mut self) {
-        // Connections that nobody can get any more would stay open in what such a child has of the mailbox.
-        while let Some(orphan) = self.orphans.front_mut() {
-            match orphan.take_back() {
-                Ok(crate::mailbox::TakenBack::Connection(_)) => {}
-                _ => drop(self.orphans.pop_front()),
-            }
-        }
-        if self.ours && self.members.is_empty() {
-            let (datagram, inet) = (self.datagram, self.name.to_inet().is_some());
-            self.mechanism.each_socket(&mut |one| match (datagram, inet) {
-                // Only the last copy's end frees the port, but who sends there is told that nobody reads.
-                (true, _) => drop(door::bind_to_nowhere(one)),
-                (false, true) => given_up::give_up(one),
-                (false, false) => socket::stop_listening(one),
-            });
+        let is_still: Vec<bool> = self.members.iter().map(|member| closing.is_still(member)).collect();
+        let mut others = self.members.iter().zip(&is_still);
+        if others.any(|(member, is_still)| member.can_be_sent() && member.moves() && !is_still) {
+            let still = self.members.iter_mut().zip(is_still).filter(|(_, is_still)| *is_still);
+            still.for_each(|(member, _)| member.pass_over());
         }
     }
 
@@ -153,10 +119,41 @@ impl Handle {
             file.remove();
         }
         if self.ours && self.name.to_inet().is_some() {
-            self.each_socket(&mut |one| {
+            self.sockets.each(&self.members, &mut |one| {
                 // Without it the address is found taken.
                 let _ = socket::set_reuse_port(one);
             });
         }
+    }
+
+    /// Gives the address up. Apart from drop, because a forked worker drops its copy of the handle.
+    /// What it took a privilege to make is left, if it can serve another address.
+    pub(crate) fn close(mut self, poll: &Poll) -> Option<Selector> {
+        self.flow.drop_orphans();
+        for member in self.members.iter_mut() {
+            poll.remove(member.mailbox.sender());
+            if let Some(own) = member.own_socket_mut() {
+                own.forget(poll);
+            }
+        }
+        self.sockets.forget(poll);
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+        // Sockets of members are open in their workers, too, and still listen.
+        if !self.members.is_empty() {
+            return None;
+        }
+        if self.ours {
+            let (datagram, inet) = (self.datagram, self.name.to_inet().is_some());
+            // In every process that has it: a child of a worker's own may.
+            self.sockets.route().each_socket(&mut |one| match (datagram, inet) {
+                // Only the last copy's end frees the port, but who sends there is told that nobody reads.
+                (true, _) => drop(door::bind_to_nowhere(one)),
+                (false, true) => give_up(one),
+                (false, false) => socket::stop_listening(one),
+            });
+        }
+        self.sockets.close()
     }
 }

@@ -39,9 +39,9 @@ impl<T> Held<T> {
 
     /// The oldest of a slot.
     pub(crate) fn pop(&mut self, slot: u32) -> Option<T> {
-        let queue = self.by_slot.get_mut(&slot)?;
-        let oldest = queue.pop_front();
-        if queue.is_empty() {
+        let held = self.by_slot.get_mut(&slot)?;
+        let oldest = held.pop_front();
+        if held.is_empty() {
             self.by_slot.remove(&slot);
         }
         self.count -= usize::from(oldest.is_some());

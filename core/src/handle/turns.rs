@@ -1,56 +1,54 @@
-//! Telling the mechanism whose turn it may be: at once where a member comes or goes, and once a turn of the primary's for what a worker
+//! Telling the kernel whose turn it may be: at once where a member comes or goes, and once a turn of the primary's for what a worker
 //! can say again and again, since a table of all buckets costs some 40 µs.
 
-use super::{Handle, Member, Share};
-use crate::policy::Chooser;
+use super::choosing::Choosing;
+use super::members::Members;
+use crate::mechanism::{OwnSocket, Route, Turns};
 
-/// What the mechanism was told last.
+/// What the kernel was told last.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct TurnsGiven {
     stale: bool,
-    /// The table of buckets that it has: its version, and who had a queue of his own.
+    /// The table of buckets that it has: its version, and who had an own socket.
     buckets: Option<(u64, Vec<u32>)>,
 }
 
-impl Handle {
-    /// Tells the kernel whose turn it may be. In the order of the slots, as the policy's own.
-    pub(super) fn give_turns(&mut self) {
-        self.told.stale = false;
-        let having = self.members.iter().filter(|member| member.has_turn());
-        if let Chooser::SourceHash(table) = &mut self.chooser {
-            // Who is only slow keeps his clients.
+impl TurnsGiven {
+    /// Tells it whose turn it may be. In the order of the slots, as the policy's own.
+    pub(super) fn give(&mut self, members: &Members, choosing: &mut Choosing, route: &mut dyn Route) {
+        self.stale = false;
+        let having = members.iter().filter(|member| member.has_turn());
+        if let Some(table) = choosing.table() {
+            // Who is only slow keeps its clients.
             table.follow(having.clone().map(|member| member.slot));
-            let seated: Vec<u32> = having.filter(|member| member.queue().is_some()).map(|member| member.slot).collect();
-            let known = self.told.buckets.as_ref();
-            if known.is_some_and(|(version, known)| *version == table.version() && *known == seated) {
+            let own: Vec<u32> =
+                having.filter(|member| member.own_socket().is_some()).map(|member| member.slot).collect();
+            let known = self.buckets.as_ref();
+            if known.is_some_and(|(version, known)| *version == table.version() && *known == own) {
                 return;
             }
-            let place = |slot: &u32| seated.binary_search(slot).is_ok().then_some(*slot);
-            self.mechanism.set_turns(&mut table.owners().iter().map(place));
-            self.told.buckets = Some((table.version(), seated));
+            let place = |slot: &u32| own.binary_search(slot).is_ok().then_some(*slot);
+            route.set_turns(&mut table.owners().iter().map(place));
+            self.buckets = Some((table.version(), own));
             return;
         }
-        let turn = |member: &Member| member.queue().map(|_| member.slot);
-        let most = having.clone().filter(|member| member.share() != Share::None).map(turn);
-        let half = having.clone().any(|member| member.share() == Share::Half);
+        let turns = having.map(|member| {
+            let own = member.own_socket();
+            (own.map(|_| member.slot), own.map_or(Turns::All, OwnSocket::turns))
+        });
+        let half = turns.clone().any(|(_, turns)| turns == Turns::Half);
+        let most = turns.clone().filter(|(_, turns)| *turns != Turns::None);
         // Twice around, and in the second those with half their turns are passed over.
-        let again = having.filter(|member| half && member.share() == Share::Whole).map(turn);
-        self.mechanism.set_turns(&mut most.chain(again));
+        let again = turns.filter(|(_, turns)| half && *turns == Turns::All);
+        route.set_turns(&mut most.chain(again).map(|(slot, _)| slot));
     }
 
-    /// The same before connections are moved the next time, which is at the end of this turn.
-    pub(super) fn give_turns_later(&mut self) {
-        self.told.stale = true;
+    /// That is to be done before connections are moved the next time, which is at the end of this turn.
+    pub(super) fn give_later(&mut self) {
+        self.stale = true;
     }
 
-    pub(super) fn give_turns_if_stale(&mut self) {
-        if self.told.stale {
-            self.give_turns();
-        }
-    }
-
-    /// Its clients are told apart: that a member comes or goes changes a table.
-    pub(crate) fn is_by_client(&self) -> bool {
-        matches!(self.chooser, Chooser::SourceHash(_))
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
     }
 }

@@ -2,8 +2,6 @@
 
 mod least_loaded;
 mod round_robin;
-#[cfg(test)]
-mod simulation;
 mod source_hash;
 
 pub(crate) use least_loaded::{Burden, LeastLoaded, Load, Told};

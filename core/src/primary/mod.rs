@@ -1,146 +1,68 @@
 //! The primary: a state machine without a thread of its own. It waits on one descriptor and does what is due in
 //! `dispatch`, so that a program can run it, embed it in a loop of its own, or drive it from a thread.
+//!
+//! [`Primary`] is a loop (`turn`, `leaving`) over four types:
+//!
+//! - [`Workers`] has the processes and their slots: registry, links, who is to be replaced, who is to leave, who was asked to.
+//! - [`Addresses`] has what is open: handles by id and key, listeners, permits, mechanisms made ready, listens that wait for a lock,
+//!   addresses that are kept for a successor or are being closed, and what was lost.
+//! - [`Clock`] has the timers and the alarm, and wakes whoever runs the primary.
+//! - [`News`] has what the program is told, and how often.
+//!
+//! Talking, listening and living return outcomes (`Heard` and `Said`; `Permit` and `Place`; `Entry` and exit statuses), and only the
+//! loop knows all three. What concerns one worker is done in a [`Session`](session::Session), which looks that worker up once and says
+//! in `Next` what takes more than it. A room uses what stands below it, and nothing above:
+//!
+//! ```text
+//! mod  enrolled  snapshot        the public face
+//! turn  leaving                  the loop
+//! session                        one worker in hand
+//! listen/                        ask, permit, open, join, grant; leave, close
+//! workers/                       start, replace, leave, die
+//! talk/                          from bytes to what was said, and back
+//! ground                         clock, news, poll and settings
+//! ```
 
-mod allowance;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
-mod closing;
-mod comeback;
+mod clock;
 mod enrolled;
-mod environment;
 mod event;
-mod frames;
-mod handles;
-mod inheritance;
-mod ladder;
-mod leave;
-mod permits;
+mod ground;
+mod leaving;
+mod listen;
+mod news;
 mod poller;
-mod postponed;
 mod refused;
-mod registry;
-mod socket_options;
-mod spawn;
-mod timers;
-mod unattended;
-mod units;
+mod session;
+mod snapshot;
+mod talk;
+mod turn;
+mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-pub use enrolled::{Enrolled, Granted, Relayed, Wanted};
 pub use event::{Event, WorkerRef};
+pub use listen::Permits;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use listen::key;
 pub use poller::{Poller, Ready, StopRequest};
-pub use registry::WorkerState;
-pub use spawn::SpawnOptions;
+pub use snapshot::{HandleInfo, WorkerInfo};
+pub(crate) use workers::Plan;
+pub use workers::{Enrolled, Forked, Granted, Relayed, SpawnOptions, Wanted, WorkerState};
 
-use crate::channel::Channel;
 use crate::env;
-use crate::error::{Context, Error, Result};
-use crate::handle::{Choice, HandleStats, LOOK, Look, MechanismKind, PART_OF_RUNNING, Pumped};
-use crate::policy::Policy;
-use crate::restart::Restarts;
+use crate::error::{Error, Result};
 use crate::settings::{Mechanism, Settings};
 use crate::sys::fork_guard::ForkGuard;
-use crate::sys::poll::Interest;
-use crate::sys::process;
-use crate::sys::sockaddr::SockAddr;
-use crate::token::Token;
 use crate::wire;
-use allowance::Allowance;
-use handles::Handles;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use handles::key;
-pub use permits::Permits;
-use postponed::Postponed;
-use refused::Refused;
-use registry::{Entry, Recipe, Registry};
-pub(crate) use spawn::Plan;
-use spawn::Seat;
-use timers::{Timer, Timers};
-use unattended::Kept;
-
-/// How often a worker without a pidfd is asked whether it has ended.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// How soon after epoll_ctl(2) failed everything is told to it again.
-const WATCH_AGAIN: Duration = Duration::from_millis(20);
-/// How often sockets that workers have, too, are looked at whether one has spoiled them for the others.
-const AUDIT: Duration = Duration::from_secs(1);
-/// How soon a socket that was short of something is tried again.
-const FLUSH_AGAIN: Duration = Duration::from_millis(5);
-
-/// What [`Primary::fork`] returns, once in each process.
-pub enum Forked {
-    /// In the primary: the worker's id.
-    Primary(u32),
-    /// In the worker. The `Primary` of this process is only a copy; drop it.
-    Worker {
-        /// The worker's id.
-        id: u32,
-        /// Its slot.
-        slot: u32,
-        /// Its end of the channel.
-        channel: OwnedFd,
-    },
-}
-
-/// What is known of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorkerInfo {
-    /// Who.
-    pub worker: WorkerRef,
-    /// How far it has come.
-    pub state: WorkerState,
-    /// Connections passed to it and not taken back, and those that it says it has accepted itself (`shared`, `kernel`).
-    pub delivered: u64,
-    /// Connections that wait for it.
-    pub waiting: u32,
-    /// The load it told last.
-    pub load: u32,
-    /// Another value whenever it has looked for connections, or its event loop has turned; `None` if it does not tell.
-    pub progress: Option<u64>,
-}
-
-/// What is known of an address.
-#[derive(Debug, Clone)]
-pub struct HandleInfo {
-    /// The address as it was asked for.
-    pub address: String,
-    /// The bound address.
-    pub name: SockAddr,
-    /// How its connections reach the workers.
-    pub mechanism: MechanismKind,
-    /// Who gets the next one.
-    pub policy: Policy,
-    /// Its counters.
-    pub stats: HandleStats,
-    /// Connections that were accepted and had to be dropped, because the address was given up; counted over all the
-    /// times it was open.
-    pub lost: u64,
-}
-
-/// A turn in which a defect of ours made a panic leaves events that were taken and not heeded. There is another at once.
-struct Unfinished<'a>(&'a Poller);
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.wake.wake();
-        }
-    }
-}
-
-impl Drop for Primary {
-    fn drop(&mut self) {
-        // The copy that a forked worker drops is not its to close.
-        if !self.guard.is_forked() {
-            self.registry.take_channels().for_each(Channel::close);
-        }
-    }
-}
+use clock::Clock;
+use ground::Ground;
+use listen::Addresses;
+use news::News;
+use talk::Reader;
+use workers::Workers;
 
 /// The process that owns the listening sockets.
 pub struct Primary {
@@ -150,53 +72,24 @@ pub struct Primary {
     settings: Settings,
     /// What the environment wants where the settings leave the mechanism open.
     mechanism: Mechanism,
-    /// Respawn when the settings leave it open.
-    respawn_by_default: bool,
-    /// Nobody starts a worker any more but us.
-    ends_when_idle: bool,
-    /// This process's own, for the workers; `None` where there are no pidfds.
-    own_pidfd: Option<OwnedFd>,
-    registry: Registry,
-    handles: Handles,
-    /// What `settings.listen_allow` says; `None` as there.
-    permits: Option<Permits>,
-    timers: Timers,
-    kept: Kept,
-    postponed: Postponed,
-    /// Slots that wait for their replacement, and the timer that is set for the next.
-    restarts: Restarts,
-    restart_at: Option<Instant>,
-    /// Some worker has had a share of an address.
-    ever_listened: bool,
-    /// Workers of the program that have ended and had taken a connection, until it says that they have.
-    served: BTreeSet<u32>,
-    /// Listens that were refused.
-    refused: Refused,
-    /// What the alarm is set to.
-    alarm_at: Option<Instant>,
-    /// When anything waits: the time between the last look of the watch and the next.
-    watching: Option<Duration>,
-    /// Sockets that workers have are looked at each second.
-    auditing: bool,
-    /// Workers are enrolled; whether one is replaced, only the program knows.
-    program_replaces: bool,
-    /// Everybody is leaving, and nobody is replaced.
-    stopping: bool,
-    /// Why this process may start no workers.
-    forbidden: Option<Error>,
-    /// A stop was asked for and goes on serving: its deadline.
-    draining: Option<Duration>,
-    /// Workers that are to leave when those who wait for them are served, or at this time.
-    farewells: BTreeMap<u32, Instant>,
-    /// Workers that a signal has asked to leave.
-    signalled: BTreeSet<u32>,
-    due_forks: Vec<u32>,
-    events: Vec<Event>,
-    /// A turn was begun; between turns, one that a panic ended.
-    in_turn: bool,
-    buffer: Vec<u8>,
+    workers: Workers,
+    addresses: Addresses,
+    clock: Clock,
+    news: News,
+    reader: Reader,
     /// Empty between turns; kept for its memory.
     marked: Vec<u32>,
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
+        // The copy that a forked worker drops is not its to close.
+        if !self.guard.is_forked() {
+            for entry in self.workers.iter_mut() {
+                entry.link.close(&self.poller.poll);
+            }
+        }
+    }
 }
 
 impl Primary {
@@ -210,38 +103,21 @@ impl Primary {
         Ok(Self {
             guard: ForkGuard::new().ok_or_else(|| Error::new(-libc::ENOMEM, "no memory for a page"))?,
             stop: Arc::new(stop),
-            poller,
             settings,
             mechanism,
-            respawn_by_default: false,
-            ends_when_idle: false,
-            own_pidfd: process::pidfd(process::own_pid()).ok(),
-            registry: Registry::default(),
-            handles: Handles::default(),
-            permits,
-            timers: Timers::default(),
-            kept: Kept::default(),
-            postponed: Postponed::default(),
-            restarts: Restarts::default(),
-            restart_at: None,
-            ever_listened: false,
-            served: BTreeSet::new(),
-            refused: Refused::default(),
-            alarm_at: None,
-            watching: None,
-            auditing: false,
-            program_replaces: false,
-            stopping: false,
-            forbidden: None,
-            draining: None,
-            farewells: BTreeMap::new(),
-            signalled: BTreeSet::new(),
-            due_forks: Vec::new(),
-            events: Vec::new(),
-            in_turn: false,
-            buffer: Vec::new(),
+            workers: Workers::new(),
+            addresses: Addresses::new(permits),
+            clock: Clock::new(Arc::clone(&poller)),
+            news: News::default(),
+            poller,
+            reader: Reader::default(),
             marked: Vec::new(),
         })
+    }
+
+    fn parts(&mut self) -> (&mut Workers, &mut Addresses, &mut Reader, Ground<'_>) {
+        let Self { workers, addresses, reader, clock, news, settings, poller, .. } = self;
+        (workers, addresses, reader, Ground { poll: &poller.poll, settings, clock, news })
     }
 
     /// The descriptors to wait on, without borrowing the primary.
@@ -263,48 +139,35 @@ impl Primary {
     /// privilege for is made here for the first addresses, so that the program may give its privileges up afterwards.
     pub fn configure(&mut self, settings: Settings) -> Result<()> {
         settings.check()?;
-        let permits = self.permits_for(settings.listen_allow.as_deref())?;
+        let permits = match settings.listen_allow == self.settings.listen_allow {
+            true => None,
+            false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose()?),
+        };
         self.configure_with(settings, permits)
     }
 
     /// The same with what the rules mean, where they are others than before: made ahead, so that nobody waits for this primary while
     /// names are looked up.
     pub fn configure_with(&mut self, settings: Settings, permits: Option<Option<Permits>>) -> Result<()> {
-        if settings.mechanism == Mechanism::Kernel {
-            self.handles.ladder.prepare(Choice::of(settings.policy))?;
-        } else {
-            self.handles.ladder.rest();
-        }
-        if let Some(permits) = permits {
-            self.permits = permits;
-        }
+        self.addresses.configure(&settings, permits)?;
         self.settings = settings;
         Ok(())
     }
 
-    /// The program's choice, or else the environment's.
-    fn mechanism_in_force(&self) -> Mechanism {
-        match self.settings.mechanism {
-            Mechanism::Auto => self.mechanism,
-            chosen => chosen,
-        }
-    }
-
     /// What `Respawn::Default` means: replace every worker (as `serve` does) or none.
     pub fn respawn_by_default(&mut self, always: bool) {
-        self.respawn_by_default = always;
+        self.workers.respawn_by_default(always);
     }
 
     /// The program leaves it at the workers that there are: the last that leaves gives its addresses up.
     pub fn end_when_idle(&mut self, ends: bool) {
-        self.ends_when_idle = ends;
+        self.workers.end_when_idle(ends);
     }
 
     /// Makes a worker by fork(2). The caller must be the process's only thread; ETHREADS otherwise.
     pub fn fork(&mut self) -> Result<Forked> {
         self.check_may_start()?;
-        let slot = self.registry.free_slot();
-        self.fork_into(slot)
+        self.fork_into(self.workers.free_slot())
     }
 
     /// Starts a program as a worker and returns the worker's id. Any thread may call it.
@@ -316,24 +179,18 @@ impl Primary {
     /// The same where the options are ready.
     pub(crate) fn spawn_planned(&mut self, plan: Plan) -> Result<u32> {
         self.check_may_start()?;
-        let slot = self.registry.free_slot();
-        self.spawn_into(slot, Arc::new(plan))
+        let (workers, _, _, mut ground) = self.parts();
+        workers.spawn(workers.free_slot(), Arc::new(plan), &mut ground)
     }
 
     /// From now on no worker can be started, for this reason.
     pub(crate) fn start_no_workers(&mut self, reason: Error) {
-        self.forbidden = Some(reason);
+        self.workers.forbid(reason);
     }
 
     pub(crate) fn check_may_start(&self) -> Result<()> {
         self.check_own()?;
-        if let Some(reason) = &self.forbidden {
-            return Err(reason.clone());
-        }
-        if self.stopping {
-            return Err(Error::new(-libc::ESHUTDOWN, "the cluster is being stopped; no worker can be started"));
-        }
-        Ok(())
+        self.workers.check_may_start()
     }
 
     fn check_own(&self) -> Result<()> {
@@ -342,337 +199,86 @@ impl Primary {
 
     /// Slots whose worker was made by fork and is due to be replaced: the program forks, as only it can.
     pub fn take_due_fork(&mut self) -> Option<u32> {
-        while let Some(slot) = self.due_forks.pop() {
-            if !self.stopping && self.registry.replacement(slot).is_some() {
-                return Some(slot);
-            }
-        }
-        None
+        self.workers.take_due_fork()
     }
 
     /// Replaces the worker of a slot that `take_due_fork` gave.
     pub fn fork_into(&mut self, slot: u32) -> Result<Forked> {
         self.check_own()?;
-        let threads = "counting this process's threads, which takes /proc or unshare(2)";
-        if process::has_other_threads().context(threads)? {
-            return Err(Error::new(
-                crate::error::ETHREADS,
-                "cl_fork needs a process with one thread: the others would not exist in the worker and what they \
-                 hold would stay locked; start workers before threads, or use cl_spawn",
-            ));
-        }
-        let id = self.registry.next_id();
-        let (seat, worker_end) = Seat::new(id, slot)?;
-        match process::fork().context("fork")? {
-            // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
-            None => Ok(Forked::Worker { id, slot, channel: worker_end }),
-            Some(child) => {
-                // ESRCH: it has been killed already, which its pidfd will tell.
-                let _ = process::own_lifeline(seat.lifeline_reader.as_fd(), child.pid());
-                seat.greet(self.own_pidfd.as_ref()).inspect_err(|_| child.abandon())?;
-                self.enter(id, slot, child, seat, Recipe::Fork)?;
-                Ok(Forked::Primary(id))
-            }
-        }
+        let (workers, _, _, mut ground) = self.parts();
+        workers.fork(slot, &mut ground)
     }
 
-    fn spawn_into(&mut self, slot: u32, plan: Arc<Plan>) -> Result<u32> {
-        let id = self.registry.next_id();
-        let (seat, worker_end) = Seat::new(id, slot)?;
-        seat.greet(self.own_pidfd.as_ref())?;
-        let child = plan.start(id, slot, &seat, worker_end, self.settings.worker_signals)?;
-        if !self.may_be_replaced() {
-            plan.let_go();
-        }
-        self.enter(id, slot, child, seat, Recipe::Program(plan))?;
-        Ok(id)
-    }
-
-    /// Takes a process that was just made into the books.
-    fn enter(&mut self, id: u32, slot: u32, child: process::Child, seat: Seat, recipe: Recipe) -> Result<()> {
-        let poll = &self.poller.poll;
-        let watched = child
-            .pidfd()
-            .map_or(Ok(()), |pidfd| poll.add(pidfd, Token::Process(id).pack(), Interest::Readable))
-            .and_then(|()| poll.add(&seat.channel, Token::Channel(id).pack(), Interest::Readable))
-            .and_then(|()| poll.add(&seat.grants, Token::Grants(id).pack(), Interest::None));
-        if let Err(errno) = watched {
-            child.abandon();
-            return Err(Error::os("watching a new worker", errno));
-        }
-        if child.pidfd().is_none() && !matches!(recipe, Recipe::Enrolled) {
-            self.timers.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
-            self.set_alarm();
-        }
-        let confined = matches!(&recipe, Recipe::Program(plan) if plan.confined());
-        let now = Instant::now();
-        let entry = Entry {
-            id,
-            slot,
-            process: child,
-            channel: Some(seat.channel),
-            grants: seat.grants,
-            _lifeline: seat.lifeline_writer,
-            nonce: seat.hello.nonce,
-            greeted: false,
-            sets_options: false,
-            allowance: Allowance::new(now),
-            resting: false,
-            state: WorkerState::Starting,
-            started: now,
-            ended: false,
-            listeners: Default::default(),
-            relayed: Default::default(),
-            delivered_before: 0,
-            listened: false,
-            took_uncounted: false,
-            refused: None,
-            board: seat.board,
-            escalation: None,
-            confined,
-            refusals: Default::default(),
-        };
-        self.events.push(Event::Fork(entry.reference()));
-        self.registry.insert(entry, recipe);
-        self.poller.wake.wake();
-        Ok(())
-    }
-
-    /// Waits and does what is due; returns what happened. For programs that need nothing else in between.
-    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>> {
-        self.check_own()?;
-        let ready =
-            if self.events.is_empty() { self.poller.wait(timeout)? } else { self.poller.wait(Some(Duration::ZERO))? };
-        self.dispatch(&ready);
-        Ok(self.take_events())
+    /// A replacement could not be made: say so, and try again later.
+    pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
+        let deserted = self.addresses.has_deserted();
+        let (workers, _, _, mut ground) = self.parts();
+        workers.retry(slot, error, deserted, &mut ground);
     }
 
     /// What has happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
-    }
-
-    /// Does what is due. Never waits. `take_events` and `take_due_fork` have what came of it.
-    pub fn dispatch(&mut self, ready: &Ready) {
-        if self.guard.is_forked() {
-            return;
-        }
-        let poller = self.poller();
-        let _unfinished = Unfinished(&poller);
-        if std::mem::replace(&mut self.in_turn, true) {
-            self.handles.mark_all();
-        }
-        for token in ready.0.tokens().filter_map(Token::unpack) {
-            match token {
-                Token::Wake => self.poller.wake.clear(),
-                Token::Alarm => {
-                    self.poller.alarm.clear();
-                    self.alarm_at = None;
-                }
-                Token::Channel(worker) => self.channel_ready(worker),
-                Token::Grants(worker) => self.flush(worker),
-                Token::Process(worker) => self.process_ended(worker),
-                Token::Listening(id) => {
-                    if let Some(handle) = self.handles.get_mut(id) {
-                        handle.announced();
-                        self.handles.mark(id);
-                    }
-                }
-                Token::Queue(listener) => {
-                    if let Some(handle) = self.handles.of_listener(listener) {
-                        handle.queue_announced(listener);
-                        let id = handle.id;
-                        self.handles.mark(id);
-                    }
-                }
-                Token::Mailbox(listener) => {
-                    if let Some(handle) = self.handles.of_listener(listener) {
-                        handle.mailbox_changed(listener, &self.poller.poll);
-                        let id = handle.id;
-                        self.handles.mark(id);
-                    }
-                }
-            }
-        }
-        if let Some(deadline) = self.stop.take() {
-            self.ask_to_stop(deadline.unwrap_or(self.settings.stop_deadline));
-        }
-        let now = Instant::now();
-        self.run_timers(now);
-        self.run_restarts(now);
-        self.pump(now);
-        if self.poller.poll.take_failed() {
-            self.timers.add(now + WATCH_AGAIN, Timer::Repair);
-        }
-        self.set_alarm();
-        if self.handles.has_marked() {
-            // No event tells that these have more to move.
-            self.poller.wake.wake();
-        }
-        self.in_turn = false;
-    }
-
-    fn pump(&mut self, now: Instant) {
-        let mut marked = std::mem::take(&mut self.marked);
-        self.handles.take_marked(&mut marked);
-        for id in marked.drain(..) {
-            match self.handles.pump(id, &self.poller.poll, now) {
-                Some(Pumped::Again) => self.handles.mark(id),
-                Some(Pumped::At(at)) => self.timers.add(at, Timer::Pump(id)),
-                Some(Pumped::Done) | None => {}
-            }
-            if let Some(at) = self.handles.get_mut(id).and_then(|handle| handle.take_alarm(now)) {
-                self.timers.add(at, Timer::Pump(id));
-            }
-            if !self.auditing && self.handles.get(id).is_some_and(|handle| handle.wants_audit()) {
-                self.auditing = true;
-                self.timers.add(now + AUDIT, Timer::Audit);
-            }
-            if self.watching.is_none() && self.handles.get(id).is_some_and(|handle| handle.has_waiting()) {
-                self.watch_in(LOOK, now);
-            }
-        }
-        self.marked = marked;
-    }
-
-    fn run_timers(&mut self, now: Instant) {
-        while let Some((at, timer)) = self.timers.due(now) {
-            match timer {
-                Timer::Watch => {
-                    let interval = self.watching.take().unwrap_or(LOOK);
-                    let look = Look {
-                        poll: &self.poller.poll,
-                        interval,
-                        elapsed: interval + now.saturating_duration_since(at),
-                        in_time: now.saturating_duration_since(at) < LOOK / 2,
-                        patience: self.settings.patience,
-                        part_of_running: PART_OF_RUNNING,
-                        slack: self.settings.slack,
-                        workers: &self.registry,
-                    };
-                    if let Some(again) = self.handles.watch(&look) {
-                        self.watch_in(again, now);
-                    }
-                }
-                Timer::Audit => self.audit(now),
-                Timer::Pump(handle) => self.handles.mark(handle),
-                // Every turn looks whose turn it is.
-                Timer::Restart => self.restart_at = None,
-                Timer::Escalate(worker) => self.escalate(worker, now),
-                Timer::Ask(worker) => {
-                    self.process_ended(worker);
-                    if self.registry.get(worker).is_some() {
-                        self.timers.add(now + ASK_AGAIN, Timer::Ask(worker));
-                    }
-                }
-                Timer::Flush(worker) => self.flush(worker),
-                Timer::Read(worker) => self.read_again(worker),
-                Timer::Repair => self.watch_again(),
-                Timer::Signalled(worker) => self.leave_by_signal(worker),
-                Timer::Listen => self.listen_again(now),
-                Timer::Closing => self.look_at_closing(now),
-                Timer::Drained => self.drained(),
-                Timer::Unattended(handle) => self.leave_unattended(handle),
-            }
-        }
-    }
-
-    fn audit(&mut self, now: Instant) {
-        let found: Vec<_> = self.handles.audit(&self.poller.poll, now);
-        self.auditing = !found.is_empty();
-        if self.auditing {
-            self.timers.add(now + AUDIT, Timer::Audit);
-        }
-        for (handle, audited) in found {
-            for worker in audited.thieves {
-                self.end(worker, "it took its socket out of the group, and with it the others' connections,");
-            }
-            for worker in audited.risen {
-                if self.registry.get(worker).is_some() {
-                    self.end(worker, "it made a socket receive again that is not its any more");
-                } else if audited.tell {
-                    let whose = format!(
-                        "a process that worker {worker} left behind has made its socket of {handle} receive again"
-                    );
-                    self.warn(None, format!("{whose}; it does not any more"));
-                }
-            }
-            if let Some(what) = audited.spoiled {
-                let text =
-                    format!("a worker has {what} the socket of {handle} that all workers share; it was made as it was");
-                self.warn(None, text);
-            }
-        }
-    }
-
-    fn watch_in(&mut self, interval: Duration, now: Instant) {
-        self.watching = Some(interval);
-        self.timers.add(now + interval, Timer::Watch);
-    }
-
-    /// Sets the one alarm to the earliest timer. An alarm that comes too early is harmless and saves a system call.
-    fn set_alarm(&mut self) {
-        let earliest = self.timers.earliest();
-        let needs = match (earliest, self.alarm_at) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(earliest), Some(set)) => earliest < set,
-        };
-        if needs && self.poller.alarm.set(earliest).is_ok() {
-            self.alarm_at = earliest;
-        }
-    }
-
-    fn warn(&mut self, worker: Option<WorkerRef>, text: String) {
-        self.events.push(Event::Warning { worker, text });
+        self.news.take()
     }
 
     /// True when no worker runs and none is due.
     pub fn is_idle(&self) -> bool {
-        self.registry.is_empty() && !self.registry.is_replacing() && self.events.is_empty()
+        self.workers.are_idle() && self.news.is_empty()
+    }
+
+    /// Asks a worker to leave: it gets no more connections, drains, and exits within the settings' deadline.
+    pub fn disconnect(&mut self, id: u32) -> Result<()> {
+        self.check_own()?;
+        self.workers.named(id)?;
+        self.ask_to_leave(id, Some(self.settings.stop_deadline));
+        Ok(())
+    }
+
+    /// Asks every worker to leave.
+    pub fn disconnect_all(&mut self) -> Result<()> {
+        self.check_own()?;
+        for id in self.workers.ids() {
+            self.ask_to_leave(id, Some(self.settings.stop_deadline));
+        }
+        Ok(())
+    }
+
+    /// Stops the cluster: it goes on serving for the settings' delay, then everybody leaves, nobody is replaced, every address is
+    /// given up. A second call with a shorter deadline ends the delay, or shortens the deadline.
+    pub fn stop(&mut self, deadline: Duration) {
+        self.ask_to_stop(deadline);
+    }
+
+    /// Stops the cluster if there is no hope that anything ever listens, and says why. Once something has, there always is.
+    pub(crate) fn give_up(&mut self) -> Option<Error> {
+        if self.addresses.ever_joined() {
+            return None;
+        }
+        let why = self.workers.hopeless()?;
+        self.stop(Duration::ZERO);
+        Some(why)
     }
 
     /// Gives up every address without a worker, and makes a stopped primary usable again.
     pub fn finish(&mut self) {
-        self.handles.close_unattended(&self.poller.poll);
-        self.handles.ladder.rest();
-        self.stopping = false;
-        self.ever_listened = false;
-        self.draining = None;
+        self.addresses.finish(&self.poller.poll);
+        self.workers.finish();
         self.stop.take();
-        self.due_forks.clear();
     }
 
     /// The running workers' ids, in order.
     pub fn worker_ids(&self) -> Vec<u32> {
-        self.registry.ids()
+        self.workers.ids()
     }
 
     /// What is known of a worker; ESRCH when there is none of that id.
     pub fn worker_info(&self, id: u32) -> Result<WorkerInfo> {
-        let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
-        let known = entry.delivered_before + self.handles.iter().map(|handle| handle.delivered_to(id)).sum::<u64>();
-        Ok(WorkerInfo {
-            worker: entry.reference(),
-            state: entry.state,
-            delivered: known.max(entry.board.taken()),
-            waiting: self.handles.iter().map(|handle| handle.waiting_for(id)).sum(),
-            load: entry.board.load().load,
-            progress: entry.board.progress(),
-        })
+        Ok(snapshot::of_worker(self.workers.named(id)?, &self.addresses))
     }
 
     /// What is known of each address.
     pub fn handles(&self) -> Vec<HandleInfo> {
-        let info = |handle: &crate::handle::Handle| HandleInfo {
-            address: handle.address.clone(),
-            name: handle.name,
-            mechanism: handle.mechanism(),
-            policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { handle.policy() },
-            stats: handle.stats(),
-            lost: self.handles.lost(&handle.key),
-        };
-        self.handles.iter().map(info).collect()
+        snapshot::of_addresses(&self.addresses)
     }
 
     /// Sends a worker a message. EAGAIN when too much waits for it already, EPIPE when its channel is closed.
@@ -684,20 +290,13 @@ impl Primary {
                 format!("the message has {} bytes; at most {} fit", data.len(), wire::MESSAGE_MAX),
             ));
         }
-        if self.registry.get(id).is_none() {
-            return Err(no_such_worker(id));
-        }
-        self.send_frame(id, &wire::MESSAGE_HEADER, data)
+        let mut session = self.session(id).ok_or_else(|| workers::no_such_worker(id))?;
+        session.worker.link.send_message(data, &mut session.ground)
     }
 
     /// Sends a signal to a worker's process.
     pub fn kill(&self, id: u32, signal: i32) -> Result<()> {
         self.check_own()?;
-        let entry = self.registry.get(id).ok_or_else(|| no_such_worker(id))?;
-        entry.process.signal(signal).context(format_args!("sending signal {signal} to worker {id}"))
+        self.workers.kill(id, signal)
     }
-}
-
-fn no_such_worker(id: u32) -> Error {
-    Error::new(-libc::ESRCH, format!("there is no worker {id} (any more)"))
 }

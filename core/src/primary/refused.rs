@@ -1,4 +1,4 @@
-//! Which refusals of listens are told: of one address one in a second, with the number of the others. Pure.
+//! Which refusals of listens are told: of one address, and of one worker, one in a second, with the number of the others. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -48,9 +48,36 @@ impl Refused {
     }
 }
 
+/// When the refusals of one worker by the rules were last told.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    told: Option<Instant>,
+    untold: u32,
+}
+
+impl Refusals {
+    /// Notes one; how many were not told before it, if it is to be told.
+    pub(crate) fn note(&mut self, now: Instant) -> Option<u32> {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_AGAIN) {
+            self.untold = self.untold.saturating_add(1);
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_refusals_few_are_told_and_all_are_counted() {
+        let mut refusals = Refusals::default();
+        let start = Instant::now();
+        let told: Vec<u32> = (0..3000).filter_map(|ms| refusals.note(start + Duration::from_millis(ms))).collect();
+        assert_eq!(told, [0, 999, 999]);
+    }
 
     #[test]
     fn of_one_address_one_refusal_is_told_in_a_second_and_all_are_counted() {

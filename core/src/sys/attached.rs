@@ -1,10 +1,10 @@
 #![allow(unsafe_code)] // recvmsg(2) with a control buffer, and descriptors known by number alone.
 //! Descriptors that another process attaches to packets for a socket that wants none.
 //!
-//! Closing one can take as long as its sender likes: a TCP socket waits for SO_LINGER, a file of FUSE for its server. And the kernel
-//! closes, in the thread that makes the call, those that a receive discards and those that lie unread in a socket that is closed.
-//! So they are refused (SO_PASSRIGHTS, Linux 6.16), and where that is not to be had they are looked for before each receive and
-//! closed by a thread of their own.
+//! Closing one can take as long as its sender likes: a TCP socket waits for SO_LINGER, a file of FUSE for its server. The kernel closes
+//! those that a receive discards, and those that lie unread in a socket that is closed, in the thread that makes the call. So they are
+//! refused (SO_PASSRIGHTS, Linux 6.16). Where the kernel cannot refuse them, each receive looks for them first, and a thread of its own
+//! closes them.
 
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -18,13 +18,13 @@ use super::{Sys, check, cmsg, detached, socket};
 const SO_PASSRIGHTS: libc::c_int = 83;
 /// The most descriptors of one packet (SCM_MAX_FD of include/net/scm.h).
 const MOST: usize = 253;
-/// So many packets without descriptors are taken out of a socket before it is closed; if there are more, a thread goes on.
+/// Up to this many packets without descriptors are taken out of a socket before it is closed; a thread takes out any more.
 const PLAIN_PACKETS: usize = 64;
 
 /// Threads that close what somebody attached.
 static CLOSERS: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on whoever attaches a descriptor to a packet for this socket gets EPERM. False where the kernel cannot do that.
+/// Makes a send with descriptors attached fail with EPERM. False where the kernel cannot do that.
 pub(crate) fn refuse(socket: BorrowedFd) -> bool {
     let no: libc::c_int = 0;
     let length = mem::size_of_val(&no) as libc::socklen_t;
@@ -37,16 +37,16 @@ pub(crate) fn refuse(socket: BorrowedFd) -> bool {
 
 /// Whether descriptors are attached to the next packet; EAGAIN when there is none.
 pub(crate) fn next_has_some(socket: BorrowedFd) -> Sys<bool> {
-    // With no room for any, the kernel says that there were some, and looks at the packet only.
+    // Without room for any, the kernel only says that there were some.
     cmsg::receive(socket, &mut [0], 0, libc::MSG_PEEK).map(|peeked| peeked.fds_lost)
 }
 
-/// How many threads of this process are none of the program's, but closing what others attached.
+/// How many threads of this process are not the program's, but close what others attached.
 pub(crate) fn closers() -> usize {
     CLOSERS.load(Ordering::SeqCst)
 }
 
-/// Closes a socket to which others may have attached descriptors, without waiting for one of these to be closed.
+/// Closes a socket that may hold attached descriptors, without waiting for these to be closed.
 pub(crate) fn close(socket: OwnedFd) {
     socket::finish_receiving(socket.as_fd());
     for _ in 0..PLAIN_PACKETS {
@@ -59,12 +59,12 @@ pub(crate) fn close(socket: OwnedFd) {
     CLOSERS.fetch_add(1, Ordering::SeqCst);
     let number = socket.into_raw_fd();
     if detached::start(empty_and_close, number as usize as *mut libc::c_void).is_err() {
-        // It stays open for good, which is better than to wait.
+        // It stays open for good, which is better than waiting.
         CLOSERS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// Closes files of somebody else's making, without waiting for one that takes its time; the same for what is no pipe or device.
+/// Closes files that somebody else made, without waiting. Pipes and devices close at once.
 pub(crate) fn close_files(files: Vec<OwnedFd>) {
     let kind = |file: &OwnedFd| nix::sys::stat::fstat(file).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
     let slow: Vec<OwnedFd> =
@@ -72,7 +72,7 @@ pub(crate) fn close_files(files: Vec<OwnedFd>) {
     if slow.is_empty() {
         return;
     }
-    // In flight they are closed by whoever empties the socket.
+    // In flight they are closed by the thread that empties the socket.
     if let Ok((here, there)) = socket::packet_pair() {
         for some in slow.chunks(cmsg::MAX_FDS) {
             let fds: Vec<BorrowedFd> = some.iter().map(|file| file.as_fd()).collect();
@@ -90,8 +90,7 @@ enum Next {
     WithDescriptors,
 }
 
-/// A packet without bytes reads like the end of the file; but the kernel adds to each packet who sent it, once that is asked for, and
-/// adds nothing to the end of the file.
+/// An empty packet reads like end of file. With SO_PASSCRED the kernel adds the sender to each packet, but not to end of file.
 fn look(socket: BorrowedFd) -> Sys<Next> {
     let yes: libc::c_int = 1;
     let length = mem::size_of_val(&yes) as libc::socklen_t;
@@ -113,7 +112,7 @@ const CREDENTIALS: usize = 32;
 /// CMSG_SPACE for both.
 const ALL: usize = CREDENTIALS + 16 + MOST.next_multiple_of(2) * 4;
 
-/// One receive without waiting; its bytes are thrown away. Their count, the length of the control data, and the flags.
+/// One receive without waiting, whose bytes are thrown away. Returns their count, the length of the control data, and the flags.
 fn receive(
     socket: BorrowedFd,
     control: *mut libc::c_void,
@@ -136,7 +135,7 @@ fn receive(
             check(unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, flags) })
         })
     };
-    // As in cmsg::receive: said once, and what was sent before is behind it.
+    // As in `cmsg::receive`: reported once, with everything sent before still behind it.
     let length = match once() {
         Err(Errno::ECONNRESET) => once(),
         outcome => outcome,
@@ -144,7 +143,7 @@ fn receive(
     Ok((length, message.msg_controllen, message.msg_flags))
 }
 
-/// Runs on a thread of its own, whose time is its own. Allocates nothing.
+/// Runs on a thread of its own, which may wait. Allocates nothing.
 extern "C" fn empty_and_close(number: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: `close` gave the number over.
     let socket = unsafe { OwnedFd::from_raw_fd(number as usize as RawFd) };
@@ -157,7 +156,7 @@ extern "C" fn empty_and_close(number: *mut libc::c_void) -> *mut libc::c_void {
     std::ptr::null_mut()
 }
 
-/// Closes what a receive has brought, the sockets without lingering.
+/// Closes received descriptors, sockets without lingering.
 fn close_all(control: &[u64], length: usize) {
     // SAFETY: msghdr is plain data for which all-zero is a valid value.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };

@@ -100,7 +100,7 @@ pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8], max_fds: usize, fla
             check(unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, flags | libc::MSG_DONTWAIT) })
         })
     };
-    // A peer that closed with something unread makes this error, once; what it sent before is still there behind it.
+    // A peer that closed with something unread causes this error, once. What it sent before is still there.
     let length = match receive_once() {
         Err(Errno::ECONNRESET) => receive_once(),
         outcome => outcome,

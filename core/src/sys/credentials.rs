@@ -6,7 +6,7 @@ use std::mem;
 use nix::errno::Errno;
 
 use super::check;
-use super::spawn::Step;
+use super::step::Step;
 
 /// Whom a program is to run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,9 @@ struct CapabilityHeader {
 /// _LINUX_CAPABILITY_VERSION_3, with two of the above (linux/capability.h).
 const CAPABILITIES_OF_64_BITS: u32 = 0x2008_0522;
 
-/// Gives up what this process is for these credentials. The order matters: without the user's rights the groups could no
-/// longer be changed. Async-signal-safe and without allocation; the calls are made raw, because glibc's wrappers would carry
-/// them to threads that are the parent's.
-/// `room`: as many as there are groups.
+/// Replaces this process's credentials. The order matters: without the user's rights the groups could not be changed any more.
+/// Async-signal-safe, without allocation. The calls are raw, because glibc's wrappers would apply them to the parent's threads. `room`: for
+/// as many groups as there are.
 pub(super) fn take(credentials: &Credentials, room: &mut [libc::gid_t]) -> Taken<()> {
     let Credentials { user, group, groups } = credentials;
     let at = |step: Step| move |errno: Errno| (step, errno);
@@ -63,8 +62,8 @@ pub(super) fn take(credentials: &Credentials, room: &mut [libc::gid_t]) -> Taken
     }
 }
 
-/// All of them. The kernel clears most when root becomes another user, but not what is inheritable, and nothing where the
-/// parent is not root and may change users all the same.
+/// Drops all of them. The kernel clears most when root becomes another user, but not the inheritable ones, and none if the parent is not
+/// root but may change users all the same.
 fn drop_capabilities() -> Result<(), Errno> {
     // SAFETY: integers only.
     check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
@@ -78,7 +77,7 @@ fn drop_capabilities() -> Result<(), Errno> {
     if left == none { Ok(()) } else { Err(Errno::EPERM) }
 }
 
-/// Asks the kernel whether all is as it should be, and whether there is a way back.
+/// Asks the kernel whether everything is as it should be, and whether there is a way back.
 fn verify(credentials: &Credentials, room: &mut [libc::gid_t]) -> Result<(), Errno> {
     let Credentials { user, group, groups } = credentials;
     let (mut users, mut owners) = ([0 as libc::uid_t; 3], [0 as libc::gid_t; 3]);

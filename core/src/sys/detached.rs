@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // pthread_create(3): a std thread would allocate, and with it take an arena in every worker.
-//! Small threads of the library's own, which live by themselves and run none of the program's code.
+//! Small detached threads of the library, which run none of the program's code.
 
 use nix::errno::Errno;
 

@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // Options and netlink messages are read and written as bytes.
-//! Closing a listening socket to those who come, while those who are there are served.
+//! Shutting the door: a listening socket refuses new clients, while those that came before are served.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::{Sys, check};
 const BIND_TO_INTERFACE: i32 = 62;
 static NOWHERE: i32 = i32::MAX;
 
-/// For how long handshakes that have begun are waited for behind a door that was shut.
+/// How long to wait for handshakes that began before the door was shut.
 pub(crate) const HANDSHAKES: Duration = Duration::from_secs(3);
 
-/// Whoever comes to a listening socket from here on is refused; who had come can still be accepted. `inet`: it is no unix socket.
+/// From here on a listening socket refuses new clients; those that came before can still be accepted. `inet`: it is no unix socket.
 pub(crate) fn shut(listening: BorrowedFd, inet: bool) {
     match inet {
-        // Where that is not to be had, they come until the socket is closed.
+        // Where the kernel cannot do that, clients come until the socket is closed.
         true => drop(bind_to_nowhere(listening)),
         false => super::socket::finish_receiving(listening),
     }
@@ -33,7 +33,7 @@ pub(crate) fn bind_to_nowhere(socket: BorrowedFd) -> Sys<()> {
     .map(|_| ())
 }
 
-/// It still is, whoever has it.
+/// True if it still is bound so, although others have it.
 pub(crate) fn is_bound_to_nowhere(socket: BorrowedFd) -> Sys<bool> {
     Ok(super::socket::option(socket, BIND_TO_INTERFACE)? == NOWHERE)
 }
@@ -49,7 +49,7 @@ const PORT_AT: usize = HEADER + 4;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
-/// The local ports of the TCP handshakes that are under way on this host (sock_diag(7)); `None` where the kernel does not say.
+/// The local ports of the TCP handshakes that are under way on this host (sock_diag(7)). `None` where the kernel does not tell.
 pub(crate) fn handshakes() -> Option<Vec<u16>> {
     super::panics::point();
     // SAFETY: socket(2) takes only integers.
@@ -81,7 +81,7 @@ fn ask(netlink: &OwnedFd, family: i32, ports: &mut Vec<u16>) -> Option<()> {
     }
     let mut buffer = vec![0_u8; 16 * 1024];
     loop {
-        // The kernel has the answer before it returns from either call.
+        // The answer is complete before either call returns.
         // SAFETY: the kernel writes at most so many bytes.
         let length = unsafe { libc::recv(netlink.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         let mut rest = buffer.get(..usize::try_from(length).ok()?)?;

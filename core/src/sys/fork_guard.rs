@@ -1,14 +1,13 @@
 #![allow(unsafe_code)] // mmap(2), madvise(2) and a page that the kernel clears behind our back.
-//! Notices that this process is a copy made by fork(2), at the price of two memory loads.
+//! Notices that this process is a copy made by fork(2), at the cost of two memory loads.
 
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-/// Which process this is: a mark in a private page that the kernel wipes in a forked child (MADV_WIPEONFORK, Linux 4.14).
-/// A getpid(2) on every call would do the same and cost a system call on the path of each connection; pthread_atfork
-/// would miss clone(2).
+/// Which process this is: a mark in a private page that the kernel wipes in a forked child (MADV_WIPEONFORK, Linux 4.14). getpid(2) would
+/// cost a system call for each connection, and pthread_atfork would miss clone(2).
 ///
-/// The process has one such page for all its guards. The child's page has no mark until one of the child's own guards
-/// makes a new one, which is none that any process before it had.
+/// All guards of a process share one page. A child's page has no mark until one of its own guards makes a new one, which no process
+/// before it had.
 pub(crate) struct ForkGuard {
     page: &'static AtomicU32,
     mark: AtomicU32,
@@ -17,7 +16,7 @@ pub(crate) struct ForkGuard {
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 /// The last mark of this process and those it descends from.
 static LAST: AtomicU32 = AtomicU32::new(WIPED);
-/// Where a filter keeps the kernel from wiping the page, the number of the process that is no copy; else 0.
+/// If a filter keeps the kernel from wiping the page, the number of the process that is no copy; else 0.
 static UNWIPED: AtomicI32 = AtomicI32::new(0);
 
 const WIPED: u32 = 0;
@@ -46,7 +45,7 @@ fn page() -> Option<&'static AtomicU32> {
     }
     // SAFETY: the page was mapped just above and is ours.
     if unsafe { libc::madvise(made, BYTES, libc::MADV_WIPEONFORK) } != 0 {
-        UNWIPED.store(super::process::own_pid(), Ordering::SeqCst);
+        UNWIPED.store(super::pid::own_pid(), Ordering::SeqCst);
     }
     let set = PAGE.compare_exchange(std::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire);
     if set.is_err() {
@@ -57,7 +56,7 @@ fn page() -> Option<&'static AtomicU32> {
     Some(unsafe { &*PAGE.load(Ordering::Acquire) })
 }
 
-/// The calling process's mark, which is made where there is none.
+/// The calling process's mark. Makes one if there is none.
 fn mark_of(page: &AtomicU32) -> u32 {
     let fresh = match page.load(Ordering::SeqCst) {
         WIPED => LAST.fetch_add(1, Ordering::SeqCst) + 1,
@@ -86,7 +85,7 @@ impl ForkGuard {
     pub(crate) fn renew(&self) {
         self.mark.store(mark_of(self.page), Ordering::SeqCst);
         if UNWIPED.load(Ordering::SeqCst) != 0 {
-            UNWIPED.store(super::process::own_pid(), Ordering::SeqCst);
+            UNWIPED.store(super::pid::own_pid(), Ordering::SeqCst);
         }
     }
 }
@@ -94,10 +93,10 @@ impl ForkGuard {
 #[inline]
 fn is_unwiped_copy() -> bool {
     let owner = UNWIPED.load(Ordering::Relaxed);
-    owner != 0 && owner != super::process::own_pid()
+    owner != 0 && owner != super::pid::own_pid()
 }
 
-/// Runs a question in a forked child. It may only read and write a few words.
+/// Answers a question in a forked child. It may only read and write a few words.
 #[cfg(test)]
 pub(crate) fn in_a_child(question: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child does as said above and leaves with _exit.

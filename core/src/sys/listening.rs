@@ -1,19 +1,19 @@
 #![allow(unsafe_code)] // Options of several types are read and written as bytes.
-//! How a listening socket was made, to be restored when somebody else who has it has changed it.
+//! How a listening socket was made, to restore it after another process that has it changed it.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
 
-use super::{Sys, check, socket};
+use super::{Sys, check, descriptor, socket};
 
 /// Not in the libc crate. SO_BINDTOIFINDEX of Linux 5.1, SO_BUF_LOCK of 5.14, IPV6_MINHOPCOUNT.
 const BIND_TO_INTERFACE: i32 = 62;
 const BUFFER_LOCK: i32 = 72;
 const IPV6_MIN_HOPS: i32 = 73;
 
-/// What decides whether connections come, how long that takes, and what they inherit from the socket. What a kernel or a family
-/// does not have is left out.
+/// Options that decide whether connections come, how long that takes, and what they inherit. Those that the kernel or the family does not
+/// have are left out.
 const OPTIONS: [(i32, i32); 29] = [
     (SOL_SOCKET, libc::SO_REUSEPORT),
     (SOL_SOCKET, BIND_TO_INTERFACE),
@@ -82,8 +82,8 @@ impl Condition {
         }
     }
 
-    /// An option is set later. What it changes, and one may change others (IP_TOS the priority), shows at `replica`, which nobody
-    /// else has; at the socket itself somebody could change more in the same moment, and that would then count as how it was made.
+    /// Takes over what setting an option changes, also in other options (IP_TOS sets the priority). `set` acts on `replica`, which nobody
+    /// else has: at the socket itself another process could change more at the same moment, which would then count as ours.
     pub(crate) fn follow(&mut self, replica: BorrowedFd, set: impl FnOnce() -> Sys<()>) -> Sys<()> {
         let before = Self::read(replica, true);
         set()?;
@@ -99,7 +99,7 @@ impl Condition {
         Ok(())
     }
 
-    /// Makes it as it was. Says what had been done to it.
+    /// Restores it. Returns what had been done to it.
     pub(crate) fn repair(&self, socket: BorrowedFd) -> Option<&'static str> {
         let mut found = None;
         for (wanted, (level, name)) in self.options.iter().zip(OPTIONS) {
@@ -121,8 +121,8 @@ impl Condition {
                 found = Some("changed the buffers of");
             }
         }
-        if socket::is_nonblocking(socket) == Ok(false) {
-            let _ = socket::set_nonblocking(socket);
+        if descriptor::is_nonblocking(socket) == Ok(false) {
+            let _ = descriptor::set_nonblocking(socket);
             found = Some("made accept wait at");
         }
         let listens = socket::nature(socket).is_ok_and(|nature| nature.listening);
@@ -176,7 +176,7 @@ mod tests {
         let all = || {
             let options = OPTIONS.map(|(level, name)| get(one, level, name).map(|value| value.bytes));
             let buffers = BUFFERS.map(|name| get(one, SOL_SOCKET, name).map(|value| value.bytes));
-            (options, buffers, socket::listening_room(one), socket::is_nonblocking(one))
+            (options, buffers, socket::listening_room(one), descriptor::is_nonblocking(one))
         };
         let before = all();
         assert_eq!(condition.repair(one), None);
@@ -185,7 +185,7 @@ mod tests {
             ("options", &|| int(SOL_SOCKET, libc::SO_KEEPALIVE, 1)),
             ("options", &|| int(IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30)),
             ("buffers", &|| BUFFERS.iter().for_each(|name| int(SOL_SOCKET, *name, 5000))),
-            ("wait", &|| socket::make_blocking(one).unwrap()),
+            ("wait", &|| descriptor::make_blocking(one).unwrap()),
             ("backlog", &|| socket::listen(one, 1).unwrap()),
             ("shut down", &|| socket::stop_listening(one)),
         ];

@@ -4,20 +4,20 @@
 /// asked for before: 0 says that it has panicked, or was not asked for.
 #[cfg(feature = "panic-injection")]
 pub fn panic_at(point: u32) -> u32 {
-    LEFT.replace((point, super::process::own_pid())).0
+    LEFT.replace((point, super::pid::own_pid())).0
 }
 
 #[cfg(feature = "panic-injection")]
 thread_local! {
     /// How many points are left, in which process: a child that shares this memory until it becomes a program passes some, too.
-    static LEFT: std::cell::Cell<(u32, super::process::Pid)> = const { std::cell::Cell::new((0, 0)) };
+    static LEFT: std::cell::Cell<(u32, super::pid::Pid)> = const { std::cell::Cell::new((0, 0)) };
 }
 
 /// A place where a panic may be wanted.
 #[cfg(feature = "panic-injection")]
 pub fn point() {
     let (left, pid) = LEFT.get();
-    if left > 0 && pid == super::process::own_pid() {
+    if left > 0 && pid == super::pid::own_pid() {
         LEFT.set((left - 1, pid));
         assert!(left > 1, "on purpose");
     }

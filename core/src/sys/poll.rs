@@ -86,7 +86,7 @@ impl Poll {
         outcome.inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
     }
 
-    /// True once after something could not be registered or changed: what was to be waited for may go unnoticed.
+    /// True once after something could not be registered or changed, so that its events may go unnoticed.
     pub(crate) fn take_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed) && self.failed.swap(false, Ordering::Relaxed)
     }
@@ -202,8 +202,7 @@ pub(crate) fn is_hung_up(fd: BorrowedFd) -> bool {
         && polled[0].revents().is_none_or(|revents| revents.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
-/// Waits until one of the descriptors is readable (or hung up), for the whole time in spite of signals. `None`: for
-/// ever.
+/// Waits until one of the descriptors is readable (or hung up), for the whole time in spite of signals. `None`: for ever.
 pub(crate) fn wait_readable(fds: &[BorrowedFd], timeout: Option<Duration>) -> Sys<Waited> {
     super::panics::point();
     wait_for(fds, PollFlags::POLLIN, timeout)
@@ -240,7 +239,7 @@ fn wait_for(fds: &[BorrowedFd], events: PollFlags, timeout: Option<Duration>) ->
             Ok(0) => return Ok(Waited::TimedOut),
             Ok(_) => return Ok(Waited::Ready),
             Err(Errno::EINTR) => {}
-            // Who waits anyway waits a little longer. The primary only asks, with no time at all.
+            // A caller that waits can wait a little longer. The primary only asks, without waiting.
             Err(Errno::ENOMEM) if timeout != Some(Duration::ZERO) && failures < PATIENCE => {
                 pause_after(failures);
                 failures += 1;

@@ -44,8 +44,8 @@ static WAKE: SignalCell<Wake> = SignalCell::empty();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 /// When the last one that counted came.
 static LAST: AtomicU64 = AtomicU64::new(0);
-/// Those that come so soon after one are the same one: timeout(1) signals its child and then the group, and a program that started
-/// us passes on what the terminal has sent us as well.
+/// Signals this close together count as one: timeout(1) signals its child and then the group, and a program that started us passes on what
+/// the terminal has sent us as well.
 const ONE_MS: u64 = 100;
 
 extern "C" fn on_signal(_: libc::c_int) {
@@ -60,8 +60,8 @@ extern "C" fn on_signal(_: libc::c_int) {
     errno.set();
 }
 
-/// While it lives, SIGTERM and SIGINT are counted and wake the primary, also where this thread had them blocked. Dropping it
-/// restores what was found.
+/// While it lives, SIGTERM and SIGINT are counted and wake the primary, even if this thread had them blocked. Dropping it restores what
+/// it found.
 pub(crate) struct StopSignals {
     before: [(Signal, SigAction); 2],
     /// Which of the two were blocked.
@@ -112,7 +112,7 @@ impl Drop for StopSignals {
     }
 }
 
-/// While it lives, SIGTERM, SIGINT and SIGHUP wait: across a fork, until the child has put the dispositions back.
+/// While it lives, SIGTERM, SIGINT and SIGHUP stay blocked: across a fork, until the child has restored their actions.
 pub(crate) struct StopSignalsBlocked(SigSet);
 
 impl StopSignalsBlocked {

@@ -1,12 +1,19 @@
 #![allow(unsafe_code)]
 // accept4(2), bind(2) with any family and the queue ioctls have no safe wrapper that keeps all we need.
-//! Sockets: making them, accepting from them, asking how full they are.
+//! Sockets: making them, accepting from them, asking how full they are, setting their options.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt};
 
+// For those above this folder that use the old paths.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use super::descriptor::make_nonblocking;
+pub(crate) use super::descriptor::{
+    duplicate, duplicate_number, free_descriptor, has_room_for, is_nonblocking, make_blocking, set_nonblocking,
+    with_number,
+};
 use super::sockaddr::SockAddr;
 use super::{Sys, check, descriptor};
 
@@ -85,8 +92,8 @@ pub(crate) fn accept_alone(listener: BorrowedFd, flags: i32) -> Sys<OwnedFd> {
     Ok(descriptor::connection(accepted, flags & libc::SOCK_CLOEXEC != 0))
 }
 
-/// Errors of accept(2) that are about one connection which failed before it was accepted, not about the listening
-/// socket ("Error handling" in the man page).
+/// True for errors of accept(2) about a connection that failed before it was accepted, not about the listening socket ("Error handling"
+/// in the man page).
 pub(crate) fn is_of_one_connection(errno: Errno) -> bool {
     matches!(
         errno,
@@ -105,7 +112,7 @@ pub(crate) fn is_of_one_connection(errno: Errno) -> bool {
     )
 }
 
-/// Bytes, as the kernel counts them, of packets sent on this socket that the other end has not received.
+/// Bytes of the packets sent on this socket that the other end has not received, as the kernel counts them.
 pub(crate) fn unread_by_peer(socket: BorrowedFd) -> Sys<usize> {
     super::panics::point();
     let mut bytes: libc::c_int = 0;
@@ -124,8 +131,8 @@ pub(crate) fn listening_room(socket: BorrowedFd) -> Sys<Option<u32>> {
     Ok(listening(socket)?.map(|info| info.tcpi_sacked))
 }
 
-/// What the kernel knows of a TCP socket that listens. Two fields of it then mean something else (tcp_get_info): the length of
-/// the accept queue, and what that may grow to.
+/// What the kernel knows of a TCP socket that listens. Two fields have another meaning then (tcp_get_info): the length of the accept
+/// queue and its limit.
 fn listening(socket: BorrowedFd) -> Sys<Option<libc::tcp_info>> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = std::mem::size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -175,8 +182,8 @@ pub(crate) fn clear_reuse_port(socket: BorrowedFd) -> Sys<()> {
     setsockopt(&socket, sockopt::ReusePort, &false)
 }
 
-/// SO_REUSEPORT is set. Whoever has a listening socket of such a group and takes it off is found before the group is asked, and has
-/// all its connections (inet_lhash2_lookup).
+/// True if SO_REUSEPORT is set. A listening socket of a group that loses it is found before the group and gets all of the group's
+/// connections (inet_lhash2_lookup).
 pub(crate) fn is_reuse_port(socket: BorrowedFd) -> Sys<bool> {
     Ok(option(socket, libc::SO_REUSEPORT)? != 0)
 }
@@ -189,9 +196,9 @@ pub(crate) fn is_ipv6_only(socket: BorrowedFd) -> Sys<bool> {
     nix::sys::socket::getsockopt(&socket, sockopt::Ipv6V6Only)
 }
 
-/// Makes a TCP socket listen no more, in every process that has it. It stays bound, so that listen(2) makes it listen again.
+/// Makes a TCP socket stop listening, in every process that has it. It stays bound, so listen(2) can make it listen again.
 pub(crate) fn stop_listening(socket: BorrowedFd) {
-    // ENOTCONN: it does not.
+    // ENOTCONN: it does not listen.
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
@@ -200,8 +207,8 @@ pub(crate) fn finish_receiving(socket: BorrowedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
-/// A connection that a worker could reach does not linger (SO_LINGER, socket(7)): whoever closes it last waits for its client as long
-/// as the option says, the primary, or another worker.
+/// Switches SO_LINGER off (socket(7)) on a connection that a worker could reach. Otherwise whoever closes it last, the primary or another
+/// worker, waits for its client as long as the option says.
 pub(crate) fn do_not_linger(connection: BorrowedFd) {
     let lingers = nix::sys::socket::getsockopt(&connection, sockopt::Linger);
     if lingers.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0) {
@@ -225,8 +232,8 @@ pub(crate) fn nature(socket: BorrowedFd) -> Sys<Nature> {
     })
 }
 
-/// Takes off a packet socket what makes the kernel add credentials, labels and pidfds to what is received, or look elsewhere than
-/// at the beginning.
+/// Resets the options of a packet socket by which the kernel adds credentials, labels and pidfds to what is received, or peeks elsewhere
+/// than at the beginning.
 pub(crate) fn receive_plainly(socket: BorrowedFd) {
     // Not in the libc crate for every target; Linux 6.5.
     const PASS_PIDFD: i32 = 76;
@@ -256,123 +263,10 @@ pub(super) fn option(socket: BorrowedFd, name: i32) -> Sys<i32> {
     Ok(value)
 }
 
-/// Duplicates a descriptor, close-on-exec.
-pub(crate) fn duplicate(fd: BorrowedFd) -> Sys<OwnedFd> {
-    super::panics::point();
-    // SAFETY: fcntl with integers only.
-    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
-    descriptor::take(copy)
-}
-
-/// A copy of a descriptor that is known only by number. EBADF when it is not open.
-pub(crate) fn duplicate_number(number: i32) -> Sys<OwnedFd> {
-    if number < 0 {
-        return Err(Errno::EBADF);
-    }
-    // SAFETY: the number is only used for the fcntl inside, which checks it.
-    duplicate(unsafe { BorrowedFd::borrow_raw(number) })
-}
-
-/// EMFILE when the descriptor table is full. recvmsg(2) succeeds then and loses the descriptors it brings, so this is
-/// asked before each receive of one. It costs two cheap system calls; there is no way to ask with fewer.
-pub(crate) fn free_descriptor(any: BorrowedFd) -> Sys<()> {
-    super::panics::point();
-    duplicate(any).map(drop)
-}
-
-/// The flag belongs to the open file, so that another process that has it may have changed it.
-pub(crate) fn is_nonblocking(fd: BorrowedFd) -> Sys<bool> {
-    // SAFETY: fcntl with integers only.
-    Ok(check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })? & libc::O_NONBLOCK != 0)
-}
-
-/// Whether the descriptor table has room for so many more, or for so many eighths of what it can hold if that is less. They are
-/// counted: behind the lowest number that is free there may be none.
-pub(crate) fn has_room_for((count, eighths): (u64, u64), any: BorrowedFd) -> bool {
-    let Ok((most, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) else { return true };
-    let Ok(first) = duplicate(any).map(|next| next.as_raw_fd()) else { return false };
-    let most = most.min(i32::MAX as u64);
-    let wanted = count.min(most * eighths / 8);
-    // The first is wanted by whoever asks.
-    (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
-}
-
-fn is_open(number: i32) -> bool {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
-}
-
-pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    if flags & libc::O_NONBLOCK == 0 {
-        // SAFETY: fcntl with integers only.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
-    }
-    Ok(())
-}
-
-/// The same for a connection that is known to have no flags yet.
-pub(crate) fn make_nonblocking(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(|_| ())
-}
-
-/// Takes O_NONBLOCK off a connection.
-pub(crate) fn make_blocking(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, 0) }).map(|_| ())
-}
-
-pub(crate) fn set_close_on_exec(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| ())
-}
-
-pub(crate) fn clear_close_on_exec(fd: BorrowedFd) -> Sys<()> {
-    // SAFETY: fcntl with integers only.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) }).map(|_| ())
-}
-
-/// Takes over a descriptor that is known only by number.
-///
-/// The caller vouches that nobody else will close it: it is our channel, named by the environment and verified.
-pub(crate) fn adopt_number(number: i32) -> OwnedFd {
-    // SAFETY: the caller has verified that the number is our channel, which the primary made for this process.
-    unsafe { OwnedFd::from_raw_fd(number) }
-}
-
-/// Looks at a descriptor that is known only by number, for the length of a call.
-pub(crate) fn with_number<T>(number: i32, look: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
-    // SAFETY: the number is only looked at; each call made with it checks it in the kernel.
-    (number >= 0).then(|| look(unsafe { BorrowedFd::borrow_raw(number) }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
-
-    #[test]
-    fn room_is_counted_and_not_where_the_first_gap_is() {
-        let thread = std::thread::spawn(|| {
-            super::super::process::own_descriptors();
-            let limit = super::super::process::LimitedDescriptors::to(128);
-            let (one, _other) = packet_pair().unwrap();
-            let mut copies: Vec<OwnedFd> = std::iter::from_fn(|| duplicate(one.as_fd()).ok()).collect();
-            assert!(!has_room_for((4, 2), one.as_fd()));
-            copies.drain(2..6);
-            assert!(has_room_for((3, 2), one.as_fd()), "the first of four is the asker's");
-            assert!(!has_room_for((4, 2), one.as_fd()));
-            copies.drain(40..80);
-            assert!(
-                has_room_for((32, 2), one.as_fd()) && has_room_for((1000, 2), one.as_fd()),
-                "a quarter at most is asked for"
-            );
-            drop(limit);
-        });
-        thread.join().unwrap();
-    }
 
     #[test]
     fn unread_packets_are_counted_until_they_are_received() {

@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::child::Child;
+use super::close_range::close_all_but;
 use super::credentials::{self, Credentials};
+use super::pid::own_pid;
 use super::poll::{Waited, wait_readable};
-use super::process::{Child, has_executed, own_pid};
+use super::process::has_executed;
+use super::step::Step;
 use super::{Sys, check, descriptor, socket};
 
 /// Everything a child needs between clone and exec, made beforehand: the child may not allocate.
@@ -20,10 +24,10 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     pub(crate) directory: Option<CString>,
     pub(crate) credentials: Option<Credentials>,
-    /// Descriptors that the program inherits besides 0, 1 and 2: ours, and the number it has them under. None of ours is one of these
-    /// numbers, or is it under the same.
+    /// Descriptors that the program inherits besides 0, 1 and 2: our number, and its number. None of ours has a number of the program's
+    /// for another one.
     pub(crate) inherit: Vec<(RawFd, RawFd)>,
-    /// The armed lifeline, of which the child makes itself the owner.
+    /// The armed lifeline. The child makes itself its owner.
     pub(crate) lifeline: RawFd,
     /// The signals it starts with blocked.
     pub(crate) mask: SignalMask,
@@ -44,49 +48,6 @@ impl SignalMask {
         // SAFETY: only asks, into a set of our own.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut mask.0) };
         mask
-    }
-}
-
-/// The step at which a child could not become the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Step {
-    Inherit = 1,
-    Directory,
-    Groups,
-    Group,
-    User,
-    Capabilities,
-    Verify,
-    NoNewPrivileges,
-    Exec,
-}
-
-impl Step {
-    const ALL: [Step; 9] = [
-        Step::Inherit,
-        Step::Directory,
-        Step::Groups,
-        Step::Group,
-        Step::User,
-        Step::Capabilities,
-        Step::Verify,
-        Step::NoNewPrivileges,
-        Step::Exec,
-    ];
-
-    fn text(self) -> &'static str {
-        match self {
-            Step::Inherit => "handing descriptors to the program",
-            Step::Directory => "changing to the program's directory",
-            Step::Groups => "setting the program's supplementary groups",
-            Step::Group => "setting the program's group",
-            Step::User => "setting the program's user",
-            Step::Capabilities => "taking the program's capabilities",
-            Step::Verify => "verifying that the program cannot regain its privileges",
-            Step::NoNewPrivileges => "setting no_new_privs",
-            Step::Exec => "starting the program",
-        }
     }
 }
 
@@ -114,16 +75,15 @@ struct ChildTask<'a> {
 
 const CHILD_STACK: usize = 64 * 1024;
 
-/// How long a child that changes its user may take until it is the program. While it has that user and not yet the program,
-/// other processes of that user can stop it.
+/// How long a child that changes its user may take to become the program. Until then, other processes of that user can stop it.
 const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts a program as posix_spawn(3) does: the child borrows our memory until exec (CLONE_VM | CLONE_VFORK), so that
-/// it is safe and quick in a large process with threads. What fails before or in exec comes back as an error.
+/// it is safe and quick in a large process with threads. A failure before or in exec comes back as an error.
 ///
 /// A child that changes its user or group gets a copy of the memory instead (as fork(2) makes it, but it runs nothing of
-/// the program's). With ours, the kernel would take the change for our own and forbid core dumps and debuggers here
-/// (PR_SET_DUMPABLE), and whoever stopped the child would have stopped us.
+/// the program's). With shared memory the kernel would take the change for our own and forbid core dumps and debuggers here
+/// (PR_SET_DUMPABLE), and whoever stopped the child would stop us.
 pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     let argv = pointers(&program.arguments);
     let envp = pointers(&program.environment);
@@ -164,7 +124,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before.0, std::ptr::null_mut()) };
     drop(report_writer);
     let pid = outcome?;
-    // Made with the process, so the host cannot reap it before. Tools that turn the clone into a fork make none.
+    // Made with the process, so the host cannot reap the child first. Tools that turn the clone into a fork make none.
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd =
         (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) }).map(|pidfd| descriptor::connection(pidfd, true));
@@ -174,10 +134,10 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
         child.abandon();
         return Err(SpawnError { step: "waiting for a process to change its user and become", errno });
     }
-    // Through a pipe rather than through the shared memory, because tools such as valgrind turn the clone into a fork. Only
-    // under those the end of the pipe has to be waited for: children of other threads' forks may have it open for long.
+    // A pipe rather than the shared memory, because tools such as valgrind turn the clone into a fork. Only under those we must wait for
+    // the end of the pipe, which children of other threads' forks may hold open for long.
     if apart || made >= 0 {
-        socket::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
+        descriptor::set_nonblocking(report_reader.as_fd()).inspect_err(|_| child.abandon())?;
     }
     let mut report = [0_u8; 8];
     match super::retry(|| nix::unistd::read(&report_reader, &mut report)) {
@@ -198,7 +158,7 @@ pub(crate) fn spawn(program: &Program) -> Result<Child, SpawnError> {
     })
 }
 
-/// Waits until a child with a memory of its own is the program, or has said why not, or has ended. ETIMEDOUT: it is none of these
+/// Waits until a child with a memory of its own has become the program, has said why not, or has ended. ETIMEDOUT: none of these happened
 /// in time.
 fn await_change(child: &Child, report: BorrowedFd) -> Sys<()> {
     let deadline = Instant::now() + CHANGE_WITHIN;
@@ -217,8 +177,8 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// The child's way to exec. Only async-signal-safe calls, no allocation; the identity calls are made raw, because
-/// glibc's wrappers would carry them to the other threads of the parent whose memory this is.
+/// What the child runs up to exec: async-signal-safe calls only, no allocation. The identity calls are raw, because glibc's wrappers would
+/// apply them to the other threads of the parent, whose memory this is.
 extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` passed a ChildTask that outlives the child's use of this memory.
     let task = unsafe { &mut *argument.cast::<ChildTask>() };
@@ -283,82 +243,9 @@ fn become_program(task: &mut ChildTask) -> Result<std::convert::Infallible, (Ste
     Err((Step::Exec, Errno::last()))
 }
 
-/// Closes every descriptor above 2 that is not in the sorted list (close_range(2), Linux 5.9). Where a filter refuses that, one by one:
-/// those that proc_pid_fd(5) names, or else every number that the limit allows.
-fn close_all_but(keep: &[RawFd]) -> Sys<()> {
-    let mut from: libc::c_uint = 3;
-    for fd in keep.iter().map(|fd| *fd as libc::c_uint).filter(|fd| *fd >= 3) {
-        if fd > from {
-            close_between(from, fd - 1)?;
-        }
-        from = fd + 1;
-    }
-    close_between(from, libc::c_uint::MAX)
-}
-
-/// Async-signal-safe. The child's own descriptor table (no CLONE_FILES), and nothing of ours is used after it but what is kept.
-fn close_between(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
-    // SAFETY: integers only; see above.
-    match check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
-        Ok(_) => Ok(()),
-        Err(_) => match close_listed(first, last) {
-            Ok(()) => Ok(()),
-            Err(_) => close_numbers(first, last),
-        },
-    }
-}
-
-/// Where a name begins in a `struct linux_dirent64` (getdents64(2)), and where its length stands.
-const NAME: usize = 19;
-const LENGTH: usize = 16;
-
-fn close_listed(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: the path is NUL-terminated.
-    let directory = check(unsafe { libc::open(c"/proc/thread-self/fd".as_ptr(), flags) })?;
-    let mut entries = [0_u8; 2048];
-    let outcome = loop {
-        // SAFETY: the kernel writes at most as many bytes as there are.
-        let read = unsafe { libc::syscall(libc::SYS_getdents64, directory, entries.as_mut_ptr(), entries.len()) };
-        let read = match check(read) {
-            Ok(0) => break Ok(()),
-            Ok(read) => read as usize,
-            Err(errno) => break Err(errno),
-        };
-        let mut at = 0;
-        while let Some(entry) = entries.get(at..read).filter(|entry| entry.len() > NAME) {
-            let digits = entry[NAME..].iter().take_while(|byte| byte.is_ascii_digit());
-            let number = digits.fold(None, |number: Option<u32>, digit| {
-                number.unwrap_or(0).checked_mul(10)?.checked_add(u32::from(digit - b'0'))
-            });
-            if let Some(number) = number.filter(|number| (first..=last).contains(number) && *number != directory as u32)
-            {
-                // SAFETY: see `close_between`.
-                unsafe { libc::close(number as RawFd) };
-            }
-            at += usize::from(u16::from_ne_bytes([entry[LENGTH], entry[LENGTH + 1]])).max(NAME);
-        }
-    };
-    // SAFETY: opened above.
-    unsafe { libc::close(directory) };
-    outcome
-}
-
-fn close_numbers(first: libc::c_uint, last: libc::c_uint) -> Sys<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: fills a struct of our own.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-    let end = limit.rlim_cur.min(RawFd::MAX as libc::rlim_t) as libc::c_uint;
-    for number in first..end.min(last.saturating_add(1)) {
-        // SAFETY: see `close_between`.
-        unsafe { libc::close(number as RawFd) };
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::process::ExitStatus;
+    use super::super::child::ExitStatus;
     use super::*;
 
     fn program(file: &str, arguments: &[&str]) -> Program {
@@ -394,30 +281,6 @@ mod tests {
         nowhere.directory = Some(c"/nonexistent".to_owned());
         let error = spawn(&nowhere).err().unwrap();
         assert_eq!((error.errno, error.step), (Errno::ENOENT, "changing to the program's directory"));
-    }
-
-    #[test]
-    fn descriptors_are_closed_also_without_close_range() {
-        for close in [close_between, close_listed, close_numbers] {
-            std::thread::spawn(move || {
-                super::super::process::own_descriptors();
-                // SAFETY: the thread has a descriptor table of its own, in which nobody else closes anything.
-                let made: Vec<RawFd> = (0..40).map(|_| unsafe { libc::dup(2) }).collect();
-                let (first, last) = (made[3] as libc::c_uint, made[30] as libc::c_uint);
-                close(first, last).unwrap();
-                for (index, fd) in made.iter().enumerate() {
-                    // SAFETY: only asks.
-                    let open = unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0;
-                    assert_eq!(open, !(3..=30).contains(&index), "{fd}");
-                    if open {
-                        // SAFETY: made above.
-                        unsafe { libc::close(*fd) };
-                    }
-                }
-            })
-            .join()
-            .unwrap();
-        }
     }
 
     #[test]

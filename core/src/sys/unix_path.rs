@@ -1,5 +1,5 @@
 #![allow(unsafe_code)] // openat(2) with O_PATH keeps hold of inodes that a path alone could not name safely.
-//! Socket files: binding them where nobody live is evicted, setting their mode, removing only our own.
+//! Socket files: binding without evicting a live server, setting their mode, removing only our own.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,8 +14,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::sockaddr::SockAddr;
 use super::{Sys, check, descriptor, retry, socket};
 
-/// Where a socket file is to be: a directory that is held open, so that it stays the one that was meant whatever happens to
-/// the path, and a name in it.
+/// The place of a socket file: a directory that is held open, so that it stays the right one whatever happens to the path, and a name in
+/// it.
 pub(crate) struct Place {
     directory: OwnedFd,
     name: CString,
@@ -52,10 +52,10 @@ impl Place {
         Ok(Self { directory, name: c_string(name.as_bytes())?, path: path.to_owned(), held: false })
     }
 
-    /// In a directory that is held open or further down: `rest` leads from the one to the other and `path` is what the place is
-    /// called. ENOTDIR where a link would have to be followed.
+    /// In a directory that is held open, or further down: `rest` leads there from the open one, and `path` names the place. ENOTDIR where a
+    /// link would have to be followed.
     pub(crate) fn below(directory: BorrowedFd, rest: &str, name: &str, path: &str) -> Sys<Self> {
-        // One by one: openat2(2) would do it at once, but is missing in some sandboxes.
+        // Step by step: openat2(2) would do it at once, but some sandboxes do not have it.
         let step = |at: BorrowedFd, part: &str| {
             open_at(at, &c_string(part.as_bytes())?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
         };
@@ -69,8 +69,8 @@ impl Place {
         Ok(Self { directory, name: c_string(name.as_bytes())?, path: path.into(), held: true })
     }
 
-    /// Nobody but this process's user and root can put something else in the socket's place: the directory is theirs, and
-    /// where others may write, what is in it belongs to who made it (the sticky bit).
+    /// True if only this process's user and root can replace the socket file: the directory is theirs, and others may not write to it or
+    /// can only remove their own files (the sticky bit).
     pub(crate) fn is_safe(&self) -> Sys<bool> {
         let directory = fstat(&self.directory)?;
         let ours = directory.st_uid == 0 || directory.st_uid == nix::unistd::geteuid().as_raw();
@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// sun_path holds 107 bytes (unix(7)). A longer path is bound through a shorter one: relative to the current
-    /// directory, or through the open directory's entry in /proc. Through that also what must not be led elsewhere.
+    /// directory, or through the open directory's entry in /proc, which also cannot be led elsewhere.
     fn address(&self) -> Sys<SockAddr> {
         if !self.held {
             if let Some(address) = SockAddr::unix(self.path.as_os_str().as_bytes()) {
@@ -100,15 +100,15 @@ impl Place {
         SockAddr::unix(&through).ok_or(Errno::ENAMETOOLONG)
     }
 
-    /// Locks the directory, without waiting: whoever may read it can hold the lock. EWOULDBLOCK: somebody does.
+    /// Locks the directory without waiting, since everybody who may read it can hold the lock. EWOULDBLOCK: somebody does.
     fn lock(&self) -> Sys<Flock<OwnedFd>> {
         let directory = open_at(self.directory.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
         Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
     }
 
-    /// Removes the file that is there if it is a socket that refuses connections: it belongs to nobody any more. Asked with a
-    /// datagram socket: a live stream socket answers EPROTOTYPE, whether it listens yet or not, and finds no dead connection in
-    /// its queue. The inode that is asked is the one that is removed.
+    /// Removes the file that is there if it is a socket that refuses connections, and so belongs to nobody any more. The question is asked
+    /// with a datagram socket: a live stream socket answers EPROTOTYPE, whether it listens yet or not, and gets no dead connection in its
+    /// queue. The inode that was asked is the one that is removed.
     fn remove_stale(&self) -> bool {
         let Some(file) = self.stale_file() else { return false };
         let same = |one: FileStat, other: FileStat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
@@ -119,7 +119,7 @@ impl Place {
     fn stale_file(&self) -> Option<OwnedFd> {
         let file = self.open_file().ok()?;
         let probe = socket::open(libc::AF_UNIX, true).ok()?;
-        // Without /proc by its path, where nobody else chose that.
+        // Without /proc, by its path, unless somebody else chose that.
         let address = match has_proc() {
             true => SockAddr::unix(through(file.as_fd()).as_bytes()),
             false => self.address().ok(),
@@ -137,14 +137,14 @@ impl Place {
 
 /// Binds `socket` to a place and listens. A file left by a dead server is replaced; a live one is EADDRINUSE.
 ///
-/// The directory is locked (flock(2), without a file of our own) from the probe to listen, so that two primaries that
-/// find the same stale file cannot remove each other's new one. Where somebody else has it locked a file that seems to be stale is
-/// EWOULDBLOCK: that may be another primary, which is ready in a moment.
+/// The directory is locked (flock(2), without a file of our own) from the probe to listen, so that two primaries that find the same stale
+/// file cannot remove each other's new one. If somebody else has the lock, a file that seems stale is EWOULDBLOCK: its owner may be
+/// another primary, which is ready in a moment.
 pub(crate) fn bind_and_listen(socket: BorrowedFd, place: Place, everybody: u32, backlog: i32) -> Sys<SocketFile> {
     let address = place.address()?;
     let locked = place.lock();
-    // The file is made with these permissions less the umask: whatever that is, nobody else may write to (connect to) it
-    // unless that was asked for.
+    // The file gets these permissions less the umask. Whatever that is, nobody else may write to it, that is connect, unless the caller
+    // wants that.
     fchmod(socket, Mode::from_bits_truncate(0o755))?;
     match socket::bind(socket, &address) {
         Err(Errno::EADDRINUSE) if locked.is_ok() && place.remove_stale() => socket::bind(socket, &address)?,
@@ -153,7 +153,7 @@ pub(crate) fn bind_and_listen(socket: BorrowedFd, place: Place, everybody: u32, 
         }
         outcome => outcome?,
     }
-    // The inode is held open while its mode is set, and a socket: a path that is swapped for another file's is never touched.
+    // Held open while its mode is set, and known to be a socket: a file that was swapped in is never touched.
     let bound = place.open_file()?;
     let stat = fstat(&bound)?;
     if everybody != 0 {

@@ -8,19 +8,19 @@ use nix::errno::Errno;
 
 use super::{Sys, detached};
 
-/// What the thread needs; given over to it and never freed, since it lives as long as the process.
+/// What the thread needs. Never freed, since the thread lives as long as the process.
 struct Watch {
     primary: RawFd,
     /// The pipe's inode, if the descriptor is a pipe's.
     pipe: Option<u64>,
     on_death: fn(),
-    /// Asked at the end: this process is to end. It may act for the last time.
+    /// Called before the process is ended, to act for the last time. False: the process is to live on.
     ends: fn() -> bool,
     grace_ms: libc::c_int,
 }
 
-/// What the thread works with. Here rather than on its stack, so that it is still reachable in a forked child, which has no
-/// such thread: leak checkers look there.
+/// What the thread works with. A static rather than its stack, because leak checkers must find it in a forked child, which does not have
+/// the thread.
 static GIVEN: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
 
 /// After a wait that failed.
@@ -36,7 +36,7 @@ pub(crate) fn start(primary: OwnedFd, on_death: fn(), ends: fn() -> bool, grace_
     let watch = Box::new(Watch { primary: primary.as_raw_fd(), pipe, on_death, ends, grace_ms });
     let argument = Box::into_raw(watch);
     GIVEN.store(argument, Ordering::SeqCst);
-    // EAGAIN: too many threads or too little memory, which passes; without this thread there can be no worker.
+    // EAGAIN: there are too many threads or memory is short. That passes, and a worker needs this thread.
     let outcome = super::patiently(|| {
         // What `run` works with is set.
         match detached::start(run, std::ptr::null_mut()) {
@@ -65,11 +65,11 @@ extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
         if ready > 0 {
             break;
         }
-        // ENOMEM, or EINVAL where RLIMIT_NOFILE is 0: not to be asked again at once.
+        // ENOMEM, or EINVAL where RLIMIT_NOFILE is 0: asking again at once would spin.
         // SAFETY: no descriptors, only the timeout is used.
         unsafe { libc::poll(std::ptr::null_mut(), 0, ASK_AGAIN_MS) };
     }
-    // A program that calls closefrom(3) closes the descriptor under us, and its number may mean something else by now.
+    // A program that calls closefrom(3) closes the descriptor under us, and the number may mean something else by now.
     let still_ours = match watch.pipe {
         Some(inode) => pipe_inode(watch.primary) == Some(inode),
         None => is_pidfd(watch.primary),
@@ -84,7 +84,7 @@ extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
         return std::ptr::null_mut();
     }
     // SAFETY: ends the own process; SIGKILL because a handler or a loop must not keep an orphan alive.
-    unsafe { libc::kill(super::process::own_pid(), libc::SIGKILL) };
+    unsafe { libc::kill(super::pid::own_pid(), libc::SIGKILL) };
     std::ptr::null_mut()
 }
 

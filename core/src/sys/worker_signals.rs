@@ -1,31 +1,33 @@
 #![allow(unsafe_code)] // sigaction(2) and what runs inside a signal handler.
-//! In a worker whose program asked for it: SIGTERM, SIGINT and SIGHUP are requests to leave, so that a signal to the whole
-//! process group (Ctrl-C, systemd's KillMode=control-group, timeout(1)) cuts nothing short. One from the primary ends this
-//! process, as it would without a handler: it is the deadline's, or the program's own `kill`.
+//! Makes SIGTERM, SIGINT and SIGHUP requests to leave, in a worker whose program asked for it, so that a signal to the whole process
+//! group (Ctrl-C, systemd's KillMode=control-group, timeout(1)) cuts nothing short. A signal from the primary ends this process as it
+//! would without a handler: it comes from the deadline, or from the program's own `kill`.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::Sys;
-use super::process::own_pid;
+use super::pid::own_pid;
 
 /// What the handler holds.
 const HELD: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 static OWN: AtomicI32 = AtomicI32::new(0);
 static CHANNEL: AtomicI32 = AtomicI32::new(-1);
-/// The primary's number as this process's namespace has it; 0: it is outside.
+/// The frame that asks to leave, as one word.
+static REQUEST: AtomicU64 = AtomicU64::new(0);
+/// The primary's process number in this process's namespace. 0: it is outside.
 static PRIMARY: AtomicI32 = AtomicI32::new(0);
-/// A signal from outside of the namespace has come, where the primary is too.
+/// A signal came from outside the namespace, where the primary is as well.
 static FROM_OUTSIDE: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler for each of the three that has its default action; which these are. They have to be unblocked by the
-/// caller once it is ready for them.
-/// `channel` stays open as long as the process.
-pub(crate) fn hold(channel: BorrowedFd) -> Sys<Vec<i32>> {
+/// Installs the handler for each of the three signals that has its default action, and returns which these are. The caller has to unblock
+/// them. `channel` must stay open as long as the process; the handler sends `request` on it.
+pub(crate) fn hold(channel: BorrowedFd, request: [u8; 8]) -> Sys<Vec<i32>> {
     // A socketpair(2)'s peer is who made it (unix(7), SO_PEERCRED).
     let primary = nix::sys::socket::getsockopt(&channel, nix::sys::socket::sockopt::PeerCredentials)?;
     PRIMARY.store(primary.pid(), Ordering::SeqCst);
+    REQUEST.store(u64::from_ne_bytes(request), Ordering::SeqCst);
     CHANNEL.store(channel.as_raw_fd(), Ordering::SeqCst);
     OWN.store(own_pid(), Ordering::SeqCst);
     let mut ours = Vec::new();
@@ -69,7 +71,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     let info = unsafe { &*info };
     // SAFETY: set for what a process sent, and for nothing else looked at.
     let (code, sender) = (info.si_code, unsafe { info.si_pid() });
-    // A copy of the worker that fork(2) made is none, and must not ask in its name.
+    // A copy of the worker made by fork(2) must not ask on the worker's behalf.
     if own_pid() != OWN.load(Ordering::SeqCst) || is_primary(code, sender) || !ask() {
         end_by(signal);
     }
@@ -79,19 +81,19 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
 fn is_primary(code: libc::c_int, sender: libc::pid_t) -> bool {
     let sent = matches!(code, libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL);
     match PRIMARY.load(Ordering::SeqCst) {
-        // Nobody outside can be told from another there: the first is taken for the group's.
+        // Processes outside cannot be told apart: the first signal counts as one to the group.
         0 => sent && sender == 0 && FROM_OUTSIDE.swap(true, Ordering::SeqCst),
         primary => sent && sender == primary,
     }
 }
 
-/// Asks the primary to be disconnected, waiting for room. False if there is no channel to ask on. A primary that is gone
-/// needs no asking: this worker leaves within a second.
+/// Asks the primary to be disconnected, waiting for room. False if the channel cannot be used. A primary that is gone need not be asked:
+/// this worker leaves within a second.
 fn ask() -> bool {
     let channel = CHANNEL.load(Ordering::SeqCst);
-    let frame = crate::wire::SIGNALLED;
+    let frame = REQUEST.load(Ordering::SeqCst).to_ne_bytes();
     loop {
-        // SAFETY: the frame is a constant of 8 bytes.
+        // SAFETY: pointer and length describe 8 bytes of our own.
         let sent =
             unsafe { libc::send(channel, frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
         if sent >= 0 {
@@ -102,7 +104,7 @@ fn ask() -> bool {
             libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN => return true,
             // SAFETY: one pollfd of our own.
             libc::EAGAIN => drop(unsafe { libc::poll(&mut room, 1, -1) }),
-            // Memory comes back; no readiness tells when.
+            // Memory comes back, but no readiness event tells when.
             // SAFETY: waits for nothing.
             libc::ENOMEM | libc::ENOBUFS => drop(unsafe { libc::poll(std::ptr::null_mut(), 0, 10) }),
             libc::EINTR => {}

@@ -1,58 +1,40 @@
 //! Whether this process is a worker.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::Worker;
 use crate::env::{self, Word};
-use crate::error::Error;
-use crate::sys::{cmsg, patiently, process, socket};
+use crate::error::{Error, Result};
+use crate::sys::{cmsg, descriptor, patiently, pid, process, socket};
 use crate::wire::{FromPrimary, Hello};
 
-/// What a process finds out about itself.
-pub(crate) enum Found {
-    /// No cluster started it.
-    Alone,
-    /// It was started as a worker, or has the environment of one, and there is no channel that proves it. It may start no workers:
-    /// a program that is started as a worker, does not notice, and starts workers, does so without end.
-    Stray(Error),
-    /// A worker.
-    Worker(Worker),
-    /// A worker that could not join its primary. It stays one.
-    Unjoined { id: u32, slot: u32, error: Error },
-}
-
-/// The worker that the environment says this process is, if the descriptor proves it. The variables are removed in
-/// any case; a descriptor that proves to be something else is left as it was.
-pub(crate) fn adopt_from_environment() -> Found {
+/// Id, slot and channel of the worker that this process is, if the environment says so and the descriptor proves it. `None`: no
+/// cluster started it. An error: it has the environment of a worker, but no channel that proves it. It may start no workers, because
+/// a program that is started as a worker, does not notice, and starts workers does so without end.
+///
+/// Removes the variables in any case, and leaves a descriptor that is something else alone.
+pub(crate) fn channel_in_environment() -> Result<Option<(u32, u32, OwnedFd)>> {
     let (id, slot, number) = match env::take() {
-        Word::Nothing => return Found::Alone,
-        Word::Damaged => {
-            return Found::Stray(stray(DAMAGED));
-        }
+        Word::Nothing => return Ok(None),
+        Word::Damaged => return Err(stray(DAMAGED)),
         Word::Replaced => {
-            return Found::Stray(stray_by(
+            return Err(stray_by(
                 "has run another program since, which exec(3) took the channel from",
                 "let a child of the worker run that program, or call exec(3) before the first cl_ call",
             ));
         }
         Word::Worker { id, slot, channel } => (id, slot, channel),
     };
-    if socket::with_number(number, |fd| is_our_channel(fd, id, slot)) != Some(true) {
-        return Found::Stray(stray(not_the_channel(number)));
+    match primary_of(number, id, slot) {
+        Some(_) => Ok(Some((id, slot, descriptor::adopt_number(number)))),
+        None => Err(stray(not_the_channel(number))),
     }
-    match Worker::adopt_waiting(socket::adopt_number(number)) {
-        Ok(Some(worker)) => {
-            env::mark_worker();
-            Found::Worker(worker)
-        }
-        Ok(None) => Found::Stray(stray("another process with the same environment has taken its place")),
-        Err(error) => {
-            env::mark_worker();
-            Found::Unjoined { id, slot, error: unjoined(&error) }
-        }
-    }
+}
+
+/// The error of a process whose hello another process has taken.
+pub(crate) fn taken() -> Error {
+    stray("another process with the same environment has taken its place")
 }
 
 fn stray(what: impl std::fmt::Display) -> Error {
@@ -63,7 +45,7 @@ fn stray(what: impl std::fmt::Display) -> Error {
     )
 }
 
-/// `usual`: what does this, and what to do.
+/// `usual`: what usually causes this, and what to do about it.
 fn stray_by(what: impl std::fmt::Display, usual: &str) -> Error {
     Error::new(
         -libc::ENOTCONN,
@@ -76,8 +58,8 @@ fn stray_by(what: impl std::fmt::Display, usual: &str) -> Error {
 
 const DAMAGED: &str = "CL_WORKER_ID, CL_WORKER_SLOT and CL_CHANNEL_FD are not as a primary sets them";
 
-/// For a process that reads its environment itself, and is no worker: why it may start none, if these values of its variables say
-/// that it was started as one. `usual`: what does this, and what to do. Takes nothing.
+/// Why a process that reads its environment itself may start no workers, if these values of the variables say that it was started
+/// as one. Takes nothing.
 pub(super) fn stray_of(values: [Option<&str>; 3], usual: &str) -> Option<Error> {
     match env::word(values.map(|value| value.map(std::ffi::OsStr::new)), process::is_secure_execution()) {
         Word::Nothing | Word::Replaced => None,
@@ -93,41 +75,37 @@ fn not_the_channel(number: i32) -> String {
     format!("descriptor {number}, which CL_CHANNEL_FD names, is not its channel")
 }
 
-/// What every call says that needs the primary.
+/// The error of every call that needs the primary, in a worker that could not join it.
 pub(crate) fn unjoined(error: &Error) -> Error {
-    // Also in a signal handler.
+    // Copied in signal handlers, too.
     Error::new(error.code(), format!("this worker could not join its primary: {}", error.sentence())).lasting()
 }
 
-/// Whether some descriptor is a channel that nobody has taken, although the environment does not say so: somebody has cleared it.
+/// An error if some descriptor is a channel with its hello still in it, which the environment does not mention: somebody has cleared
+/// it.
 pub(crate) fn stray_channel() -> Option<Error> {
     cleared().map(stray)
 }
 
-/// The same for a program that has another `usual` cause.
+/// The same with another `usual` cause.
 pub(super) fn stray_channel_by(usual: &str) -> Option<Error> {
     cleared().map(|what| stray_by(what, usual))
 }
 
 fn cleared() -> Option<String> {
-    let waits = |fd: BorrowedFd| {
-        matches!(hello_of(fd).map(|hello| hello.primary_pid == process::own_pid() as u32), Some(false))
-    };
+    let waits =
+        |fd: BorrowedFd| matches!(hello_of(fd).map(|hello| hello.primary_pid == pid::own_pid() as u32), Some(false));
     let number =
-        process::open_numbers().into_iter().find(|number| socket::with_number(*number, waits) == Some(true))?;
+        descriptor::open_numbers().into_iter().find(|number| descriptor::with_number(*number, waits) == Some(true))?;
     Some(format!("the environment does not say so any more (its channel is descriptor {number})"))
 }
 
-/// The primary's process, if the environment's word proves true: see `Worker::adopt_enrolled`. Takes nothing.
+/// The primary's process number, if the descriptor is the channel of this worker. Takes nothing.
 pub(super) fn primary_of(number: i32, id: u32, slot: u32) -> Option<u32> {
-    socket::with_number(number, |fd| hello_in(fd, id, slot))?.map(|hello| hello.primary_pid)
+    descriptor::with_number(number, |fd| hello_in(fd, id, slot))?.map(|hello| hello.primary_pid)
 }
 
-/// A packet socket in which a hello for just this worker waits. A stale or copied environment finds it taken.
-fn is_our_channel(fd: BorrowedFd, id: u32, slot: u32) -> bool {
-    hello_in(fd, id, slot).is_some()
-}
-
+/// The hello for just this worker. With a stale or copied environment it has been taken already.
 fn hello_in(fd: BorrowedFd, id: u32, slot: u32) -> Option<Hello> {
     hello_of(fd).filter(|hello| hello.worker_id == id && hello.slot == slot)
 }
@@ -139,8 +117,8 @@ fn hello_of(fd: BorrowedFd) -> Option<Hello> {
         return None;
     }
     let mut buffer = [0; 256];
-    // What a process is must not depend on whether memory is short at this moment; and it is asked twice before it is believed
-    // that nothing is there, since a worker that takes itself for none would start workers.
+    // A shortage of memory must not decide what a process is. EAGAIN is believed only the second time, because a worker that takes
+    // itself for something else would start workers.
     let mut look = || patiently(|| cmsg::receive(fd, &mut buffer, 0, libc::MSG_PEEK));
     let received = look().or_else(|errno| if errno == Errno::EAGAIN { look() } else { Err(errno) }).ok()?;
     match FromPrimary::decode(&buffer[..received.length]) {

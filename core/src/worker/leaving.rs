@@ -1,17 +1,18 @@
 //! Whether this worker was asked to leave.
 //!
-//! The request comes twice: on the channel, between the program's messages, and on the grants socket, where nobody takes
-//! it, so that it stays readable for every thread that wants to know.
+//! The request comes twice: on the channel, between the program's messages, and on the grants socket. Nobody takes it out of the
+//! latter, so it stays readable for every thread that wants to know.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::primary_gone;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::cmsg;
+use crate::sys::poll::is_hung_up;
 use crate::wire;
 
-/// The grants socket, and what is known.
+/// The grants socket, and whether the request was seen.
 pub(crate) struct Leaving {
     grants: OwnedFd,
     asked: AtomicBool,
@@ -22,12 +23,8 @@ impl Leaving {
         Self { grants, asked: AtomicBool::new(false) }
     }
 
-    pub(super) fn grants(&self) -> BorrowedFd<'_> {
-        self.grants.as_fd()
-    }
-
     /// Readable once the worker was asked to leave (and for a moment whenever a listen is answered).
-    pub(super) fn sign(&self) -> BorrowedFd<'_> {
+    pub(super) fn grants(&self) -> BorrowedFd<'_> {
         self.grants.as_fd()
     }
 
@@ -48,11 +45,14 @@ impl Leaving {
         }
     }
 
-    /// An error once the worker was asked to leave, or the primary is gone.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.is_asked() {
-            return Err(Error::shutdown());
-        }
-        if crate::sys::poll::is_hung_up(self.grants.as_fd()) { Err(primary_gone::seen()) } else { Ok(()) }
+    /// An error once the primary is gone.
+    pub(super) fn check_primary(&self) -> Result<()> {
+        if is_hung_up(self.grants.as_fd()) { Err(primary_gone::seen()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        primary_gone::forget(self.grants.as_raw_fd());
     }
 }

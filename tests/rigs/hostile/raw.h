@@ -169,6 +169,9 @@ static inline int swallow(const share_t *share) {
 
 static inline void done(void) { atomic_store(&book->ready, 1); }
 
+/* A child may outlive its worker, but neither the case nor the primary. */
+static inline int over(void) { return atomic_load(&book->stop) || readable_within(primary_pidfd, 0); }
+
 static inline void stay(void) {
     for (;;) nap(100000);
 }

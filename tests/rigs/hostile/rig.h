@@ -6,7 +6,10 @@
 #include "primary.h"
 #include "raw.h"
 
-enum { SIBLINGS = 3, CLIENTS = 4 };
+#ifndef RIG_CLIENTS
+#define RIG_CLIENTS 4 /* at a time */
+#endif
+enum { SIBLINGS = 3, CLIENTS = RIG_CLIENTS };
 /* A client that waits for longer has been hung. */
 #define HUNG_MS 5000
 /* The primary looks at what all share once a second; for so long there may be no service. */
@@ -30,12 +33,14 @@ typedef struct {
 
 /* With the mechanism none it hits all who serve the address, until the primary has mended it; with the mechanism kernel it hits
  * the clients of its own turns, who wait until TCP asks again, and is left out; or it resets some of these. */
-enum { HITS_ALL = 1, HITS_ITS_TURNS = 2, LEAVES_ADDRESSES = 4 /* which wait for a successor */ };
+enum { HITS_ALL = 1, HITS_ITS_TURNS = 2, LEAVES_ADDRESSES = 4 /* which wait for a successor */,
+       STAYS_BEHIND = 8 /* a child goes on, and says when it has begun */ };
 
 static int siblings[SIBLINGS];
 static pid_t client_pid;
 static long long longest_turn_us, longest_work_us;
 static const char *rig_mechanism = "";
+static unsigned rig_window; /* 0: the usual one */
 static long long longest_gap_ms;
 static int warnings, exits, exit_signal, sibling_exits, hostile_id, events_of_hostile;
 static char last_warning[256];
@@ -238,11 +243,14 @@ static inline void expect_service(const char *attack) {
 static inline void begin_rig(const char *mechanism) {
     rig_mechanism = mechanism;
     open_book();
-    if (strcmp(mechanism, "none") == 0) use_policy(CL_SCHED_NONE);
-    else {
-        use_mechanism(mechanism);
-        use_policy(CL_SCHED_RR);
-    }
+    int none = strcmp(mechanism, "none") == 0;
+    if (!none) use_mechanism(mechanism);
+    cl_settings_t settings;
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.policy = none ? CL_SCHED_NONE : CL_SCHED_RR;
+    settings.window = rig_window;
+    OK(cl_setup_primary(&settings));
     client_pid = fork();
     if (client_pid == 0) be_the_clients();
     primary_ready(serve_honestly);
@@ -303,6 +311,7 @@ static inline void suffer(const attack_t *attack) {
     if (warnings > attack->warnings) check_fail(attack->name, 0, "%d warnings: %s", warnings, last_warning);
     if (exits == 0) (void)cl_worker_kill(id, SIGKILL);
     RIG_UNTIL(exits > 0, 3000);
+    if (attack->reach & STAYS_BEHIND) RIG_UNTIL(atomic_load(&book->ready), 6000);
     answered = atomic_load(&book->answered);
     RIG_UNTIL(atomic_load(&book->answered) > answered + 20, 6000);
     long long gap_ms = atomic_load(&book->gap_us) / 1000;
@@ -367,5 +376,13 @@ static inline void be_hostile(const attack_t *attacks, size_t count) {
     static void hostile_role(void) { be_hostile(attacks, sizeof(attacks) / sizeof(attacks)[0]); }
 #define HOSTILE_CASE(name, mechanism, attacks, kind) \
     static void name(void) { suffer_all(mechanism, attacks, sizeof(attacks) / sizeof(attacks)[0], kind); }
+/* The same attacks with each mechanism, and further cases. */
+#define HOSTILE_MAIN(attacks, kind, ...)                                                                               \
+    HOSTILE_CASE(none, "none", attacks, kind)                                                                          \
+    HOSTILE_CASE(passed, "passed", attacks, kind)                                                                      \
+    HOSTILE_CASE(kernel, "kernel", attacks, kind)                                                                      \
+    HOSTILE_ROLE(attacks)                                                                                              \
+    static const check_case_t cases[] = {{"none", none}, {"passed", passed}, {"kernel", kernel}, __VA_ARGS__};         \
+    CHECK_MAIN(cases)
 
 #endif

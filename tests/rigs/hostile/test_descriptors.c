@@ -12,8 +12,6 @@ enum { LINGER_S = 20, MOST = 253, SO_PASSRIGHTS_ = 83, FLUSH_MS = 1500 };
 /* A turn that takes longer has waited for one of them to be closed. */
 #define CLOSING_LIMIT_MS 400
 
-static int over(void) { return atomic_load(&book->stop) || readable_within(primary_pidfd, 0); }
-
 /* -- What is slow to be closed -------------------------------------------------------------------------------------- */
 
 /* A socket with data that its other end does not take, and that waits for this when it is closed for the last time. */

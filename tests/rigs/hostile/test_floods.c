@@ -122,6 +122,16 @@ static void granted_listens(void) {
     flood_numbers(LOAD, 1);
 }
 
+/* As many as it may have of the addresses that all who do this ask for. */
+static void joins_what_is_open(void) {
+    char address[32];
+    greet();
+    for (unsigned n = 1; n <= 40; n++) {
+        snprintf(address, sizeof address, "127.0.2.%u:0", n);
+        join(n, 1, address);
+    }
+}
+
 /* An address opened and given up at once, again and again. */
 static void listens_and_closes(void) {
     char address[32];
@@ -202,6 +212,7 @@ static const attack_t attacks[] = {
     {"options", options, LIVES, 0, 0},
     {"unread options", unread_options, EITHER, 1, 0},
     {"granted listens", granted_listens, EITHER, 1, LEAVES_ADDRESSES},
+    {"joins what is open", joins_what_is_open, LIVES, 0, LEAVES_ADDRESSES},
 };
 
 static const attack_t *attack_called(const char *name) {
@@ -211,39 +222,65 @@ static const attack_t *attack_called(const char *name) {
 }
 
 #ifndef HOSTILE_WITHOUT_MAIN
-/* However many addresses a worker asks for, and whatever one that died has left, there are descriptors for the clients and for
- * another worker. */
-static void few_descriptors(const char *mechanism) {
+static rlim_t limit_descriptors(rlim_t count) {
     struct rlimit limit;
-    if (strcmp(mechanism, "kernel") == 0 && !may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
-    begin_rig(mechanism);
     SYS(getrlimit(RLIMIT_NOFILE, &limit));
     rlim_t before = limit.rlim_cur;
-    limit.rlim_cur = 160;
+    limit.rlim_cur = count;
     SYS(setrlimit(RLIMIT_NOFILE, &limit));
-    for (int i = 0; i < 8; i++) suffer(attack_called("granted listens"));
-    int old = siblings[0], sibling = siblings[0] = fork_worker();
-    RIG_UNTIL(atomic_load(&book->online) > SIBLINGS, 3000);
+    return before;
+}
+
+/* Another worker can be started, and is one that serves. */
+static void replace_a_sibling(void) {
+    int old = siblings[0], online = atomic_load(&book->online), sibling = siblings[0] = fork_worker();
+    RIG_UNTIL(atomic_load(&book->online) > online, 3000);
     OK(cl_worker_kill(old, SIGKILL));
     long answered = atomic_load(&book->answered);
     RIG_UNTIL(atomic_load(&book->answered) > answered + 100, 6000);
     CHECK(pid_of(sibling) > 0);
     atomic_store(&book->failed, 0); /* what the old one had in its hands */
-    limit.rlim_cur = before;
-    SYS(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+/* However many addresses a worker asks for, and whatever one that died has left, there are descriptors for the clients and for
+ * another worker. */
+static void few_descriptors(const char *mechanism) {
+    if (strcmp(mechanism, "kernel") == 0 && !may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
+    begin_rig(mechanism);
+    rlim_t before = limit_descriptors(160);
+    for (int i = 0; i < 8; i++) suffer(attack_called("granted listens"));
+    replace_a_sibling();
+    limit_descriptors(before);
+    end_rig();
+}
+
+/* Of addresses that are open already no more is given away than leaves room for workers to be started. */
+static void few_joins(const char *mechanism) {
+    int ids[4];
+    if (strcmp(mechanism, "kernel") == 0 && !may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
+    begin_rig(mechanism);
+    rlim_t before = limit_descriptors(160);
+    for (int i = 0; i < 4; i++) {
+        ids[i] = start_hostile("joins what is open");
+        RIG_UNTIL(atomic_load(&book->ready), 6000);
+    }
+    for (int i = 0; i < 4; i++) {
+        exits = 0;
+        hostile_id = ids[i];
+        OK(cl_worker_kill(hostile_id, SIGKILL));
+        RIG_UNTIL(exits > 0, 3000);
+    }
+    expect_service("joins what is open");
+    replace_a_sibling();
+    limit_descriptors(before);
     end_rig();
 }
 
 static void few_passed(void) { few_descriptors("passed"); }
 static void few_kernel(void) { few_descriptors("kernel"); }
+static void few_joins_passed(void) { few_joins("passed"); }
+static void few_joins_kernel(void) { few_joins("kernel"); }
 
-HOSTILE_CASE(none, "none", attacks, "floods")
-HOSTILE_CASE(passed, "passed", attacks, "floods")
-HOSTILE_CASE(kernel, "kernel", attacks, "floods")
-HOSTILE_ROLE(attacks)
-
-static const check_case_t cases[] = {
-    {"none", none}, {"passed", passed}, {"kernel", kernel},
-    {"few_passed", few_passed}, {"few_kernel", few_kernel}, {"_hostile", hostile_role}};
-CHECK_MAIN(cases)
+HOSTILE_MAIN(attacks, "floods", {"few_passed", few_passed}, {"few_kernel", few_kernel},
+             {"few_joins_passed", few_joins_passed}, {"few_joins_kernel", few_joins_kernel}, {"_hostile", hostile_role})
 #endif

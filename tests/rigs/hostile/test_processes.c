@@ -4,9 +4,6 @@
 
 static pid_t child(void) { return SYS(fork()); }
 
-/* A child may outlive its worker, but neither the case nor the primary. */
-static int over(void) { return atomic_load(&book->stop) || readable_within(primary_pidfd, 0); }
-
 /* The worker ends; a child of its keeps every descriptor, and does nothing with them. */
 static void child_keeps_all(void) {
     greet();
@@ -41,6 +38,31 @@ static void child_takes(void) {
         while (!over()) {
             swallow(&share);
             sched_yield();
+        }
+        _exit(0);
+    }
+    _exit(0);
+}
+
+/* The child waits until the socket of its parent's slot listens no more, lets it listen alone, and takes all that comes: whoever is
+ * found before the group has everybody. As another user, who has the copy all the same. */
+static void child_listens_alone(void) {
+    greet();
+    share_t share = join_siblings();
+    pid_t worker = getpid();
+    if (share.socket < 0 || share.mechanism == CL_MECHANISM_SHARED) done();
+    else if (child() == 0) {
+        if (geteuid() == 0) (void)!setresuid(65534, 65534, 65534);
+        while (getppid() == worker) nap(5);
+        nap(300);
+        for (int tries = 0; !over(); tries++) {
+            for (int on = 1; on >= 0; on--) {
+                (void)setsockopt(share.socket, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+                (void)!listen(share.socket, 100);
+            }
+            swallow(&share);
+            if (tries == 20) done();
+            nap(2);
         }
         _exit(0);
     }
@@ -201,13 +223,7 @@ static const attack_t attacks[] = {
     {"child keeps all", child_keeps_all, EXITS, 0, 0},
     {"child floods", child_floods, EXITS, 0, 0},
     {"child takes", child_takes, EXITS, 0, 0},
+    {"child listens alone", child_listens_alone, EXITS, 0, STAYS_BEHIND},
 };
 
-HOSTILE_CASE(none, "none", attacks, "processes")
-HOSTILE_CASE(passed, "passed", attacks, "processes")
-HOSTILE_CASE(kernel, "kernel", attacks, "processes")
-HOSTILE_ROLE(attacks)
-
-static const check_case_t cases[] = {
-    {"none", none}, {"passed", passed}, {"kernel", kernel}, {"_hostile", hostile_role}};
-CHECK_MAIN(cases)
+HOSTILE_MAIN(attacks, "processes", {"_hostile", hostile_role})

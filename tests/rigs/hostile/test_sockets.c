@@ -87,7 +87,7 @@ static void backlog_of_none(void) {
 static void listens_after_death(void) {
     share_t share = share_of_siblings();
     if (share.socket >= 0 && fork() == 0) {
-        while (!atomic_load(&book->stop) && !readable_within(primary_pidfd, 0)) {
+        while (!over()) {
             if (!is_shared(&share)) listen(share.socket, 100);
             swallow(&share);
             nap(1);
@@ -302,11 +302,4 @@ static const attack_t attacks[] = {
     {"the lifeline", the_lifeline, LIVES, 0, 0},
 };
 
-HOSTILE_CASE(none, "none", attacks, "sockets and files")
-HOSTILE_CASE(passed, "passed", attacks, "sockets and files")
-HOSTILE_CASE(kernel, "kernel", attacks, "sockets and files")
-HOSTILE_ROLE(attacks)
-
-static const check_case_t cases[] = {
-    {"none", none}, {"passed", passed}, {"kernel", kernel}, {"_hostile", hostile_role}};
-CHECK_MAIN(cases)
+HOSTILE_MAIN(attacks, "sockets and files", {"_hostile", hostile_role})

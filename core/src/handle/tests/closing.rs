@@ -1,7 +1,8 @@
 //! How an address is given up, and what else of a handle depends on time.
 
+use super::super::audit::TELL_AGAIN;
 use super::super::closing::{HANDSHAKES, UNTOLD};
-use super::super::{PAUSE, TELL_AGAIN};
+use super::super::flow::PAUSE;
 use super::*;
 
 #[test]
@@ -84,8 +85,8 @@ fn a_pause_after_a_shortage_doubles_up_to_a_limit_and_is_short_again_afterwards(
     let now = Instant::now();
     let mut pauses = Vec::new();
     for _ in 0..7 {
-        site.handle.rest(now);
-        pauses.push(site.handle.paused_until.unwrap() - now);
+        site.handle.flow.pause(now);
+        pauses.push(site.handle.flow.paused_until(now).unwrap() - now);
     }
     let (first, most) = PAUSE;
     assert_eq!(pauses[..3], [first, 2 * first, 4 * first]);
@@ -94,8 +95,8 @@ fn a_pause_after_a_shortage_doubles_up_to_a_limit_and_is_short_again_afterwards(
     assert_eq!(site.handle.pump(&site.poll, now), Pumped::At(now + most), "until then nothing is tried");
     assert_eq!(site.handle.pump(&site.poll, now + most), Pumped::Done);
     assert_eq!(site.takes_all(0).len(), 1);
-    site.handle.rest(now);
-    assert_eq!(site.handle.paused_until.unwrap() - now, first);
+    site.handle.flow.pause(now);
+    assert_eq!(site.handle.flow.paused_until(now).unwrap() - now, first);
 }
 
 #[test]

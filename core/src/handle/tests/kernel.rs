@@ -1,15 +1,13 @@
 //! The same with sockets of the members' own, where this process may use bpf(2).
 
-use super::super::kernel::Kernel;
-use super::super::{Accepted, Choice, MechanismKind, Queue, Share};
-use std::os::fd::BorrowedFd;
-
 use nix::errno::Errno;
 
 use super::*;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape, open};
+use crate::mechanism::{Choice, Kernel, OwnSocket, Route, Turns};
 use crate::options::SocketOption;
+use crate::settings::MechanismKind;
 use crate::sys::Sys;
 
 /// A site of the mechanism kernel. `None`, and so a test that passes without having looked, where the machine does not let us.
@@ -32,13 +30,13 @@ fn kernel_site(members: u32) -> Option<Site> {
 impl Site {
     /// What a worker accepts from its own socket, up to so many, by the clients' ports.
     fn accepts(&mut self, number: u32, most: usize) -> Vec<u16> {
-        let queue = self.handle.member(number).unwrap().queue().unwrap();
-        let accepted = std::iter::from_fn(|| socket::accept(queue.socket(), 0).ok()).take(most);
+        let own = self.handle.member(number).unwrap().own_socket().unwrap();
+        let accepted = std::iter::from_fn(|| socket::accept(own.socket(), 0).ok()).take(most);
         accepted.map(|(_, peer)| peer.to_inet().unwrap().port()).collect()
     }
 
     fn waits_at(&self, number: u32) -> Option<u32> {
-        self.handle.member(number).unwrap().queue().unwrap().waiting()
+        self.handle.member(number).unwrap().own_socket().unwrap().waiting()
     }
 }
 
@@ -53,7 +51,10 @@ fn who_falls_behind_has_half_the_turns_of_the_others() {
         site.handle.queue_announced(number);
     }
     site.look();
-    assert_eq!([0, 1, 2].map(|number| site.member(number).share()), [Share::Half, Share::Whole, Share::Whole]);
+    assert_eq!(
+        [0, 1, 2].map(|number| site.member(number).own_socket().unwrap().turns()),
+        [Turns::Half, Turns::All, Turns::All]
+    );
     site.clients(20);
     assert_eq!([1, 2].map(|number| site.accepts(number, 20).len()), [8, 8], "each second turn of the first is theirs");
     assert_eq!(site.waits_at(0), Some(8));
@@ -79,7 +80,7 @@ fn what_the_kernel_moves_is_no_other_connection() {
     let Some(mut site) = kernel_site(2) else { return };
     let ports = site.clients(6);
     site.handle.retire_member(0);
-    socket::stop_listening(site.member(0).queue().unwrap().socket());
+    socket::stop_listening(site.member(0).own_socket().unwrap().socket());
     assert_eq!(site.waits_at(1), Some(6), "moved");
     assert_eq!(sorted(site.accepts(1, 9)), sorted(ports));
     assert_eq!(site.handle.stats().accepted, 6);
@@ -106,7 +107,7 @@ const DETACH_REUSEPORT_BPF: libc::c_int = 68;
 
 /// Takes the program off the group of a member's socket, as any worker can.
 fn detach(site: &mut Site, number: u32) {
-    let socket = site.member(number).queue().unwrap().socket();
+    let socket = site.member(number).own_socket().unwrap().socket();
     crate::sys::bpf::set_int(socket, DETACH_REUSEPORT_BPF, 0).unwrap();
 }
 
@@ -133,7 +134,7 @@ fn what_waits_goes_where_the_program_says_also_when_a_worker_took_it_off() {
     site.handle.retire_member(0);
     // After the last time that its turns were written.
     detach(&mut site, 1);
-    site.member(0).spoil_queue();
+    site.member(0).own_socket_mut().unwrap().spoil();
     site.handle.leave(0, &site.poll);
     let moved = [1, 2].map(|number| site.waits_at(number).unwrap());
     assert_eq!(moved, [15, 15], "in turns");
@@ -154,13 +155,13 @@ fn a_program_that_serves_another_address_begins_anew() {
 }
 
 #[test]
-fn only_a_seat_in_range_is_a_seat() {
+fn only_a_slot_in_range_has_an_own_socket() {
     let Some(mut site) = kernel_site(1) else { return };
     // A slot beyond the program's table is served by its mailbox.
     let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
     site.workers.push(socket::duplicate(mailbox.receiver()).unwrap());
     site.handle.join(Member::new(1, 1, 1024, mailbox, WINDOW), true, &site.poll).unwrap().unwrap();
-    assert!(site.member(1).queue().is_none());
+    assert!(site.member(1).own_socket().is_none());
     let ports = site.clients(4);
     site.pump();
     let taken = [site.accepts(0, 4), site.takes_all(1)];
@@ -171,33 +172,21 @@ fn only_a_seat_in_range_is_a_seat() {
 /// A mechanism that may bind no socket any more, as one whose program has given its privileges up. A slot has the one it had.
 struct Bound(Option<OwnedFd>);
 
-impl Mechanism for Bound {
+impl Route for Bound {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Kernel
-    }
-
-    fn granted_socket(&self, _slot: u32) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accepted_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn accept(&mut self) -> Accepted {
-        Accepted::Nothing
     }
 
     fn set_option(&mut self, _option: &SocketOption) -> Sys<usize> {
         Ok(0)
     }
 
-    fn seat(&mut self, _slot: u32) -> Sys<Option<Queue>> {
-        self.0.take().map(|socket| Some(Queue::new(socket, 0))).ok_or(Errno::EACCES)
+    fn enter(&mut self, _slot: u32) -> Sys<Option<OwnSocket>> {
+        self.0.take().map(|socket| Some(OwnSocket::new(socket, 0))).ok_or(Errno::EACCES)
     }
 
-    fn vacate(&mut self, _slot: u32, _worker: u32, queue: Option<Queue>, keep: bool) {
-        self.0 = queue.filter(|_| keep).map(Queue::into_socket);
+    fn shut(&mut self, _slot: u32, own: OwnSocket, keep: bool) {
+        self.0 = keep.then(|| own.into_socket());
     }
 }
 
@@ -207,11 +196,11 @@ fn where_no_socket_can_be_bound_a_slot_has_its_old_one() {
     socket::listen(old.as_fd(), 8).unwrap();
     let name = sockaddr::local_name(old.as_fd()).unwrap();
     let mut site = Site::of(name, Box::new(Bound(Some(old))), Policy::RoundRobin, 1);
-    assert!(site.member(0).queue().is_some());
+    assert!(site.member(0).own_socket().is_some());
     // At once, while the old socket goes on listening for those who are about to come.
     site.handle.leave(0, &site.poll);
     site.join(0);
-    assert!(site.member(0).queue().is_some());
+    assert!(site.member(0).own_socket().is_some());
     // There is none for a second slot, which is served by its mailbox.
     let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
     let outcome = site.handle.join(Member::new(1, 1, 1, mailbox, WINDOW), true, &site.poll).unwrap();

@@ -1,0 +1,166 @@
+//! The sockets of an address that are no member's: what the route has, and own sockets whose member is gone.
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use super::members::Members;
+use crate::mechanism::{OwnSocket, Retired, Route, Selector, give_up};
+use crate::options::SocketOption;
+use crate::sys::Sys;
+use crate::sys::poll::{Interest, Poll};
+use crate::token::Token;
+
+pub(super) struct Sockets {
+    route: Box<dyn Route>,
+    retired: Retired,
+    /// What the poll tells of them.
+    token: Token,
+    /// The poll tells when somebody comes to the primary's socket.
+    accepting: bool,
+}
+
+impl Sockets {
+    pub(super) fn new(route: Box<dyn Route>, token: Token) -> Self {
+        Self { route, retired: Retired::default(), token, accepting: false }
+    }
+
+    pub(super) fn route(&self) -> &dyn Route {
+        &*self.route
+    }
+
+    pub(super) fn route_mut(&mut self) -> &mut dyn Route {
+        &mut *self.route
+    }
+
+    /// Begins to watch the primary's socket (for nothing, until somebody can take a connection).
+    pub(super) fn register(&self, poll: &Poll) -> Sys<()> {
+        match self.route.primary_socket() {
+            Some(socket) => poll.add(socket, self.token.pack(), Interest::None),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn announced(&mut self) {
+        self.route.announced();
+        self.retired.announced();
+    }
+
+    pub(super) fn is_accepting(&self) -> bool {
+        self.accepting
+    }
+
+    /// What the poll is to tell of all sockets. `accepting`: of those who come to the primary's. `wanted`: of what waits in others that
+    /// somebody could serve.
+    pub(super) fn watch(&mut self, accepting: bool, wanted: bool, members: &mut Members, poll: &Poll) {
+        if let Some(socket) = self.route.primary_socket()
+            && self.accepting != accepting
+        {
+            let interest = if accepting { Interest::Readable } else { Interest::None };
+            if poll.modify(socket, self.token.pack(), interest).is_ok() {
+                self.accepting = accepting;
+            }
+        }
+        for member in members.iter_mut() {
+            member.watch_own_socket(poll, wanted);
+            member.watch_for_return(poll);
+        }
+        self.retired.watch(poll, self.token, wanted);
+    }
+
+    /// Watches nothing: the next pump has the poll look at all of them anew.
+    pub(super) fn unwatch(&mut self, members: &mut Members, poll: &Poll) {
+        self.watch(false, false, members, poll);
+    }
+
+    /// An own socket for a slot, where the mechanism has such.
+    pub(super) fn enter(&mut self, slot: u32, members: &mut Members, poll: &Poll) -> Sys<Option<OwnSocket>> {
+        let outcome = self.route.enter(slot);
+        if outcome.is_err()
+            && let Some(old) = self.retired.take_of(slot)
+        {
+            // To bind a new one is forbidden by now: the old one has to do.
+            self.shut(slot, old, members, poll);
+            return self.route.enter(slot);
+        }
+        outcome
+    }
+
+    /// A slot has no member any more, or one without its own socket. That goes on listening for a while (see `Retired`).
+    pub(super) fn retire(&mut self, slot: u32, own: OwnSocket, members: &mut Members, poll: &Poll) {
+        if own.is_spoiled() {
+            self.shut(slot, own, members, poll);
+            return;
+        }
+        if let Some((slot, oldest)) = self.retired.add(slot, own, Instant::now()) {
+            self.shut(slot, oldest, members, poll);
+        }
+        self.unwatch(members, poll);
+    }
+
+    /// Shuts an own socket down. The kernel moves what waits in it to the others, and may wake nobody for that.
+    fn shut(&mut self, slot: u32, mut own: OwnSocket, members: &mut Members, poll: &Poll) {
+        own.forget(poll);
+        let has_another = members.of_slot(slot).is_some_and(|member| member.own_socket().is_some());
+        self.route.shut(slot, own, !has_another);
+        members.own_sockets_mut().for_each(OwnSocket::expect_moved);
+        self.unwatch(members, poll);
+    }
+
+    /// Shuts retired ones down whose time is over.
+    pub(super) fn end_retired(&mut self, members: &mut Members, poll: &Poll, now: Instant) {
+        while let Some((slot, own)) = self.retired.take_over(now) {
+            self.shut(slot, own, members, poll);
+        }
+    }
+
+    pub(super) fn retired(&self) -> &Retired {
+        &self.retired
+    }
+
+    pub(super) fn retired_mut(&mut self) -> &mut Retired {
+        &mut self.retired
+    }
+
+    /// Every own socket.
+    pub(super) fn own<'a>(&'a self, members: &'a Members) -> impl Iterator<Item = &'a OwnSocket> {
+        members.own_sockets().chain(self.retired.sockets())
+    }
+
+    /// Every socket to which somebody can come.
+    pub(super) fn each(&self, members: &Members, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.route.each_socket(see);
+        self.own(members).for_each(|own| see(own.socket()));
+    }
+
+    /// Somebody waits in one that is no member's. `ours`: the primary's is not the program's own.
+    pub(super) fn keep_waiting(&self, ours: bool) -> bool {
+        (ours && self.route.has_waiting()) || self.retired.sockets().any(|own| own.waiting().unwrap_or(0) > 0)
+    }
+
+    /// Sets an option on every socket, and on those that are made from here on. An error: nothing has changed. How many there were.
+    pub(super) fn set_option(&mut self, option: &SocketOption, members: &Members) -> Sys<usize> {
+        let mut count = self.route.set_option(option)?;
+        for own in self.own(members) {
+            // A worker may have made its own one that takes no options any more. The others have theirs all the same.
+            let _ = option.set_on(own.socket());
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The poll is not to tell of them any more.
+    pub(super) fn forget(&mut self, poll: &Poll) {
+        if let Some(socket) = self.route.primary_socket() {
+            poll.remove(socket);
+        }
+        for (_, mut own) in self.retired.take_all() {
+            own.forget(poll);
+            give_up(own.socket());
+        }
+    }
+
+    /// What it took a privilege to make, if it can serve another address.
+    pub(super) fn close(self) -> Option<Selector> {
+        self.route.close()
+    }
+}

@@ -1,0 +1,163 @@
+//! When the next turn is due: at the earliest timer, or at once. Whoever gets a timer checks whether it still matters; only one that
+//! would stay for long after that is cancelled.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::poller::Poller;
+use crate::handle::LOOK;
+
+/// How often sockets that workers have, too, are looked at whether one has spoiled them for the others.
+const AUDIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// One look at every queue.
+    Watch,
+    /// Sockets that workers have are looked at.
+    Audit,
+    /// A handle paused because something was short.
+    Pump(u32),
+    /// Some slot's worker is to be replaced.
+    Restart,
+    /// A worker did not leave in time.
+    Escalate(u32),
+    /// A worker without a pidfd is to be asked whether it has ended.
+    Ask(u32),
+    /// A worker's socket was short of something.
+    Flush(u32),
+    /// Something could not be registered with the poll.
+    Repair,
+    /// A listen may be answered by now.
+    Listen,
+    /// Memory was short for what a worker has sent, or it has sent too much.
+    Read(u32),
+    /// A signal has asked a worker to leave.
+    Signalled(u32),
+    /// Addresses are being closed: whether workers can be told to leave.
+    Closing,
+    /// A stop has gone on serving for as long as it was to.
+    Drained,
+    /// A handle has had no worker for long.
+    Unattended(u32),
+}
+
+pub(crate) struct Clock {
+    poller: Arc<Poller>,
+    timers: BTreeSet<(Instant, Timer)>,
+    /// What the alarm is set to.
+    alarm_at: Option<Instant>,
+    /// A turn was begun; between turns, one that a panic ended.
+    in_turn: bool,
+    /// When the next replacement is tried.
+    restart_at: Option<Instant>,
+    /// When anything waits: the time between the last look of the watch and the next.
+    watching: Option<Duration>,
+    auditing: bool,
+}
+
+impl Clock {
+    pub(crate) fn new(poller: Arc<Poller>) -> Self {
+        Self {
+            poller,
+            timers: BTreeSet::new(),
+            alarm_at: None,
+            in_turn: false,
+            restart_at: None,
+            watching: None,
+            auditing: false,
+        }
+    }
+
+    /// False if the turn before did not come to its end.
+    pub(crate) fn begin_turn(&mut self) -> bool {
+        !std::mem::replace(&mut self.in_turn, true)
+    }
+
+    pub(crate) fn end_turn(&mut self) {
+        self.set_alarm();
+        self.in_turn = false;
+    }
+
+    /// There is another turn at once, whoever runs the primary and wherever it waits.
+    pub(crate) fn wake(&self) {
+        self.poller.wake.wake();
+    }
+
+    /// The alarm has rung.
+    pub(crate) fn clear_alarm(&mut self) {
+        self.poller.alarm.clear();
+        self.alarm_at = None;
+    }
+
+    /// Sets a timer, also between two turns, when whoever runs the primary may be asleep until an earlier alarm, or for ever.
+    pub(crate) fn add(&mut self, at: Instant, timer: Timer) {
+        self.timers.insert((at, timer));
+        if !self.in_turn {
+            self.set_alarm();
+        }
+    }
+
+    /// Takes a timer away that is not due yet.
+    pub(crate) fn cancel(&mut self, at: Instant, timer: Timer) {
+        self.timers.remove(&(at, timer));
+    }
+
+    /// The next timer whose time has come, and what that time was.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+        self.timers.first().filter(|(at, _)| *at <= now)?;
+        let (at, timer) = self.timers.pop_first()?;
+        match timer {
+            Timer::Restart => self.restart_at = None,
+            Timer::Audit => self.auditing = false,
+            _ => {}
+        }
+        Some((at, timer))
+    }
+
+    /// The next replacement is tried at this time, or earlier.
+    pub(crate) fn restart_by(&mut self, at: Instant) {
+        if self.restart_at.is_none_or(|set| at < set) {
+            self.restart_at = Some(at);
+            self.add(at, Timer::Restart);
+        }
+    }
+
+    /// An audit is due within a second.
+    pub(crate) fn audit_soon(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.auditing, true) {
+            self.add(now + AUDIT, Timer::Audit);
+        }
+    }
+
+    /// Something waits: the watch begins to look.
+    pub(crate) fn watch(&mut self, now: Instant) {
+        if self.watching.is_none() {
+            self.watch_in(LOOK, now);
+        }
+    }
+
+    pub(crate) fn watch_in(&mut self, interval: Duration, now: Instant) {
+        self.watching = Some(interval);
+        self.add(now + interval, Timer::Watch);
+    }
+
+    /// The watch looks now; the time since its last look, had it been due when it was to be.
+    pub(crate) fn take_watch(&mut self) -> Duration {
+        self.watching.take().unwrap_or(LOOK)
+    }
+
+    /// Sets the one alarm to the earliest timer. An alarm that comes too early is harmless and saves a system call.
+    fn set_alarm(&mut self) {
+        let Some(earliest) = self.timers.first().map(|(at, _)| *at) else { return };
+        if self.alarm_at.is_none_or(|set| earliest < set) && self.poller.alarm.set(Some(earliest)).is_ok() {
+            self.alarm_at = Some(earliest);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers_left(&self) -> usize {
+        self.timers.len()
+    }
+}

@@ -1,0 +1,67 @@
+//! What is known of workers and addresses: the one source of what the program is told of them.
+
+use super::event::WorkerRef;
+use super::listen::Addresses;
+use super::workers::{Entry, WorkerState};
+use crate::handle::{Handle, HandleStats, MechanismKind};
+use crate::policy::Policy;
+use crate::sys::sockaddr::SockAddr;
+
+/// What is known of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Who.
+    pub worker: WorkerRef,
+    /// How far it has come.
+    pub state: WorkerState,
+    /// Connections passed to it and not taken back, and those that it says it has accepted itself (`shared`, `kernel`).
+    pub delivered: u64,
+    /// Connections that wait for it.
+    pub waiting: u32,
+    /// The load it told last.
+    pub load: u32,
+    /// Another value whenever it has looked for connections, or its event loop has turned; `None` if it does not tell.
+    pub progress: Option<u64>,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone)]
+pub struct HandleInfo {
+    /// The address as it was asked for.
+    pub address: String,
+    /// The bound address.
+    pub name: SockAddr,
+    /// How its connections reach the workers.
+    pub mechanism: MechanismKind,
+    /// Who gets the next one.
+    pub policy: Policy,
+    /// Its counters.
+    pub stats: HandleStats,
+    /// Connections that were accepted and had to be dropped, because the address was given up; counted over all the
+    /// times it was open.
+    pub lost: u64,
+}
+
+pub(super) fn of_worker(entry: &Entry, addresses: &Addresses) -> WorkerInfo {
+    let known = entry.delivered_before + addresses.iter().map(|handle| handle.delivered_to(entry.id)).sum::<u64>();
+    WorkerInfo {
+        worker: entry.reference(),
+        state: entry.state,
+        delivered: known.max(entry.board.taken()),
+        waiting: addresses.iter().map(|handle| handle.waiting_for(entry.id)).sum(),
+        load: entry.board.load().load,
+        progress: entry.board.progress(),
+    }
+}
+
+pub(super) fn of_addresses(addresses: &Addresses) -> Vec<HandleInfo> {
+    let info = |handle: &Handle| HandleInfo {
+        address: handle.address.clone(),
+        name: handle.name,
+        mechanism: handle.mechanism(),
+        policy: if handle.mechanism() == MechanismKind::Shared { Policy::None } else { handle.policy() },
+        stats: handle.stats(),
+        lost: addresses.lost(&handle.key),
+    };
+    addresses.iter().map(info).collect()
+}

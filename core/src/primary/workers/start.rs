@@ -1,0 +1,156 @@
+//! Making workers: by fork, from a program, or in a process that the program is about to start.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::slots::Recipe;
+use super::{Enrolled, Entry, Plan, WorkerState, Workers};
+use crate::error::{Context, Error, Result};
+use crate::primary::clock::Timer;
+use crate::primary::event::Event;
+use crate::primary::ground::Ground;
+use crate::primary::talk::NewLink;
+use crate::sys::poll::Interest;
+use crate::sys::process::{self, Child};
+use crate::token::Token;
+
+/// How often a worker without a pidfd is asked whether it has ended.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What [`Primary::fork`](crate::Primary::fork) returns, once in each process.
+pub enum Forked {
+    /// In the primary: the worker's id.
+    Primary(u32),
+    /// In the worker. The `Primary` of this process is only a copy; drop it.
+    Worker {
+        /// The worker's id.
+        id: u32,
+        /// Its slot.
+        slot: u32,
+        /// Its end of the channel.
+        channel: OwnedFd,
+    },
+}
+
+impl Workers {
+    /// From now on no worker can be started, for this reason.
+    pub(crate) fn forbid(&mut self, reason: Error) {
+        self.forbidden = Some(reason);
+    }
+
+    pub(crate) fn check_may_start(&self) -> Result<()> {
+        if let Some(reason) = &self.forbidden {
+            return Err(reason.clone());
+        }
+        if self.stopping {
+            return Err(Error::new(-libc::ESHUTDOWN, "the cluster is being stopped; no worker can be started"));
+        }
+        Ok(())
+    }
+
+    /// The lowest slot that nobody sits in or is due to.
+    pub(crate) fn free_slot(&self) -> u32 {
+        self.slots.free()
+    }
+
+    fn next_id(&mut self) -> u32 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    pub(crate) fn fork(&mut self, slot: u32, ground: &mut Ground) -> Result<Forked> {
+        let threads = "counting this process's threads, which takes /proc or unshare(2)";
+        if process::has_other_threads().context(threads)? {
+            return Err(Error::new(
+                crate::error::ETHREADS,
+                "cl_fork needs a process with one thread: the others would not exist in the worker and what they \
+                 hold would stay locked; start workers before threads, or use cl_spawn",
+            ));
+        }
+        let id = self.next_id();
+        let (new, worker_end) = NewLink::new(id, slot)?;
+        match process::fork().context("fork")? {
+            // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
+            None => Ok(Forked::Worker { id, slot, channel: worker_end }),
+            Some(child) => {
+                // ESRCH: it has been killed already, which its pidfd will tell.
+                let _ = process::own_lifeline(new.lifeline(), child.pid());
+                new.greet(self.own_pidfd.as_ref()).inspect_err(|_| child.abandon())?;
+                self.enter((id, slot), child, new, Recipe::Fork, ground)?;
+                Ok(Forked::Primary(id))
+            }
+        }
+    }
+
+    /// Starts a program in a slot; the worker's id.
+    pub(crate) fn spawn(&mut self, slot: u32, plan: Arc<Plan>, ground: &mut Ground) -> Result<u32> {
+        let id = self.next_id();
+        let (new, worker_end) = NewLink::new(id, slot)?;
+        new.greet(self.own_pidfd.as_ref())?;
+        let child = plan.start(id, slot, new.lifeline(), worker_end, ground.settings.worker_signals)?;
+        if !self.may_be_replaced(ground.settings.respawn) {
+            plan.let_go();
+        }
+        self.enter((id, slot), child, new, Recipe::Program(plan), ground)?;
+        Ok(id)
+    }
+
+    /// Makes a place for a worker whose process does not exist yet.
+    pub(crate) fn enroll(&mut self, ground: &mut Ground) -> Result<Enrolled> {
+        let (id, slot) = (self.next_id(), self.free_slot());
+        let (new, channel) = NewLink::new(id, slot)?;
+        new.greet(self.own_pidfd.as_ref())?;
+        self.enter((id, slot), Child::of_the_program(), new, Recipe::Enrolled, ground)?;
+        self.program_replaces = true;
+        Ok(Enrolled { id, slot, channel })
+    }
+
+    /// Takes a process that was just made into the books.
+    fn enter(
+        &mut self,
+        (id, slot): (u32, u32),
+        child: Child,
+        new: NewLink,
+        recipe: Recipe,
+        ground: &mut Ground,
+    ) -> Result<()> {
+        let watched = child
+            .pidfd()
+            .map_or(Ok(()), |pidfd| ground.poll.add(pidfd, Token::Process(id).pack(), Interest::Readable))
+            .and_then(|()| new.link.register(ground.poll));
+        if let Err(errno) = watched {
+            child.abandon();
+            return Err(Error::os("watching a new worker", errno));
+        }
+        let enrolled = matches!(recipe, Recipe::Enrolled);
+        if child.pidfd().is_none() && !enrolled {
+            ground.clock.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
+        }
+        let entry = Entry {
+            id,
+            slot,
+            process: child,
+            link: new.link,
+            state: WorkerState::Starting,
+            started: Instant::now(),
+            ended: false,
+            listeners: Default::default(),
+            relayed: Default::default(),
+            delivered_before: 0,
+            board: new.board,
+            escalation: None,
+            confined: matches!(&recipe, Recipe::Program(plan) if plan.confined()),
+            enrolled,
+            refusals: Default::default(),
+            listened: false,
+            took_uncounted: false,
+            refused: None,
+        };
+        ground.news.push(Event::Fork(entry.reference()));
+        self.slots.occupy(slot, id, recipe);
+        self.by_id.insert(id, entry);
+        ground.clock.wake();
+        Ok(())
+    }
+}
