@@ -13,7 +13,7 @@ use crate::primary::ground::Ground;
 use crate::settings::Mechanism as Wanted;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
-use crate::sys::{process, socket};
+use crate::sys::{descriptor, process, socket};
 
 /// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
 /// started. An address is opened only where some more are left, by which others may join it.
@@ -24,7 +24,7 @@ impl Addresses {
     /// Sees that descriptors are left for others. Addresses that nobody serves any more are given up first.
     pub(crate) fn spare_descriptors(&mut self, open: Option<u32>, poll: &Poll) -> Result<()> {
         let kept = if open.is_none() { KEPT_BY_THE_FIRST } else { DESCRIPTORS_KEPT };
-        let spare = || socket::has_room_for(kept, poll.as_fd());
+        let spare = || descriptor::has_room_for(kept, poll.as_fd());
         if spare() {
             return Ok(());
         }
