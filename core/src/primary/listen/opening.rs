@@ -2,8 +2,9 @@
 
 use std::os::fd::AsFd;
 
+use super::addresses::Addresses;
+use super::joining::Request;
 use super::permits::Permit;
-use super::{Addresses, Request};
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};

@@ -3,19 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::Addresses;
+use super::addresses::{Addresses, Waiting};
 use crate::primary::clock::{Clock, Timer};
-use crate::primary::talk::Asked;
 
 /// How often one looks again, and for how long.
 const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const LONGEST: Duration = Duration::from_millis(100);
-
-/// A worker, what it asked for, and until when that may wait.
-pub(crate) type Waiting = (u32, Asked, Instant);
-
-/// One of a worker at most.
-pub(super) type Postponed = Vec<Waiting>;
 
 impl Addresses {
     /// Something that a worker asked for waits already.
