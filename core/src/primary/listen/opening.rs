@@ -15,7 +15,7 @@ use crate::primary::workers::Entry;
 use crate::settings::Mechanism as Wanted;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
-use crate::sys::{process, socket};
+use crate::sys::{descriptor, process, socket};
 
 /// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
 /// started. An address is opened only where some more are left, by which others may join it. A worker's first listener may use half of
@@ -32,7 +32,7 @@ impl Addresses {
             Some(_) if worker.listeners.is_empty() => KEPT_BY_THE_FIRST,
             Some(_) => DESCRIPTORS_KEPT,
         };
-        let spare = || socket::has_room_for(kept, poll.as_fd());
+        let spare = || descriptor::has_room_for(kept, poll.as_fd());
         if spare() {
             return Ok(());
         }
