@@ -17,8 +17,8 @@ pub(crate) enum Token {
     Listening(u32),
     /// The mailbox of a listener.
     Mailbox(u32),
-    /// The queue in the kernel of a listener.
-    Queue(u32),
+    /// The own socket of a listener.
+    OwnSocket(u32),
 }
 
 impl Token {
@@ -31,7 +31,7 @@ impl Token {
             Token::Process(id) => (4, id),
             Token::Listening(id) => (5, id),
             Token::Mailbox(id) => (6, id),
-            Token::Queue(id) => (7, id),
+            Token::OwnSocket(id) => (7, id),
         };
         u64::from(id) << 8 | kind
     }
@@ -46,7 +46,7 @@ impl Token {
             4 => Token::Process(id),
             5 => Token::Listening(id),
             6 => Token::Mailbox(id),
-            7 => Token::Queue(id),
+            7 => Token::OwnSocket(id),
             _ => return None,
         })
     }

@@ -35,12 +35,12 @@ impl Handle {
         let found = self.sockets.route_mut().audit();
         let of_slots = self.members.iter().filter(|member| found.thieves.contains(&member.slot));
         thieves.extend(of_slots.map(|member| member.worker));
-        let tell = (found.spoiled.is_some() || !found.risen.is_empty()) && self.may_tell(now);
+        let tell = (found.spoiled.is_some() || !found.risen.is_empty()) && self.may_warn(now);
         Audited { thieves, risen: found.risen, tell, spoiled: found.spoiled.filter(|_| tell) }
     }
 
     /// True if no warning about this address was raised recently. Workers can trigger these at will, so they are rate-limited.
-    pub(crate) fn may_tell(&mut self, now: Instant) -> bool {
+    pub(crate) fn may_warn(&mut self, now: Instant) -> bool {
         let due = self.warned_at.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN);
         if due {
             self.warned_at = Some(now);

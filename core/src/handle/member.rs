@@ -144,7 +144,7 @@ impl Member {
 
     /// What the poll is to tell of its own socket. `wanted`: somebody else could serve what waits in it.
     pub(super) fn watch_own_socket(&mut self, poll: &Poll, wanted: bool) {
-        let (has_turn, token) = (self.has_turn(), Token::Queue(self.listener));
+        let (has_turn, token) = (self.has_turn(), Token::OwnSocket(self.listener));
         if let Some(own) = &mut self.own {
             let interest = match (has_turn, own.is_busy()) {
                 (true, false) => Interest::ReadableOnce,

@@ -44,14 +44,9 @@ use turns::TurnsGiven;
 use crate::error::{Error, Result};
 use crate::mailbox::Connection;
 use crate::mechanism::{OwnSocket, Route};
-// Where the primary looks for them until it names their own room.
-pub(crate) use crate::mechanism::{
-    Choice, Datagrams, Kernel, LOOK, Look, PART_OF_RUNNING, Passed, Pulse, Refused, Route as Mechanism, Selector,
-    Shared, TABLE, Watched,
-};
 use crate::options::{self, SocketOption};
 use crate::policy::Policy;
-pub(crate) use crate::settings::MechanismKind;
+use crate::settings::MechanismKind;
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::sockaddr::SockAddr;
@@ -143,7 +138,7 @@ impl Handle {
     }
 
     /// How connections get to a member, and the socket that its grant carries beside the mailbox.
-    pub(crate) fn granted<'a>(&'a self, member: &'a Member) -> (MechanismKind, Option<BorrowedFd<'a>>) {
+    pub(crate) fn for_grant<'a>(&'a self, member: &'a Member) -> (MechanismKind, Option<BorrowedFd<'a>>) {
         let own = member.own_socket().map(OwnSocket::socket);
         match (self.mechanism(), own.or_else(|| self.sockets.route().worker_socket(member.slot))) {
             (MechanismKind::Kernel, None) => (MechanismKind::Passed, None),
@@ -212,7 +207,7 @@ impl Handle {
     }
 
     /// A member gives its own socket up, and is served by its mailbox alone.
-    pub(crate) fn unseat(&mut self, listener: u32, poll: &Poll) {
+    pub(crate) fn give_up_own_socket(&mut self, listener: u32, poll: &Poll) {
         let Some(member) = self.members.by_listener(listener) else { return };
         let slot = member.slot;
         if let Some(own) = member.take_own_socket(self.sockets.route().assigned(slot), poll) {
@@ -225,7 +220,7 @@ impl Handle {
     fn give_up_spoiled(&mut self, poll: &Poll) {
         let spoiled = |member: &&Member| member.own_socket().is_some_and(OwnSocket::is_spoiled);
         while let Some(member) = self.members.iter().find(spoiled) {
-            self.unseat(member.listener, poll);
+            self.give_up_own_socket(member.listener, poll);
         }
     }
 
@@ -253,7 +248,7 @@ impl Handle {
     }
 
     /// A member's own socket has a connection.
-    pub(crate) fn queue_announced(&mut self, listener: u32) {
+    pub(crate) fn own_socket_announced(&mut self, listener: u32) {
         if let Some(own) = self.members.by_listener(listener).and_then(Member::own_socket_mut) {
             own.announced();
         }
@@ -289,7 +284,7 @@ impl Handle {
     }
 
     /// Connections that the members of a worker have been given.
-    pub(crate) fn delivered_to(&self, worker: u32) -> u64 {
+    pub(crate) fn given_to(&self, worker: u32) -> u64 {
         let route = self.sockets.route();
         self.members.of_worker(worker).map(|member| member.given(route.assigned(member.slot))).sum()
     }

@@ -14,7 +14,7 @@ use super::accepting::Accepted;
 use super::given_up::{Vacant, give_up, is_forbidden};
 use super::own_socket::OwnSocket;
 use super::passed::Passed;
-use super::program::{Choice, ENTRANCE, SLOTS};
+use super::program::{ENTRANCE, SLOTS};
 use super::route::{Found, Route};
 use super::selector::Selector;
 use crate::bind::{self, Shape};
@@ -48,11 +48,6 @@ pub(crate) struct Refused {
 pub(crate) const TABLE: &str = "bpf(2) BPF_MAP_UPDATE_ELEM";
 
 impl Kernel {
-    /// What an address needs of the kernel, made ahead: it takes a privilege that the program may give up later.
-    pub(crate) fn prepare(choice: Choice) -> Sys<Selector> {
-        Selector::load(choice)
-    }
-
     /// From a socket that listens alone on its address, as `passed` has it, which becomes the entrance. No worker comes before that is
     /// in the table and the program chooses: without the entrance, what has no turn would be dropped.
     pub(crate) fn new(entrance: Passed, name: SockAddr, shape: Shape, mut selector: Selector) -> Result<Self, Refused> {

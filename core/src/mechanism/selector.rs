@@ -22,7 +22,8 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    /// Needs CAP_BPF; EPERM without it.
+    /// What an address needs of the kernel. It can be made ahead: it takes CAP_BPF (EPERM without it), which the program may give up
+    /// later.
     pub(crate) fn load(choice: Choice) -> Sys<Self> {
         let (state, map) = SharedValue::new(LENGTH)?;
         let sockets = socket_array(SLOTS + 1)?;

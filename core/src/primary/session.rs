@@ -9,9 +9,9 @@ use super::talk::{Asked, Judged, Reader, Said, UNITS_OF_A_CHOICE, UNREAD_ANSWERS
 use super::workers::{Entry, Granted, WorkerState};
 use crate::bind;
 use crate::error::{EVERSION, Error, Result};
-use crate::handle::MechanismKind;
 use crate::options::{self, SocketOption};
 use crate::settings::Mechanism;
+use crate::settings::MechanismKind;
 use crate::wire::{Answer, Malformed, VERSION};
 
 pub(super) struct Session<'a> {
@@ -96,7 +96,7 @@ impl Session<'_> {
             Said::Unseat { listener } => {
                 let address = own(self.worker, listener, "something about a listener that is not its own")?;
                 if let Some(handle) = self.addresses.touch(address) {
-                    handle.unseat(listener, self.ground.poll);
+                    handle.give_up_own_socket(listener, self.ground.poll);
                 }
             }
             Said::SetOption { number, listener, option } => {

@@ -3,8 +3,9 @@
 use super::event::WorkerRef;
 use super::listen::Addresses;
 use super::workers::{Entry, WorkerState};
-use crate::handle::{Handle, HandleStats, MechanismKind};
+use crate::handle::{Handle, HandleStats};
 use crate::policy::Policy;
+use crate::settings::MechanismKind;
 use crate::sys::sockaddr::SockAddr;
 
 /// What is known of a worker.
@@ -43,7 +44,7 @@ pub struct HandleInfo {
 }
 
 pub(super) fn of_worker(entry: &Entry, addresses: &Addresses) -> WorkerInfo {
-    let known = entry.delivered_before + addresses.iter().map(|handle| handle.delivered_to(entry.id)).sum::<u64>();
+    let known = entry.delivered_before + addresses.iter().map(|handle| handle.given_to(entry.id)).sum::<u64>();
     WorkerInfo {
         worker: entry.reference(),
         state: entry.state,

@@ -9,7 +9,8 @@ use super::session::{Next, Session};
 use super::talk::{Heard, Judged, Said, UNITS_PER_TURN, units_of};
 use super::{Event, Primary};
 use crate::error::Result;
-use crate::handle::{LOOK, Look, PART_OF_RUNNING, Pumped};
+use crate::handle::Pumped;
+use crate::mechanism::{LOOK, Look, PART_OF_RUNNING};
 use crate::settings::Mechanism;
 use crate::token::Token;
 
@@ -89,9 +90,9 @@ impl Primary {
                     handle.announced();
                 }
             }
-            Token::Queue(listener) => {
+            Token::OwnSocket(listener) => {
                 if let Some(handle) = self.addresses.touch_of(listener) {
-                    handle.queue_announced(listener);
+                    handle.own_socket_announced(listener);
                 }
             }
             Token::Mailbox(listener) => {

@@ -104,7 +104,7 @@ fn the_program_is_not_told_again_and_again() {
     let mut site = Site::new(Policy::RoundRobin, 1);
     let now = Instant::now();
     let told = [Duration::ZERO, Duration::from_secs(1), TELL_AGAIN, TELL_AGAIN + Duration::from_secs(1)];
-    assert_eq!(told.map(|after| site.handle.may_tell(now + after)), [true, false, true, false]);
+    assert_eq!(told.map(|after| site.handle.may_warn(now + after)), [true, false, true, false]);
 }
 
 #[test]

@@ -5,14 +5,14 @@ use nix::errno::Errno;
 use super::*;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape, open};
-use crate::mechanism::{Choice, Kernel, OwnSocket, Route, Turns};
+use crate::mechanism::{Choice, Kernel, OwnSocket, Route, Selector, Turns};
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
 use crate::sys::{Sys, descriptor, socket};
 
 /// A site of the mechanism kernel. `None`, and so a test that passes without having looked, where the machine does not let us.
 fn kernel_site(members: u32) -> Option<Site> {
-    let selector = match Kernel::prepare(Choice::InTurn) {
+    let selector = match Selector::load(Choice::InTurn) {
         Err(nix::errno::Errno::EPERM) => {
             eprintln!("skipped: this process may not use bpf(2)");
             return None;
@@ -48,7 +48,7 @@ fn who_falls_behind_has_half_the_turns_of_the_others() {
     site.clients(12);
     [1, 2].iter().for_each(|number| assert_eq!(site.accepts(*number, 9).len(), 4));
     for number in 0..3 {
-        site.handle.queue_announced(number);
+        site.handle.own_socket_announced(number);
     }
     site.look();
     assert_eq!(
@@ -72,7 +72,7 @@ fn what_waits_in_the_socket_of_one_that_leaves_is_served_once_and_counted_once()
     taken.extend(site.takes_all(1));
     assert_eq!(sorted(taken), sorted(ports));
     assert_eq!(site.handle.stats().accepted, 6);
-    assert_eq!(site.handle.delivered_to(1), 5);
+    assert_eq!(site.handle.given_to(1), 5);
 }
 
 #[test]
@@ -91,9 +91,9 @@ fn one_that_gives_its_socket_up_is_served_by_its_mailbox() {
     let Some(mut site) = kernel_site(2) else { return };
     let ports = site.clients(6);
     let mut taken = site.accepts(0, 2);
-    assert_eq!(site.handle.delivered_to(0), 3);
-    site.handle.unseat(0, &site.poll);
-    assert_eq!(site.handle.delivered_to(0), 2, "what it had taken");
+    assert_eq!(site.handle.given_to(0), 3);
+    site.handle.give_up_own_socket(0, &site.poll);
+    assert_eq!(site.handle.given_to(0), 2, "what it had taken");
     site.pump();
     let own = site.takes_all(0);
     assert!(!own.is_empty(), "those that the kernel gives none come first");

@@ -99,7 +99,7 @@ impl Place<'_> {
                 listeners.forget(listener);
                 return Err(Error::os("making a mailbox", errno));
             }
-            Ok(Err(errno)) if handle.may_tell(Instant::now()) => ground.news.notice(format!(
+            Ok(Err(errno)) if handle.may_warn(Instant::now()) => ground.news.notice(format!(
                 "{}: slot {slot} has no socket of its own, because that failed ({}); its connections are passed on",
                 handle.key,
                 errno.desc()
@@ -120,7 +120,7 @@ impl Place<'_> {
     ) -> Option<(Answer<'_>, Vec<BorrowedFd<'_>>, Event)> {
         let handle = &self.handle;
         let member = handle.member(listener)?;
-        let (mechanism, socket) = handle.granted(member);
+        let (mechanism, socket) = handle.for_grant(member);
         let grant = Answer::Grant {
             number,
             listener,

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use crate::bind::Shape;
 use crate::error::{Error, Result};
-use crate::handle::{Choice, Kernel, Mechanism, Passed, Refused, Selector, TABLE};
+use crate::mechanism::{Choice, Kernel, Passed, Refused, Route, Selector, TABLE};
 use crate::settings;
 use crate::sys::Sys;
 use crate::sys::sockaddr::SockAddr;
@@ -60,7 +60,7 @@ impl Ladder {
         shape: Shape,
         (choice, seed): (Choice, u32),
         wanted: settings::Mechanism,
-    ) -> Result<Box<dyn Mechanism>> {
+    ) -> Result<Box<dyn Route>> {
         let (passed, forced, reason) = match self.selector(choice) {
             // The asker may ask again when there is room, and then the address gets the mechanism that it should.
             Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
@@ -109,7 +109,7 @@ impl Ladder {
             None => self.made(choice),
             Some(selector) => {
                 // The place is filled again, if the privilege is still there; if not, what is ready is for addresses to come.
-                if let Ok(another) = Kernel::prepare(choice) {
+                if let Ok(another) = Selector::load(choice) {
                     self.ready.push(another);
                 }
                 Ok(selector)
@@ -120,7 +120,7 @@ impl Ladder {
     fn made(&mut self, choice: Choice) -> Sys<Selector> {
         match self.refused {
             Some(errno) => Err(errno),
-            None => Kernel::prepare(choice).inspect_err(|errno| {
+            None => Selector::load(choice).inspect_err(|errno| {
                 if !is_shortage(*errno) {
                     self.refused = Some(*errno);
                 }

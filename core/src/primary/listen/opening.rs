@@ -8,7 +8,8 @@ use super::permits::Permit;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
-use crate::handle::{Choice, Datagrams, Handle, Mechanism, Passed, Shared};
+use crate::handle::Handle;
+use crate::mechanism::{Choice, Datagrams, Passed, Route, Shared};
 use crate::policy::Policy;
 use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
@@ -95,7 +96,7 @@ impl Addresses {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
         }
-        let mechanism: Box<dyn Mechanism> = if shared {
+        let mechanism: Box<dyn Route> = if shared {
             Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours))
         } else if bound.datagram {
             let made = Datagrams::new(bound.socket, bound.name, shape.clone());
