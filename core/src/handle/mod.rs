@@ -43,11 +43,6 @@ use turns::TurnsGiven;
 use crate::error::{Error, Result};
 use crate::mailbox::Connection;
 use crate::mechanism::{OwnSocket, Route};
-// Where the primary looks for them until it names their own room.
-pub(crate) use crate::mechanism::{
-    Choice, Datagrams, Kernel, LOOK, Look, PART_OF_RUNNING, Passed, Pulse, Refused, Route as Mechanism, Selector,
-    Shared, TABLE, Watched,
-};
 use crate::options::{self, SocketOption};
 use crate::policy::Policy;
 pub(crate) use crate::settings::MechanismKind;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::poller::Poller;
-use crate::handle::LOOK;
+use crate::mechanism::LOOK;
 
 /// How often sockets that workers have, too, are looked at whether one has spoiled them for the others.
 const AUDIT: Duration = Duration::from_secs(1);

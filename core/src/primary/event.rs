@@ -1,6 +1,6 @@
 //! What a primary tells its program.
 
-use crate::handle::MechanismKind;
+use crate::settings::MechanismKind;
 use crate::sys::process::ExitStatus;
 
 /// The worker an event is about.

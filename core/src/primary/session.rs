@@ -9,9 +9,8 @@ use super::talk::{Asked, Judged, Reader, Said, UNITS_OF_A_CHOICE, UNREAD_ANSWERS
 use super::workers::{Entry, Granted, WorkerState};
 use crate::bind;
 use crate::error::{EVERSION, Error, Result};
-use crate::handle::MechanismKind;
 use crate::options::{self, SocketOption};
-use crate::settings::Mechanism;
+use crate::settings::{Mechanism, MechanismKind};
 use crate::wire::{Answer, Malformed, VERSION};
 
 pub(super) struct Session<'a> {
@@ -124,9 +123,9 @@ impl Session<'_> {
             Err(Denied::Refused { error, .. })
                 if bind::is_locked(&error)
                     && Instant::now() < until
-                    && !self.addresses.has_postponed(self.worker.id) =>
+                    && !self.addresses.postponed.has(self.worker.id) =>
             {
-                self.addresses.postpone((self.worker.id, asked, until), self.ground.clock);
+                self.addresses.postponed.add((self.worker.id, asked, until), self.ground.clock);
                 Ok(Next::Nothing)
             }
             Err(Denied::Refused { error, told }) => {

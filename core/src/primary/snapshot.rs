@@ -3,8 +3,9 @@
 use super::event::WorkerRef;
 use super::listen::Addresses;
 use super::workers::{Entry, WorkerState};
-use crate::handle::{Handle, HandleStats, MechanismKind};
+use crate::handle::{Handle, HandleStats};
 use crate::policy::Policy;
+use crate::settings::MechanismKind;
 use crate::sys::sockaddr::SockAddr;
 
 /// What is known of a worker.

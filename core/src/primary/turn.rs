@@ -9,7 +9,8 @@ use super::session::{Next, Session};
 use super::talk::{Heard, Judged, Said, UNITS_PER_TURN, units_of};
 use super::{Event, Primary};
 use crate::error::Result;
-use crate::handle::{LOOK, Look, PART_OF_RUNNING, Pumped};
+use crate::handle::Pumped;
+use crate::mechanism::{LOOK, Look, PART_OF_RUNNING};
 use crate::settings::Mechanism;
 use crate::token::Token;
 
@@ -314,7 +315,7 @@ impl Primary {
 
     /// Looks again whether the locks are free that listens wait for.
     fn listen_again(&mut self) {
-        for (worker, asked, until) in self.addresses.take_postponed() {
+        for (worker, asked, until) in self.addresses.postponed.take() {
             if let Some(mut session) = self.session(worker)
                 && session.worker.link.is_open()
                 && !session.worker.ended

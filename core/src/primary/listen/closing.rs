@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Addresses;
+use super::addresses::Addresses;
 use crate::handle::Handle;
 use crate::primary::workers::Entry;
 use crate::sys::door;

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Addresses, Listeners};
+use super::addresses::{Addresses, Listeners};
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape};
 use crate::error::{Error, Result};

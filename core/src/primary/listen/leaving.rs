@@ -1,18 +1,14 @@
 //! How an address loses its listeners, and for how long one that nobody serves is kept for a successor. Each time begins with the
 //! leave of the last worker; what was set for an earlier one counts no more.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::Addresses;
+use super::addresses::Addresses;
 use crate::handle::Handle;
 use crate::primary::clock::Timer;
 use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
 use crate::sys::poll::Poll;
-
-/// When each address that nobody serves is looked at.
-pub(super) type Kept = BTreeMap<u32, Instant>;
 
 /// How a listener goes.
 #[derive(Clone, Copy)]

@@ -1,18 +1,23 @@
-//! Opening an address: its socket, and the mechanism by which its connections reach the workers.
+//! Opening an address: whether a worker may have it, its socket, and the mechanism by which its connections reach the workers.
 
 use std::os::fd::AsFd;
+use std::time::Instant;
 
-use super::permits::Permit;
-use super::{Addresses, Request};
+use super::addresses::{Addresses, key};
+use super::joining::Request;
+use super::permits::{refusal, shown};
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
-use crate::handle::{Choice, Datagrams, Handle, Mechanism, Passed, Shared};
+use crate::handle::Handle;
+use crate::mechanism::{Choice, Datagrams, Passed, Route, Shared};
 use crate::policy::Policy;
 use crate::primary::ground::Ground;
-use crate::settings::Mechanism as Wanted;
+use crate::primary::workers::Entry;
+use crate::settings::Mechanism;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
+use crate::sys::unix_path::Place;
 use crate::sys::{process, socket};
 
 /// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
@@ -20,7 +25,66 @@ use crate::sys::{process, socket};
 const DESCRIPTORS_KEPT: (u64, u64) = (64, 2);
 const KEPT_BY_THE_FIRST: (u64, u64) = (128, 3);
 
+/// Addresses that may be open at the asking of confined workers where the settings name no number.
+const CONFINED_MAX: u32 = 64;
+
+/// What a worker may have, as it is to be opened.
+pub(crate) struct Permit {
+    address: Address,
+    /// For a socket file: exactly where.
+    place: Option<Place>,
+    pub(crate) key: String,
+    /// It is open already, under this id.
+    pub(crate) open: Option<u32>,
+}
+
 impl Addresses {
+    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program.
+    pub(crate) fn permit(
+        &self,
+        worker: &mut Entry,
+        (address, index): (&Address, u32),
+        ground: &mut Ground,
+    ) -> Result<Permit> {
+        let outcome = self.judge(worker.confined, address, index, ground.settings.listen_max);
+        if let Err(error) = &outcome
+            && let Some(untold) = worker.refusals.note(Instant::now())
+        {
+            ground.news.may_not_listen(worker.reference(), error, untold);
+            // The asker may be another thread than the one that takes the events.
+            ground.clock.wake();
+        }
+        outcome
+    }
+
+    fn judge(&self, confined: bool, address: &Address, index: u32, most: u32) -> Result<Permit> {
+        let (address, place) = match &self.permits {
+            Some(permits) => permits.permit(address)?,
+            None if !confined => (address.clone(), None),
+            None => {
+                return Err(refusal(format!(
+                    "this worker runs as another user than its primary, which has not declared what such workers may listen on; \
+                     \"{}\" has to stand in listen_allow of the primary's settings",
+                    shown(address)
+                )));
+            }
+        };
+        let most = match most {
+            0 if confined => CONFINED_MAX,
+            0 => u32::MAX,
+            most => most,
+        };
+        let key = key(&address, index);
+        let open = self.by_key.get(&key).copied();
+        if open.is_none() && self.by_id.len() >= most as usize {
+            return Err(Error::new(
+                -libc::EMFILE,
+                format!("{most} addresses are open for the workers, which is as many as may be (listen_max)"),
+            ));
+        }
+        Ok(Permit { address, place, key, open })
+    }
+
     /// Sees that descriptors are left for others. Addresses that nobody serves any more are given up first.
     pub(crate) fn spare_descriptors(&mut self, open: Option<u32>, poll: &Poll) -> Result<()> {
         let kept = if open.is_none() { KEPT_BY_THE_FIRST } else { DESCRIPTORS_KEPT };
@@ -43,7 +107,7 @@ impl Addresses {
         &mut self,
         permit: Permit,
         request: &Request,
-        wanted: Wanted,
+        wanted: Mechanism,
         ground: &mut Ground,
     ) -> Result<u32> {
         let opened = self.try_open(permit, request, (ground.settings.policy, wanted), ground.poll);
@@ -65,7 +129,7 @@ impl Addresses {
         &mut self,
         Permit { address, place, key, .. }: Permit,
         Request { shape, flags, .. }: &Request,
-        (policy, wanted): (Policy, Wanted),
+        (policy, wanted): (Policy, Mechanism),
         poll: &Poll,
     ) -> Result<u32> {
         let mut beside = false;
@@ -82,12 +146,12 @@ impl Addresses {
         let seed = process::random() as u32;
         let ours = !matches!(address, Address::Inherited(_));
         // Beside a datagram socket of the program's own no other can be bound.
-        let shared = policy == Policy::None || (bound.datagram && (wanted == Wanted::Passed || !ours));
+        let shared = policy == Policy::None || (bound.datagram && (wanted == Mechanism::Passed || !ours));
         if shared && ours {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
         }
-        let mechanism: Box<dyn Mechanism> = if shared {
+        let route: Box<dyn Route> = if shared {
             Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours))
         } else if bound.datagram {
             let made = Datagrams::new(bound.socket, bound.name, shape.clone());
@@ -100,7 +164,7 @@ impl Addresses {
                 _ => None,
             };
             match (wanted, choice) {
-                (Wanted::Passed, _) | (_, None) => Box::new(passed),
+                (Mechanism::Passed, _) | (_, None) => Box::new(passed),
                 (wanted, Some(choice)) => {
                     self.ladder.climb(passed, &key, bound.name, shape.clone(), (choice, seed), wanted)?
                 }
@@ -113,7 +177,7 @@ impl Addresses {
             }
         };
         let text = address.to_string();
-        let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
+        let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, route, bound.file);
         handle.choose_by(policy, seed);
         handle.ours = ours;
         if let Err(errno) = handle.register(poll) {

@@ -3,38 +3,22 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::{Addresses, key};
 use crate::address::{Address, Host};
 use crate::allow::{self, Asked, At, Declared, Hosts, ListenRule, Rule, Sockets};
 use crate::bind;
 use crate::error::{Context, Error, Result};
-use crate::primary::ground::Ground;
-use crate::primary::workers::Entry;
 use crate::sys::sockaddr::scope_number;
 use crate::sys::unix_path::{self, Place};
 
-/// Addresses that may be open at the asking of confined workers where the settings name no number.
-const CONFINED_MAX: u32 = 64;
 /// Of what a worker wrote so many characters are repeated.
 const SHOWN_MAX: usize = 120;
 
 /// The rules of `Settings::listen_allow`, ready to be asked. A directory is held open, so that it stays the one that was declared whatever happens to the
 /// path that leads there.
 pub struct Permits(Vec<(Rule, Option<OwnedFd>)>);
-
-/// An address as it is to be opened.
-pub(crate) struct Permit {
-    pub(crate) address: Address,
-    /// For a socket file: exactly where.
-    pub(crate) place: Option<Place>,
-    pub(crate) key: String,
-    /// It is open already, under this id.
-    pub(crate) open: Option<u32>,
-}
 
 impl Permits {
     /// Looks names up, which may wait for a name server, and opens directories.
@@ -60,7 +44,8 @@ impl Permits {
         Ok(Self(ready))
     }
 
-    fn permit(&self, address: &Address) -> Result<(Address, Option<Place>)> {
+    /// An address as it is to be opened, and for a socket file exactly where.
+    pub(super) fn permit(&self, address: &Address) -> Result<(Address, Option<Place>)> {
         let asked = canonical(address)?;
         for (rule, directory) in &self.0 {
             let Some(rest) = rule.covers(&asked) else { continue };
@@ -139,66 +124,18 @@ fn canonical(address: &Address) -> Result<Asked> {
     })
 }
 
-fn refusal(sentence: String) -> Error {
+pub(super) fn refusal(sentence: String) -> Error {
     Error::new(-libc::EACCES, sentence)
 }
 
 /// What a worker wrote, fit for a log.
-fn shown(address: &Address) -> String {
+pub(super) fn shown(address: &Address) -> String {
     let text = address.to_string();
     let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_MAX).is_some() {
         shown.push_str("...");
     }
     shown
-}
-
-impl Addresses {
-    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program.
-    pub(crate) fn permit(
-        &self,
-        worker: &mut Entry,
-        (address, index): (&Address, u32),
-        ground: &mut Ground,
-    ) -> Result<Permit> {
-        let outcome = self.judge(worker.confined, address, index, ground.settings.listen_max);
-        if let Err(error) = &outcome
-            && let Some(untold) = worker.refusals.note(Instant::now())
-        {
-            ground.news.may_not_listen(worker.reference(), error, untold);
-            // The asker may be another thread than the one that takes the events.
-            ground.clock.wake();
-        }
-        outcome
-    }
-
-    fn judge(&self, confined: bool, address: &Address, index: u32, most: u32) -> Result<Permit> {
-        let (address, place) = match &self.permits {
-            Some(permits) => permits.permit(address)?,
-            None if !confined => (address.clone(), None),
-            None => {
-                return Err(refusal(format!(
-                    "this worker runs as another user than its primary, which has not declared what such workers may listen on; \
-                     \"{}\" has to stand in listen_allow of the primary's settings",
-                    shown(address)
-                )));
-            }
-        };
-        let most = match most {
-            0 if confined => CONFINED_MAX,
-            0 => u32::MAX,
-            most => most,
-        };
-        let key = key(&address, index);
-        let open = self.by_key.get(&key).copied();
-        if open.is_none() && self.by_id.len() >= most as usize {
-            return Err(Error::new(
-                -libc::EMFILE,
-                format!("{most} addresses are open for the workers, which is as many as may be (listen_max)"),
-            ));
-        }
-        Ok(Permit { address, place, key, open })
-    }
 }
 
 #[cfg(test)]

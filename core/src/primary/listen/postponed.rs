@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::Addresses;
 use crate::primary::clock::{Clock, Timer};
 use crate::primary::talk::Asked;
 
@@ -15,23 +14,24 @@ pub(crate) const LONGEST: Duration = Duration::from_millis(100);
 pub(crate) type Waiting = (u32, Asked, Instant);
 
 /// One of a worker at most.
-pub(super) type Postponed = Vec<Waiting>;
+#[derive(Default)]
+pub(crate) struct Postponed(Vec<Waiting>);
 
-impl Addresses {
+impl Postponed {
     /// Something that a worker asked for waits already.
-    pub(crate) fn has_postponed(&self, worker: u32) -> bool {
-        self.postponed.iter().any(|(one, ..)| *one == worker)
+    pub(crate) fn has(&self, worker: u32) -> bool {
+        self.0.iter().any(|(one, ..)| *one == worker)
     }
 
-    pub(crate) fn postpone(&mut self, waiting: Waiting, clock: &mut Clock) {
-        if self.postponed.is_empty() {
+    pub(crate) fn add(&mut self, waiting: Waiting, clock: &mut Clock) {
+        if self.0.is_empty() {
             clock.add(Instant::now() + AGAIN, Timer::Listen);
         }
-        self.postponed.push(waiting);
+        self.0.push(waiting);
     }
 
     /// All that wait; the locks may be free now.
-    pub(crate) fn take_postponed(&mut self) -> Vec<Waiting> {
-        std::mem::take(&mut self.postponed)
+    pub(crate) fn take(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.0)
     }
 }

@@ -26,7 +26,7 @@ use slots::Slots;
 pub use start::Forked;
 
 use crate::error::{Context, Error, Result};
-use crate::handle::Pulse;
+use crate::mechanism::Pulse;
 use crate::restart::Restarts;
 use crate::sys::process::{self, ProcessorTime, processor_time};
 
