@@ -60,7 +60,7 @@ demo: build $(BUILD)/demo $(BUILD)/http_hello
 	@$(BUILD)/demo $(BUILD)/http_hello
 
 # The examples find the library where cargo left it, wherever they are started from.
-$(BUILD)/%: examples/c/%.c include/cluster.h $(OUT)/release/libcluster.so
+$(BUILD)/%: examples/c/%.c $(wildcard examples/c/*.h) include/cluster.h $(OUT)/release/libcluster.so
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) -Wall -Wextra -Iinclude $< -o $@ -L$(OUT)/release -Wl,-rpath,$(OUT)/release -Wl,--as-needed -lcluster -pthread
 

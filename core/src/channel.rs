@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use crate::sys::cmsg::Received;
-use crate::sys::{Sys, attached, cmsg, socket};
+use crate::sys::{Sys, attached, cmsg, descriptor, socket};
 
 /// Bytes that may wait in memory for a worker that does not read.
 const QUEUE_LIMIT: usize = 1 << 20;
@@ -88,7 +88,7 @@ impl Channel {
         if self.queued_bytes + length > QUEUE_LIMIT || self.queued_fds + fds.len() > FDS_LIMIT {
             return Err(Errno::EAGAIN);
         }
-        let fds = fds.iter().map(|fd| socket::duplicate(*fd)).collect::<Sys<Vec<_>>>()?;
+        let fds = fds.iter().map(|fd| descriptor::duplicate(*fd)).collect::<Sys<Vec<_>>>()?;
         self.queued_bytes += length;
         self.queued_fds += fds.len();
         self.queue.push_back(Queued { bytes: parts.concat(), fds });

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use crate::scoreboard::Board;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{Sys, cmsg, socket};
+use crate::sys::{Sys, cmsg, descriptor, socket};
 use crate::wire::{self, Parcel};
 
 /// A connection on its way: accepted or taken back, and not yet in a mailbox.
@@ -229,7 +229,7 @@ impl Mailbox {
     fn take_oldest(&mut self) -> Sys<Option<Connection>> {
         self.reclaim_plainly();
         loop {
-            socket::free_descriptor(self.receiver.as_fd())?;
+            descriptor::free_descriptor(self.receiver.as_fd())?;
             let mut buffer = [0; wire::PARCEL_MAX];
             let mut received = match cmsg::receive(self.receiver.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {
                 Err(Errno::EAGAIN) => return Ok(None),

@@ -1,7 +1,7 @@
 'use strict';
 
-// Finds and loads the native addon. Plain tries in a fixed order: to ask process.report which C library this is would
-// cost every worker more than all the tries together.
+// Finds and loads the native addon by trying names in a fixed order. Asking process.report for the C library would cost every worker
+// more than all the tries together.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -10,7 +10,7 @@ const { arch, platform, version } = process;
 const home = path.join(__dirname, '..');
 const LIBCS = ['gnu', 'musl'];
 
-// What the header of a Linux library says of the processor it is for.
+// The processor that the header of a Linux library names.
 const ELF_MACHINES = { x64: 62, arm64: 183, riscv64: 243, loong64: 258 };
 
 // Looks at the file before the system does: mapping a file that was cut short ends the process with SIGBUS.
@@ -37,10 +37,10 @@ function damage(file) {
   return size < end ? 'is damaged: it was cut short' : undefined;
 }
 
-// A try gives { addon }, or what is the matter in words, with the error itself where there was one.
+// A try gives { addon }, or the reason in words and the error if there was one.
 function open(file) {
   try {
-    // A worker loads what its primary has loaded just before.
+    // A worker loads a file that its primary has just loaded.
     const reason = process.env.CL_CHANNEL_FD === undefined || process.env.CLUSTER_RS_ADDON ? damage(file) : undefined;
     if (reason) return { found: true, reason };
     const holder = { exports: {} };
@@ -90,7 +90,7 @@ function advice(broken) {
 }
 
 function failure(failed) {
-  // A file that is there and does not work explains more than the others that are not there.
+  // A file that is there and does not work explains more than those that are not there.
   const broken = failed.filter((attempt) => attempt.found);
   const told = broken.length > 0 ? broken : failed;
   const reasons = told.map(({ what, reason }) => `${what} ${reason}`).join(', ');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Node's own handle for a connection that is known by its descriptor.
+// Makes Node's own handle for a connection's descriptor.
 
 const fs = require('node:fs');
 const net = require('node:net');
@@ -10,14 +10,14 @@ const { load } = require('./addon.cjs');
 const SOCKET = 0; // TCPConstants.SOCKET and PipeConstants.SOCKET.
 const classes = new Map();
 
-// A socket that has begun to connect has a handle, which for TCP has no descriptor before the name is looked up. That of a
-// unix socket would connect at once.
+// A net.Socket that begins to connect has a handle. For TCP that has no descriptor until the name is looked up, so nothing is opened
+// here. A unix socket would connect at once.
 function example(tcp) {
   if (tcp) return new net.Socket().connect({ host: 'localhost', port: 1, lookup() {} });
   return new net.Socket({ fd: load().unconnectedSocket(), manualStart: true });
 }
 
-// The classes are not public; an instance leads to them.
+// Node does not export the classes; an instance leads to them.
 function classOf(tcp) {
   let found = classes.get(tcp);
   if (!found) {
@@ -30,9 +30,9 @@ function classOf(tcp) {
 }
 
 /**
- * A function that takes a connection by `accept()`, which gives its descriptor or a negative errno value, and makes a handle of
- * it. Gives the handle or that value; undefined where no handle could be made, and the connection is closed then. The handle
- * comes first: an environment can be terminated wherever JavaScript runs, and a descriptor that is only a number would stay open.
+ * A function that takes a connection by `accept()`, which returns its descriptor or a negative errno value. It returns a handle, or
+ * that value; undefined if the connection had to be closed because no handle could be made. The handle is made first: an
+ * environment can be terminated wherever JavaScript runs, and a descriptor that is only a number would stay open.
  */
 function taker(tcp) {
   const Handle = classOf(tcp);

@@ -30,7 +30,7 @@ impl SockName {
     }
 }
 
-/// Libuv makes what it opens non-blocking itself.
+/// libuv makes descriptors non-blocking when it opens them.
 const ACCEPT: AcceptFlags = AcceptFlags { nonblocking: false, close_on_exec: true, without_peer: true };
 
 /// A share of an address.
@@ -70,15 +70,15 @@ impl Listener {
         self.inner.as_ref().and_then(|inner| SockName::of(inner.name()))
     }
 
-    /// How many connections may wait in the listening socket that is this worker's alone, if it has one.
+    /// How many connections may wait in this worker's own socket, if it has one.
     #[napi(getter)]
     pub fn backlog(&self) -> Option<u32> {
         self.inner.as_ref().and_then(|inner| inner.backlog())
     }
 
-    /// The listening socket that is this worker's alone, for libuv to accept from and to be closed by JavaScript: its
-    /// descriptor, or -1 where there is none, or descriptors are too short for that. Connections that the primary has taken
-    /// elsewhere still come here. To be called before `watch`.
+    /// This worker's own socket, from which libuv is to accept and which JavaScript closes: its descriptor, or -1 if there is none
+    /// or too few descriptors are free. What the primary takes back from other workers still comes by `accept`. To be called before
+    /// `watch`.
     #[napi]
     pub fn take_socket(&mut self) -> i32 {
         let Some(sockets) = &self.sockets else { return -1 };
@@ -93,8 +93,7 @@ impl Listener {
         socket
     }
 
-    /// This process is about to end by itself, maybe because its primary is dead: nobody is to keep the address open then. Takes up
-    /// to 0.1 s.
+    /// This process is about to end. If its primary is dead nobody is to keep the address open. Takes up to 0.1 s.
     #[napi]
     pub fn end_if_orphaned(&self) {
         if let Some(worker) = &self.worker {
@@ -102,14 +101,14 @@ impl Listener {
         }
     }
 
-    /// All connections are to come here from now on, none by a socket of this worker's own.
+    /// From now on all connections are to come by `accept`, none by this worker's own socket.
     #[napi]
     pub fn leave_own_socket(&mut self) {
         if let (Some(sockets), Some(socket)) = (&self.sockets, self.own_socket) {
             sockets.leave(socket);
         }
         if let (Some(inner), Some(worker)) = (&mut self.inner, &self.worker) {
-            // One that was not taken is closed.
+            // A socket that was not taken is closed.
             drop(Arc::get_mut(inner).map(cluster_core::Listener::drop_socket));
             // Without a primary nobody sends any.
             let _ = worker.unseat(inner);
@@ -126,8 +125,8 @@ impl Listener {
         }
     }
 
-    /// Calls `turn` on the event loop while a connection may be there, once in each turn of the loop. Does not keep the
-    /// loop alive. Where a thread has to wait, or is asked for, `scoped` is called instead.
+    /// Calls `turn` on the event loop while a connection may be there, once in each turn of the loop, without keeping the loop
+    /// alive. If a thread has to wait, because libuv is not found or `on_a_thread`, `scoped` is called instead.
     #[napi]
     pub fn watch(
         &mut self,
@@ -150,7 +149,7 @@ impl Listener {
         self.tell_paused(true);
     }
 
-    /// Is told of no more connections. What waits stays where it is.
+    /// Stops looking for connections. What waits stays where it is.
     #[napi]
     pub fn ignore(&self) {
         if let Some(watch) = &self.watch {

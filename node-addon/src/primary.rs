@@ -23,11 +23,11 @@ const WINDOW: u32 = 2;
 const WINDOW_MOST: u32 = 8;
 /// For how long an address stays open for a successor when its last worker died.
 const KEEP_UNATTENDED: Duration = Duration::from_secs(5);
-/// For how long a worker's queue may stand still, and how much longer than the shortest it may be, before others are served
-/// or given its turns.
+/// How long a worker's queue may stand still before others are served, and how much longer than the shortest one it may be before
+/// others get its turns.
 const PATIENCE: Duration = Duration::from_millis(4);
 const SLACK: u32 = 4;
-/// How many notices are kept. Each is about another address or slot, of which workers may name any number.
+/// How many notices are kept. Each is about another address or slot, and workers may name any number of addresses.
 const NOTICES: usize = 16;
 
 type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
@@ -51,13 +51,13 @@ impl Shared {
         let _ = nix::sys::signal::SigSet::all().thread_block();
         while !self.quit.load(Ordering::SeqCst) {
             let Ok(ready) = self.poller.wait(None) else {
-                // Short of memory, as far as the manual knows: not for ever, and no reason to spin.
+                // By the manual only a lack of memory can fail here: it passes, and there is no point in spinning.
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             };
             let events = {
                 let mut primary = self.lock();
-                // A defect in one turn must not end the accepting for good; the state is valid at every step.
+                // A defect in one turn must not stop accepting for good; the state is valid at every step.
                 let turn = std::panic::AssertUnwindSafe(|| primary.dispatch(&ready));
                 let defect = std::panic::catch_unwind(turn).is_err();
                 let mut events = primary.take_events();
@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// The thread takes what a call made here has to tell.
+    /// Wakes the thread, which passes on the events of a call made here.
     fn granted(&self, outcome: &cluster_core::Result<Granted>) -> Answer {
         match outcome {
             Ok(granted) => {
@@ -120,17 +120,16 @@ impl Engine {
         settings.policy = names::policy_of(policy);
         settings.window = WINDOW;
         settings.window_most = WINDOW_MOST;
-        // A handler holds its worker's event loop up for longer than a server in C takes, and what waits behind it could be
-        // served by a neighbour.
+        // A handler blocks its worker's event loop for longer than a server in C does, and a neighbour could serve what waits.
         settings.patience = PATIENCE;
         settings.slack = SLACK;
         settings.keep_unattended = KEEP_UNATTENDED;
-        // JavaScript refuses the names that are none.
+        // JavaScript refuses unknown names.
         settings.mechanism = Mechanism::from_name(&mechanism).unwrap_or_default();
         (settings.listen_allow, settings.listen_max) = allow.parsed()?;
         let mut primary = Primary::new(settings.clone()).map_err(refusal)?;
-        // Makes ready what needs a privilege, which the program may give up before a worker listens. That a mechanism cannot be
-        // had is an error of each listen.
+        // Prepares what needs a privilege, which the program may give up before a worker listens. If a mechanism cannot be had, each
+        // listen fails with the error.
         let _ = primary.configure(settings);
         let poller = primary.poller();
         let shared = Arc::new(Shared {
@@ -153,7 +152,8 @@ impl Engine {
     pub fn allow(&self, allow: Allow) -> Result<()> {
         let mut settings = self.shared.lock().settings().clone();
         (settings.listen_allow, settings.listen_max) = allow.parsed()?;
-        // Not while the primary's own thread would wait for a name server, too. Nobody but this thread changes settings.
+        // Names are looked up without the lock, or the engine's thread would wait for the name server too. Only this thread changes
+        // settings.
         let permits = settings.listen_allow.as_deref().map(Permits::new).transpose().map_err(refusal)?;
         self.shared.lock().configure_with(settings, Some(permits)).map_err(refusal)
     }
@@ -175,11 +175,11 @@ impl Engine {
     /// The worker's process runs.
     #[napi]
     pub fn started(&self, id: u32, pid: i32) {
-        // It may be gone already, which its channel tells.
+        // It may have ended already; its channel tells.
         let _ = self.shared.lock().enrolled_started(id, pid);
     }
 
-    /// The worker's process has ended, or could not be started. `in_order`: it did not fail. Whether it had taken a connection.
+    /// The worker's process has ended, or could not be started. `in_order`: it did not fail. Returns whether it had taken a connection.
     #[napi]
     pub fn ended(&self, id: u32, in_order: bool) -> bool {
         self.shared.lock().enrolled_ended(id, in_order)
@@ -191,7 +191,7 @@ impl Engine {
         self.shared.lock().retire(id);
     }
 
-    /// Gives a worker a share of an address; the share is on its way to it when this returns.
+    /// Gives a worker a share of an address. It is on its way to the worker when this returns.
     #[napi]
     pub fn grant(&self, id: u32, query: Query) -> Answer {
         let outcome = query.wanted().and_then(|wanted| self.shared.lock().grant(id, wanted));

@@ -14,7 +14,7 @@ pub struct WorkerStats {
     pub slot: u32,
     /// Connections that it got and that were not taken back.
     pub delivered: f64,
-    /// Of those, how many it has not taken yet.
+    /// Of those, how many still wait.
     pub waiting: u32,
     /// The load that it told last.
     pub load: u32,
@@ -76,7 +76,7 @@ impl Stats {
     }
 }
 
-/// The address as it was asked for, with the port that it got; of a descriptor, what it is bound to.
+/// The address as it was asked for, with its real port. For a descriptor, what it is bound to.
 fn bound(info: &HandleInfo) -> String {
     match (info.name.to_inet(), info.address.rsplit_once(':')) {
         (Some(name), Some(("fd", _))) => name.to_string(),

@@ -1,4 +1,4 @@
-//! A process that was started as a worker and is none: it starts no workers, as each of them would do the same.
+//! A process that was started as a worker and could not become one. It starts no workers: each would do the same.
 
 use std::sync::OnceLock;
 
@@ -8,7 +8,7 @@ use napi_derive::napi;
 const USUAL: &str = "a wrapper that closes descriptors or clears the environment does this, and so does a program that loads \
                      node:cluster before cluster-rs: keep both, or preload cluster-rs/register";
 
-/// What the environment said: for all threads of the process, since it is gone from it afterwards.
+/// What the environment said. Kept for all threads, because the variables are removed afterwards.
 static SAID: OnceLock<Option<String>> = OnceLock::new();
 /// What the descriptors said.
 static FOUND: OnceLock<Option<String>> = OnceLock::new();
@@ -17,7 +17,7 @@ fn sentence(checked: cluster_core::Result<()>) -> Option<String> {
     checked.err().map(|error| error.sentence().to_owned())
 }
 
-/// This process is no worker: notes whether its environment says that it was started as one. The first word counts.
+/// This process is no worker. Notes whether its environment says that it was started as one; the first call counts.
 #[napi]
 pub fn note_environment(id: Option<String>, slot: Option<String>, channel: Option<String>) {
     SAID.get_or_init(|| sentence(Worker::check_stray(id.as_deref(), slot.as_deref(), channel.as_deref(), USUAL)));

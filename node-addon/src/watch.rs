@@ -1,4 +1,4 @@
-//! Being told that a descriptor is readable: by the event loop itself, or, where its functions cannot be found, by a thread.
+//! Tells when a descriptor is readable: by the event loop itself, or by a thread if libuv's functions cannot be found.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::uv;
 
-/// What has the descriptor, and keeps it open.
+/// Owns the descriptor and keeps it open.
 pub(crate) type Watched = Arc<dyn AsFd + Send + Sync>;
 
 /// Calls a function while a descriptor is readable, once in each turn of the event loop.
@@ -21,7 +21,7 @@ pub(crate) enum Watch {
 }
 
 impl Watch {
-    /// `scoped`: called in place of `turn` where a thread has to wait.
+    /// `scoped`: called in place of `turn` if a thread has to wait.
     pub(crate) fn start(
         env: &Env,
         watched: Watched,
@@ -58,13 +58,13 @@ impl Watch {
     }
 }
 
-/// What the loop wants of the thread.
+/// What the loop wants from the thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Nothing,
-    /// Word of what comes next.
+    /// To be told when the descriptor is readable.
     Word,
-    /// Word has been sent; the loop has not seen to it yet.
+    /// It has been told, and has not run yet.
     Sent,
     End,
 }
@@ -84,7 +84,7 @@ impl Post {
         self.wish.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The loop has seen to what it was told of.
+    /// The loop has run after it was told.
     fn seen_to(&self) {
         let mut current = self.wish();
         if *current == Wish::Sent {
@@ -99,7 +99,7 @@ impl Post {
             *current = wish;
             self.changed.notify_one();
             if wish != Wish::Word {
-                // Full means that it has been interrupted already.
+                // If the socket is full the thread has been interrupted already.
                 let _ = std::io::Write::write(&mut &self.interrupt, &[0]);
             }
         }
@@ -145,13 +145,13 @@ fn wait(watched: &Watched, interrupted: &UnixStream, post: &Arc<Post>, call: &Ar
     }
 }
 
-/// Has the function called on the loop, and then the descriptor looked at again.
+/// Has the function called on the loop, and the descriptor looked at again afterwards.
 fn take_turn(post: &Arc<Post>, call: &Call) {
     let theirs = Arc::clone(post);
     let called =
         call.call_with_return_value((), ThreadsafeFunctionCallMode::NonBlocking, move |outcome: Result<()>, _| {
             theirs.seen_to();
-            // What it threw is an uncaught exception, which may have ended nothing.
+            // What it threw becomes an uncaught exception, which need not end the process.
             outcome
         });
     if called != Status::Ok {

@@ -19,7 +19,7 @@ use crate::{refusal, uv};
 pub struct News {
     /// A message of the primary's program.
     pub message: Option<Buffer>,
-    /// Why there is none: 0, or a negative errno value. `-ESHUTDOWN`: the primary asks this worker to leave.
+    /// 0, or a negative errno value that says why there is none. `-ESHUTDOWN`: the primary asks this worker to leave.
     pub errno: i32,
 }
 
@@ -36,8 +36,8 @@ pub struct Member {
 
 #[napi]
 impl Member {
-    /// The process number of the primary whose worker this process is, if the descriptor proves the environment's word;
-    /// 0 if not. Nothing is taken from the descriptor.
+    /// The pid of the primary whose worker this process is, if the descriptor proves what the environment says; otherwise 0.
+    /// Nothing is read from the descriptor.
     #[napi]
     pub fn primary_of(fd: i32, id: u32, slot: u32) -> u32 {
         Worker::primary_of(fd, id, slot).unwrap_or(0)
@@ -89,11 +89,11 @@ impl Member {
     /// Tells the primary this worker's load.
     #[napi]
     pub fn set_load(&self, load: u32) {
-        // That the primary is gone is seen elsewhere.
+        // Others notice that the primary is gone.
         let _ = self.worker.set_load(load);
     }
 
-    /// This worker was asked to leave, and ends when it has finished, also without its primary.
+    /// This worker was asked to leave. It ends when it has finished, even if its primary dies before.
     #[napi]
     pub fn outlive(&self) {
         self.worker.outlive();

@@ -241,7 +241,7 @@ fn what_writes_a_table_anew_is_charged() {
 #[test]
 fn joins_leave_room_for_workers_to_be_replaced() {
     alone(|| {
-        let limit = crate::sys::process::LimitedDescriptors::to(160);
+        let limit = crate::sys::descriptor::LimitedDescriptors::to(160);
         let mut primary = primary(Settings::default());
         let mut puppets = vec![worker(&mut primary), worker(&mut primary), worker(&mut primary)];
         // Everybody listens wherever he may, also where the address is open already, and the first closes some again.

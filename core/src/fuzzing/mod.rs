@@ -57,7 +57,7 @@ impl<'a> Choices<'a> {
 #[cfg(test)]
 fn alone(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
-        crate::sys::process::own_descriptors();
+        crate::sys::descriptor::own_descriptors();
         test();
     });
     assert!(thread.join().is_ok());

@@ -19,7 +19,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestR
 use super::alone;
 use super::puppet::open_descriptors;
 use crate::settings::Mechanism;
-use crate::sys::process;
+use crate::sys::{pid, process};
 use life::Life;
 use limit::Limit;
 
@@ -39,7 +39,7 @@ const PLACES: [(&str, u32); 6] = [
 /// What is asked for at a place. Of places beyond these each is a port of its own.
 fn wanted(place: usize) -> (String, u32) {
     let (address, index) = PLACES.get(place).copied().unwrap_or(("127.0.0.1:0", 3 + place as u32));
-    (address.replace("PID", &process::own_pid().to_string()), index)
+    (address.replace("PID", &pid::own_pid().to_string()), index)
 }
 
 /// The keys of the places, by the rule of docs/design/permits.md.

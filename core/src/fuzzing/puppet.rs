@@ -215,7 +215,7 @@ pub(super) fn connect(name: &SockAddr) -> Option<OwnedFd> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &linger).ok()?;
     // A full backlog must not hold the test.
-    socket::make_nonblocking(client.as_fd()).ok()?;
+    descriptor::make_nonblocking(client.as_fd()).ok()?;
     match socket::connect(client.as_fd(), name) {
         Ok(()) | Err(Errno::EINPROGRESS) => Some(elsewhere(client)),
         Err(_) => None,

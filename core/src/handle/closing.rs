@@ -7,8 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Handle;
-use super::member::Member;
-use super::members::Members;
+use super::shut::Shut;
 use crate::mechanism::{Selector, give_up};
 use crate::sys::poll::Poll;
 use crate::sys::{door, socket};
@@ -22,35 +21,13 @@ const LOOKS: u32 = 2;
 /// What a look found under way on the host; see `door::handshakes`.
 pub(crate) type Handshakes = Option<Vec<u16>>;
 
-/// Nobody new comes in.
-pub(super) struct Closing {
-    since: Instant,
-    /// Looks in a row that found nobody.
-    quiet: u32,
-    /// How much each listener's worker had taken by then.
-    taken: Vec<(u32, (u64, u64))>,
-}
-
-impl Closing {
-    fn new(members: &Members, since: Instant) -> Self {
-        let taken = members.iter().map(|member| (member.listener, member.signs_of_taking())).collect();
-        Self { since, quiet: 0, taken }
-    }
-
-    /// Something waits for a member, whose worker has taken nothing since the door was shut.
-    fn is_still(&self, member: &Member) -> bool {
-        let before = self.taken.iter().find(|(listener, _)| *listener == member.listener);
-        member.keeps_waiting() && before.is_none_or(|(_, taken)| *taken == member.signs_of_taking())
-    }
-}
-
 impl Handle {
     /// From here on whoever comes is refused.
     pub(crate) fn shut_door(&mut self, poll: &Poll, now: Instant) {
         if self.closing.is_some() {
             return;
         }
-        self.closing = Some(Closing::new(&self.members, now));
+        self.closing = Some(Shut::new(&self.members, now));
         if self.ours && !self.datagram {
             let inet = self.name.to_inet().is_some();
             self.sockets.each(&self.members, &mut |one| door::shut(one, inet));
@@ -65,7 +42,7 @@ impl Handle {
 
     /// For how long it has been.
     pub(crate) fn closing_for(&self, now: Instant) -> Duration {
-        self.closing.as_ref().map_or(Duration::ZERO, |closing| now.saturating_duration_since(closing.since))
+        self.closing.as_ref().map_or(Duration::ZERO, |shut| shut.lasts(now))
     }
 
     /// Everybody who had come is served or about to be. `handshakes` is asked only if nothing else is under way, and before the last
@@ -76,10 +53,9 @@ impl Handle {
         }
         let lasts = self.closing_for(now);
         let quiet = !self.keeps_waiting() && !self.has_handshakes(lasts, handshakes) && !self.keeps_waiting();
-        let Some(closing) = &mut self.closing else { return true };
-        closing.quiet = if quiet { closing.quiet + 1 } else { 0 };
+        let Some(shut) = &mut self.closing else { return true };
         // Nobody of ours comes to the socket of others, whose door stays open.
-        closing.quiet >= if self.ours { LOOKS } else { 1 }
+        shut.looked(quiet) >= if self.ours { LOOKS } else { 1 }
     }
 
     fn has_handshakes(&self, lasts: Duration, handshakes: &mut dyn FnMut() -> Handshakes) -> bool {
@@ -99,8 +75,8 @@ impl Handle {
     /// A member that has taken nothing of what waits for it since the door was shut would keep that to the end, though others have
     /// nothing to do. With a short deadline it is not yet known to be stuck.
     pub(super) fn pass_over_still(&mut self) {
-        let Some(closing) = &self.closing else { return };
-        let is_still: Vec<bool> = self.members.iter().map(|member| closing.is_still(member)).collect();
+        let Some(shut) = &self.closing else { return };
+        let is_still: Vec<bool> = self.members.iter().map(|member| shut.is_still(member)).collect();
         let mut others = self.members.iter().zip(&is_still);
         if others.any(|(member, is_still)| member.can_be_sent() && member.moves() && !is_still) {
             let still = self.members.iter_mut().zip(is_still).filter(|(_, is_still)| *is_still);

@@ -21,6 +21,7 @@ mod member;
 mod members;
 mod pace;
 mod pump;
+mod shut;
 mod sockets;
 mod standing;
 mod turns;
@@ -31,12 +32,12 @@ use std::time::Instant;
 
 pub(crate) use audit::Audited;
 use choosing::Choosing;
-use closing::Closing;
 use flow::Flow;
 pub use flow::HandleStats;
 pub(crate) use member::Member;
 use members::Members;
 pub(crate) use pump::Pumped;
+use shut::Shut;
 use sockets::Sockets;
 use turns::TurnsGiven;
 
@@ -71,7 +72,8 @@ pub(crate) struct Handle {
     choosing: Choosing,
     turns: TurnsGiven,
     flow: Flow,
-    closing: Option<Closing>,
+    /// Nobody new comes in.
+    closing: Option<Shut>,
     /// When the program was last told of something that a worker may have brought about.
     warned_at: Option<Instant>,
 }

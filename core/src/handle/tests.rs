@@ -18,7 +18,7 @@ use crate::policy::Policy;
 use crate::sys::poll::Poll;
 use crate::sys::process::ProcessorTime;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{cmsg, sockaddr, socket};
+use crate::sys::{cmsg, descriptor, sockaddr, socket};
 use crate::wire::{PARCEL_MAX, Parcel};
 
 /// Nothing is known of any worker but what its queues show.
@@ -68,7 +68,7 @@ impl Site {
 
     fn join(&mut self, number: u32) {
         let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
-        self.workers.push(socket::duplicate(mailbox.receiver()).unwrap());
+        self.workers.push(descriptor::duplicate(mailbox.receiver()).unwrap());
         let member = Member::new(number, number, number, mailbox, WINDOW_MOST);
         self.handle.join(member, true, &self.poll).unwrap().unwrap();
     }
@@ -218,7 +218,7 @@ fn a_stop_comes_behind_the_last_connection_and_nothing_after_it() {
     site.handle.stop_member(0).unwrap();
     let late = site.clients(2);
     site.pump();
-    let worker = socket::duplicate(site.workers[0].as_fd()).unwrap();
+    let worker = descriptor::duplicate(site.workers[0].as_fd()).unwrap();
     let mut parcels = Vec::new();
     let mut buffer = [0; PARCEL_MAX];
     while let Ok(received) = cmsg::receive(worker.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {

@@ -94,7 +94,7 @@ impl Former {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::sockaddr;
+    use crate::sys::{descriptor, sockaddr};
     use std::net::{SocketAddr, TcpStream};
     use std::os::fd::AsRawFd;
 
@@ -109,7 +109,7 @@ mod tests {
         socket::bind(socket.as_fd(), &"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         socket::listen(socket.as_fd(), 8).unwrap();
         let at = sockaddr::local_name(socket.as_fd()).unwrap().to_inet().unwrap();
-        let copy = socket::duplicate(socket.as_fd()).unwrap();
+        let copy = descriptor::duplicate(socket.as_fd()).unwrap();
         give_up(socket.as_fd());
         drop(socket);
         for disconnects in [false, true, false] {
@@ -129,7 +129,7 @@ mod tests {
         for worker in 0..MOST as u32 + 3 {
             let socket = socket::open(libc::AF_INET, true).unwrap();
             socket::bind(socket.as_fd(), &"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-            copies.push(socket::duplicate(socket.as_fd()).unwrap());
+            copies.push(descriptor::duplicate(socket.as_fd()).unwrap());
             former.add(worker, socket);
         }
         assert_eq!(former.len(), MOST);

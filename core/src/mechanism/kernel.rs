@@ -22,7 +22,7 @@ use crate::options::SocketOption;
 use crate::settings::MechanismKind;
 use crate::sys::bpf::lock_filter;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{Sys, socket};
+use crate::sys::{Sys, descriptor, socket};
 
 pub(crate) struct Kernel {
     entrance: Passed,
@@ -105,7 +105,7 @@ fn set_up(
 
 /// Makes a socket that was kept as it is needed for the next worker.
 fn renew(socket: BorrowedFd, shape: &Shape) -> Sys<()> {
-    socket::set_nonblocking(socket)?;
+    descriptor::set_nonblocking(socket)?;
     socket::set_reuse_port(socket)?;
     shape.give_options(socket).map_err(|(_, errno)| errno)?;
     socket::listen(socket, bind::backlog(shape.backlog))
@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn a_socket_that_is_used_again_is_as_it_was() {
         let socket = socket::open(libc::AF_INET, false).unwrap();
-        socket::make_blocking(socket.as_fd()).unwrap();
+        descriptor::make_blocking(socket.as_fd()).unwrap();
         renew(socket.as_fd(), &Shape { backlog: 7, ..Shape::default() }).unwrap();
-        assert_eq!(socket::is_nonblocking(socket.as_fd()), Ok(true), "or the primary might wait in it");
+        assert_eq!(descriptor::is_nonblocking(socket.as_fd()), Ok(true), "or the primary might wait in it");
         assert_eq!(socket::is_reuse_port(socket.as_fd()), Ok(true));
         assert_eq!(socket::listening_room(socket.as_fd()), Ok(Some(7)));
     }

@@ -8,7 +8,7 @@ use super::accepting::{Accepted, accept_one};
 use super::look::{LOOK, Look, Watched};
 use super::standstill::Standstill;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable};
-use crate::sys::socket;
+use crate::sys::{descriptor, socket};
 use crate::token::Token;
 
 /// Connections that a member may be given between two looks; more are a reason to look sooner.
@@ -189,7 +189,7 @@ impl OwnSocket {
     fn may_accept(&mut self) -> bool {
         let socket = self.socket.as_fd();
         let there = wait_readable(&[socket], Some(Duration::ZERO)).is_ok_and(|waited| waited != Waited::TimedOut);
-        if there && (!socket::is_nonblocking(socket).unwrap_or(false) || self.waiting().is_none()) {
+        if there && (!descriptor::is_nonblocking(socket).unwrap_or(false) || self.waiting().is_none()) {
             self.spoiled = true;
         }
         there && !self.spoiled

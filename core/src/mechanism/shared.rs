@@ -11,7 +11,7 @@ use crate::options::SocketOption;
 use crate::settings::MechanismKind;
 use crate::sys::listening::Condition;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{Sys, socket};
+use crate::sys::{Sys, descriptor};
 
 pub(crate) struct Shared {
     socket: OwnedFd,
@@ -44,7 +44,7 @@ impl Route for Shared {
 
     fn accept(&mut self) -> Accepted {
         // The open file is the workers', too, and one may have made it wait.
-        if !self.shut || socket::is_nonblocking(self.socket.as_fd()) != Ok(true) {
+        if !self.shut || descriptor::is_nonblocking(self.socket.as_fd()) != Ok(true) {
             return Accepted::Nothing;
         }
         accept_behind_door(self.socket.as_fd(), &mut self.over)

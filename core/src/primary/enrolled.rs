@@ -11,9 +11,9 @@ use crate::address::{ABSTRACT_NAME_MAX, Address};
 use crate::bind::{self, Shape};
 use crate::error::{Context, Error, Result};
 use crate::mailbox::Connection;
-use crate::sys::process::ExitStatus;
+use crate::sys::child::ExitStatus;
 use crate::sys::sockaddr::{self, SockAddr};
-use crate::sys::socket;
+use crate::sys::{descriptor, socket};
 
 impl Primary {
     /// Makes a place for a worker whose process the program is about to start. The program says when it has
@@ -59,7 +59,7 @@ impl Primary {
         let mut session = self.session(id).ok_or_else(|| no_such_worker(id))?;
         let handle = session.addresses.get(granted.handle);
         let mailbox = match handle.and_then(|handle| handle.member(granted.listener)) {
-            Some(member) => socket::duplicate(member.mailbox.receiver()).context("duplicating a mailbox"),
+            Some(member) => descriptor::duplicate(member.mailbox.receiver()).context("duplicating a mailbox"),
             None => Err(Error::shutdown()),
         }
         .inspect_err(|_| session.close_listener(granted.listener))?;
@@ -80,9 +80,9 @@ impl Primary {
     pub fn put_back(&mut self, handle: u32, connection: RawFd) -> Result<()> {
         let gone = || Error::new(-libc::ENOENT, "the address of the connection was given up");
         let handle = self.addresses.touch(handle).ok_or_else(gone)?;
-        let socket = socket::duplicate_number(connection).context("giving a connection back")?;
+        let socket = descriptor::duplicate_number(connection).context("giving a connection back")?;
         // As every connection arrives in a mailbox, whatever its taker did with it.
-        socket::make_blocking(socket.as_fd()).context("giving a connection back")?;
+        descriptor::make_blocking(socket.as_fd()).context("giving a connection back")?;
         let peer = sockaddr::peer_name(socket.as_fd()).unwrap_or(SockAddr::EMPTY);
         handle.put_back(Connection { socket, peer });
         self.clock.wake();
@@ -145,7 +145,7 @@ impl Primary {
             self.permit(id, &address, wanted.index)?;
             // Node listens on what it inherits; on a socket that listens already this only sets the backlog. What it is
             // good for shows when it is opened.
-            socket::with_number(number, |fd| socket::listen(fd, bind::backlog(wanted.backlog)).ok());
+            descriptor::with_number(number, |fd| socket::listen(fd, bind::backlog(wanted.backlog)).ok());
         }
         let request = Request {
             address,

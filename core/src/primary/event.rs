@@ -1,7 +1,7 @@
 //! What a primary tells its program.
 
 use crate::settings::MechanismKind;
-use crate::sys::process::ExitStatus;
+use crate::sys::child::ExitStatus;
 
 /// The worker an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::Primary;
 use super::clock::Timer;
 use super::workers::Entry;
 use crate::handle::Handle;
-use crate::sys::process::ExitStatus;
+use crate::sys::child::ExitStatus;
 
 /// How soon one looks again, at first and after a while.
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));

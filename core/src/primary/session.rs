@@ -123,9 +123,9 @@ impl Session<'_> {
             Err(Denied::Refused { error, .. })
                 if bind::is_locked(&error)
                     && Instant::now() < until
-                    && !self.addresses.postponed.has(self.worker.id) =>
+                    && !self.addresses.has_postponed(self.worker.id) =>
             {
-                self.addresses.postponed.add((self.worker.id, asked, until), self.ground.clock);
+                self.addresses.postpone((self.worker.id, asked, until), self.ground.clock);
                 Ok(Next::Nothing)
             }
             Err(Denied::Refused { error, told }) => {
@@ -142,7 +142,7 @@ impl Session<'_> {
         let at = (&request.address, request.index);
         let permit = self.addresses.permit(self.worker, at, &mut self.ground);
         let permit = permit.map_err(|error| Denied::Refused { error, told: true })?;
-        self.addresses.spare_descriptors(permit.open, self.ground.poll)?;
+        self.addresses.spare_descriptors(permit.open, self.worker, self.ground.poll)?;
         let is_new = permit.open.is_none();
         let address = match permit.open {
             Some(address) => address,

@@ -315,7 +315,7 @@ impl Primary {
 
     /// Looks again whether the locks are free that listens wait for.
     fn listen_again(&mut self) {
-        for (worker, asked, until) in self.addresses.postponed.take() {
+        for (worker, asked, until) in self.addresses.take_postponed() {
             if let Some(mut session) = self.session(worker)
                 && session.worker.link.is_open()
                 && !session.worker.ended

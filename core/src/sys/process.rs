@@ -6,12 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-// For those above this folder that use the old paths.
-pub(crate) use super::child::{Child, ExitStatus, fork, pidfd};
-#[cfg(test)]
-pub(crate) use super::descriptor::{LimitedDescriptors, own_descriptors};
-pub(crate) use super::lifeline::{arm as arm_lifeline, set_owner as own_lifeline};
-pub(crate) use super::pid::{Pid, own_pid};
+use super::pid::Pid;
 use super::{Sys, attached, check};
 
 /// The processor time of all threads of a process.
@@ -128,6 +123,7 @@ pub(crate) fn set_variable(name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pid::own_pid;
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Instant;

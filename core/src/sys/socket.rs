@@ -7,13 +7,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, Shutdown, SockFlag, SockType, setsockopt, shutdown, sockopt};
 
-// For those above this folder that use the old paths.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use super::descriptor::make_nonblocking;
-pub(crate) use super::descriptor::{
-    duplicate, duplicate_number, free_descriptor, has_room_for, is_nonblocking, make_blocking, set_nonblocking,
-    with_number,
-};
 use super::sockaddr::SockAddr;
 use super::{Sys, check, descriptor};
 

@@ -8,10 +8,10 @@ class Addresses {
   #slots;
   #output;
   #patience;
-  /** Whether each address that was heard of has been told. */
+  /** By address: whether its line has been printed. */
   #told = new Map();
 
-  /** After `patience` milliseconds those that do not listen on an address are not waited for. */
+  /** A line waits `patience` milliseconds at most for workers that do not listen on its address. */
   constructor(slots, output, patience) {
     this.#patience = patience;
     this.#slots = slots;
@@ -26,7 +26,7 @@ class Addresses {
     this.changed();
   }
 
-  /** Workers may make addresses up. What nobody listens on any more is forgotten once there are many. */
+  /** Workers may make addresses up. Once there are many, those that nobody listens on are forgotten. */
   #hasRoom() {
     const most = ADDRESSES * this.#slots.length;
     if (this.#told.size >= most) {
@@ -37,7 +37,7 @@ class Addresses {
     return this.#told.size < most;
   }
 
-  /** Tells what has become complete. A slot whose last worker has ended is no longer waited for. */
+  /** Prints what has become complete. Slots whose last worker has ended are not waited for. */
   changed() {
     const expected = this.#slots.filter((slot) => slot.final === null);
     this.#tell((address) => expected.every((slot) => slot.life?.addresses.has(address)));

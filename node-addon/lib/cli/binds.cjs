@@ -1,6 +1,6 @@
 'use strict';
 
-// The primary binds for its workers, and tells them in its reply what went wrong. No event says so, hence this stage.
+// The primary binds for its workers. Only its reply to a worker says what went wrong, hence this stage.
 
 const { getSystemErrorName } = require('node:util');
 
@@ -10,11 +10,11 @@ const REASONS = {
   EADDRNOTAVAIL: 'this machine has no such address',
 };
 
-/** Addresses that one worker may have, and the primary may hear of; what is more is passed over. */
+/** How many addresses of one worker are noted; more are ignored. */
 const ADDRESSES = 256;
 const LONGEST = 500;
 
-/** What a worker sent, fit for a line of ours: no control characters, no lines of its own, not long. */
+/** What a worker sent, made fit for a line of ours: without control characters and newlines, and not long. */
 function shown(value) {
   if (typeof value !== 'string' && typeof value !== 'number') return '?';
   const text = `${value}`.slice(0, LONGEST);
@@ -37,7 +37,7 @@ function watchBinds(failed) {
   };
 }
 
-// The engine's own reason, if there is one, for what is not the everyday refusal of a port.
+// Everyday refusals have fixed words; others have the engine's reason, if it gave one.
 function explain(address, { errno, crsWhy }) {
   const code = getSystemErrorName(errno);
   const why = REASONS[code] ?? crsWhy;
@@ -47,7 +47,7 @@ function explain(address, { errno, crsWhy }) {
 
 const isNumber = (value, least) => Number.isInteger(value) && value >= least;
 
-/** An address as Node's 'listening' event and its queries describe it. A worker may have made it up. */
+/** The name of an address in Node's 'listening' event or a query. A worker may have made it up. */
 function nameOf({ addressType, address, port, fd }) {
   const isPath = addressType === -1 || addressType === '-1';
   if (isNumber(fd, 0) && (isPath || !isNumber(port, 1))) return `descriptor ${fd}`;

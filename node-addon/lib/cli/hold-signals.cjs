@@ -1,11 +1,10 @@
 'use strict';
 
-// In the worker. Ctrl-C in a terminal, systemd and others signal every process of a group: that would end the workers
-// in the middle of their requests while the primary is asking them to finish. So the default action of such a signal
-// waits here until the primary has spoken. A script that handles the signal itself gets it at once, and finds no
-// listener beside its own.
+// In the worker. Ctrl-C in a terminal, systemd and others signal every process of a group. That would end the workers in the middle
+// of their requests while the primary asks them to finish. So the default action of such a signal waits here until the primary has
+// spoken. A script that handles the signal itself gets it at once, and its listener is the only one.
 
-/** Somebody who signals this worker alone waits so long, in milliseconds. */
+/** If the primary says nothing for so many milliseconds the signal was for this worker alone, and takes effect. */
 const PATIENCE = 1000;
 /** What the primary sends along with a signal that is meant. */
 const GO = 'NODE_CLUSTER_RS_GO';
@@ -25,7 +24,7 @@ function hold(signal) {
     else if (!asked && signal !== 'SIGHUP') timer ??= setTimeout(dieOfIt, PATIENCE).unref();
   };
   process.on(signal, wait);
-  // In front of Node's own, which begins to listen to the signal for the new listener; after it, we would end that.
+  // Before Node's own listener, which starts the signal's handle for the new listener: removing ours later would stop it.
   process.prependListener('newListener', (event, listener) => {
     if (event === signal && listener !== wait) process.removeListener(signal, wait);
   });

@@ -1,7 +1,7 @@
 'use strict';
 
-// In the worker. Node keeps a worker alive for its channel to the primary alone; a script that was written for one
-// process ends when it has nothing left to do, and so shall it here.
+// In the worker. The channel to the primary alone keeps a Node worker alive. A script that was written for one process is to end when
+// it has nothing left to do, as it does without a cluster.
 
 const cluster = require('node:cluster');
 
@@ -10,7 +10,7 @@ function letEnd() {
   const getServer = cluster._getServer;
   let questions = 0;
   channel.unref();
-  // While the primary is being asked for an address, the channel is something to wait for.
+  // While a query is unanswered the channel keeps the worker alive.
   cluster._getServer = function(server, options, answered) {
     if (questions++ === 0) channel.ref();
     return getServer.call(this, server, options, (...answer) => {

@@ -61,7 +61,7 @@ class Life extends EventEmitter {
     return this.addresses.size > 0 && this.ending === null;
   }
 
-  /** It has taken a connection; known once it has ended. With the policy `none` nobody counts them. */
+  /** Whether it had taken a connection; known once it has ended. Nobody counts them with the policy `none`. */
   get served() {
     return this.worker !== null && served.has(this.worker);
   }
@@ -79,7 +79,7 @@ class Life extends EventEmitter {
     if (this.connected) this.worker.disconnect();
   }
 
-  /** Sends a signal that preload.cjs, in the worker, does not hold back. */
+  /** Sends a signal, with the word that lets it through hold-signals.cjs in the worker. */
   signal(name) {
     if (this.ending !== null || this.worker === null) return;
     if (this.connected) this.worker.process.send({ cmd: GO }, () => {});

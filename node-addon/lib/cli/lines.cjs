@@ -91,8 +91,8 @@ class Pump {
   }
 
   /**
-   * Resolves once the dead worker's output has all been passed on. A process that it left behind may hold the pipe
-   * open for ever: then what nothing arrives on for a while is the end.
+   * Resolves once all output of the dead worker has been passed on. A process that it left behind may hold the pipe open
+   * for ever, so a pipe on which nothing arrives for a while counts as ended.
    */
   async finished(patience = 250) {
     let done = false;
@@ -100,7 +100,7 @@ class Pump {
     for (let seen = -1; !done && (this.#paused || seen !== this.#reads);) {
       seen = this.#reads;
       await Promise.race([this.closed, new Promise((resolve) => setTimeout(resolve, patience))]);
-      // Timers run before reads in a turn of the loop: a turn that was late has not looked yet.
+      // Timers run before reads in a turn of the loop, so a late turn has not read yet.
       await new Promise((resolve) => setImmediate(resolve));
     }
     if (!done) this.#write(this.#splitter.end());

@@ -13,12 +13,12 @@ const { load } = require('../addon.cjs');
 const { version } = require('../../package.json');
 
 const SIGNALS = ['SIGTERM', 'SIGINT'];
-/** One Ctrl-C may come as two signals, from the terminal and from npx; what follows later was meant. */
+/** One Ctrl-C may come as two signals, from the terminal and from npx. A later one is another. */
 const SAME_SIGNAL = 500;
-/** The log's reader may be stuck while everything else has ended as asked. */
+/** How long to wait for a stuck reader of the log once everything else has ended as asked. */
 const LOG_PATIENCE = 2000;
 
-// Process 1 of a container never gets a signal that it has no listener for, hence this one from the first moment on.
+// Process 1 of a container gets only signals that it listens for, hence this listener from the first moment on.
 function nothingToStop() {
   process.exit(0);
 }

@@ -1,6 +1,6 @@
 'use strict';
 
-// Loaded in each worker before the script, of which the script shall notice nothing.
+// Loaded in each worker before the script, which must not notice.
 
 const { isMainThread } = require('node:worker_threads');
 

@@ -1,7 +1,7 @@
 'use strict';
 
-// Whose turn it is to be started again: by the engine's rule, at most max(8, slots) in a second in all, and while nobody
-// serves one at least once a second.
+// Which slot is started next, by the engine's rule: at most max(8, slots) starts in a second, and while nobody serves at least one
+// in a second.
 
 const { Restarts } = require('../addon.cjs').load();
 
@@ -34,7 +34,7 @@ class Queue {
   #await() {
     clearTimeout(this.#timer);
     const wait = this.#restarts.nextIn(this.#count, this.#deserted());
-    // Others may stop serving meanwhile: then it is to be looked again.
+    // Looks again soon, because others may stop serving meanwhile.
     if (wait !== null) this.#timer = setTimeout(() => this.#turn(), Math.min(Math.ceil(wait), 500));
   }
 

@@ -68,7 +68,7 @@ class Reload {
     if (fresh.ending === null) await this.#supervisor.retire(fresh, 0);
     if (this.#supervisor.stopping) return problem;
     if (slot.life !== null) return `${problem}; the old workers go on`;
-    // The old one ended by itself meanwhile, or there was none: then this is a start like any other.
+    // There is no old worker, or it has ended by itself: then this was a start like any other.
     this.#supervisor.replace(slot, fresh, fresh.ending);
     return problem;
   }

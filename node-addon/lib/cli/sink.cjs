@@ -16,7 +16,7 @@ class Sink {
     this.terminal = stream.isTTY === true;
     this.colours = this.terminal && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
     stream.on('drain', () => this.#release());
-    // Nobody reads any more. The workers go on, as they would with their output thrown away.
+    // Nobody reads any more. The workers go on, and their output is thrown away.
     stream.on('error', () => {
       this.#broken = true;
       this.#release();

@@ -1,7 +1,7 @@
 'use strict';
 
-// The graceful end of one worker: it takes no more connections and finishes those it has; then comes SIGTERM, so that
-// its own handler runs; SIGKILL is for what does not go.
+// The graceful end of one worker. It takes no more connections and finishes those that it has. Then it gets SIGTERM, so that its
+// own handler runs, and SIGKILL if it still does not go.
 
 const { constants } = require('node:os');
 
@@ -32,14 +32,14 @@ class Stop {
     } else {
       this.#finished();
     }
-    // Without time to finish nobody is surprised.
+    // A deadline of 0 needs no message.
     this.#after(deadline, () => {
       this.#late(deadline === 0 ? null : `did not finish within ${deadline / 1000} s`);
     });
     this.#after(deadline + LAST_GRACE, () => this.#kill());
   }
 
-  /** The first time SIGTERM now, and SIGKILL soon; the second time SIGKILL now. */
+  /** The first call: SIGTERM now, SIGKILL soon. The second: SIGKILL now. */
   hurry() {
     if (this.#life.ending !== null) return;
     if (this.#hurried) {

@@ -1,7 +1,6 @@
 'use strict';
 
-// Starts the workers, replaces those that end, and knows when all is over. docs/cli.md says in words what is decided
-// here.
+// Starts the workers, replaces those that end, and knows when all is over. docs/cli.md has the rules in words.
 
 const { describe, exitCodeOf } = require('./life.cjs');
 const { Queue } = require('./queue.cjs');
@@ -9,9 +8,9 @@ const { Slot } = require('./slots.cjs');
 const { Stop } = require('./stop.cjs');
 const { Addresses } = require('./addresses.cjs');
 
-/** The other workers wait so long for the first to listen: one that cannot start then says so once, not n times. */
+/** How long the other workers wait for the first to listen. A program that cannot start then says so once, not n times. */
 const FIRST_ALONE = 1000;
-/** So many lives in a row that end before anything ever listened are enough. */
+/** After so many lives in a row that ended before anything ever listened the supervisor gives up. */
 const FALSE_STARTS = 3;
 
 class Supervisor {
@@ -95,7 +94,7 @@ class Supervisor {
   }
 
   #ended(slot, life, ending) {
-    // A worker that a reload is trying out, or has replaced, is the reload's.
+    // The reload sees to workers that it tries out or has replaced.
     if (slot.life !== life) return;
     slot.life = null;
     if (this.stopping) return;
@@ -137,7 +136,7 @@ class Supervisor {
     switch (this.#options.respawn) {
       case 'never': return true;
       case 'on-failure': return success;
-      // A program that ends well without ever having listened has done its work.
+      // A program that ends with code 0 without ever having listened has done its work.
       default: return success && !listened;
     }
   }

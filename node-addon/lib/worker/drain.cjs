@@ -1,8 +1,7 @@
 'use strict';
 
-// Keep-alive connections of an HTTP server whose worker leaves. Node closes those between two requests at once, also those
-// whose next request is on its way, which then fails. Here each gets its next answer with `Connection: close`, and only
-// those that stay silent are closed.
+// Keep-alive connections of an HTTP server whose worker leaves. Node closes all that are between two requests, so a request that is
+// on its way fails. Here each connection gets its next answer with `Connection: close`, and only silent ones are closed.
 
 // For how long a connection may stay silent, and how often that is looked at, in milliseconds.
 const SILENCE = 1000;

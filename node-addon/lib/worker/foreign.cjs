@@ -1,7 +1,7 @@
 'use strict';
 
-// A Node process that is a worker of another primary than Node's: a C or Rust program's, or one with a package runner in
-// between. There is no channel of Node's; what its servers listen on is asked for on ours.
+// A Node process that is a worker of a primary in C or Rust, or behind a package runner. It has no channel of Node's; it asks for
+// addresses on the engine's channel.
 
 const { errno: ERRNO } = require('node:os').constants;
 
@@ -13,9 +13,9 @@ const { endOwnSockets } = require('./own-socket.cjs');
 const { serve } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
-// Bytes of a message; see docs/protocol.md.
+// The longest message in bytes; see docs/protocol.md.
 const LONGEST_MESSAGE = 65536;
-// Codes of the engine below those of the system.
+// The engine's own codes are below the system's.
 const LAST_ERRNO = 4095;
 
 function nothing() {}
@@ -44,7 +44,7 @@ function standIn(name) {
   return handle;
 }
 
-// What the addon says of a call that failed, in a sentence, names it.
+// The addon's sentence about a failed call names the errno.
 function errnoOf(error) {
   const [, errno] = /\(errno ([0-9]+)\)$/.exec(error.message) ?? [];
   return errno === undefined ? ERRNO.EPIPE : Number(errno);
@@ -65,18 +65,18 @@ class Membership {
     this.#adopt = adopt;
   }
 
-  // Behind a runner several programs may start with the same environment; the one that listens takes the place.
+  // Behind a runner several programs may start with the same environment. The first that listens takes the place.
   join() {
     if (!this.#member && !this.#failure) {
       this.#member = this.#take();
       if (this.#load !== undefined) this.#member?.setLoad(this.#load);
-      // A worker stays until it is let go, as Node's does.
+      // As in Node, a worker stays until it is let go.
       if (this.#member) this.#hold = setInterval(nothing, LONGEST);
     }
     return this.#member;
   }
 
-  // It stays a worker in any case: one that took itself for a primary would start workers.
+  // A failure leaves it a worker: if it took itself for a primary it would start workers.
   #take() {
     try {
       const member = this.#adopt();
@@ -118,19 +118,19 @@ class Membership {
     return true;
   }
 
-  /** Told once it is a member. */
+  /** Reported when it is a member. */
   setLoad(load) {
     this.#load = load;
     this.#member?.setLoad(load);
   }
 
-  /** Asks the primary to be let go; it answers, and then all servers are closed. */
+  /** Asks the primary to be let go. When that answers, all servers are closed. */
   disconnect() {
     if (this.#member) this.#member.disconnect();
     else this.leave();
   }
 
-  /** Takes what still waits, up to the stop that the primary has put behind it, and then closes all servers. */
+  /** Takes what still waits, up to the primary's STOP behind it, and then closes all servers. */
   leave() {
     if (this.#left) return;
     this.#left = true;
@@ -199,7 +199,7 @@ function patch(cluster, Member, { fd, id, slot }) {
   const worker = new cluster.Worker({ id, process, state: 'online' });
   const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot));
   worker.slot = slot;
-  // Of which policy its primary is it cannot know; a load is told if the program tells one.
+  // It does not know its primary's policy, so it reports a load only if the program does.
   new Burden(worker, (load) => membership.setLoad(load));
   cluster.worker = worker;
   worker.send = (message, callback) => {
@@ -220,7 +220,7 @@ function patch(cluster, Member, { fd, id, slot }) {
     else process.nextTick(() => membership.listen(server, query, callback));
   };
 
-  // A child of the primary's own says at once that it is there.
+  // The primary's own child joins at once.
   if (Member.primaryOf(fd, id, slot) === process.ppid) membership.join();
 }
 

@@ -1,7 +1,7 @@
 'use strict';
 
-// A worker: what it listens on is still asked for and answered on Node's channel, by Node's own code. The answer names a
-// share that has already arrived on ours, and connections come from there.
+// A worker of Node's cluster. Node's own code still asks for addresses and gets the answers on Node's channel. An answer names a
+// share that has already arrived on the engine's channel; connections come from there.
 
 const fs = require('node:fs');
 
@@ -14,13 +14,13 @@ const { serve } = require('./share.cjs');
 // Tells the primary, in each query, that this worker can take a share.
 const MARK = { crs: 1 };
 
-// For how long a worker that leaves waits until the engine says that nobody comes any more: longer than the engine itself waits.
+// How long a worker that leaves waits for the engine to say that no more connections come. Longer than the engine itself waits.
 const LAST = 3500;
 
 function nothing() {}
 
-// The primary sees it closed and knows. Without the addon nobody can say whether it is the channel; nothing else that a worker
-// inherits beyond its standard streams is a socket of no name.
+// Closing the channel tells the primary. Without the addon the channel cannot be identified, but beyond its standard streams a
+// worker inherits no other unnamed socket.
 function closeChannel(fd) {
   try {
     if (fd > 2 && fs.fstatSync(fd).isSocket()) fs.closeSync(fd);
@@ -29,14 +29,14 @@ function closeChannel(fd) {
   }
 }
 
-/** This worker's membership; undefined where there can be none, and Node's own way is left as it is. */
+/** This worker's membership; undefined if it cannot join. Connections then come in Node's own way. */
 function join(place) {
   let native;
   try {
     native = load();
     return native.Member.adopt(place.fd, place.id, place.slot) ?? undefined;
   } catch (error) {
-    // What cannot be joined has been closed.
+    // The addon, if it was loaded, has closed the channel.
     if (!native) closeChannel(place.fd);
     process.emitWarning(`${error.message}; this worker gets its connections through Node's own channel`, {
       type: 'ClusterWarning',
@@ -46,8 +46,8 @@ function join(place) {
   }
 }
 
-// Loaded only by a worker that leaves: what an idle one costs counts. Where no descriptor is left to read it with, connections
-// are closed as Node closes them.
+// Loaded only by a worker that leaves, to keep idle workers small. If no descriptor is left to read the file with, connections are
+// closed as Node closes them.
 function drainer() {
   try {
     return require('./drain.cjs').drain;
@@ -56,7 +56,7 @@ function drainer() {
   }
 }
 
-/** Patches node:cluster in a worker that a primary with this package forked; without one everything stays Node's. */
+/** Patches node:cluster in a worker that a primary with this package forked. Without a place everything stays Node's. */
 function patch(cluster, place) {
   const member = place && join(place);
   const burden = new Burden(cluster.worker ?? {}, (told) => member?.setLoad(told));
@@ -67,7 +67,7 @@ function patch(cluster, place) {
   const shares = new Map();
   const servers = () => Array.from(shares.values(), ({ server }) => server);
 
-  // Node lets a worker that leaves finish, primary or not.
+  // As in Node, a worker that leaves may finish even without its primary.
   function drainAll() {
     member.outlive();
     const drain = drainer();
@@ -77,7 +77,7 @@ function patch(cluster, place) {
     }
   }
 
-  // Node calls back for an answer while it emits the message that brought it, and closes all servers when one says so.
+  // Node's callback for an answer runs while the message that brought it is emitted. Node closes all servers at `disconnect`.
   let message;
   let leave;
   process.prependListener('internalMessage', (received) => {
@@ -88,9 +88,9 @@ function patch(cluster, place) {
       drainAll();
       return;
     }
-    // With the last worker an address is given up: whoever had come is served before the servers are closed.
+    // The last worker's leaving gives an address up. Whoever has already come is served before the servers are closed.
     member.outlive();
-    // As Node sets it when it hears of that: if the primary dies meanwhile, this worker goes on.
+    // Node sets this when it hears the message. With it the worker goes on if the primary dies meanwhile.
     if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
     received.act = 'served first';
     leave ??= () => {
@@ -125,13 +125,13 @@ function patch(cluster, place) {
       if (message.crsLoad === 1) burden.measure(servers);
       const { handle: used, takeAll, isServed: isDone } = serve(share, handle, server, {
         closed: () => shares.delete(handle),
-        // Not within the turn in which the last connection may have come.
+        // Not in the turn in which the last connection may have come.
         stopped: () => leave && setImmediate(() => isServed() && leave()),
-        delivered: () => burden.connected(),
+        taken: () => burden.connected(),
       });
       shares.set(handle, { server, takeAll, isServed: isDone });
       const outcome = Reflect.apply(callback, this, [errno, used, ...rest]);
-      // Node closes the servers of a worker that leaves by the stand-ins that it knows.
+      // In a worker that leaves Node closes the servers by the stand-ins, which are all that it knows.
       if (used !== handle) for (const symbol of Object.getOwnPropertySymbols(used)) handle[symbol] = used[symbol];
       return outcome;
     }]);

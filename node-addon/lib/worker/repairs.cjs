@@ -2,12 +2,12 @@
 
 // Where Node's worker does less than it says; docs/node.md lists it.
 
-// What a message to a primary that is gone fails with. Node sees that it is gone only afterwards, at the end of the channel.
+// How a send to a dead primary fails. Node notices the death only later, by the end of the channel.
 const GONE = new Set(['EPIPE', 'ECONNRESET', 'ERR_IPC_CHANNEL_CLOSED']);
 
 /**
- * process.send for which a message of node:cluster itself that a dead primary no longer reads is no exception: a worker that is
- * leaving would end with its requests in hand. What the program sends fails as it does in Node.
+ * process.send that ignores a dead primary for node:cluster's own messages. Their failure would be an exception that ends a leaving
+ * worker with its requests in hand. What the program sends fails as it does in Node.
  */
 function sendOwn(send) {
   function told(error) {

@@ -1,7 +1,7 @@
 'use strict';
 
-// One share of an address in a worker: where the server does not have a listening socket of its own, takes connections for
-// it, one at a time and each in a tick of its own, and leaves them to others while the server cannot have more.
+// One share of an address in a worker. If the server does not accept from its slot's own socket, this takes connections from the
+// mailbox for it, one at a time and each in a tick of its own, and leaves them to other workers while the server is full.
 
 const fs = require('node:fs');
 
@@ -21,7 +21,7 @@ function ownerOf(handle) {
   return ownerSymbol && handle[ownerSymbol];
 }
 
-// As Node's own worker asks before it takes a connection.
+// What Node's own worker checks before it takes a connection.
 function isFull(server) {
   const { maxConnections: most } = server;
   if (most == null || server.dropMaxConnection) return false;
@@ -39,19 +39,18 @@ function hasDescriptor() {
 }
 
 /**
- * Makes Node's stand-in for a listening socket one that gets its connections from a share. Returns the handle that the server
- * is to have: the stand-in, or a real one. `closed` is called when it is closed, `stopped` when the last connection has been
- * taken: none comes any more; `delivered` when the server has got one from here. `takeAll`, when called, takes all that wait
- * now; `isServed` says whether there is nothing more to wait for.
+ * Makes Node's stand-in for a listening socket get its connections from a share. Returns `handle`, the one that the server is to
+ * use: the stand-in or a real one. `closed` is called when it is closed, `taken` when a connection was taken here,
+ * `stopped` when none will come any more. `takeAll()` takes all that wait now; `isServed()` says whether nothing more will come.
  */
-function serve(listener, standIn, server, { closed, stopped, delivered }) {
+function serve(listener, standIn, server, { closed, stopped, taken }) {
   const { EAGAIN, EMFILE, ENFILE, acceptFrom } = load();
   let handle = standIn;
   let take;
   let resting = null;
   let ended = false;
 
-  // Nothing is taken until `ready`, and what waits goes to other workers now.
+  // Takes nothing until `ready()`. What waits goes to other workers at once.
   function rest(ready, first, longest) {
     let delay = first;
     const look = () => {
@@ -73,14 +72,14 @@ function serve(listener, standIn, server, { closed, stopped, delivered }) {
     listener.resume();
   }
 
-  // One connection. The kernel's hand-over inside accept() is what makes it ours; the program's code comes right behind.
+  // Takes one connection. It is ours once accept() has returned; the program's code runs right after.
   function turn() {
     if (resting) return;
     if (isFull(server)) {
       rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
       return;
     }
-    deliver(next(accept));
+    handOver(next(accept));
   }
 
   function accept() {
@@ -91,22 +90,22 @@ function serve(listener, standIn, server, { closed, stopped, delivered }) {
     try {
       take ??= taker(listener.isTcp);
     } catch {
-      // To learn the class of the handles takes a descriptor.
+      // Learning the class of the handles takes a descriptor.
       return -EMFILE;
     }
     return take(from);
   }
 
-  // What `next` gave.
-  function deliver(connection) {
+  // Takes what `next` returned.
+  function handOver(connection) {
     if (connection === undefined) return;
     if (typeof connection === 'number') {
       refused(connection);
       return;
     }
     handle.onconnection(0, connection);
-    delivered?.();
-    // One that goes makes room at once.
+    taken?.();
+    // A connection that ends makes room at once.
     if (server.maxConnections != null) ownerOf(connection)?.once('close', () => resting?.look());
   }
 
@@ -114,7 +113,7 @@ function serve(listener, standIn, server, { closed, stopped, delivered }) {
     if (errno === -EAGAIN) return;
     if (errno === -EMFILE || errno === -ENFILE) rest(hasDescriptor, ...DESCRIPTORS);
     else {
-      // Asked to leave, or the primary is gone: nothing comes any more.
+      // This worker was asked to leave, or the primary is gone: nothing more will come.
       listener.ignore();
       ended = true;
       stopped?.();
@@ -129,7 +128,7 @@ function serve(listener, standIn, server, { closed, stopped, delivered }) {
         return;
       }
       try {
-        deliver(connection);
+        handOver(connection);
       } catch (error) {
         process.nextTick(() => {
           throw error;
@@ -138,7 +137,7 @@ function serve(listener, standIn, server, { closed, stopped, delivered }) {
     }
   }
 
-  // The server is about to be closed, and maybe nobody else is there: all that wait are taken at once.
+  // The server is about to be closed, and there may be no other worker. So it takes all that wait at once.
   function takeAll() {
     takeFrom(accept);
     if (handle !== standIn) takeFrom(() => acceptFrom(handle.fd));
@@ -159,14 +158,14 @@ function serve(listener, standIn, server, { closed, stopped, delivered }) {
     handle = real;
     const closeSocket = real.close;
     real.close = function closeBoth(...args) {
-      // First the socket, because the primary takes it away when the share is given back.
+      // The socket first: the primary takes it away when the share is given back.
       const outcome = Reflect.apply(closeSocket, this, args);
       standIn.close();
       return outcome;
     };
   }
   watch(listener, turn);
-  // One that is full leaves what waits to others.
+  // A server that is full leaves what waits to others.
   const isServed = () => ended || resting !== null;
   return { handle, takeAll, isServed };
 }

@@ -71,6 +71,47 @@ static void everybody_listens_everywhere(const char *mechanism) {
     finish();
 }
 
+/* Slot 0 serves one address. The others take what they get, slot 1 first, and go on asking. */
+static int serve_among_greedy(void) {
+    int first = OK(cl_listen("127.0.0.1:0", 0)), told = 0;
+    if (cl_worker_slot() == 0) return serve_listener(first);
+    while (!readable_within(OK(cl_channel_fd()), 1)) {
+        int code = cl_listen("127.0.0.1:0", 0);
+        if (code == -ESHUTDOWN) break;
+        if (code < 0 && !told++) OK(cl_send("full", 4));
+    }
+    return 0;
+}
+
+/* What a dead worker gives back others take at once. Its replacement serves all the same, in its first life. */
+static void serves_among_greedy(const char *mechanism) {
+    use_mechanism(mechanism);
+    struct rlimit limit;
+    SYS(getrlimit(RLIMIT_NOFILE, &limit));
+    cl_settings_t settings;
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.respawn = CL_RESPAWN_ALWAYS;
+    OK(cl_setup_primary(&settings));
+    primary_ready(serve_among_greedy);
+    limit.rlim_cur = LIMIT;
+    SYS(setrlimit(RLIMIT_NOFILE, &limit));
+    int victim = fork_worker();
+    await_listening(victim, 1);
+    for (int i = 0; i < 2; i++) {
+        int greedy = fork_worker();
+        PUMP_UNTIL(count_events(CL_EVENT_MESSAGE, greedy) > 0, 15000);
+    }
+    for (int round = 0; round < 3; round++) {
+        int forks = count_events(CL_EVENT_FORK, 0);
+        OK(cl_worker_kill(victim, SIGKILL));
+        PUMP_UNTIL(count_events(CL_EVENT_FORK, 0) > forks, 8000);
+        victim = seen[find_event(CL_EVENT_FORK, 0, forks)].worker_id;
+        await_listening(victim, 1);
+    }
+    finish();
+}
+
 static void passed(void) { everybody_listens_everywhere("passed"); }
 
 static void kernel(void) {
@@ -78,5 +119,17 @@ static void kernel(void) {
     everybody_listens_everywhere("kernel");
 }
 
-static const check_case_t cases[] = {{"passed", passed}, {"kernel", kernel}};
+static void greedy_passed(void) { serves_among_greedy("passed"); }
+
+static void greedy_kernel(void) {
+    begin_kernel();
+    serves_among_greedy("kernel");
+}
+
+static const check_case_t cases[] = {
+    {"passed", passed},
+    {"kernel", kernel},
+    {"greedy_passed", greedy_passed},
+    {"greedy_kernel", greedy_kernel},
+};
 CHECK_MAIN(cases)

@@ -11,7 +11,7 @@ use super::is_datagram;
 use super::life::Life;
 use crate::fuzzing::puppet::{Share, datagrams, elsewhere};
 use crate::settings::Mechanism;
-use crate::sys::socket;
+use crate::sys::{descriptor, socket};
 
 /// So many that each socket of a group gets some.
 const PEERS: usize = 32;
@@ -54,7 +54,7 @@ impl Life {
         let Some(who) = who.filter(|_| self.primary.settings().mechanism != Mechanism::Passed) else { return false };
         let alike = |share: &&Share| is_datagram(&share.key) == is_datagram(key);
         let sockets = self.puppets[who].shares.iter().filter(alike).filter_map(|share| share.socket.as_ref());
-        self.left.extend(sockets.map(|socket| elsewhere(socket::duplicate(socket.as_fd()).unwrap())));
+        self.left.extend(sockets.map(|socket| elsewhere(descriptor::duplicate(socket.as_fd()).unwrap())));
         self.end(who, false);
         true
     }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::PLACES;
 use super::life::Life;
-use crate::sys::process::LimitedDescriptors;
-use crate::sys::socket;
+use crate::sys::descriptor::LimitedDescriptors;
+use crate::sys::{descriptor, socket};
 
 /// As many as it may have.
 const MOST: u64 = 128;
@@ -24,7 +24,7 @@ impl Limit {
     /// Beside so many of the program's own.
     pub(super) fn beside(files: usize) -> Self {
         let (one, _) = socket::pipe().unwrap();
-        Self { _files: (0..files).map(|_| socket::duplicate(one.as_fd()).unwrap()).collect() }
+        Self { _files: (0..files).map(|_| descriptor::duplicate(one.as_fd()).unwrap()).collect() }
     }
 
     /// While the primary runs. Clients, workers and the test are processes of their own.

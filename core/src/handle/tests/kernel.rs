@@ -8,7 +8,7 @@ use crate::bind::{ListenFlags, Shape, open};
 use crate::mechanism::{Choice, Kernel, OwnSocket, Route, Turns};
 use crate::options::SocketOption;
 use crate::settings::MechanismKind;
-use crate::sys::Sys;
+use crate::sys::{Sys, descriptor, socket};
 
 /// A site of the mechanism kernel. `None`, and so a test that passes without having looked, where the machine does not let us.
 fn kernel_site(members: u32) -> Option<Site> {
@@ -159,7 +159,7 @@ fn only_a_slot_in_range_has_an_own_socket() {
     let Some(mut site) = kernel_site(1) else { return };
     // A slot beyond the program's table is served by its mailbox.
     let mailbox = Mailbox::new(WINDOW, Arc::default()).unwrap();
-    site.workers.push(socket::duplicate(mailbox.receiver()).unwrap());
+    site.workers.push(descriptor::duplicate(mailbox.receiver()).unwrap());
     site.handle.join(Member::new(1, 1, 1024, mailbox, WINDOW), true, &site.poll).unwrap().unwrap();
     assert!(site.member(1).own_socket().is_none());
     let ports = site.clients(4);

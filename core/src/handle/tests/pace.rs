@@ -43,7 +43,7 @@ fn who_is_stuck_is_back_when_its_worker_has_taken_something_and_not_before() {
     assert!(site.member(0).has_turn());
     // Seen at a look, too.
     site.looks_until_stuck(0);
-    let worker = socket::duplicate(site.workers[0].as_fd()).unwrap();
+    let worker = descriptor::duplicate(site.workers[0].as_fd()).unwrap();
     cmsg::receive(worker.as_fd(), &mut [0; PARCEL_MAX], 1, libc::MSG_CMSG_CLOEXEC).unwrap();
     site.look();
     assert!(site.member(0).has_turn());

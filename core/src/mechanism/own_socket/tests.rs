@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use super::super::look::{PART_OF_RUNNING, Pulse};
 use super::*;
 use crate::sys::process::ProcessorTime;
-use crate::sys::{sockaddr, socket};
+use crate::sys::{descriptor, sockaddr, socket};
 
 /// A worker of which one thing is known at a time.
 #[derive(Default)]
@@ -144,11 +144,11 @@ fn who_takes_and_gives_a_sign_of_life_does_not_stand_still() {
 fn nothing_is_accepted_where_that_could_make_the_primary_wait() {
     let mut rig = Rig::new(2);
     assert!(matches!(rig.own.take(), Accepted::Connection(_)));
-    socket::make_blocking(rig.own.socket()).unwrap();
+    descriptor::make_blocking(rig.own.socket()).unwrap();
     assert!(matches!(rig.own.take(), Accepted::Nothing));
     assert!(rig.own.is_spoiled());
     // It might be taken off again between a look and the accept.
-    socket::set_nonblocking(rig.own.socket()).unwrap();
+    descriptor::set_nonblocking(rig.own.socket()).unwrap();
     assert!(matches!(rig.own.take(), Accepted::Nothing));
     assert_eq!(rig.own.waiting(), Some(1), "it waits for whom the kernel gives it to");
     assert_eq!(rig.own.given(2), 1, "one was accepted in its stead");

@@ -1,20 +1,23 @@
-//! The books of the open addresses: by id and by key, and which of them a listener belongs to.
+//! The addresses that are open, by id and by key, and which of them a listener belongs to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::ladder::Ladder;
-use super::permits::Permits;
-use super::postponed::Postponed;
+use super::rules::Permits;
 use crate::address::Address;
 use crate::error::Result;
 use crate::handle::{Audited, Handle};
 use crate::mechanism::{Choice, Look, Watched};
+use crate::primary::talk::Asked;
 use crate::settings::{Mechanism, Settings};
 use crate::sys::poll::Poll;
 
 /// For how many addresses it is remembered how much was lost.
 const LOST_MAX: usize = 1024;
+
+/// A worker, what it asked for, and until when that may wait.
+pub(crate) type Waiting = (u32, Asked, Instant);
 
 #[derive(Default)]
 pub(crate) struct Addresses {
@@ -23,15 +26,13 @@ pub(crate) struct Addresses {
     pub(super) listeners: Listeners,
     pub(super) last_id: u32,
     /// Connections dropped when an address was given up, by key.
-    lost: BTreeMap<String, u64>,
+    pub(super) lost: BTreeMap<String, u64>,
     /// Those that have something to pump.
-    marked: Vec<u32>,
+    pub(super) marked: Vec<u32>,
     pub(super) ladder: Ladder,
     /// What `Settings::listen_allow` says; `None` as there.
     pub(super) permits: Option<Permits>,
-    /// Listens that wait for a lock.
-    pub(crate) postponed: Postponed,
-    /// When each address that nobody serves is looked at.
+    pub(super) postponed: Vec<Waiting>,
     pub(super) kept: BTreeMap<u32, Instant>,
     /// Some worker has had a share of an address.
     pub(super) ever_joined: bool,
@@ -104,7 +105,7 @@ impl Addresses {
         self.by_id.values()
     }
 
-    fn of_listener(&self, listener: u32) -> Option<u32> {
+    pub(super) fn of_listener(&self, listener: u32) -> Option<u32> {
         self.listeners.addresses.get(&listener).copied()
     }
 
@@ -155,7 +156,7 @@ impl Addresses {
         }
     }
 
-    fn close_those(&mut self, which: impl Fn(&Handle) -> bool, poll: &Poll) {
+    pub(super) fn close_those(&mut self, which: impl Fn(&Handle) -> bool, poll: &Poll) {
         let ids: Vec<u32> = self.by_id.values().filter(|handle| which(handle)).map(|handle| handle.id).collect();
         ids.into_iter().for_each(|id| self.close(id, poll));
     }

@@ -1,6 +1,6 @@
-//! The addresses that are open.
+//! Which addresses are open, and how a worker comes to one and goes.
 //!
-//! A worker comes to one in five steps: [`ask`](Request::ask), [`permit`](Addresses::permit), [`open`](Addresses::open),
+//! A worker comes to an address in five steps: [`ask`](Request::ask), [`permit`](Addresses::permit), [`open`](Addresses::open),
 //! [`join`](joining::Place::join) and [`grant`](joining::Place::grant). It goes by [`leave`](Addresses::leave). Nothing here knows a
 //! worker but the one in hand.
 
@@ -12,11 +12,12 @@ mod leaving;
 mod opening;
 mod permits;
 mod postponed;
+mod rules;
 
 pub(crate) use addresses::Addresses;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use addresses::key;
 pub(crate) use joining::Request;
 pub(crate) use leaving::Leave;
-pub use permits::Permits;
 pub(crate) use postponed::LONGEST;
+pub use rules::Permits;

@@ -1,11 +1,10 @@
-//! Opening an address: whether a worker may have it, its socket, and the mechanism by which its connections reach the workers.
+//! Opening an address: its socket, and the mechanism by which its connections reach the workers.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
 
-use super::addresses::{Addresses, key};
+use super::addresses::Addresses;
 use super::joining::Request;
-use super::permits::{refusal, shown};
+use super::permits::Permit;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
 use crate::error::{Error, Result};
@@ -17,78 +16,24 @@ use crate::primary::workers::Entry;
 use crate::settings::Mechanism;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
-use crate::sys::unix_path::Place;
-use crate::sys::{process, socket};
+use crate::sys::{descriptor, process, socket};
 
 /// Descriptors that stay free whatever workers ask for, and which part of all at most, in eighths: for clients, and for workers to be
-/// started. An address is opened only where some more are left, by which others may join it.
+/// started. An address is opened only where some more are left, by which others may join it. A worker's first listener may use half of
+/// them, so that a replacement serves again, though others have taken what its predecessor gave back.
+const KEPT_BY_A_NEW_ONE: (u64, u64) = (128, 3);
 const DESCRIPTORS_KEPT: (u64, u64) = (64, 2);
-const KEPT_BY_THE_FIRST: (u64, u64) = (128, 3);
-
-/// Addresses that may be open at the asking of confined workers where the settings name no number.
-const CONFINED_MAX: u32 = 64;
-
-/// What a worker may have, as it is to be opened.
-pub(crate) struct Permit {
-    address: Address,
-    /// For a socket file: exactly where.
-    place: Option<Place>,
-    pub(crate) key: String,
-    /// It is open already, under this id.
-    pub(crate) open: Option<u32>,
-}
+const KEPT_BY_THE_FIRST: (u64, u64) = (32, 1);
 
 impl Addresses {
-    /// Whether a worker may have an address, and what exactly is to be opened then. A refusal is told to the program.
-    pub(crate) fn permit(
-        &self,
-        worker: &mut Entry,
-        (address, index): (&Address, u32),
-        ground: &mut Ground,
-    ) -> Result<Permit> {
-        let outcome = self.judge(worker.confined, address, index, ground.settings.listen_max);
-        if let Err(error) = &outcome
-            && let Some(untold) = worker.refusals.note(Instant::now())
-        {
-            ground.news.may_not_listen(worker.reference(), error, untold);
-            // The asker may be another thread than the one that takes the events.
-            ground.clock.wake();
-        }
-        outcome
-    }
-
-    fn judge(&self, confined: bool, address: &Address, index: u32, most: u32) -> Result<Permit> {
-        let (address, place) = match &self.permits {
-            Some(permits) => permits.permit(address)?,
-            None if !confined => (address.clone(), None),
-            None => {
-                return Err(refusal(format!(
-                    "this worker runs as another user than its primary, which has not declared what such workers may listen on; \
-                     \"{}\" has to stand in listen_allow of the primary's settings",
-                    shown(address)
-                )));
-            }
-        };
-        let most = match most {
-            0 if confined => CONFINED_MAX,
-            0 => u32::MAX,
-            most => most,
-        };
-        let key = key(&address, index);
-        let open = self.by_key.get(&key).copied();
-        if open.is_none() && self.by_id.len() >= most as usize {
-            return Err(Error::new(
-                -libc::EMFILE,
-                format!("{most} addresses are open for the workers, which is as many as may be (listen_max)"),
-            ));
-        }
-        Ok(Permit { address, place, key, open })
-    }
-
     /// Sees that descriptors are left for others. Addresses that nobody serves any more are given up first.
-    pub(crate) fn spare_descriptors(&mut self, open: Option<u32>, poll: &Poll) -> Result<()> {
-        let kept = if open.is_none() { KEPT_BY_THE_FIRST } else { DESCRIPTORS_KEPT };
-        let spare = || socket::has_room_for(kept, poll.as_fd());
+    pub(crate) fn spare_descriptors(&mut self, open: Option<u32>, worker: &Entry, poll: &Poll) -> Result<()> {
+        let kept = match open {
+            None => KEPT_BY_A_NEW_ONE,
+            Some(_) if worker.listeners.is_empty() => KEPT_BY_THE_FIRST,
+            Some(_) => DESCRIPTORS_KEPT,
+        };
+        let spare = || descriptor::has_room_for(kept, poll.as_fd());
         if spare() {
             return Ok(());
         }

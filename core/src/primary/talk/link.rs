@@ -9,7 +9,7 @@ use crate::channel::Channel;
 use crate::error::{Context, Result};
 use crate::scoreboard::Board;
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::{Sys, cmsg, process, socket};
+use crate::sys::{Sys, cmsg, lifeline, pid, process, socket};
 use crate::token::Token;
 use crate::wire::{Hello, VERSION};
 
@@ -49,7 +49,7 @@ impl NewLink {
         let (grants, worker_grants) = socket::packet_pair().context("socketpair")?;
         let (lifeline_reader, lifeline_writer) = socket::pipe().context("pipe")?;
         // Armed before the worker exists, so that its own softer setting is not overwritten; the owner is named later.
-        process::arm_lifeline(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
+        lifeline::arm(lifeline_reader.as_fd(), libc::SIGKILL).context("arming the lifeline")?;
         let (board, shared_board) = Board::new();
         let link = Link {
             worker: id,
@@ -62,7 +62,7 @@ impl NewLink {
             resting: false,
             allowance: Allowance::new(Instant::now()),
         };
-        let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: process::own_pid() as u32, nonce };
+        let hello = Hello { version: VERSION, worker_id: id, slot, primary_pid: pid::own_pid() as u32, nonce };
         let board = Arc::new(board);
         Ok((Self { link, board, lifeline: lifeline_reader, grants: worker_grants, shared_board, hello }, worker_end))
     }

@@ -7,7 +7,7 @@ use super::{Entry, Workers};
 use crate::primary::clock::{Clock, Timer};
 use crate::primary::event::Event;
 use crate::primary::ground::Ground;
-use crate::sys::process::ExitStatus;
+use crate::sys::child::ExitStatus;
 
 impl Workers {
     /// How a worker's process has ended, if it has. From here on it is only heard out.

@@ -9,7 +9,7 @@ use crate::primary::event::WorkerRef;
 use crate::primary::refused::Refusals;
 use crate::primary::talk::Link;
 use crate::scoreboard::Board;
-use crate::sys::process::Child;
+use crate::sys::child::Child;
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{attached, socket};
+use crate::sys::{attached, descriptor};
 
 /// Copies of the program's descriptors, for as long as a worker may have to be made with them: the other end of a pipe sees no end of
 /// file before.
@@ -18,7 +18,7 @@ impl Inheritance {
     pub(crate) fn new(numbers: &[RawFd]) -> Result<Self> {
         // All of them are open now, so that no copy gets the number of another.
         let copy = |fd: &RawFd| {
-            socket::duplicate_number(*fd).context(format_args!("descriptor {fd}, which the program is to inherit"))
+            descriptor::duplicate_number(*fd).context(format_args!("descriptor {fd}, which the program is to inherit"))
         };
         let copies = numbers.iter().map(copy).collect::<Result<_>>()?;
         Ok(Self { numbers: numbers.to_vec(), copies: Mutex::new(Some(copies)) })

@@ -28,7 +28,8 @@ pub use start::Forked;
 use crate::error::{Context, Error, Result};
 use crate::mechanism::Pulse;
 use crate::restart::Restarts;
-use crate::sys::process::{self, ProcessorTime, processor_time};
+use crate::sys::process::{ProcessorTime, processor_time};
+use crate::sys::{child, pid};
 
 #[derive(Default)]
 pub(crate) struct Workers {
@@ -77,7 +78,7 @@ pub(crate) fn no_such_worker(id: u32) -> Error {
 
 impl Workers {
     pub(crate) fn new() -> Self {
-        Self { own_pidfd: process::pidfd(process::own_pid()).ok(), ..Self::default() }
+        Self { own_pidfd: child::pidfd(pid::own_pid()).ok(), ..Self::default() }
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Entry> {

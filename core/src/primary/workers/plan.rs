@@ -14,8 +14,8 @@ use crate::env;
 use crate::error::{Context, Error, Result};
 use crate::sys::credentials::Credentials;
 use crate::sys::descriptor::clear_of;
-use crate::sys::process;
 use crate::sys::spawn::{self, Program, SignalMask};
+use crate::sys::{child, process};
 
 /// A program to start as a worker. `Default` starts this program again with the same arguments.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +118,7 @@ impl Plan {
         lifeline: BorrowedFd,
         worker_end: OwnedFd,
         holds: bool,
-    ) -> Result<process::Child> {
+    ) -> Result<child::Child> {
         let worker_end = clear_of(self.inherit.numbers(), worker_end).context("duplicating a channel")?;
         let channel = worker_end.as_raw_fd();
         let mut environment: Vec<CString> =

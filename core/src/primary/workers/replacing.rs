@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::primary::ground::Ground;
 use crate::restart::{Life, Pace, Respawn};
 use crate::settings::Settings;
-use crate::sys::process::{self, ExitStatus};
+use crate::sys::child::ExitStatus;
+use crate::sys::process;
 
 /// Why a worker never listened, if the primary knows: it refused the listen itself, or the worker never spoke.
 fn failure_of(entry: &Entry, status: ExitStatus) -> Option<Error> {

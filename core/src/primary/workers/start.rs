@@ -11,8 +11,9 @@ use crate::primary::clock::Timer;
 use crate::primary::event::Event;
 use crate::primary::ground::Ground;
 use crate::primary::talk::NewLink;
+use crate::sys::child::Child;
 use crate::sys::poll::Interest;
-use crate::sys::process::{self, Child};
+use crate::sys::{child, lifeline, process};
 use crate::token::Token;
 
 /// How often a worker without a pidfd is asked whether it has ended.
@@ -70,12 +71,12 @@ impl Workers {
         }
         let id = self.next_id();
         let (new, worker_end) = NewLink::new(id, slot)?;
-        match process::fork().context("fork")? {
+        match child::fork().context("fork")? {
             // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
             None => Ok(Forked::Worker { id, slot, channel: worker_end }),
             Some(child) => {
                 // ESRCH: it has been killed already, which its pidfd will tell.
-                let _ = process::own_lifeline(new.lifeline(), child.pid());
+                let _ = lifeline::set_owner(new.lifeline(), child.pid());
                 new.greet(self.own_pidfd.as_ref()).inspect_err(|_| child.abandon())?;
                 self.enter((id, slot), child, new, Recipe::Fork, ground)?;
                 Ok(Forked::Primary(id))
