@@ -131,11 +131,9 @@ impl Clock {
         }
     }
 
-    /// Something waits: the watch begins to look.
-    pub(crate) fn watch(&mut self, now: Instant) {
-        if self.watching.is_none() {
-            self.watch_in(LOOK, now);
-        }
+    /// The watch looks already.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching.is_some()
     }
 
     pub(crate) fn watch_in(&mut self, interval: Duration, now: Instant) {

@@ -154,8 +154,9 @@ impl Primary {
             if handle.wants_audit() {
                 self.clock.audit_soon(now);
             }
-            if handle.has_waiting() {
-                self.clock.watch(now);
+            // To look takes a system call for each member in front of which nothing waits.
+            if !self.clock.is_watching() && handle.has_waiting() {
+                self.clock.watch_in(LOOK, now);
             }
             match pumped {
                 Pumped::Again => self.addresses.mark(id),
