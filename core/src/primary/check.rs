@@ -38,6 +38,12 @@ impl Primary {
         self.workers.iter().any(|entry| entry.link.has_unread())
     }
 
+    /// The watch looks: something waits, or may have come unseen.
+    #[cfg(test)]
+    pub(crate) fn is_watching(&self) -> bool {
+        self.clock.is_watching()
+    }
+
     /// The listeners of a worker whose address is open, with the key of that.
     pub(crate) fn shares_of(&self, worker: u32) -> Vec<(u32, String)> {
         let Some(entry) = self.workers.get(worker) else { return Vec::new() };

@@ -96,7 +96,7 @@ impl Primary {
     /// A primary without workers.
     pub fn new(settings: Settings) -> Result<Self> {
         settings.check()?;
-        let permits = settings.listen_allow.as_deref().map(Permits::new).transpose()?;
+        let permits = Permits::of(&settings)?;
         let mechanism = env::mechanism()?;
         let poller = Arc::new(Poller::new()?);
         let stop = StopRequest::new(Arc::clone(&poller.wake));
@@ -139,10 +139,7 @@ impl Primary {
     /// privilege for is made here for the first addresses, so that the program may give its privileges up afterwards.
     pub fn configure(&mut self, settings: Settings) -> Result<()> {
         settings.check()?;
-        let permits = match settings.listen_allow == self.settings.listen_allow {
-            true => None,
-            false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose()?),
-        };
+        let permits = Permits::changed(&self.settings, &settings)?;
         self.configure_with(settings, permits)
     }
 

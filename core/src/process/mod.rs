@@ -164,10 +164,7 @@ pub fn configure(change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<()>
     let mut settings = before.clone();
     change(&mut settings)?;
     settings.check()?;
-    let permits = match settings.listen_allow == before.listen_allow {
-        true => None,
-        false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose()?),
-    };
+    let permits = Permits::changed(&before, &settings)?;
     with_primary(|primary| primary.configure_with(settings, permits))
 }
 

@@ -4,14 +4,7 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 
-static int listen_nonblock(const char *address) {
-    cl_listen_options_t options;
-    ZERO(options);
-    options.size = sizeof options;
-    options.address = address;
-    options.flags = CL_LISTEN_NONBLOCK;
-    return cl_listen_with(&options);
-}
+static int listen_nonblock(const char *address) { return listen_flags(address, CL_LISTEN_NONBLOCK); }
 
 /* Whether the two descriptors are the ends of one connection, told by a byte in each direction. */
 static void connected(int client, int connection) {

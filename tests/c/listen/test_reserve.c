@@ -35,7 +35,7 @@ static int listen_and_serve(void) {
     return result;
 }
 
-static void everybody_listens_everywhere(const char *mechanism) {
+static void begin(const char *mechanism, int (*main_of_workers)(void)) {
     use_mechanism(mechanism);
     struct rlimit limit;
     SYS(getrlimit(RLIMIT_NOFILE, &limit));
@@ -44,9 +44,13 @@ static void everybody_listens_everywhere(const char *mechanism) {
     settings.size = sizeof settings;
     settings.respawn = CL_RESPAWN_ALWAYS;
     OK(cl_setup_primary(&settings));
-    primary_ready(listen_and_serve);
+    primary_ready(main_of_workers);
     limit.rlim_cur = LIMIT;
     SYS(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static void everybody_listens_everywhere(const char *mechanism) {
+    begin(mechanism, listen_and_serve);
     int ids[2];
     for (int i = 0; i < 2; i++) {
         ids[i] = fork_worker();
@@ -87,17 +91,7 @@ static int serve_among_greedy(void) {
 
 /* What a dead worker gives back others take at once. Its replacement serves all the same, in its first life. */
 static void serves_among_greedy(const char *mechanism) {
-    use_mechanism(mechanism);
-    struct rlimit limit;
-    SYS(getrlimit(RLIMIT_NOFILE, &limit));
-    cl_settings_t settings;
-    ZERO(settings);
-    settings.size = sizeof settings;
-    settings.respawn = CL_RESPAWN_ALWAYS;
-    OK(cl_setup_primary(&settings));
-    primary_ready(serve_among_greedy);
-    limit.rlim_cur = LIMIT;
-    SYS(setrlimit(RLIMIT_NOFILE, &limit));
+    begin(mechanism, serve_among_greedy);
     int victim = fork_worker();
     await_listening(victim, 1);
     for (int i = 0; i < 2; i++) {

@@ -10,6 +10,7 @@ use crate::address::{Address, Host};
 use crate::allow::{self, Asked, At, Declared, Hosts, ListenRule, Rule, Sockets};
 use crate::bind;
 use crate::error::{Context, Error, Result};
+use crate::settings::Settings;
 use crate::sys::sockaddr::scope_number;
 use crate::sys::unix_path::{self, Place};
 
@@ -42,6 +43,16 @@ impl Permits {
             }
         }
         Ok(Self(ready))
+    }
+
+    /// What settings declare; `None` as there.
+    pub(crate) fn of(settings: &Settings) -> Result<Option<Self>> {
+        settings.listen_allow.as_deref().map(Self::new).transpose()
+    }
+
+    /// The same where it is not what was declared before. `None`: it is, and nothing is looked up.
+    pub(crate) fn changed(before: &Settings, after: &Settings) -> Result<Option<Option<Self>>> {
+        if before.listen_allow == after.listen_allow { Ok(None) } else { Self::of(after).map(Some) }
     }
 
     pub(super) fn permit(&self, address: &Address) -> Result<(Address, Option<Place>)> {
