@@ -19,13 +19,13 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         int code_ = allowed(); \
-        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__this()->library.name(__VA_ARGS__))); \
     }
 #define CL__STARTING(name, parameters, ...) CL__IF(cl__may_start, name, parameters, __VA_ARGS__)
 #define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
-        if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
+        if (cl__loaded()) return cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
         struct cl__kept kept_ = cl__keep(); \
         return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
@@ -34,9 +34,9 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
         if (held_ == NULL && cl__loaded()) { \
-            int late_ = cl__library.name == NULL \
+            int late_ = cl__this()->library.name == NULL \
                             ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
-                            : cl__from_library(cl__library.name(__VA_ARGS__)); \
+                            : cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
@@ -50,12 +50,12 @@ CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
 
 /* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {
-    if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
-    if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
+    if (cl__loaded()) return cl__from_library(cl__this()->library.stop(deadline_ms));
+    if (__atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE) == NULL) return 0;
     int code = cl__enter();
     if (code < 0) return code;
-    if (cl__process.worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
-    return cl__get(&cl__library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
+    if (cl__this()->worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
+    return cl__get(&cl__this()->library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
 }
 
 CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length) {
@@ -78,5 +78,5 @@ CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     }
     struct cl__kept kept = cl__keep();
     int code = cl__may_start();
-    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument)));
+    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__this()->library.serve(workers, worker_main, argument)));
 }

@@ -6,8 +6,9 @@ struct cl__error {
 };
 /* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
  * signal handler may not do. These two words are placed with the program's own instead. */
-CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
-CL__ONE __thread char cl__error_text[640];
+extern __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
+CL__ONE(__thread struct cl__error cl__error);
+CL__ONE(__thread char cl__error_text[640]);
 
 /* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {

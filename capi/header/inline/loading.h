@@ -33,8 +33,8 @@ CL__FN int cl__load_library(void) {
     CL__LATER_LISTENER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
     if (code < 0) return code;
-    cl__library = found;
-    __atomic_store_n(&cl__library.loaded, 1, __ATOMIC_RELEASE);
+    cl__this()->library = found;
+    __atomic_store_n(&cl__this()->library.loaded, 1, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -42,11 +42,11 @@ CL__FN int cl__load_library(void) {
 CL__FN int cl__need_library(void) {
     if (cl__loaded()) return 0;
     int code = cl__enter();
-    if (code == 0 && cl__process.worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
+    if (code == 0 && cl__this()->worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
-        pthread_mutex_lock(&cl__process.begin);
-        if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__library.missing, 1);
-        pthread_mutex_unlock(&cl__process.begin);
+        pthread_mutex_lock(&cl__this()->begin);
+        if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__this()->library.missing, 1);
+        pthread_mutex_unlock(&cl__this()->begin);
     }
     return code;
 }
@@ -54,11 +54,11 @@ CL__FN int cl__need_library(void) {
 /* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
     int code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
-    if (code == 0 && cl__process.stray == 2)
+    if (code == 0 && cl__this()->stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
                                   "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "
                                   "call. It may start no workers, as each of these would do the same");
-    if (code == 0 && cl__process.stray)
+    if (code == 0 && cl__this()->stray)
         return cl__say(-ENOTCONN, "this process was started as a worker (CL_WORKER_ID is set), but has no channel to its primary; "
                                   "closefrom(3) at the start of main, or a wrapper that closes descriptors, does this: call "
                                   "cl_is_worker() before it, or keep the descriptor that CL_CHANNEL_FD names. It may start no "
