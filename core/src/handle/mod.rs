@@ -19,6 +19,7 @@ mod flow;
 mod held;
 mod member;
 mod members;
+mod moving;
 mod pace;
 mod pump;
 mod shut;

@@ -33,6 +33,14 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    /// A client that comes to this place finds nothing, or another's file.
+    pub(crate) fn is_lost(&self, place: &Place) -> bool {
+        match look(place.directory.as_fd(), &place.name) {
+            Ok(found) => (found.st_dev, found.st_ino) != (self.device, self.inode),
+            Err(errno) => errno == Errno::ENOENT,
+        }
+    }
+
     /// Removes the file if it still is the one that was bound.
     pub(crate) fn remove(&self) {
         let same = look(self.directory.as_fd(), &self.name)
