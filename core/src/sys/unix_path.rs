@@ -35,7 +35,8 @@ pub(crate) struct SocketFile {
 impl SocketFile {
     /// A client that comes to this place finds nothing, or another's file.
     pub(crate) fn is_lost(&self, place: &Place) -> bool {
-        match look(place.directory.as_fd(), &place.name) {
+        // Clients follow links.
+        match fstatat(&place.directory, place.name.as_c_str(), AtFlags::empty()) {
             Ok(found) => (found.st_dev, found.st_ino) != (self.device, self.inode),
             Err(errno) => errno == Errno::ENOENT,
         }
