@@ -920,7 +920,9 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  *     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
  *     :port                 all addresses, IPv6 and IPv4
- *     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
+ *     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work. If a
+ *                           worker removes the file, the next listen or end of a worker makes it anew; where that
+ *                           cannot be (CL_SCHED_NONE), CL_EVENT_WARNING says that nobody can connect
  *     unix:@name            an abstract socket
  *     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
  *                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
@@ -943,7 +945,9 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API int cl_listen(const char *address, int backlog);
+CL_API
+int cl_listen(const char *address,
+              int backlog);
 
 /**
  * Listens as cl_listen() does, with options.
@@ -1134,8 +1138,8 @@ CL_API int cl_set_load(unsigned int load);
  * linker keeps one of each however many translation units include this. A program and the plugins that it loads with
  * dlopen(3) use one of these together, if they were built with the same version of this file.
  *
- * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
- * that this code serves never loads the library.
+ * Once the process has loaded the library, for this code or before its first call for somebody else, every call goes
+ * there, except for listeners that this code opened. A worker that this code serves never loads the library.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -1233,8 +1237,8 @@ struct cl__error {
 };
 /* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
  * signal handler may not do. These two words are placed with the program's own instead. */
-extern __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
-CL__ONE(__thread struct cl__error cl__error);
+extern __thread struct cl__error cl__error __attribute__((weak, visibility("hidden"), tls_model("initial-exec")));
+__thread struct cl__error cl__error;
 CL__ONE(__thread char cl__error_text[640]);
 
 /* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
@@ -1289,6 +1293,22 @@ CL__FN const char *cl_err_name(int code) {
 
 CL__FN const char *cl_version(void) { return CL_VERSION; }
 CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
+
+/* No call changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
+ * unwind past everything that gives back what the call holds. */
+struct cl__kept {
+    int error, cancel;
+};
+CL__FN struct cl__kept cl__keep(void) {
+    struct cl__kept kept = {errno, 0};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
+    return kept;
+}
+CL__FN int cl__put_back(struct cl__kept kept, int result) {
+    pthread_setcancelstate(kept.cancel, NULL);
+    errno = kept.error;
+    return result;
+}
 
 /* -- The library, where the process has loaded it ---------------------------------------------------------------------
  * X(name, parameters, arguments...). The primary's functions load it. Once it is loaded the others go there too, those
@@ -1441,8 +1461,24 @@ struct cl__object {
 };
 struct cl__search {
     struct cl__process *wanted, *found; /* wanted: this one; NULL: the first */
-    char name[4096];                    /* of the object that has it; "": the program, which stays */
+    char *name;                         /* room for the name of the object that has it; "": the program; NULL: no matter */
 };
+enum { CL__NAME_ROOM = 4096 };
+
+CL__FN void cl__note_name(struct cl__search *search, const struct cl__object *object) {
+    if (search->name != NULL) snprintf(search->name, CL__NAME_ROOM, "%s", object->name != NULL ? object->name : "");
+}
+
+/* Tools that edit an object may leave a note's header that leads nowhere. */
+CL__FN int cl__can_read(const struct cl__object *object, const ElfW(Phdr) *notes) {
+    for (int i = 0; i < object->count; i++) {
+        const ElfW(Phdr) *header = &object->headers[i];
+        if (header->p_type == PT_LOAD && (header->p_flags & PF_R) && notes->p_vaddr >= header->p_vaddr &&
+            notes->p_memsz <= header->p_memsz && notes->p_vaddr - header->p_vaddr <= header->p_memsz - notes->p_memsz)
+            return 1;
+    }
+    return 0;
+}
 
 CL__FN int cl__look_at(void *given, size_t size, void *into) {
     const struct cl__object *object = (const struct cl__object *)given;
@@ -1451,7 +1487,7 @@ CL__FN int cl__look_at(void *given, size_t size, void *into) {
     (void)size;
     for (int i = 0; i < object->count; i++) {
         const ElfW(Phdr) *header = &object->headers[i];
-        if (header->p_type != PT_NOTE) continue;
+        if (header->p_type != PT_NOTE || !cl__can_read(object, header)) continue;
         const char *notes = (const char *)(object->address + header->p_vaddr);
         for (size_t at = 0; at + sizeof wanted <= header->p_memsz; at += 4) {
             int distance;
@@ -1462,44 +1498,60 @@ CL__FN int cl__look_at(void *given, size_t size, void *into) {
             if (card->version != cl__card.version || card->size != cl__card.size) continue;
             if (search->wanted != NULL && search->wanted != card->own) continue;
             search->found = card->own;
-            snprintf(search->name, sizeof search->name, "%s", object->name != NULL ? object->name : "");
+            cl__note_name(search, object);
             return 1;
         }
     }
     return 0;
 }
 
-CL__FN struct cl__process *cl__look_for(struct cl__process *wanted, struct cl__search *search) {
-    search->wanted = wanted;
-    search->found = NULL;
-    search->name[0] = '\0';
-    cl__os_dl_iterate_phdr(cl__look_at, search);
-    return search->found != NULL ? search->found : &cl__own;
+CL__FN struct cl__process *cl__look_for(struct cl__process *wanted, char *name) {
+    struct cl__search search = {wanted, NULL, name};
+    if (name != NULL) name[0] = '\0';
+    cl__os_dl_iterate_phdr(cl__look_at, &search);
+    return search.found != NULL ? search.found : &cl__own;
 }
 
 /* What all objects of this process use. */
 CL__FN struct cl__process *cl__this(void) {
-    struct cl__search search;
     struct cl__process *agreed = __atomic_load_n(&cl__agreed, __ATOMIC_ACQUIRE);
-    return agreed != NULL ? agreed : cl__look_for(NULL, &search);
+    return agreed != NULL ? agreed : cl__look_for(NULL, NULL);
 }
 
-/* dlclose(3) is not to take away an object that has what all use, or whose code the watch runs. */
-CL__FN void cl__keep_object(const struct cl__search *search) {
-    if (search->name[0] != '\0' && cl__weak_dlopen) (void)cl__weak_dlopen(search->name, RTLD_LAZY | CL__RTLD_NOLOAD);
+/* An object that is there, and that dlclose(3) does not take away from here on; NULL: the program, or there is no such. */
+CL__FN void *cl__keep_object(const char *name) {
+    return name[0] != '\0' && cl__weak_dlopen ? cl__weak_dlopen(name, RTLD_LAZY | CL__RTLD_NOLOAD) : NULL;
 }
 
-/* Before the first use that makes anything. The object that was found might be gone before it is kept. */
+/* Before the first use that makes anything. What all use stays, and so does the code of this object, which the watch
+ * runs. The object that was found might be gone before it is kept. */
 CL__FN void cl__agree(void) {
-    struct cl__search search;
+    char name[CL__NAME_ROOM];
     struct cl__process *agreed;
-    (void)cl__look_for(&cl__own, &search);
-    cl__keep_object(&search);
+    (void)cl__look_for(&cl__own, name);
+    (void)cl__keep_object(name);
     do {
-        agreed = cl__look_for(NULL, &search);
-        cl__keep_object(&search);
-    } while (cl__look_for(NULL, &search) != agreed);
+        agreed = cl__look_for(NULL, name);
+        (void)cl__keep_object(name);
+    } while (cl__look_for(NULL, NULL) != agreed);
     __atomic_store_n(&cl__agreed, agreed, __ATOMIC_RELEASE);
+}
+
+CL__FN int cl__look_at_library(void *given, size_t size, void *into) {
+    const struct cl__object *object = (const struct cl__object *)given;
+    const char *file = object->name != NULL ? strrchr(object->name, '/') : NULL;
+    (void)size;
+    if (file == NULL || strncmp(file, "/libcluster.so", 14) != 0) return 0;
+    cl__note_name((struct cl__search *)into, object);
+    return 1;
+}
+
+/* The library, if the program or another plugin has brought it into the process. */
+CL__FN void *cl__library_here(void) {
+    char name[CL__NAME_ROOM] = "";
+    struct cl__search search = {NULL, NULL, name};
+    cl__os_dl_iterate_phdr(cl__look_at_library, &search);
+    return cl__keep_object(name);
 }
 
 /* Whether this is the process that made the page. */
@@ -2870,15 +2922,10 @@ CL__FN int cl__symbol(void *library, const char *name, void *to) {
     return symbol != NULL ? 0 : cl__fail(CL_ENOLIB, "the libcluster.so.0 that was found has no %s", name);
 }
 
-CL__FN int cl__load_library(void) {
+/* 0: from here on calls go to this library. */
+CL__FN int cl__use_library(void *library) {
     struct cl__library found;
     int code = 0;
-    if (!cl__weak_dlopen || !cl__weak_dlsym) return cl__say(CL_ENOLIB, "this program cannot load libraries; link -ldl");
-    void *library = cl__weak_dlopen("libcluster.so.0", RTLD_NOW);
-    if (library == NULL) {
-        const char *why = cl__weak_dlerror ? cl__weak_dlerror() : NULL;
-        return cl__fail(CL_ENOLIB, "a primary needs libcluster.so.0: %s", why != NULL ? why : "it was not found");
-    }
     memset(&found, 0, sizeof found);
 #define CL__SYMBOL(name, parameters, ...) if (code == 0) code = cl__symbol(library, "cl_" #name, &found.name);
     CL__SYMBOL(version_number, , )
@@ -2902,9 +2949,33 @@ CL__FN int cl__load_library(void) {
     return 0;
 }
 
+CL__FN int cl__load_library(void) {
+    if (!cl__weak_dlopen || !cl__weak_dlsym) return cl__say(CL_ENOLIB, "this program cannot load libraries; link -ldl");
+    void *library = cl__weak_dlopen("libcluster.so.0", RTLD_NOW);
+    if (library != NULL) return cl__use_library(library);
+    const char *why = cl__weak_dlerror ? cl__weak_dlerror() : NULL;
+    return cl__fail(CL_ENOLIB, "a primary needs libcluster.so.0: %s", why != NULL ? why : "it was not found");
+}
+
+/* Whether a call goes to the library. It does so, too, if the library was in the process before anything began here:
+ * others have it, and it knows what this process is. One that cannot be used is as good as none. */
+CL__FN int cl__in_library(void) {
+    if (cl__loaded()) return 1;
+    if (__atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE) != NULL) return 0;
+    struct cl__kept kept = cl__keep();
+    void *library = cl__library_here();
+    if (library != NULL && cl__weak_dlsym) {
+        cl__agree();
+        pthread_mutex_lock(&cl__this()->begin);
+        if (!cl__loaded() && cl__this()->member == NULL && cl__use_library(library) < 0) cl__say(0, NULL);
+        pthread_mutex_unlock(&cl__this()->begin);
+    }
+    return cl__put_back(kept, cl__loaded());
+}
+
 /* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
-    if (cl__loaded()) return 0;
+    if (cl__in_library()) return 0;
     int code = cl__enter();
     if (code == 0 && cl__this()->worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
@@ -2917,7 +2988,7 @@ CL__FN int cl__need_library(void) {
 
 /* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
+    int code = cl__in_library() ? 0 : cl__enter(); /* the library knows its own forks */
     if (code == 0 && cl__this()->stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
                                   "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "
@@ -2930,22 +3001,7 @@ CL__FN int cl__may_start(void) {
     return code < 0 ? code : cl__need_library();
 }
 
-/* -- The functions of the contract ------------------------------------------------------------------------------------
- * None changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
- * unwind past everything that gives back what the call holds. */
-struct cl__kept {
-    int error, cancel;
-};
-CL__FN struct cl__kept cl__keep(void) {
-    struct cl__kept kept = {errno, 0};
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
-    return kept;
-}
-CL__FN int cl__put_back(struct cl__kept kept, int result) {
-    pthread_setcancelstate(kept.cancel, NULL);
-    errno = kept.error;
-    return result;
-}
+/* -- The functions of the contract --------------------------------------------------------------------------------- */
 
 #define CL__IF(allowed, name, parameters, ...) \
     CL__FN int cl_##name parameters { \
@@ -2957,7 +3013,7 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
 #define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
-        if (cl__loaded()) return cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
+        if (cl__in_library()) return cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
         struct cl__kept kept_ = cl__keep(); \
         return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
@@ -2965,7 +3021,7 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
-        if (held_ == NULL && cl__loaded()) { \
+        if (held_ == NULL && cl__in_library()) { \
             int late_ = cl__this()->library.name == NULL \
                             ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
                             : cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
@@ -3001,7 +3057,7 @@ CL__FN int cl_listen(const char *address, int backlog) {
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     /* A worker that was started as a program does here what forked ones do. */
-    if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
+    if (!cl__in_library() && worker_main != NULL && cl_is_worker() == 1) {
         int joined = cl__enter_worker();
         /* A worker of another version learns in its own calls what it cannot do. */
         if (joined < 0 && joined != CL_EVERSION) return joined;

@@ -61,7 +61,8 @@ compile() { # mode name
     local newer=0 input sources=("$folder/$name.c")
     # A test of more than one translation unit has its others in part_*.c.
     [ -e "$folder/${name/#test_/part_}.c" ] && sources+=("$folder/${name/#test_/part_}.c")
-    # One that loads a plugin has that in plugin_*.c, and finds it as NAME.so beside itself.
+    # One that loads a plugin has that in plugin_*.c, and finds it as NAME.so beside itself, made as the program is, and as
+    # NAME.header.so with CL_HEADER_ONLY.
     local plugin=$folder/${name/#test_/plugin_}.c
     [ -e "$plugin" ] || plugin=""
     for input in "${sources[@]}" $plugin "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
@@ -77,6 +78,8 @@ compile() { # mode name
     [ "$what" = asan ] && flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
     if [ -n "$plugin" ]; then
         $cc -std=$standard $warnings -g -O1 $flags -fPIC -shared -I"$include" "$plugin" -o "$program.so" -lpthread $link || return 1
+        $cc -std=$standard $warnings -g -O1 -DCL_HEADER_ONLY ${flags/-DCL_HEADER_ONLY/} -fPIC -shared -I"$include" "$plugin" \
+            -o "$program.header.so" -lpthread -ldl || return 1
     fi
     $cc -std=$standard $warnings -g -O1 $flags -I"$include" "${sources[@]}" -o "$program" -lpthread -ldl $link
 }

@@ -33,8 +33,24 @@ struct cl__object {
 };
 struct cl__search {
     struct cl__process *wanted, *found; /* wanted: this one; NULL: the first */
-    char name[4096];                    /* of the object that has it; "": the program, which stays */
+    char *name;                         /* room for the name of the object that has it; "": the program; NULL: no matter */
 };
+enum { CL__NAME_ROOM = 4096 };
+
+CL__FN void cl__note_name(struct cl__search *search, const struct cl__object *object) {
+    if (search->name != NULL) snprintf(search->name, CL__NAME_ROOM, "%s", object->name != NULL ? object->name : "");
+}
+
+/* Tools that edit an object may leave a note's header that leads nowhere. */
+CL__FN int cl__can_read(const struct cl__object *object, const ElfW(Phdr) *notes) {
+    for (int i = 0; i < object->count; i++) {
+        const ElfW(Phdr) *header = &object->headers[i];
+        if (header->p_type == PT_LOAD && (header->p_flags & PF_R) && notes->p_vaddr >= header->p_vaddr &&
+            notes->p_memsz <= header->p_memsz && notes->p_vaddr - header->p_vaddr <= header->p_memsz - notes->p_memsz)
+            return 1;
+    }
+    return 0;
+}
 
 CL__FN int cl__look_at(void *given, size_t size, void *into) {
     const struct cl__object *object = (const struct cl__object *)given;
@@ -43,7 +59,7 @@ CL__FN int cl__look_at(void *given, size_t size, void *into) {
     (void)size;
     for (int i = 0; i < object->count; i++) {
         const ElfW(Phdr) *header = &object->headers[i];
-        if (header->p_type != PT_NOTE) continue;
+        if (header->p_type != PT_NOTE || !cl__can_read(object, header)) continue;
         const char *notes = (const char *)(object->address + header->p_vaddr);
         for (size_t at = 0; at + sizeof wanted <= header->p_memsz; at += 4) {
             int distance;
@@ -54,44 +70,60 @@ CL__FN int cl__look_at(void *given, size_t size, void *into) {
             if (card->version != cl__card.version || card->size != cl__card.size) continue;
             if (search->wanted != NULL && search->wanted != card->own) continue;
             search->found = card->own;
-            snprintf(search->name, sizeof search->name, "%s", object->name != NULL ? object->name : "");
+            cl__note_name(search, object);
             return 1;
         }
     }
     return 0;
 }
 
-CL__FN struct cl__process *cl__look_for(struct cl__process *wanted, struct cl__search *search) {
-    search->wanted = wanted;
-    search->found = NULL;
-    search->name[0] = '\0';
-    cl__os_dl_iterate_phdr(cl__look_at, search);
-    return search->found != NULL ? search->found : &cl__own;
+CL__FN struct cl__process *cl__look_for(struct cl__process *wanted, char *name) {
+    struct cl__search search = {wanted, NULL, name};
+    if (name != NULL) name[0] = '\0';
+    cl__os_dl_iterate_phdr(cl__look_at, &search);
+    return search.found != NULL ? search.found : &cl__own;
 }
 
 /* What all objects of this process use. */
 CL__FN struct cl__process *cl__this(void) {
-    struct cl__search search;
     struct cl__process *agreed = __atomic_load_n(&cl__agreed, __ATOMIC_ACQUIRE);
-    return agreed != NULL ? agreed : cl__look_for(NULL, &search);
+    return agreed != NULL ? agreed : cl__look_for(NULL, NULL);
 }
 
-/* dlclose(3) is not to take away an object that has what all use, or whose code the watch runs. */
-CL__FN void cl__keep_object(const struct cl__search *search) {
-    if (search->name[0] != '\0' && cl__weak_dlopen) (void)cl__weak_dlopen(search->name, RTLD_LAZY | CL__RTLD_NOLOAD);
+/* An object that is there, and that dlclose(3) does not take away from here on; NULL: the program, or there is no such. */
+CL__FN void *cl__keep_object(const char *name) {
+    return name[0] != '\0' && cl__weak_dlopen ? cl__weak_dlopen(name, RTLD_LAZY | CL__RTLD_NOLOAD) : NULL;
 }
 
-/* Before the first use that makes anything. The object that was found might be gone before it is kept. */
+/* Before the first use that makes anything. What all use stays, and so does the code of this object, which the watch
+ * runs. The object that was found might be gone before it is kept. */
 CL__FN void cl__agree(void) {
-    struct cl__search search;
+    char name[CL__NAME_ROOM];
     struct cl__process *agreed;
-    (void)cl__look_for(&cl__own, &search);
-    cl__keep_object(&search);
+    (void)cl__look_for(&cl__own, name);
+    (void)cl__keep_object(name);
     do {
-        agreed = cl__look_for(NULL, &search);
-        cl__keep_object(&search);
-    } while (cl__look_for(NULL, &search) != agreed);
+        agreed = cl__look_for(NULL, name);
+        (void)cl__keep_object(name);
+    } while (cl__look_for(NULL, NULL) != agreed);
     __atomic_store_n(&cl__agreed, agreed, __ATOMIC_RELEASE);
+}
+
+CL__FN int cl__look_at_library(void *given, size_t size, void *into) {
+    const struct cl__object *object = (const struct cl__object *)given;
+    const char *file = object->name != NULL ? strrchr(object->name, '/') : NULL;
+    (void)size;
+    if (file == NULL || strncmp(file, "/libcluster.so", 14) != 0) return 0;
+    cl__note_name((struct cl__search *)into, object);
+    return 1;
+}
+
+/* The library, if the program or another plugin has brought it into the process. */
+CL__FN void *cl__library_here(void) {
+    char name[CL__NAME_ROOM] = "";
+    struct cl__search search = {NULL, NULL, name};
+    cl__os_dl_iterate_phdr(cl__look_at_library, &search);
+    return cl__keep_object(name);
 }
 
 /* Whether this is the process that made the page. */

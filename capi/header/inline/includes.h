@@ -7,8 +7,8 @@
  * linker keeps one of each however many translation units include this. A program and the plugins that it loads with
  * dlopen(3) use one of these together, if they were built with the same version of this file.
  *
- * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
- * that this code serves never loads the library.
+ * Once the process has loaded the library, for this code or before its first call for somebody else, every call goes
+ * there, except for listeners that this code opened. A worker that this code serves never loads the library.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>

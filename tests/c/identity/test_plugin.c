@@ -20,11 +20,11 @@ static void find(void *object, const char *name, void *to) {
     memcpy(to, &symbol, sizeof symbol);
 }
 
-/* `copy`: loaded as another object. */
-static plugin_t load(const char *copy) {
+/* The plugin that is made as the program is, or the one with CL_HEADER_ONLY. `copy`: loaded as another object. */
+static plugin_t load(const char *ending, const char *copy) {
     plugin_t it;
     char path[4200], command[8600];
-    snprintf(path, sizeof path, "%s.so", check_self());
+    snprintf(path, sizeof path, "%s%s", check_self(), ending);
     if (copy != NULL) {
         snprintf(command, sizeof command, "cp '%s' '%s/%s.so'", path, getenv("CHECK_DIR"), copy);
         CHECK_EQ(system(command), 0);
@@ -67,7 +67,7 @@ static void share(plugin_t *plugin) {
 /* The program finds out first what this process is. */
 static void program_first(void) {
     int id = OK(cl_worker_id());
-    plugin_t plugin = load(NULL);
+    plugin_t plugin = load(".so", NULL);
     CHECK_EQ(plugin.worker_id(), id);
     share(&plugin);
     dlclose(plugin.object);
@@ -77,7 +77,7 @@ IN_WORKERS(program_first)
 
 /* A plugin does, and is gone afterwards as far as the program knows. */
 static void plugin_first(void) {
-    plugin_t first = load(NULL), second = load("second");
+    plugin_t first = load(".so", NULL), second = load(".so", "second");
     int id = OK(first.worker_id()), listener = OK(first.listen("127.0.0.1:0"));
     dlclose(first.object);
     CHECK_EQ(second.worker_id(), id);
@@ -88,9 +88,22 @@ static void plugin_first(void) {
 }
 IN_WORKERS(plugin_first)
 
+/* The library is in the process, and the plugin has the header only. In either order they agree. */
+static void mixed(void) {
+    plugin_t plugin = load(".header.so", NULL);
+    int id = OK(plugin.worker_id());
+    CHECK_EQ(cl_worker_id(), id);
+    share(&plugin);
+    dlclose(plugin.object);
+    plugin = load(".header.so", "later");
+    CHECK_EQ(plugin.worker_id(), id);
+    share(&plugin);
+}
+IN_WORKERS(mixed)
+
 /* What the plugin has in a primary and in a child of it that is no member. */
 static void of_a_primary(void) {
-    plugin_t plugin = load(NULL);
+    plugin_t plugin = load(".so", NULL);
     primary_ready(serve_any_port);
     CHECK_EQ(plugin.worker_id(), 0);
     int id = fork_worker(), port = await_listening(id, 1);
@@ -101,5 +114,6 @@ static void of_a_primary(void) {
     finish();
 }
 
-static const check_case_t cases[] = {ROLE_CASES(program_first), ROLE_CASES(plugin_first), {"of_a_primary", of_a_primary}};
+static const check_case_t cases[] = {ROLE_CASES(program_first), ROLE_CASES(plugin_first), ROLE_CASES(mixed),
+                                    {"of_a_primary", of_a_primary}};
 CHECK_MAIN(cases)
