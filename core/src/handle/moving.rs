@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 use super::Handle;
-use crate::bind::Bound;
+use crate::bind::{Bound, ListenFlags, Shape};
 use crate::mechanism::Passed;
 use crate::settings::MechanismKind;
 use crate::sys::Sys;
@@ -19,9 +19,19 @@ impl Handle {
         self.closing.is_none() && self.file.as_ref().is_some_and(|file| file.is_lost(place))
     }
 
-    /// Another socket can take the place of the one it has, because no worker has that.
-    pub(crate) fn can_move(&self) -> bool {
-        self.mechanism() == MechanismKind::Passed
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Keeps how its socket was made, for another in its place.
+    pub(crate) fn keep_making(&mut self, flags: ListenFlags, shape: &Shape) {
+        self.made_with = self.has_file().then(|| (flags, shape.clone()));
+    }
+
+    /// How another socket is made in the place of the one it has; `None` where workers have that.
+    pub(crate) fn made_with(&self) -> Option<(ListenFlags, &Shape)> {
+        let (flags, shape) = self.made_with.as_ref().filter(|_| self.mechanism() == MechanismKind::Passed)?;
+        Some((*flags, shape))
     }
 
     /// Accepts from another socket from here on. An error: it has the old one as before.

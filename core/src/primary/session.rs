@@ -146,7 +146,7 @@ impl Session<'_> {
         let is_new = permit.open.is_none();
         let address = match permit.open {
             Some(address) => {
-                self.addresses.find_again(address, permit, request, &mut self.ground);
+                self.addresses.find_again(address, permit.place, &mut self.ground);
                 address
             }
             None => match self.addresses.in_the_way(&permit.key) {

@@ -3,10 +3,11 @@
 #include "primary.h"
 
 static char place[PATH_MAX];
+static unsigned flags;
 
 static int remove_and_serve(void) {
     unlink(place);
-    int listener = cl_listen(unix_address(place), 0);
+    int listener = listen_flags(unix_address(place), flags);
     return listener == -ESHUTDOWN ? 0 : serve_listener(OK(listener));
 }
 
@@ -52,6 +53,46 @@ static void removed_by_each(void) {
     CHECK_EQ(told_of_it(), 0);
     finish();
     CHECK(access(place, F_OK) != 0);
+}
+
+static int serve_and_remove(void) {
+    int listener = cl_listen(unix_address(place), 0);
+    if (listener == -ESHUTDOWN) return 0;
+    int code = serve_listener(OK(listener));
+    unlink(place);
+    return code;
+}
+
+/* One that leaves takes the file with it, while others serve: as in a reload. */
+static void removed_at_the_end(void) {
+    choose_place(CL_SCHED_RR);
+    worker_main = serve_and_remove;
+    int first = fork_worker();
+    await_listening(first, 1);
+    int second = fork_worker(), third = fork_worker();
+    await_listening(second, 1);
+    await_listening(third, 1);
+    OK(cl_worker_disconnect(first));
+    CHECK_EQ(await_exit(first, 3000)->exit_code, 0);
+    both_answer(second, third);
+    CHECK_EQ(told_of_it(), 0);
+    finish();
+}
+
+/* What the first asker wanted is what the new socket is made with. */
+static void as_before(void) {
+    struct stat status;
+    choose_place(CL_SCHED_RR);
+    flags = CL_LISTEN_WRITABLE_ALL;
+    int first = fork_worker();
+    await_listening(first, 1);
+    flags = 0;
+    int second = fork_worker();
+    await_listening(second, 1);
+    SYS(stat(place, &status));
+    CHECK_EQ(status.st_mode & 0222, 0222);
+    both_answer(first, second);
+    finish();
 }
 
 static int stopped_workers_main(void) {
@@ -119,6 +160,7 @@ static void anothers_file(void) {
 }
 
 static const check_case_t cases[] = {
-    {"removed_by_each", removed_by_each}, {"waiting_clients", waiting_clients}, {"shared", shared}, {"anothers_file", anothers_file},
+    {"removed_by_each", removed_by_each}, {"removed_at_the_end", removed_at_the_end}, {"as_before", as_before},
+    {"waiting_clients", waiting_clients}, {"shared", shared},                         {"anothers_file", anothers_file},
 };
 CHECK_MAIN(cases)
