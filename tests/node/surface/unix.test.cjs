@@ -232,3 +232,43 @@ test('each worker removes the socket file before it listens, and all are served'
   assert.deepEqual(run.all('notices'), [[1]]);
   assert.deepEqual(run.all('warning'), []);
 });
+
+test('a worker that ends removes the socket file, and the others are served', ours, async () => {
+  const run = await play({
+    env: { NODE_CLUSTER_SCHED_POLICY: 'rr' },
+    async primary({ cluster, report, happens, ask, everybody }) {
+      const workers = [];
+      for (let i = 0; i < 3; i++) {
+        workers.push(cluster.fork());
+        await happens(workers[i], 'listening');
+      }
+      workers[0].disconnect();
+      await happens(workers[0], 'exit');
+      report('answers', (await everybody(2, () => ask('shared.sock'))).join());
+      cluster.disconnect();
+    },
+    worker({ cluster }) {
+      require('node:net').createServer((socket) => socket.end(`${cluster.worker.id}`)).listen('shared.sock');
+      process.on('exit', () => require('node:fs').rmSync('shared.sock', { force: true }));
+    },
+  });
+  assert.equal(run.one('answers'), '2,3');
+});
+
+test('where the workers have the socket itself, a warning says that nobody can connect', ours, async () => {
+  const run = await play({
+    env: { NODE_CLUSTER_SCHED_POLICY: 'none' },
+    files: { 'worker.cjs': REMOVE_AND_LISTEN },
+    async primary({ cluster, report, happens }) {
+      const warned = happens(process, 'warning');
+      cluster.setupPrimary({ exec: 'worker.cjs' });
+      for (let i = 0; i < 2; i++) await happens(cluster.fork(), 'listening');
+      const [{ code, message }] = await warned;
+      report('warning', code, message);
+      cluster.disconnect();
+    },
+  });
+  const [[code, message]] = run.all('warning');
+  assert.match(message, /shared\.sock: nobody can connect, because the socket file was removed/);
+  assert.equal(code, 'CLUSTER_RS_ENGINE');
+});
