@@ -31,12 +31,43 @@
 #ifndef CLUSTER_H
 #define CLUSTER_H
 
-#ifndef __linux__
-#error "cluster.h: libcluster needs Linux 5.10 or newer"
-#endif
-
 #include <stddef.h>
 #include <sys/socket.h>
+
+/* After either error the declarations follow all the same, so that the error is the only one. */
+#ifndef __linux__
+#error "cluster.h: libcluster needs Linux 5.10 or newer"
+#undef CL_HEADER_ONLY
+#elif defined(CL_HEADER_ONLY) && (!defined(__GLIBC__) || !defined(__GNUC__))
+#error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang; without it, link libcluster"
+#undef CL_HEADER_ONLY
+#endif
+
+/* Warnings of -Weverything about what is meant here: C99's declarations and casts, in C++ too, names with two
+ * underscores, which keep out of the program's way, and what padding a struct gets. */
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wunknown-warning-option"
+#pragma clang diagnostic ignored "-Wpadded"
+#pragma clang diagnostic ignored "-Wdeclaration-after-statement"
+#pragma clang diagnostic ignored "-Wunsafe-buffer-usage"
+#pragma clang diagnostic ignored "-Wreserved-identifier"
+#pragma clang diagnostic ignored "-Wreserved-macro-identifier"
+#ifdef __cplusplus
+#pragma clang diagnostic ignored "-Wc++98-compat-pedantic"
+#pragma clang diagnostic ignored "-Wold-style-cast"
+#pragma clang diagnostic ignored "-Wzero-as-null-pointer-constant"
+#endif
+#elif defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpadded"
+#ifdef __cplusplus
+#pragma GCC diagnostic ignored "-Wold-style-cast"
+#pragma GCC diagnostic ignored "-Wzero-as-null-pointer-constant"
+#else
+#pragma GCC diagnostic ignored "-Wdeclaration-after-statement"
+#endif
+#endif
 
 #define CL_VERSION_MAJOR 0
 #define CL_VERSION_MINOR 1
@@ -889,7 +920,9 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  *     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
  *     :port                 all addresses, IPv6 and IPv4
- *     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
+ *     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work. If a
+ *                           worker removes the file, the next listen or end of a worker makes it anew; where that
+ *                           cannot be (CL_SCHED_NONE), CL_EVENT_WARNING says that nobody can connect
  *     unix:@name            an abstract socket
  *     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
  *                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for
@@ -912,7 +945,9 @@ CL_API int cl_worker_kill(int id, int signal);
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
-CL_API int cl_listen(const char *address, int backlog);
+CL_API
+int cl_listen(const char *address,
+              int backlog);
 
 /**
  * Listens as cl_listen() does, with options.
@@ -1100,19 +1135,17 @@ CL_API int cl_set_load(unsigned int load);
  * side in libcluster.so.0 on first use. There is nothing to link.
  *
  * Every function is static inline. What a process has once (its channel, its listeners) is defined weak, so that the
- * linker keeps one of each however many translation units include this.
+ * linker keeps one of each however many translation units include this. A program and the plugins that it loads with
+ * dlopen(3) use one of these together, if they were built with the same version of this file.
  *
- * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
- * that this code serves never loads the library.
+ * Once the process has loaded the library, for this code or before its first call for somebody else, every call goes
+ * there, except for listeners that this code opened. A worker that this code serves never loads the library.
  */
-#if !defined(__GLIBC__) || !defined(__GNUC__)
-#error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang"
-#endif
-
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -1137,8 +1170,10 @@ CL_API int cl_set_load(unsigned int load);
 extern "C" {
 #endif
 
-#define CL__FN static inline __attribute__((unused))
-#define CL__ONE __attribute__((weak))
+#define CL__FN static inline
+#define CL__ONE(...) \
+    extern __VA_ARGS__ __attribute__((weak, visibility("hidden"))); \
+    __VA_ARGS__
 
 /* -- What the C library hides -----------------------------------------------------------------------------------------
  * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and headers that the program
@@ -1153,7 +1188,7 @@ extern "C" {
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
     CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18,
-    CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
+    CL__RTLD_NOLOAD = 4, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -1179,12 +1214,13 @@ extern int cl__os_sigaddset(sigset_t *, int) __asm__("sigaddset");
 extern int cl__os_sigaction(int, const void *, void *) __asm__("sigaction");
 extern int cl__os_sigprocmask(int, const sigset_t *, sigset_t *) __asm__("sigprocmask");
 extern long cl__os_syscall(long, ...) __asm__("syscall");
+extern int cl__os_dl_iterate_phdr(int (*)(void *, size_t, void *), void *) __asm__("dl_iterate_phdr");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
 extern int cl__os_setenv(const char *, const char *, int) __asm__("setenv");
 
 /* Before glibc 2.34 these live in libraries of their own. The references are weak, so that nobody has to link -ldl or
  * -lpthread; without them they are NULL. The last two came with glibc 2.32. */
-#define CL__WEAKLY(name) __attribute__((weakref(name), unused))
+#define CL__WEAKLY(name) __attribute__((weakref(name)))
 static void *cl__weak_dlopen(const char *, int) CL__WEAKLY("dlopen");
 static void *cl__weak_dlsym(void *, const char *) CL__WEAKLY("dlsym");
 static char *cl__weak_dlerror(void) CL__WEAKLY("dlerror");
@@ -1201,8 +1237,9 @@ struct cl__error {
 };
 /* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
  * signal handler may not do. These two words are placed with the program's own instead. */
-CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
-CL__ONE __thread char cl__error_text[640];
+extern __thread struct cl__error cl__error __attribute__((weak, visibility("hidden"), tls_model("initial-exec")));
+__thread struct cl__error cl__error;
+CL__ONE(__thread char cl__error_text[640]);
 
 /* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
@@ -1257,6 +1294,22 @@ CL__FN const char *cl_err_name(int code) {
 CL__FN const char *cl_version(void) { return CL_VERSION; }
 CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
 
+/* No call changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
+ * unwind past everything that gives back what the call holds. */
+struct cl__kept {
+    int error, cancel;
+};
+CL__FN struct cl__kept cl__keep(void) {
+    struct cl__kept kept = {errno, 0};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
+    return kept;
+}
+CL__FN int cl__put_back(struct cl__kept kept, int result) {
+    pthread_setcancelstate(kept.cancel, NULL);
+    errno = kept.error;
+    return result;
+}
+
 /* -- The library, where the process has loaded it ---------------------------------------------------------------------
  * X(name, parameters, arguments...). The primary's functions load it. Once it is loaded the others go there too, those
  * of a listener unless this code opened it. */
@@ -1308,20 +1361,6 @@ struct cl__library {
     const char *(*last_error)(void);
     unsigned (*version_number)(void);
 };
-CL__ONE struct cl__library cl__library;
-
-CL__FN int cl__loaded(void) { return __atomic_load_n(&cl__library.loaded, __ATOMIC_ACQUIRE); }
-
-/* Remembers whose sentence cl_last_error has to return. */
-CL__FN int cl__from_library(int result) {
-    if (result < 0) cl__error.in_library = 1;
-    return result;
-}
-
-CL__FN const char *cl_last_error(void) {
-    if (cl__error.in_library) return cl__library.last_error();
-    return cl__error.sentence != NULL ? cl__error.sentence : "";
-}
 
 /* -- What a process has once --------------------------------------------------------------------------------------- */
 
@@ -1378,17 +1417,161 @@ struct cl__process {
     pthread_mutex_t begin, asking, reading, table;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
+    struct cl__library library;
 };
-CL__ONE struct cl__process cl__process; /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
+CL__ONE(struct cl__process cl__own); /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
+CL__ONE(struct cl__process *cl__agreed);
 
 CL__FN int cl__get(int *from) { return __atomic_load_n(from, __ATOMIC_SEQ_CST); }
 CL__FN void cl__set(int *to, int value) { __atomic_store_n(to, value, __ATOMIC_SEQ_CST); }
 CL__FN void cl__add(int *to, int value) { __atomic_add_fetch(to, value, __ATOMIC_SEQ_CST); }
 
+/* -- One process of several objects -----------------------------------------------------------------------------------
+ * The linker keeps one `cl__own` for a program or a shared object. Where several of these have this code, as a program
+ * and its plugins, all use that of the object that was loaded first. They find each other by a note (elf(5), PT_NOTE),
+ * which needs no exported symbol. Objects of other versions of this file are passed over. */
+
+struct cl__card {
+    unsigned version, size; /* of struct cl__process */
+    struct cl__process *own;
+};
+extern const struct cl__card cl__card __attribute__((weak, visibility("hidden")));
+__attribute__((used)) const struct cl__card cl__card = {CL_VERSION_NUMBER, sizeof(struct cl__process), &cl__own};
+
+/* How far it is from the end of the note to the card. Assembler, because C has no way to say it without a relocation,
+ * which would need a writable section. */
+struct cl__note {
+    unsigned name_size, size, type;
+    char name[12];
+    int distance;
+};
+__asm__(".pushsection .note.libcluster, \"a\", %note\n"
+        ".balign 4\n"
+        ".long 12, 4, 1\n"
+        ".ascii \"libcluster\\0\\0\"\n"
+        ".long cl__card - .\n"
+        ".popsection");
+
+/* The first members of glibc's struct dl_phdr_info. */
+struct cl__object {
+    ElfW(Addr) address;
+    const char *name;
+    const ElfW(Phdr) *headers;
+    ElfW(Half) count;
+};
+struct cl__search {
+    struct cl__process *wanted, *found; /* wanted: this one; NULL: the first */
+    char *name;                         /* room for the name of the object that has it; "": the program; NULL: no matter */
+};
+enum { CL__NAME_ROOM = 4096 };
+
+CL__FN void cl__note_name(struct cl__search *search, const struct cl__object *object) {
+    if (search->name != NULL) snprintf(search->name, CL__NAME_ROOM, "%s", object->name != NULL ? object->name : "");
+}
+
+/* Tools that edit an object may leave a note's header that leads nowhere. */
+CL__FN int cl__can_read(const struct cl__object *object, const ElfW(Phdr) *notes) {
+    for (int i = 0; i < object->count; i++) {
+        const ElfW(Phdr) *header = &object->headers[i];
+        if (header->p_type == PT_LOAD && (header->p_flags & PF_R) && notes->p_vaddr >= header->p_vaddr &&
+            notes->p_memsz <= header->p_memsz && notes->p_vaddr - header->p_vaddr <= header->p_memsz - notes->p_memsz)
+            return 1;
+    }
+    return 0;
+}
+
+CL__FN int cl__look_at(void *given, size_t size, void *into) {
+    const struct cl__object *object = (const struct cl__object *)given;
+    struct cl__search *search = (struct cl__search *)into;
+    const struct cl__note wanted = {12, 4, 1, "libcluster", 0};
+    (void)size;
+    for (int i = 0; i < object->count; i++) {
+        const ElfW(Phdr) *header = &object->headers[i];
+        if (header->p_type != PT_NOTE || !cl__can_read(object, header)) continue;
+        const char *notes = (const char *)(object->address + header->p_vaddr);
+        for (size_t at = 0; at + sizeof wanted <= header->p_memsz; at += 4) {
+            int distance;
+            if (memcmp(notes + at, &wanted, offsetof(struct cl__note, distance)) != 0) continue;
+            memcpy(&distance, notes + at + offsetof(struct cl__note, distance), sizeof distance);
+            const void *place = notes + at + offsetof(struct cl__note, distance) + distance;
+            const struct cl__card *card = (const struct cl__card *)place;
+            if (card->version != cl__card.version || card->size != cl__card.size) continue;
+            if (search->wanted != NULL && search->wanted != card->own) continue;
+            search->found = card->own;
+            cl__note_name(search, object);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+CL__FN struct cl__process *cl__look_for(struct cl__process *wanted, char *name) {
+    struct cl__search search = {wanted, NULL, name};
+    if (name != NULL) name[0] = '\0';
+    cl__os_dl_iterate_phdr(cl__look_at, &search);
+    return search.found != NULL ? search.found : &cl__own;
+}
+
+/* What all objects of this process use. */
+CL__FN struct cl__process *cl__this(void) {
+    struct cl__process *agreed = __atomic_load_n(&cl__agreed, __ATOMIC_ACQUIRE);
+    return agreed != NULL ? agreed : cl__look_for(NULL, NULL);
+}
+
+/* An object that is there, and that dlclose(3) does not take away from here on; NULL: the program, or there is no such. */
+CL__FN void *cl__keep_object(const char *name) {
+    return name[0] != '\0' && cl__weak_dlopen ? cl__weak_dlopen(name, RTLD_LAZY | CL__RTLD_NOLOAD) : NULL;
+}
+
+/* Before the first use that makes anything. What all use stays, and so does the code of this object, which the watch
+ * runs. The object that was found might be gone before it is kept. */
+CL__FN void cl__agree(void) {
+    char name[CL__NAME_ROOM];
+    struct cl__process *agreed;
+    (void)cl__look_for(&cl__own, name);
+    (void)cl__keep_object(name);
+    do {
+        agreed = cl__look_for(NULL, name);
+        (void)cl__keep_object(name);
+    } while (cl__look_for(NULL, NULL) != agreed);
+    __atomic_store_n(&cl__agreed, agreed, __ATOMIC_RELEASE);
+}
+
+CL__FN int cl__look_at_library(void *given, size_t size, void *into) {
+    const struct cl__object *object = (const struct cl__object *)given;
+    const char *file = object->name != NULL ? strrchr(object->name, '/') : NULL;
+    (void)size;
+    if (file == NULL || strncmp(file, "/libcluster.so", 14) != 0) return 0;
+    cl__note_name((struct cl__search *)into, object);
+    return 1;
+}
+
+/* The library, if the program or another plugin has brought it into the process. */
+CL__FN void *cl__library_here(void) {
+    char name[CL__NAME_ROOM] = "";
+    struct cl__search search = {NULL, NULL, name};
+    cl__os_dl_iterate_phdr(cl__look_at_library, &search);
+    return cl__keep_object(name);
+}
+
 /* Whether this is the process that made the page. */
 CL__FN int cl__is_member(unsigned char *page) {
     if (!__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
-    return cl__process.unwiped == 0 || cl__process.unwiped == (int)getpid();
+    return cl__this()->unwiped == 0 || cl__this()->unwiped == (int)getpid();
+}
+
+/* The library, once it is loaded. */
+CL__FN int cl__loaded(void) { return __atomic_load_n(&cl__this()->library.loaded, __ATOMIC_ACQUIRE); }
+
+/* Remembers whose sentence cl_last_error has to return. */
+CL__FN int cl__from_library(int result) {
+    if (result < 0) cl__error.in_library = 1;
+    return result;
+}
+
+CL__FN const char *cl_last_error(void) {
+    if (cl__error.in_library) return cl__this()->library.last_error();
+    return cl__error.sentence != NULL ? cl__error.sentence : "";
 }
 
 /* -- Descriptors, and waiting for them ----------------------------------------------------------------------------- */
@@ -1507,8 +1690,8 @@ CL__FN void cl__end_share(struct cl__listener *listener) {
 /* Not left to the watch thread alone: this process may end before that runs, and a child of it go on. Takes no lock,
  * like cl__hold: the caller may be a signal handler. */
 CL__FN void cl__end_shares(void) {
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
+    for (int i = 0; i < cl__get(&cl__this()->places); i++) {
+        struct cl__listener *listener = &cl__this()->listeners[i];
         if (cl__get(&listener->state) != CL__OPEN) continue;
         cl__add(&listener->users, 1);
         if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
@@ -1518,7 +1701,7 @@ CL__FN void cl__end_shares(void) {
 
 /* Once one call has returned this, all do. */
 CL__FN int cl__primary_gone(void) {
-    cl__set(&cl__process.gone, 1);
+    cl__set(&cl__this()->gone, 1);
     cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }
@@ -1528,16 +1711,18 @@ CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker wa
 CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_length, const void *second,
                      size_t second_length) {
     unsigned short kind[2] = {(unsigned short)type, 0};
-    struct iovec parts[4] = {{kind, 4}, {&number, 4}, {(void *)first, first_length}, {(void *)second, second_length}};
+    struct iovec parts[4] = {{kind, 4}, {&number, 4}, {NULL, first_length}, {NULL, second_length}};
+    memcpy(&parts[2].iov_base, &first, sizeof first); /* sendmsg(2) does not write there */
+    memcpy(&parts[3].iov_base, &second, sizeof second);
     struct msghdr message;
     memset(&message, 0, sizeof message);
     message.msg_iov = parts;
     message.msg_iovlen = 4;
     for (int failures = 0;; failures++) {
-        if (cl__get(&cl__process.gone)) return cl__primary_gone();
-        if (sendmsg(cl__process.channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+        if (cl__get(&cl__this()->gone)) return cl__primary_gone();
+        if (sendmsg(cl__this()->channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
         if (errno == EPIPE || errno == ECONNRESET) return cl__primary_gone();
-        if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, cl__process.primary, -1);
+        if (errno == EAGAIN) cl__wait(cl__this()->channel, POLLOUT, cl__this()->primary, -1);
         else if (cl__is_short_of_memory(errno)) cl__pause(failures);
         else if (errno != EINTR)
             return cl__say(-errno, "the channel to the primary cannot be used; was its descriptor closed in this process, by "
@@ -1556,20 +1741,20 @@ CL__FN ino_t cl__pipe_inode(int fd) {
  * ended within a second: a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
-    while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
+    while (cl__wait(cl__this()->primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
     /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
-    if (cl__pipe_inode(cl__process.primary) != cl__process.pipe) return NULL;
-    if (cl__process.pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 &&
+    if (cl__pipe_inode(cl__this()->primary) != cl__this()->pipe) return NULL;
+    if (cl__this()->pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__this()->primary, 0, NULL, 0) < 0 &&
         (errno == EBADF || errno == EINVAL))
         return NULL; /* signal 0 only checks that it is a pidfd */
-    cl__set(&cl__process.gone, 1);
+    cl__set(&cl__this()->gone, 1);
     cl__end_shares();
-    shutdown(cl__process.channel, SHUT_RD);
-    shutdown(cl__process.grants, SHUT_RD);
+    shutdown(cl__this()->channel, SHUT_RD);
+    shutdown(cl__this()->grants, SHUT_RD);
     poll(NULL, 0, 700);
     /* Connections that nobody took would stay open in a child of this process that has copies of the mailboxes. */
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
+    for (int i = 0; i < cl__get(&cl__this()->places); i++) {
+        struct cl__listener *listener = &cl__this()->listeners[i];
         char parcel[8 + sizeof(struct sockaddr_storage)];
         int fd;
         while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__BOUND &&
@@ -1602,7 +1787,7 @@ CL__FN void cl__start_watch(void) {
         failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
     cl__os_sigprocmask(CL__SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    if (!failed) fcntl(cl__process.lifeline, __F_SETSIG, SIGCONT);
+    if (!failed) fcntl(cl__this()->lifeline, __F_SETSIG, SIGCONT);
 }
 
 /* -- The scoreboard ------------------------------------------------------------------------------------------------ */
@@ -1613,15 +1798,15 @@ CL__FN void cl__map_board(int fd) {
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
     if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096) {
         void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (page != MAP_FAILED) cl__process.board = (unsigned char *)page;
+        if (page != MAP_FAILED) cl__this()->board = (unsigned char *)page;
     }
     cl__close_fd(fd);
 }
 
 /* This worker's page; NULL in a child made by fork(2), which counts nothing. */
 CL__FN unsigned char *cl__board(void) {
-    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
-    return page != NULL && cl__is_member(page) ? cl__process.board : NULL;
+    unsigned char *page = __atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE);
+    return page != NULL && cl__is_member(page) ? cl__this()->board : NULL;
 }
 
 /* Shows that this worker has looked for connections, and whether it has taken one. No system call. The beat is no
@@ -1682,9 +1867,9 @@ CL__FN int cl__ask_to_leave(void) {
     const unsigned by_signal = 1;
     memcpy(frame + 2, &by_signal, sizeof by_signal);
     for (;;) {
-        if (send(cl__process.channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
+        if (send(cl__this()->channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return 1;
-        if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, -1, -1);
+        if (errno == EAGAIN) cl__wait(cl__this()->channel, POLLOUT, -1, -1);
         else if (cl__is_short_of_memory(errno)) cl__pause(4);
         else if (errno != EINTR) return 0;
     }
@@ -1694,9 +1879,9 @@ CL__FN void cl__on_signal(int number, void *info, void *context) {
     int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
     int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
     (void)context;
-    int primary = cl__get(&cl__process.sender);
-    sent = sent && sender == primary && (primary != 0 || __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST));
-    if (getpid() != cl__get(&cl__process.self) || sent || !cl__ask_to_leave()) {
+    int primary = cl__get(&cl__this()->sender);
+    sent = sent && sender == primary && (primary != 0 || __atomic_exchange_n(&cl__this()->outside, 1, __ATOMIC_SEQ_CST));
+    if (getpid() != cl__get(&cl__this()->self) || sent || !cl__ask_to_leave()) {
         sigset_t only;
         struct cl__action action;
         memset(&action, 0, sizeof action); /* SIG_DFL */
@@ -1714,9 +1899,9 @@ CL__FN void cl__hold_signals(void) {
     socklen_t length = sizeof primary;
     struct cl__action action;
     sigset_t ours;
-    if (getsockopt(cl__process.channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
-    cl__set(&cl__process.sender, primary[0]);
-    cl__set(&cl__process.self, (int)getpid());
+    if (getsockopt(cl__this()->channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
+    cl__set(&cl__this()->sender, primary[0]);
+    cl__set(&cl__this()->self, (int)getpid());
     memset(&ours, 0, sizeof ours);
     for (int i = 0; i < 3; i++) {
         memset(&action, 0, sizeof action);
@@ -1762,7 +1947,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     unsigned char hello[64];
     int fds[4];
     unsigned online[2] = {CL__PROTOCOL, (unsigned)getpid()};
-    cl__process.step = "receiving the hello";
+    cl__this()->step = "receiving the hello";
     int n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     /* Another process may hold the channel and be as quick; only one of the two receives the HELLO. */
@@ -1772,23 +1957,23 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     }
     if (n < 0) return n;
     if (fds[2] < 0) {
-        cl__process.step = "receiving the hello, which came without its descriptors, as the process has too many open";
+        cl__this()->step = "receiving the hello, which came without its descriptors, as the process has too many open";
         for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
         return -EMFILE;
     }
-    cl__process.channel = fd;
-    cl__process.grants = fds[0];
-    cl__process.lifeline = fds[1];
-    cl__process.primary = fds[2];
-    cl__process.step = "making the channel close-on-exec";
+    cl__this()->channel = fd;
+    cl__this()->grants = fds[0];
+    cl__this()->lifeline = fds[1];
+    cl__this()->primary = fds[2];
+    cl__this()->step = "making the channel close-on-exec";
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
         int code = -errno;
         for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
         return code;
     }
-    cl__process.pipe = cl__pipe_inode(fds[2]);
-    cl__process.version = cl__number(hello + 16);
-    if (cl__process.version == CL__PROTOCOL) cl__map_board(fds[3]);
+    cl__this()->pipe = cl__pipe_inode(fds[2]);
+    cl__this()->version = cl__number(hello + 16);
+    if (cl__this()->version == CL__PROTOCOL) cl__map_board(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
     (void)cl__frame(CL__ONLINE, CL__OFFERS_OPTIONS, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
@@ -1806,50 +1991,51 @@ CL__FN void cl__adopt(void) {
     char own[16];
     if (getauxval(AT_SECURE)) return;
     /* A worker that has replaced its program by exec(3). A child of it has another pid. */
-    if (!told && was == (int)getpid()) cl__process.stray = 2;
+    if (!told && was == (int)getpid()) cl__this()->stray = 2;
     if (!told) return;
-    cl__process.stray = 1;
+    cl__this()->stray = 1;
     if (id < 1 || slot < 0 || fd < 0 || !cl__is_channel(fd, id, slot, seen)) return;
     int code = cl__join(fd, seen);
     if (code > 0) return;
-    cl__process.stray = 0;
+    cl__this()->stray = 0;
     snprintf(own, sizeof own, "%d", (int)getpid());
     cl__os_setenv("CL_WORKER_PROCESS", own, 1);
     if (code < 0)
-        snprintf(cl__process.why, sizeof cl__process.why, "this worker could not join its primary: %s: %s", cl__process.step,
+        snprintf(cl__this()->why, sizeof cl__this()->why, "this worker could not join its primary: %s: %s", cl__this()->step,
                  cl_strerror(code));
-    else if (cl__process.version != CL__PROTOCOL) {
+    else if (cl__this()->version != CL__PROTOCOL) {
         code = CL_EVERSION;
-        snprintf(cl__process.why, sizeof cl__process.why,
-                 "the primary speaks version %u of the protocol and this worker version %d", cl__process.version, CL__PROTOCOL);
+        snprintf(cl__this()->why, sizeof cl__this()->why,
+                 "the primary speaks version %u of the protocol and this worker version %d", cl__this()->version, CL__PROTOCOL);
     }
-    cl__process.unjoined = code;
-    cl__process.slot = slot;
-    cl__process.worker_id = id;
+    cl__this()->unjoined = code;
+    cl__this()->slot = slot;
+    cl__this()->worker_id = id;
     if ((code == 0 || code == CL_EVERSION) && holds) cl__hold_signals();
 }
 
 CL__FN int cl__begin(void) {
-    pthread_mutex_lock(&cl__process.begin);
-    if (cl__process.member == NULL) {
+    pthread_mutex_lock(&cl__this()->begin);
+    if (cl__this()->member == NULL) {
         void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | CL__MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED) {
-            pthread_mutex_unlock(&cl__process.begin);
+            pthread_mutex_unlock(&cl__this()->begin);
             return cl__say(-ENOMEM, "no memory is left");
         }
-        if (cl__os_madvise(page, 4096, CL__MADV_WIPEONFORK) != 0) cl__process.unwiped = (int)getpid();
+        if (cl__os_madvise(page, 4096, CL__MADV_WIPEONFORK) != 0) cl__this()->unwiped = (int)getpid();
         *(unsigned char *)page = 1;
         cl__adopt();
-        __atomic_store_n(&cl__process.member, (unsigned char *)page, __ATOMIC_RELEASE);
+        __atomic_store_n(&cl__this()->member, (unsigned char *)page, __ATOMIC_RELEASE);
     }
-    pthread_mutex_unlock(&cl__process.begin);
+    pthread_mutex_unlock(&cl__this()->begin);
     return 0;
 }
 
 /* What every call does first: finds out once what this process is, and at the price of one memory read whether it still
  * is that process. getpid(2) would be a system call for each connection. */
 CL__FN int cl__enter(void) {
-    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&cl__agreed, __ATOMIC_ACQUIRE) == NULL) cl__agree();
+    unsigned char *page = __atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE);
     if (page == NULL) return cl__begin();
     if (cl__is_member(page)) return 0;
     return cl__say(-ECHILD, "this process was made by fork(2) or daemon(3) after the first cl_ call, not by cl_fork, and is no member "
@@ -1860,8 +2046,8 @@ CL__FN int cl__enter(void) {
 /* The same for what only a worker can do. */
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
-    if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
-    return code == 0 && cl__process.unjoined < 0 ? cl__say(cl__process.unjoined, cl__process.why) : code;
+    if (code == 0 && cl__this()->worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
+    return code == 0 && cl__this()->unjoined < 0 ? cl__say(cl__this()->unjoined, cl__this()->why) : code;
 }
 
 #define CL__WHO(name, value) \
@@ -1869,10 +2055,10 @@ CL__FN int cl__enter_worker(void) {
         int code = cl__enter(); \
         return code < 0 ? code : (value); \
     }
-CL__WHO(is_primary, cl__process.worker_id == 0)
-CL__WHO(is_worker, cl__process.worker_id != 0)
-CL__WHO(worker_id, cl__process.worker_id)
-CL__WHO(worker_slot, cl__process.worker_id != 0 ? cl__process.slot : -1)
+CL__WHO(is_primary, cl__this()->worker_id == 0)
+CL__WHO(is_worker, cl__this()->worker_id != 0)
+CL__WHO(worker_id, cl__this()->worker_id)
+CL__WHO(worker_slot, cl__this()->worker_id != 0 ? cl__this()->slot : -1)
 #undef CL__WHO
 
 /* -- Messages ------------------------------------------------------------------------------------------------------ */
@@ -1890,11 +2076,11 @@ CL__FN int cl__send(const void *data, size_t length) {
  * stays readable for every thread. */
 CL__FN int cl__leaving(void) {
     unsigned char head[8];
-    if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
-    int n = cl__packet(cl__process.grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
+    if (cl__get(&cl__this()->leaving)) return cl__asked_to_leave();
+    int n = cl__packet(cl__this()->grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
     if (n == 0) return cl__primary_gone();
     if (cl__type(head, n) != CL__DISCONNECT) return n > 0;
-    cl__set(&cl__process.leaving, 1);
+    cl__set(&cl__this()->leaving, 1);
     return cl__asked_to_leave();
 }
 
@@ -1902,20 +2088,20 @@ CL__FN int cl__leaving(void) {
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
-    pthread_mutex_lock(&cl__process.reading);
+    pthread_mutex_lock(&cl__this()->reading);
     for (;;) {
-        n = cl__packet(cl__process.channel, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK | MSG_TRUNC);
+        n = cl__packet(cl__this()->channel, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK | MSG_TRUNC);
         type = cl__type(head, n);
         if (n <= 0 || type == CL__MESSAGE) break;
-        recv(cl__process.channel, head, sizeof head, MSG_DONTWAIT);
-        if (type == CL__DISCONNECT) cl__set(&cl__process.leaving, 1);
+        recv(cl__this()->channel, head, sizeof head, MSG_DONTWAIT);
+        if (type == CL__DISCONNECT) cl__set(&cl__this()->leaving, 1);
     }
     if (n == 0) n = cl__primary_gone();
     else if (n == -EAGAIN) n = 0;
     else if (n < 0) cl__fail(n, "the channel to the primary: %s", cl_strerror(n));
     else if ((size_t)n - 8 > capacity) n = cl__fail(-EMSGSIZE, "the next message has %d bytes; it is kept", n - 8);
-    else n = cl__packet(cl__process.channel, head, sizeof head, buffer, capacity, NULL, 0, 0);
-    pthread_mutex_unlock(&cl__process.reading);
+    else n = cl__packet(cl__this()->channel, head, sizeof head, buffer, capacity, NULL, 0, 0);
+    pthread_mutex_unlock(&cl__this()->reading);
     return n;
 }
 
@@ -1937,7 +2123,7 @@ CL__FN int cl__receive(void *buffer, size_t capacity, int timeout_ms) {
         if (timeout_ms == 0) return cl__say(-EAGAIN, "no message waits");
         if (timeout_ms > 0) left = (int)(deadline - cl__now_ms());
         if (timeout_ms > 0 && left <= 0) return cl__say(-ETIMEDOUT, "no message came in time");
-        cl__wait(cl__process.channel, POLLIN, cl__process.grants, left);
+        cl__wait(cl__this()->channel, POLLIN, cl__this()->grants, left);
     }
 }
 
@@ -1953,25 +2139,25 @@ CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
 CL__FN int cl__channel_fd(void) {
     int code = cl__enter_worker(), epoll = -1;
     if (code < 0) return code;
-    pthread_mutex_lock(&cl__process.reading);
-    if (cl__process.news == 0) {
+    pthread_mutex_lock(&cl__this()->reading);
+    if (cl__this()->news == 0) {
         epoll = cl__high(epoll_create1(EPOLL_CLOEXEC));
-        if (cl__watch_for(epoll, cl__process.channel, EPOLLIN) || cl__watch_for(epoll, cl__process.grants, EPOLLIN)) {
+        if (cl__watch_for(epoll, cl__this()->channel, EPOLLIN) || cl__watch_for(epoll, cl__this()->grants, EPOLLIN)) {
             code = cl__os("epoll");
             cl__close_fd(epoll);
         } else {
-            cl__process.news = epoll;
+            cl__this()->news = epoll;
         }
     }
-    pthread_mutex_unlock(&cl__process.reading);
-    return code < 0 ? code : cl__process.news;
+    pthread_mutex_unlock(&cl__this()->reading);
+    return code < 0 ? code : cl__this()->news;
 }
 
 CL__FN int cl__set_load(unsigned load) {
     int code = cl__enter_worker();
     if (code < 0) return code;
-    if (cl__process.board == NULL) return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
-    unsigned *told = (unsigned *)(void *)(cl__process.board + 80), *times = told + 1;
+    if (cl__this()->board == NULL) return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
+    unsigned *told = (unsigned *)(void *)(cl__this()->board + 80), *times = told + 1;
     __atomic_store_n(told, load, __ATOMIC_RELAXED);
     __atomic_fetch_add(times, 1, __ATOMIC_RELEASE);
     return 0;
@@ -1980,7 +2166,7 @@ CL__FN int cl__set_load(unsigned load) {
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
     /* A primary has workers only through the library. */
-    if (code < 0 || cl__process.worker_id == 0) return code;
+    if (code < 0 || cl__this()->worker_id == 0) return code;
     code = cl__enter_worker();
     return code < 0 ? code : cl__frame(CL__DISCONNECT, 0, NULL, 0, NULL, 0);
 }
@@ -2317,12 +2503,12 @@ CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds)
         if (code == 0) code = cl__leaving();
         if (code < 0) return code;
         if (code == 0) {
-            cl__wait(cl__process.grants, POLLIN, -1, -1);
+            cl__wait(cl__this()->grants, POLLIN, -1, -1);
             continue;
         }
-        int n = cl__packet(cl__process.grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
+        int n = cl__packet(cl__this()->grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
         if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
-        if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__process.asked) {
+        if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__this()->asked) {
             answer[n] = '\0';
             if ((code = (int)cl__number(answer + 8)) >= 0) return n;
         }
@@ -2342,7 +2528,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     char text[sizeof at->text];
     int code = cl__write_options(text, sizeof text, at->text, options);
     if (code < 0) return code;
-    code = cl__frame(CL__LISTEN, ++cl__process.asked, asked, sizeof asked, text, strlen(text));
+    code = cl__frame(CL__LISTEN, ++cl__this()->asked, asked, sizeof asked, text, strlen(text));
     n = cl__await_answer(code, grant, sizeof grant, fds);
     if (n < 0) return n;
     listener->mailbox = fds[0];
@@ -2391,21 +2577,21 @@ CL__FN void cl__dispose(struct cl__listener *listener) {
 
 CL__FN int cl__is_open(const char *text, int index) {
     int found = 0;
-    pthread_mutex_lock(&cl__process.table);
-    for (int i = 0; i < cl__process.places && !found; i++) {
-        struct cl__listener *other = &cl__process.listeners[i];
+    pthread_mutex_lock(&cl__this()->table);
+    for (int i = 0; i < cl__this()->places && !found; i++) {
+        struct cl__listener *other = &cl__this()->listeners[i];
         found = other->text != NULL && other->index == index && strcmp(other->text, text) == 0;
     }
-    pthread_mutex_unlock(&cl__process.table);
+    pthread_mutex_unlock(&cl__this()->table);
     return found;
 }
 
 /* `share`: of an address of the primary's. `asking` is locked, so a free place stays free. */
 CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *options, int share) {
-    struct cl__listener *listener = cl__process.listeners;
+    struct cl__listener *listener = cl__this()->listeners;
     int code = 0, index = share ? 0 : -1;
-    while (listener < cl__process.listeners + CL__LISTENERS && cl__get(&listener->state) != CL__FREE) listener++;
-    if (listener == cl__process.listeners + CL__LISTENERS)
+    while (listener < cl__this()->listeners + CL__LISTENERS && cl__get(&listener->state) != CL__FREE) listener++;
+    if (listener == cl__this()->listeners + CL__LISTENERS)
         return cl__fail(-EMFILE, "%d listeners are open; more are not possible", CL__LISTENERS);
     if (share && at->port == 0) {
         index = options->index > 0 ? options->index : 1;
@@ -2429,19 +2615,19 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     if (code == 0) code = share ? cl__ask(at, options, listener) : cl__listen_alone(at, options, listener);
     if (code < 0 && listener->granted)
         (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
-    pthread_mutex_lock(&cl__process.table);
+    pthread_mutex_lock(&cl__this()->table);
     listener->text = text;
     if (code == 0) {
-        int place = (int)(listener - cl__process.listeners);
-        if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
+        int place = (int)(listener - cl__this()->listeners);
+        if (place >= cl__this()->places) cl__set(&cl__this()->places, place + 1);
         cl__set(&listener->state, CL__OPEN);
         /* If the primary died meanwhile, the watch did not find this listener. */
-        if (cl__get(&cl__process.gone)) cl__end_share(listener);
+        if (cl__get(&cl__this()->gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
         cl__dispose(listener);
     }
-    pthread_mutex_unlock(&cl__process.table);
+    pthread_mutex_unlock(&cl__this()->table);
     return code;
 }
 
@@ -2453,8 +2639,12 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (given == NULL) return cl__say(-EINVAL, "the options are NULL");
     if (given->size < offsetof(cl_listen_options_t, address) + sizeof given->address || given->size > 4096)
         return cl__say(-EINVAL, "the size of the options is not set; write sizeof(cl_listen_options_t) into it");
+    /* A newer program's struct is longer than the one known here. GCC 12 warns of its end (-Warray-bounds) where it sees
+     * how long the program's is, so it is not to see that. */
+    const char *bytes = (const char *)given;
+    __asm__("" : "+r"(bytes));
     for (size_t i = sizeof options; i < given->size; i++)
-        if (((const char *)given)[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");
+        if (bytes[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");
     memset(&options, 0, sizeof options);
     memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
     if (options.address == NULL) options.address = ":0";
@@ -2466,11 +2656,11 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     for (size_t i = 0; i < options.option_count; i++)
         if ((code = cl__check_value(options.options[i].value, options.options[i].length)) < 0) return code;
     if ((code = cl__parse(&at, options.address)) < 0) return code;
-    if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
-    pthread_mutex_lock(&cl__process.asking);
-    code = cl__open_listener(&at, &options, cl__process.worker_id != 0 &&
+    if (cl__this()->worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
+    pthread_mutex_lock(&cl__this()->asking);
+    code = cl__open_listener(&at, &options, cl__this()->worker_id != 0 &&
                                                 !(options.flags & (CL_LISTEN_EXCLUSIVE | CL_LISTEN_REUSEPORT)));
-    pthread_mutex_unlock(&cl__process.asking);
+    pthread_mutex_unlock(&cl__this()->asking);
     return code;
 }
 
@@ -2479,10 +2669,10 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
 /* The listener of that number, counted in `users`; NULL: none of ours. It needs no lock: a place in the table is never
  * freed, and whoever closes it waits for those inside. */
 CL__FN struct cl__listener *cl__hold(int fd) {
-    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
+    unsigned char *page = __atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE);
     if (page == NULL || !cl__is_member(page) || fd < 0) return NULL;
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
+    for (int i = 0; i < cl__get(&cl__this()->places); i++) {
+        struct cl__listener *listener = &cl__this()->listeners[i];
         if (cl__get(&listener->fd) != fd || cl__get(&listener->state) != CL__OPEN) continue;
         cl__add(&listener->users, 1);
         if (cl__get(&listener->state) == CL__OPEN && cl__get(&listener->fd) == fd) return listener;
@@ -2549,7 +2739,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         cl__close_fd(fd);
         if (type == CL__CONNECTION)
             return cl__say(-EMFILE, "a connection was lost: another thread took the last descriptor at that moment");
-        if (n == -EAGAIN) return cl__get(&cl__process.gone) ? cl__primary_gone() : -EAGAIN;
+        if (n == -EAGAIN) return cl__get(&cl__this()->gone) ? cl__primary_gone() : -EAGAIN;
         if (n < 0) return cl__fail(n, "the mailbox: %s", cl_strerror(n));
         if (n > 0) continue;
         /* End of file: behind a STOP, or because the primary is gone. Another thread may have taken the STOP and not
@@ -2580,7 +2770,7 @@ CL__FN int cl__shut_door(struct cl__listener *listener) {
 /* Waits for a reason to try again (0), or returns why there is none. `woken`: the shared socket was the reason. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     /* No STOP comes to a socket that the worker bound itself, so it looks for the request. */
-    int bound = listener->kind == CL__BOUND && cl__process.worker_id != 0, code = bound ? cl__leaving() : 0;
+    int bound = listener->kind == CL__BOUND && cl__this()->worker_id != 0, code = bound ? cl__leaving() : 0;
     int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
     if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
         cl__wait(listener->fd, POLLIN, listener->wake, 20);
@@ -2595,7 +2785,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
         for (*woken = 0; n > 0; n--) *woken |= events[n - 1].data.fd == listener->socket;
     } else {
         struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
-                                {bound ? cl__process.grants : -1, POLLIN, 0}};
+                                {bound ? cl__this()->grants : -1, POLLIN, 0}};
         cl__poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
@@ -2613,7 +2803,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
     /* A socket that is never empty must not hide that this worker is to leave. */
-    if (listener->kind == CL__BOUND && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+    if (listener->kind == CL__BOUND && cl__this()->worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
@@ -2628,7 +2818,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
              * the socket away, because this worker is no member any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
-            if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
+            if (result == -EINVAL && cl__get(&cl__this()->gone) && !cl__get(&listener->stopped))
                 return cl__primary_gone(); /* it was shut down here, as others may have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }
@@ -2682,7 +2872,7 @@ CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, co
     int fds[2], n;
     int code = cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
     if (code == 0 && (code = cl__leaving()) > 0) code = 0;
-    if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__process.asked, asked, sizeof asked, value, length);
+    if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__this()->asked, asked, sizeof asked, value, length);
     if ((n = cl__await_answer(code, answer, sizeof answer, fds)) < 0) return n;
     cl__close_fd(fds[0]);
     cl__close_fd(fds[1]);
@@ -2699,9 +2889,9 @@ CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int 
             return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an "
                                         "address is opened; use the same libcluster in both, or set them on each "
                                         "connection");
-        pthread_mutex_lock(&cl__process.asking);
+        pthread_mutex_lock(&cl__this()->asking);
         code = cl__ask_to_set(listener, level, name, value, length);
-        pthread_mutex_unlock(&cl__process.asking);
+        pthread_mutex_unlock(&cl__this()->asking);
         return code;
     }
     if (strncmp(listener->text, "fd:", 3) == 0)
@@ -2718,9 +2908,9 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
     /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
-    pthread_mutex_lock(&cl__process.table);
+    pthread_mutex_lock(&cl__this()->table);
     cl__dispose(listener);
-    pthread_mutex_unlock(&cl__process.table);
+    pthread_mutex_unlock(&cl__this()->table);
     return 0;
 }
 
@@ -2732,15 +2922,10 @@ CL__FN int cl__symbol(void *library, const char *name, void *to) {
     return symbol != NULL ? 0 : cl__fail(CL_ENOLIB, "the libcluster.so.0 that was found has no %s", name);
 }
 
-CL__FN int cl__load_library(void) {
+/* 0: from here on calls go to this library. */
+CL__FN int cl__use_library(void *library) {
     struct cl__library found;
     int code = 0;
-    if (!cl__weak_dlopen || !cl__weak_dlsym) return cl__say(CL_ENOLIB, "this program cannot load libraries; link -ldl");
-    void *library = cl__weak_dlopen("libcluster.so.0", RTLD_NOW);
-    if (library == NULL) {
-        const char *why = cl__weak_dlerror ? cl__weak_dlerror() : NULL;
-        return cl__fail(CL_ENOLIB, "a primary needs libcluster.so.0: %s", why != NULL ? why : "it was not found");
-    }
     memset(&found, 0, sizeof found);
 #define CL__SYMBOL(name, parameters, ...) if (code == 0) code = cl__symbol(library, "cl_" #name, &found.name);
     CL__SYMBOL(version_number, , )
@@ -2759,32 +2944,56 @@ CL__FN int cl__load_library(void) {
     CL__LATER_LISTENER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
     if (code < 0) return code;
-    cl__library = found;
-    __atomic_store_n(&cl__library.loaded, 1, __ATOMIC_RELEASE);
+    cl__this()->library = found;
+    __atomic_store_n(&cl__this()->library.loaded, 1, __ATOMIC_RELEASE);
     return 0;
+}
+
+CL__FN int cl__load_library(void) {
+    if (!cl__weak_dlopen || !cl__weak_dlsym) return cl__say(CL_ENOLIB, "this program cannot load libraries; link -ldl");
+    void *library = cl__weak_dlopen("libcluster.so.0", RTLD_NOW);
+    if (library != NULL) return cl__use_library(library);
+    const char *why = cl__weak_dlerror ? cl__weak_dlerror() : NULL;
+    return cl__fail(CL_ENOLIB, "a primary needs libcluster.so.0: %s", why != NULL ? why : "it was not found");
+}
+
+/* Whether a call goes to the library. It does so, too, if the library was in the process before anything began here:
+ * others have it, and it knows what this process is. One that cannot be used is as good as none. */
+CL__FN int cl__in_library(void) {
+    if (cl__loaded()) return 1;
+    if (__atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE) != NULL) return 0;
+    struct cl__kept kept = cl__keep();
+    void *library = cl__library_here();
+    if (library != NULL && cl__weak_dlsym) {
+        cl__agree();
+        pthread_mutex_lock(&cl__this()->begin);
+        if (!cl__loaded() && cl__this()->member == NULL && cl__use_library(library) < 0) cl__say(0, NULL);
+        pthread_mutex_unlock(&cl__this()->begin);
+    }
+    return cl__put_back(kept, cl__loaded());
 }
 
 /* 0: the call may go to the library. */
 CL__FN int cl__need_library(void) {
-    if (cl__loaded()) return 0;
+    if (cl__in_library()) return 0;
     int code = cl__enter();
-    if (code == 0 && cl__process.worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
+    if (code == 0 && cl__this()->worker_id != 0) code = cl__say(-EPERM, "only a primary can do this");
     if (code == 0) {
-        pthread_mutex_lock(&cl__process.begin);
-        if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__library.missing, 1);
-        pthread_mutex_unlock(&cl__process.begin);
+        pthread_mutex_lock(&cl__this()->begin);
+        if (!cl__loaded() && (code = cl__load_library()) < 0) cl__set(&cl__this()->library.missing, 1);
+        pthread_mutex_unlock(&cl__this()->begin);
     }
     return code;
 }
 
 /* The same for what starts workers. The library cannot know what the environment said, which is cleaned by then. */
 CL__FN int cl__may_start(void) {
-    int code = cl__loaded() ? 0 : cl__enter(); /* the library knows its own forks */
-    if (code == 0 && cl__process.stray == 2)
+    int code = cl__in_library() ? 0 : cl__enter(); /* the library knows its own forks */
+    if (code == 0 && cl__this()->stray == 2)
         return cl__say(-ENOTCONN, "this process was started as a worker, but has run another program since, which exec(3) took the "
                                   "channel from; let a child of the worker run that program, or call exec(3) before the first cl_ "
                                   "call. It may start no workers, as each of these would do the same");
-    if (code == 0 && cl__process.stray)
+    if (code == 0 && cl__this()->stray)
         return cl__say(-ENOTCONN, "this process was started as a worker (CL_WORKER_ID is set), but has no channel to its primary; "
                                   "closefrom(3) at the start of main, or a wrapper that closes descriptors, does this: call "
                                   "cl_is_worker() before it, or keep the descriptor that CL_CHANNEL_FD names. It may start no "
@@ -2792,34 +3001,19 @@ CL__FN int cl__may_start(void) {
     return code < 0 ? code : cl__need_library();
 }
 
-/* -- The functions of the contract ------------------------------------------------------------------------------------
- * None changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
- * unwind past everything that gives back what the call holds. */
-struct cl__kept {
-    int error, cancel;
-};
-CL__FN struct cl__kept cl__keep(void) {
-    struct cl__kept kept = {errno, 0};
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
-    return kept;
-}
-CL__FN int cl__put_back(struct cl__kept kept, int result) {
-    pthread_setcancelstate(kept.cancel, NULL);
-    errno = kept.error;
-    return result;
-}
+/* -- The functions of the contract --------------------------------------------------------------------------------- */
 
 #define CL__IF(allowed, name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         int code_ = allowed(); \
-        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__this()->library.name(__VA_ARGS__))); \
     }
 #define CL__STARTING(name, parameters, ...) CL__IF(cl__may_start, name, parameters, __VA_ARGS__)
 #define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
-        if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
+        if (cl__in_library()) return cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
         struct cl__kept kept_ = cl__keep(); \
         return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
@@ -2827,10 +3021,10 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
-        if (held_ == NULL && cl__loaded()) { \
-            int late_ = cl__library.name == NULL \
+        if (held_ == NULL && cl__in_library()) { \
+            int late_ = cl__this()->library.name == NULL \
                             ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
-                            : cl__from_library(cl__library.name(__VA_ARGS__)); \
+                            : cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
@@ -2844,12 +3038,12 @@ CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
 
 /* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {
-    if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
-    if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
+    if (cl__loaded()) return cl__from_library(cl__this()->library.stop(deadline_ms));
+    if (__atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE) == NULL) return 0;
     int code = cl__enter();
     if (code < 0) return code;
-    if (cl__process.worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
-    return cl__get(&cl__library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
+    if (cl__this()->worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
+    return cl__get(&cl__this()->library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
 }
 
 CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length) {
@@ -2863,7 +3057,7 @@ CL__FN int cl_listen(const char *address, int backlog) {
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     /* A worker that was started as a program does here what forked ones do. */
-    if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
+    if (!cl__in_library() && worker_main != NULL && cl_is_worker() == 1) {
         int joined = cl__enter_worker();
         /* A worker of another version learns in its own calls what it cannot do. */
         if (joined < 0 && joined != CL_EVERSION) return joined;
@@ -2872,7 +3066,7 @@ CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     }
     struct cl__kept kept = cl__keep();
     int code = cl__may_start();
-    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument)));
+    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__this()->library.serve(workers, worker_main, argument)));
 }
 
 #ifdef __cplusplus
@@ -2880,5 +3074,11 @@ CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
 #endif
 
 #endif /* CL_HEADER_ONLY */
+
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#elif defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 #endif /* CLUSTER_H */

@@ -37,7 +37,46 @@ header_alone() {
                 { echo "not clean as $standard $mode"; status=1; }
         done
     done
+    header_refused "$unit" || status=1
+    header_quiet "$unit" || status=1
     rm -rf "$unit"
+    return $status
+}
+
+# Where it cannot be used the header says so once, and the compiler says nothing more.
+header_refused() {
+    local language where status=0
+    # features.h says that this is glibc, and says it once.
+    printf '#include <features.h>\n#undef __GLIBC__\n#define CL_HEADER_ONLY\n' | cat - "$1/alone.c" | tee "$1/musl.c" >"$1/musl.cpp"
+    printf '#undef __linux__\n#define CL_HEADER_ONLY\n' | cat - "$1/alone.c" | tee "$1/other.c" >"$1/other.cpp"
+    for language in c cpp; do
+        for where in musl other; do
+            "${CC:-cc}" -Wall -Wextra -Iinclude -fsyntax-only "$1/$where.$language" >"$1/said" 2>&1 && status=1
+            [ "$(grep -cE ' (error|warning): ' "$1/said")" = 1 ] && grep -q 'error: .*cluster\.h: ' "$1/said" ||
+                { echo "$where.$language: more than its one error"; cat "$1/said"; status=1; }
+        done
+    done
+    return $status
+}
+
+# What a compiler says only while it optimizes, and all that Clang can say; what of that is meant stands in the header.
+header_quiet() {
+    local level mode standard unit status=0
+    printf '%s\n' '#include "cluster.h"' '#include <string.h>' 'int main(void) {' '    struct sockaddr name;' \
+        '    socklen_t length = sizeof name;' '    cl_listen_options_t options;' '    memset(&options, 0, sizeof options);' \
+        '    options.size = sizeof options;' '    return cl_accept(cl_listen_with(&options), &name, &length) + cl_fork();' '}' |
+        tee "$1/used.c" >"$1/used.cpp"
+    for level in -O2 -O3 -Os; do
+        "${CC:-cc}" $level -DCL_HEADER_ONLY -Wall -Wextra -Werror -Iinclude -c -o "$1/used.o" "$1/used.c" || status=1
+    done
+    command -v clang >/dev/null || return $status
+    for mode in "" -DCL_HEADER_ONLY; do
+        for standard in c99 c11 gnu17 c++11 c++17 c++20; do
+            case $standard in c++*) unit=$1/used.cpp ;; *) unit=$1/used.c ;; esac
+            clang -std=$standard $mode -Weverything -Werror -Iinclude -fsyntax-only "$unit" ||
+                { echo "not clean under clang -Weverything as $standard $mode"; status=1; }
+        done
+    done
     return $status
 }
 

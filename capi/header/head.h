@@ -31,12 +31,43 @@
 #ifndef CLUSTER_H
 #define CLUSTER_H
 
-#ifndef __linux__
-#error "cluster.h: libcluster needs Linux 5.10 or newer"
-#endif
-
 #include <stddef.h>
 #include <sys/socket.h>
+
+/* After either error the declarations follow all the same, so that the error is the only one. */
+#ifndef __linux__
+#error "cluster.h: libcluster needs Linux 5.10 or newer"
+#undef CL_HEADER_ONLY
+#elif defined(CL_HEADER_ONLY) && (!defined(__GLIBC__) || !defined(__GNUC__))
+#error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang; without it, link libcluster"
+#undef CL_HEADER_ONLY
+#endif
+
+/* Warnings of -Weverything about what is meant here: C99's declarations and casts, in C++ too, names with two
+ * underscores, which keep out of the program's way, and what padding a struct gets. */
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wunknown-warning-option"
+#pragma clang diagnostic ignored "-Wpadded"
+#pragma clang diagnostic ignored "-Wdeclaration-after-statement"
+#pragma clang diagnostic ignored "-Wunsafe-buffer-usage"
+#pragma clang diagnostic ignored "-Wreserved-identifier"
+#pragma clang diagnostic ignored "-Wreserved-macro-identifier"
+#ifdef __cplusplus
+#pragma clang diagnostic ignored "-Wc++98-compat-pedantic"
+#pragma clang diagnostic ignored "-Wold-style-cast"
+#pragma clang diagnostic ignored "-Wzero-as-null-pointer-constant"
+#endif
+#elif defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpadded"
+#ifdef __cplusplus
+#pragma GCC diagnostic ignored "-Wold-style-cast"
+#pragma GCC diagnostic ignored "-Wzero-as-null-pointer-constant"
+#else
+#pragma GCC diagnostic ignored "-Wdeclaration-after-statement"
+#endif
+#endif
 
 @VERSION_DEFINES@
 

@@ -42,7 +42,9 @@ fn listen(address: &str, options: ListenOptions) -> Result<c_int> {
 ///
 ///     host:port  [v6]:port  a host name is resolved here, which may wait for a name server
 ///     :port                 all addresses, IPv6 and IPv4
-///     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work
+///     unix:/path            a dead server's file is replaced, a live one's is -EADDRINUSE; paths over 107 bytes work. If a
+///                           worker removes the file, the next listen or end of a worker makes it anew; where that
+///                           cannot be (CL_SCHED_NONE), CL_EVENT_WARNING says that nobody can connect
 ///     unix:@name            an abstract socket
 ///     fd:N                  descriptor N of the primary; of this process if it is no worker or binds the socket itself
 ///                           (CL_LISTEN_EXCLUSIVE). A listening socket, which stays open and is made non-blocking for

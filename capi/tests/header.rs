@@ -5,9 +5,11 @@ use std::fmt::Write;
 use std::path::Path;
 
 const HEAD: &str = include_str!("../header/head.h");
+const TAIL: &str = "#if defined(__clang__)\n#pragma clang diagnostic pop\n#elif defined(__GNUC__)\n\
+                    #pragma GCC diagnostic pop\n#endif";
 
 /// The parts of the header-only code, from `header/inline`. Each uses only what stands before it.
-const INLINE: &str = "os errors library process descriptors packets watch scoreboard signals joining messages \
+const INLINE: &str = "os errors library process agreeing descriptors packets watch scoreboard signals joining messages \
                       addresses sockets shares listeners accepting closing loading contract";
 
 fn generate() -> String {
@@ -30,6 +32,7 @@ fn generate() -> String {
         &part("includes"),
         &extern_c(&inline.join("\n\n")),
         "#endif /* CL_HEADER_ONLY */",
+        TAIL,
         "#endif /* CLUSTER_H */",
     ];
     writeln!(header, "{}", sections.join("\n\n")).unwrap();

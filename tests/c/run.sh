@@ -61,7 +61,11 @@ compile() { # mode name
     local newer=0 input sources=("$folder/$name.c")
     # A test of more than one translation unit has its others in part_*.c.
     [ -e "$folder/${name/#test_/part_}.c" ] && sources+=("$folder/${name/#test_/part_}.c")
-    for input in "${sources[@]}" "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
+    # One that loads a plugin has that in plugin_*.c, and finds it as NAME.so beside itself, made as the program is, and as
+    # NAME.header.so with CL_HEADER_ONLY.
+    local plugin=$folder/${name/#test_/plugin_}.c
+    [ -e "$plugin" ] || plugin=""
+    for input in "${sources[@]}" $plugin "$here"/*.h "$include/cluster.h"; do [ "$input" -nt "$program" ] && newer=1; done
     [ "$mode" = static ] && [ "$libdir/libcluster.a" -nt "$program" ] && newer=1
     [ $newer -eq 0 ] && return 0
     mkdir -p "$out/$mode"
@@ -72,7 +76,12 @@ compile() { # mode name
         $cxx -x c++ -std=c++17 $warnings $flags -fsyntax-only -I"$include" "${sources[@]}" || return 1
     fi
     [ "$what" = asan ] && flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-    $cc -std=$standard $warnings -g -O1 $flags -I"$include" "${sources[@]}" -o "$program" -lpthread $link
+    if [ -n "$plugin" ]; then
+        $cc -std=$standard $warnings -g -O1 $flags -fPIC -shared -I"$include" "$plugin" -o "$program.so" -lpthread $link || return 1
+        $cc -std=$standard $warnings -g -O1 -DCL_HEADER_ONLY ${flags/-DCL_HEADER_ONLY/} -fPIC -shared -I"$include" "$plugin" \
+            -o "$program.header.so" -lpthread -ldl || return 1
+    fi
+    $cc -std=$standard $warnings -g -O1 $flags -I"$include" "${sources[@]}" -o "$program" -lpthread -ldl $link
 }
 
 # -- Run one: a line when all is well, everything it said when not.

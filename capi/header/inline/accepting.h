@@ -3,10 +3,10 @@
 /* The listener of that number, counted in `users`; NULL: none of ours. It needs no lock: a place in the table is never
  * freed, and whoever closes it waits for those inside. */
 CL__FN struct cl__listener *cl__hold(int fd) {
-    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
+    unsigned char *page = __atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE);
     if (page == NULL || !cl__is_member(page) || fd < 0) return NULL;
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
+    for (int i = 0; i < cl__get(&cl__this()->places); i++) {
+        struct cl__listener *listener = &cl__this()->listeners[i];
         if (cl__get(&listener->fd) != fd || cl__get(&listener->state) != CL__OPEN) continue;
         cl__add(&listener->users, 1);
         if (cl__get(&listener->state) == CL__OPEN && cl__get(&listener->fd) == fd) return listener;
@@ -73,7 +73,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         cl__close_fd(fd);
         if (type == CL__CONNECTION)
             return cl__say(-EMFILE, "a connection was lost: another thread took the last descriptor at that moment");
-        if (n == -EAGAIN) return cl__get(&cl__process.gone) ? cl__primary_gone() : -EAGAIN;
+        if (n == -EAGAIN) return cl__get(&cl__this()->gone) ? cl__primary_gone() : -EAGAIN;
         if (n < 0) return cl__fail(n, "the mailbox: %s", cl_strerror(n));
         if (n > 0) continue;
         /* End of file: behind a STOP, or because the primary is gone. Another thread may have taken the STOP and not
@@ -104,7 +104,7 @@ CL__FN int cl__shut_door(struct cl__listener *listener) {
 /* Waits for a reason to try again (0), or returns why there is none. `woken`: the shared socket was the reason. */
 CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     /* No STOP comes to a socket that the worker bound itself, so it looks for the request. */
-    int bound = listener->kind == CL__BOUND && cl__process.worker_id != 0, code = bound ? cl__leaving() : 0;
+    int bound = listener->kind == CL__BOUND && cl__this()->worker_id != 0, code = bound ? cl__leaving() : 0;
     int first = code == -ESHUTDOWN && cl__get(&listener->shut) == 0;
     if (code == -ESHUTDOWN && !(listener->flags & CL_LISTEN_NONBLOCK) && (cl__shut_door(listener) || first)) {
         cl__wait(listener->fd, POLLIN, listener->wake, 20);
@@ -119,7 +119,7 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
         for (*woken = 0; n > 0; n--) *woken |= events[n - 1].data.fd == listener->socket;
     } else {
         struct pollfd fds[3] = {{listener->fd, POLLIN, 0}, {listener->wake, POLLIN, 0},
-                                {bound ? cl__process.grants : -1, POLLIN, 0}};
+                                {bound ? cl__this()->grants : -1, POLLIN, 0}};
         cl__poll(fds, 3, -1);
     }
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
@@ -137,7 +137,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         return cl__say(-EOPNOTSUPP, "a datagram socket has no connections; receive from the descriptor itself");
     if (peer == NULL) length = NULL;
     /* A socket that is never empty must not hide that this worker is to leave. */
-    if (listener->kind == CL__BOUND && cl__process.worker_id != 0 && cl__leaving() == -ESHUTDOWN)
+    if (listener->kind == CL__BOUND && cl__this()->worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
     do {
         result = -EAGAIN;
@@ -152,7 +152,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
              * the socket away, because this worker is no member any more. */
             if (result == -ESHUTDOWN) result = cl__accept_socket(listener->socket, peer, length, flags);
-            if (result == -EINVAL && cl__get(&cl__process.gone) && !cl__get(&listener->stopped))
+            if (result == -EINVAL && cl__get(&cl__this()->gone) && !cl__get(&listener->stopped))
                 return cl__primary_gone(); /* it was shut down here, as others may have it */
             if (result == -EAGAIN || result == -EINVAL) result = cl__asked_to_leave();
         }

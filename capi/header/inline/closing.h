@@ -15,7 +15,7 @@ CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, co
     int fds[2], n;
     int code = cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
     if (code == 0 && (code = cl__leaving()) > 0) code = 0;
-    if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__process.asked, asked, sizeof asked, value, length);
+    if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__this()->asked, asked, sizeof asked, value, length);
     if ((n = cl__await_answer(code, answer, sizeof answer, fds)) < 0) return n;
     cl__close_fd(fds[0]);
     cl__close_fd(fds[1]);
@@ -32,9 +32,9 @@ CL__FN int cl__setsockopt(struct cl__listener *listener, int fd, int level, int 
             return cl__say(-EOPNOTSUPP, "the primary is of an older version, which sets socket options at most when an "
                                         "address is opened; use the same libcluster in both, or set them on each "
                                         "connection");
-        pthread_mutex_lock(&cl__process.asking);
+        pthread_mutex_lock(&cl__this()->asking);
         code = cl__ask_to_set(listener, level, name, value, length);
-        pthread_mutex_unlock(&cl__process.asking);
+        pthread_mutex_unlock(&cl__this()->asking);
         return code;
     }
     if (strncmp(listener->text, "fd:", 3) == 0)
@@ -51,8 +51,8 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
     /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
-    pthread_mutex_lock(&cl__process.table);
+    pthread_mutex_lock(&cl__this()->table);
     cl__dispose(listener);
-    pthread_mutex_unlock(&cl__process.table);
+    pthread_mutex_unlock(&cl__this()->table);
     return 0;
 }

@@ -1,31 +1,16 @@
-/* -- The functions of the contract ------------------------------------------------------------------------------------
- * None changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
- * unwind past everything that gives back what the call holds. */
-struct cl__kept {
-    int error, cancel;
-};
-CL__FN struct cl__kept cl__keep(void) {
-    struct cl__kept kept = {errno, 0};
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
-    return kept;
-}
-CL__FN int cl__put_back(struct cl__kept kept, int result) {
-    pthread_setcancelstate(kept.cancel, NULL);
-    errno = kept.error;
-    return result;
-}
+/* -- The functions of the contract --------------------------------------------------------------------------------- */
 
 #define CL__IF(allowed, name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         int code_ = allowed(); \
-        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__library.name(__VA_ARGS__))); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : cl__from_library(cl__this()->library.name(__VA_ARGS__))); \
     }
 #define CL__STARTING(name, parameters, ...) CL__IF(cl__may_start, name, parameters, __VA_ARGS__)
 #define CL__PRIMARY(name, parameters, ...) CL__IF(cl__need_library, name, parameters, __VA_ARGS__)
 #define CL__EITHER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
-        if (cl__loaded()) return cl__from_library(cl__library.name(__VA_ARGS__)); \
+        if (cl__in_library()) return cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
         struct cl__kept kept_ = cl__keep(); \
         return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
@@ -33,10 +18,10 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
-        if (held_ == NULL && cl__loaded()) { \
-            int late_ = cl__library.name == NULL \
+        if (held_ == NULL && cl__in_library()) { \
+            int late_ = cl__this()->library.name == NULL \
                             ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
-                            : cl__from_library(cl__library.name(__VA_ARGS__)); \
+                            : cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
@@ -50,12 +35,12 @@ CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
 
 /* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {
-    if (cl__loaded()) return cl__from_library(cl__library.stop(deadline_ms));
-    if (__atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE) == NULL) return 0;
+    if (cl__loaded()) return cl__from_library(cl__this()->library.stop(deadline_ms));
+    if (__atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE) == NULL) return 0;
     int code = cl__enter();
     if (code < 0) return code;
-    if (cl__process.worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
-    return cl__get(&cl__library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
+    if (cl__this()->worker_id != 0) return cl__say(-EPERM, "only a primary can do this");
+    return cl__get(&cl__this()->library.missing) ? cl__say(CL_ENOLIB, "a primary needs libcluster.so.0, which was not found") : 0;
 }
 
 CL__FN int cl_accept(int listener, struct sockaddr *peer, socklen_t *peer_length) {
@@ -69,7 +54,7 @@ CL__FN int cl_listen(const char *address, int backlog) {
 
 CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     /* A worker that was started as a program does here what forked ones do. */
-    if (!cl__loaded() && worker_main != NULL && cl_is_worker() == 1) {
+    if (!cl__in_library() && worker_main != NULL && cl_is_worker() == 1) {
         int joined = cl__enter_worker();
         /* A worker of another version learns in its own calls what it cannot do. */
         if (joined < 0 && joined != CL_EVERSION) return joined;
@@ -78,5 +63,5 @@ CL__FN int cl_serve(int workers, int (*worker_main)(void *), void *argument) {
     }
     struct cl__kept kept = cl__keep();
     int code = cl__may_start();
-    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__library.serve(workers, worker_main, argument)));
+    return cl__put_back(kept, code < 0 ? code : cl__from_library(cl__this()->library.serve(workers, worker_main, argument)));
 }

@@ -6,8 +6,9 @@ struct cl__error {
 };
 /* In an object loaded by dlopen(3), a thread-local variable is made with malloc when a thread first touches it, which a
  * signal handler may not do. These two words are placed with the program's own instead. */
-CL__ONE __thread struct cl__error cl__error __attribute__((tls_model("initial-exec")));
-CL__ONE __thread char cl__error_text[640];
+extern __thread struct cl__error cl__error __attribute__((weak, visibility("hidden"), tls_model("initial-exec")));
+__thread struct cl__error cl__error;
+CL__ONE(__thread char cl__error_text[640]);
 
 /* Every failure leaves through one of these two. The first costs two stores: for what is common in accepting. */
 CL__FN int cl__say(int code, const char *sentence) {
@@ -61,3 +62,19 @@ CL__FN const char *cl_err_name(int code) {
 
 CL__FN const char *cl_version(void) { return CL_VERSION; }
 CL__FN unsigned cl_version_number(void) { return CL_VERSION_NUMBER; }
+
+/* No call changes errno. pthread_cancel(3) of the thread waits until the call returns, because a cancelled thread would
+ * unwind past everything that gives back what the call holds. */
+struct cl__kept {
+    int error, cancel;
+};
+CL__FN struct cl__kept cl__keep(void) {
+    struct cl__kept kept = {errno, 0};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept.cancel);
+    return kept;
+}
+CL__FN int cl__put_back(struct cl__kept kept, int result) {
+    pthread_setcancelstate(kept.cancel, NULL);
+    errno = kept.error;
+    return result;
+}

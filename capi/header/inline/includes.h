@@ -4,19 +4,17 @@
  * side in libcluster.so.0 on first use. There is nothing to link.
  *
  * Every function is static inline. What a process has once (its channel, its listeners) is defined weak, so that the
- * linker keeps one of each however many translation units include this.
+ * linker keeps one of each however many translation units include this. A program and the plugins that it loads with
+ * dlopen(3) use one of these together, if they were built with the same version of this file.
  *
- * Once the process has loaded the library, every call goes there, except for listeners that this code opened. A worker
- * that this code serves never loads the library.
+ * Once the process has loaded the library, for this code or before its first call for somebody else, every call goes
+ * there, except for listeners that this code opened. A worker that this code serves never loads the library.
  */
-#if !defined(__GLIBC__) || !defined(__GNUC__)
-#error "cluster.h: CL_HEADER_ONLY needs Linux with glibc, and GCC or Clang"
-#endif
-
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>

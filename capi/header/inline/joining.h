@@ -30,7 +30,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     unsigned char hello[64];
     int fds[4];
     unsigned online[2] = {CL__PROTOCOL, (unsigned)getpid()};
-    cl__process.step = "receiving the hello";
+    cl__this()->step = "receiving the hello";
     int n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     if (n == -EAGAIN) n = cl__packet(fd, hello, sizeof hello, NULL, 0, fds, 4, MSG_CMSG_CLOEXEC);
     /* Another process may hold the channel and be as quick; only one of the two receives the HELLO. */
@@ -40,23 +40,23 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     }
     if (n < 0) return n;
     if (fds[2] < 0) {
-        cl__process.step = "receiving the hello, which came without its descriptors, as the process has too many open";
+        cl__this()->step = "receiving the hello, which came without its descriptors, as the process has too many open";
         for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
         return -EMFILE;
     }
-    cl__process.channel = fd;
-    cl__process.grants = fds[0];
-    cl__process.lifeline = fds[1];
-    cl__process.primary = fds[2];
-    cl__process.step = "making the channel close-on-exec";
+    cl__this()->channel = fd;
+    cl__this()->grants = fds[0];
+    cl__this()->lifeline = fds[1];
+    cl__this()->primary = fds[2];
+    cl__this()->step = "making the channel close-on-exec";
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
         int code = -errno;
         for (int i = 0; i < 4; i++) cl__close_fd(fds[i]);
         return code;
     }
-    cl__process.pipe = cl__pipe_inode(fds[2]);
-    cl__process.version = cl__number(hello + 16);
-    if (cl__process.version == CL__PROTOCOL) cl__map_board(fds[3]);
+    cl__this()->pipe = cl__pipe_inode(fds[2]);
+    cl__this()->version = cl__number(hello + 16);
+    if (cl__this()->version == CL__PROTOCOL) cl__map_board(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
     (void)cl__frame(CL__ONLINE, CL__OFFERS_OPTIONS, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
@@ -74,50 +74,51 @@ CL__FN void cl__adopt(void) {
     char own[16];
     if (getauxval(AT_SECURE)) return;
     /* A worker that has replaced its program by exec(3). A child of it has another pid. */
-    if (!told && was == (int)getpid()) cl__process.stray = 2;
+    if (!told && was == (int)getpid()) cl__this()->stray = 2;
     if (!told) return;
-    cl__process.stray = 1;
+    cl__this()->stray = 1;
     if (id < 1 || slot < 0 || fd < 0 || !cl__is_channel(fd, id, slot, seen)) return;
     int code = cl__join(fd, seen);
     if (code > 0) return;
-    cl__process.stray = 0;
+    cl__this()->stray = 0;
     snprintf(own, sizeof own, "%d", (int)getpid());
     cl__os_setenv("CL_WORKER_PROCESS", own, 1);
     if (code < 0)
-        snprintf(cl__process.why, sizeof cl__process.why, "this worker could not join its primary: %s: %s", cl__process.step,
+        snprintf(cl__this()->why, sizeof cl__this()->why, "this worker could not join its primary: %s: %s", cl__this()->step,
                  cl_strerror(code));
-    else if (cl__process.version != CL__PROTOCOL) {
+    else if (cl__this()->version != CL__PROTOCOL) {
         code = CL_EVERSION;
-        snprintf(cl__process.why, sizeof cl__process.why,
-                 "the primary speaks version %u of the protocol and this worker version %d", cl__process.version, CL__PROTOCOL);
+        snprintf(cl__this()->why, sizeof cl__this()->why,
+                 "the primary speaks version %u of the protocol and this worker version %d", cl__this()->version, CL__PROTOCOL);
     }
-    cl__process.unjoined = code;
-    cl__process.slot = slot;
-    cl__process.worker_id = id;
+    cl__this()->unjoined = code;
+    cl__this()->slot = slot;
+    cl__this()->worker_id = id;
     if ((code == 0 || code == CL_EVERSION) && holds) cl__hold_signals();
 }
 
 CL__FN int cl__begin(void) {
-    pthread_mutex_lock(&cl__process.begin);
-    if (cl__process.member == NULL) {
+    pthread_mutex_lock(&cl__this()->begin);
+    if (cl__this()->member == NULL) {
         void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | CL__MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED) {
-            pthread_mutex_unlock(&cl__process.begin);
+            pthread_mutex_unlock(&cl__this()->begin);
             return cl__say(-ENOMEM, "no memory is left");
         }
-        if (cl__os_madvise(page, 4096, CL__MADV_WIPEONFORK) != 0) cl__process.unwiped = (int)getpid();
+        if (cl__os_madvise(page, 4096, CL__MADV_WIPEONFORK) != 0) cl__this()->unwiped = (int)getpid();
         *(unsigned char *)page = 1;
         cl__adopt();
-        __atomic_store_n(&cl__process.member, (unsigned char *)page, __ATOMIC_RELEASE);
+        __atomic_store_n(&cl__this()->member, (unsigned char *)page, __ATOMIC_RELEASE);
     }
-    pthread_mutex_unlock(&cl__process.begin);
+    pthread_mutex_unlock(&cl__this()->begin);
     return 0;
 }
 
 /* What every call does first: finds out once what this process is, and at the price of one memory read whether it still
  * is that process. getpid(2) would be a system call for each connection. */
 CL__FN int cl__enter(void) {
-    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&cl__agreed, __ATOMIC_ACQUIRE) == NULL) cl__agree();
+    unsigned char *page = __atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE);
     if (page == NULL) return cl__begin();
     if (cl__is_member(page)) return 0;
     return cl__say(-ECHILD, "this process was made by fork(2) or daemon(3) after the first cl_ call, not by cl_fork, and is no member "
@@ -128,8 +129,8 @@ CL__FN int cl__enter(void) {
 /* The same for what only a worker can do. */
 CL__FN int cl__enter_worker(void) {
     int code = cl__enter();
-    if (code == 0 && cl__process.worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
-    return code == 0 && cl__process.unjoined < 0 ? cl__say(cl__process.unjoined, cl__process.why) : code;
+    if (code == 0 && cl__this()->worker_id == 0) return cl__say(-EPERM, "only a worker can do this");
+    return code == 0 && cl__this()->unjoined < 0 ? cl__say(cl__this()->unjoined, cl__this()->why) : code;
 }
 
 #define CL__WHO(name, value) \
@@ -137,8 +138,8 @@ CL__FN int cl__enter_worker(void) {
         int code = cl__enter(); \
         return code < 0 ? code : (value); \
     }
-CL__WHO(is_primary, cl__process.worker_id == 0)
-CL__WHO(is_worker, cl__process.worker_id != 0)
-CL__WHO(worker_id, cl__process.worker_id)
-CL__WHO(worker_slot, cl__process.worker_id != 0 ? cl__process.slot : -1)
+CL__WHO(is_primary, cl__this()->worker_id == 0)
+CL__WHO(is_worker, cl__this()->worker_id != 0)
+CL__WHO(worker_id, cl__this()->worker_id)
+CL__WHO(worker_slot, cl__this()->worker_id != 0 ? cl__this()->slot : -1)
 #undef CL__WHO

@@ -49,17 +49,3 @@ struct cl__library {
     const char *(*last_error)(void);
     unsigned (*version_number)(void);
 };
-CL__ONE struct cl__library cl__library;
-
-CL__FN int cl__loaded(void) { return __atomic_load_n(&cl__library.loaded, __ATOMIC_ACQUIRE); }
-
-/* Remembers whose sentence cl_last_error has to return. */
-CL__FN int cl__from_library(int result) {
-    if (result < 0) cl__error.in_library = 1;
-    return result;
-}
-
-CL__FN const char *cl_last_error(void) {
-    if (cl__error.in_library) return cl__library.last_error();
-    return cl__error.sentence != NULL ? cl__error.sentence : "";
-}

@@ -19,21 +19,21 @@ CL__FN void cl__dispose(struct cl__listener *listener) {
 
 CL__FN int cl__is_open(const char *text, int index) {
     int found = 0;
-    pthread_mutex_lock(&cl__process.table);
-    for (int i = 0; i < cl__process.places && !found; i++) {
-        struct cl__listener *other = &cl__process.listeners[i];
+    pthread_mutex_lock(&cl__this()->table);
+    for (int i = 0; i < cl__this()->places && !found; i++) {
+        struct cl__listener *other = &cl__this()->listeners[i];
         found = other->text != NULL && other->index == index && strcmp(other->text, text) == 0;
     }
-    pthread_mutex_unlock(&cl__process.table);
+    pthread_mutex_unlock(&cl__this()->table);
     return found;
 }
 
 /* `share`: of an address of the primary's. `asking` is locked, so a free place stays free. */
 CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *options, int share) {
-    struct cl__listener *listener = cl__process.listeners;
+    struct cl__listener *listener = cl__this()->listeners;
     int code = 0, index = share ? 0 : -1;
-    while (listener < cl__process.listeners + CL__LISTENERS && cl__get(&listener->state) != CL__FREE) listener++;
-    if (listener == cl__process.listeners + CL__LISTENERS)
+    while (listener < cl__this()->listeners + CL__LISTENERS && cl__get(&listener->state) != CL__FREE) listener++;
+    if (listener == cl__this()->listeners + CL__LISTENERS)
         return cl__fail(-EMFILE, "%d listeners are open; more are not possible", CL__LISTENERS);
     if (share && at->port == 0) {
         index = options->index > 0 ? options->index : 1;
@@ -57,19 +57,19 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     if (code == 0) code = share ? cl__ask(at, options, listener) : cl__listen_alone(at, options, listener);
     if (code < 0 && listener->granted)
         (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
-    pthread_mutex_lock(&cl__process.table);
+    pthread_mutex_lock(&cl__this()->table);
     listener->text = text;
     if (code == 0) {
-        int place = (int)(listener - cl__process.listeners);
-        if (place >= cl__process.places) cl__set(&cl__process.places, place + 1);
+        int place = (int)(listener - cl__this()->listeners);
+        if (place >= cl__this()->places) cl__set(&cl__this()->places, place + 1);
         cl__set(&listener->state, CL__OPEN);
         /* If the primary died meanwhile, the watch did not find this listener. */
-        if (cl__get(&cl__process.gone)) cl__end_share(listener);
+        if (cl__get(&cl__this()->gone)) cl__end_share(listener);
         code = listener->fd;
     } else {
         cl__dispose(listener);
     }
-    pthread_mutex_unlock(&cl__process.table);
+    pthread_mutex_unlock(&cl__this()->table);
     return code;
 }
 
@@ -81,8 +81,12 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     if (given == NULL) return cl__say(-EINVAL, "the options are NULL");
     if (given->size < offsetof(cl_listen_options_t, address) + sizeof given->address || given->size > 4096)
         return cl__say(-EINVAL, "the size of the options is not set; write sizeof(cl_listen_options_t) into it");
+    /* A newer program's struct is longer than the one known here. GCC 12 warns of its end (-Warray-bounds) where it sees
+     * how long the program's is, so it is not to see that. */
+    const char *bytes = (const char *)given;
+    __asm__("" : "+r"(bytes));
     for (size_t i = sizeof options; i < given->size; i++)
-        if (((const char *)given)[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");
+        if (bytes[i] != 0) return cl__say(-E2BIG, "this version does not know all of the options");
     memset(&options, 0, sizeof options);
     memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
     if (options.address == NULL) options.address = ":0";
@@ -94,10 +98,10 @@ CL__FN int cl__listen_with(const cl_listen_options_t *given) {
     for (size_t i = 0; i < options.option_count; i++)
         if ((code = cl__check_value(options.options[i].value, options.options[i].length)) < 0) return code;
     if ((code = cl__parse(&at, options.address)) < 0) return code;
-    if (cl__process.worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
-    pthread_mutex_lock(&cl__process.asking);
-    code = cl__open_listener(&at, &options, cl__process.worker_id != 0 &&
+    if (cl__this()->worker_id != 0 && ((code = cl__enter_worker()) < 0 || (code = cl__leaving()) < 0)) return code;
+    pthread_mutex_lock(&cl__this()->asking);
+    code = cl__open_listener(&at, &options, cl__this()->worker_id != 0 &&
                                                 !(options.flags & (CL_LISTEN_EXCLUSIVE | CL_LISTEN_REUSEPORT)));
-    pthread_mutex_unlock(&cl__process.asking);
+    pthread_mutex_unlock(&cl__this()->asking);
     return code;
 }

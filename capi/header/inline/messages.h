@@ -13,11 +13,11 @@ CL__FN int cl__send(const void *data, size_t length) {
  * stays readable for every thread. */
 CL__FN int cl__leaving(void) {
     unsigned char head[8];
-    if (cl__get(&cl__process.leaving)) return cl__asked_to_leave();
-    int n = cl__packet(cl__process.grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
+    if (cl__get(&cl__this()->leaving)) return cl__asked_to_leave();
+    int n = cl__packet(cl__this()->grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
     if (n == 0) return cl__primary_gone();
     if (cl__type(head, n) != CL__DISCONNECT) return n > 0;
-    cl__set(&cl__process.leaving, 1);
+    cl__set(&cl__this()->leaving, 1);
     return cl__asked_to_leave();
 }
 
@@ -25,20 +25,20 @@ CL__FN int cl__leaving(void) {
 CL__FN int cl__next_message(void *buffer, size_t capacity) {
     unsigned char head[8];
     int n, type;
-    pthread_mutex_lock(&cl__process.reading);
+    pthread_mutex_lock(&cl__this()->reading);
     for (;;) {
-        n = cl__packet(cl__process.channel, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK | MSG_TRUNC);
+        n = cl__packet(cl__this()->channel, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK | MSG_TRUNC);
         type = cl__type(head, n);
         if (n <= 0 || type == CL__MESSAGE) break;
-        recv(cl__process.channel, head, sizeof head, MSG_DONTWAIT);
-        if (type == CL__DISCONNECT) cl__set(&cl__process.leaving, 1);
+        recv(cl__this()->channel, head, sizeof head, MSG_DONTWAIT);
+        if (type == CL__DISCONNECT) cl__set(&cl__this()->leaving, 1);
     }
     if (n == 0) n = cl__primary_gone();
     else if (n == -EAGAIN) n = 0;
     else if (n < 0) cl__fail(n, "the channel to the primary: %s", cl_strerror(n));
     else if ((size_t)n - 8 > capacity) n = cl__fail(-EMSGSIZE, "the next message has %d bytes; it is kept", n - 8);
-    else n = cl__packet(cl__process.channel, head, sizeof head, buffer, capacity, NULL, 0, 0);
-    pthread_mutex_unlock(&cl__process.reading);
+    else n = cl__packet(cl__this()->channel, head, sizeof head, buffer, capacity, NULL, 0, 0);
+    pthread_mutex_unlock(&cl__this()->reading);
     return n;
 }
 
@@ -60,7 +60,7 @@ CL__FN int cl__receive(void *buffer, size_t capacity, int timeout_ms) {
         if (timeout_ms == 0) return cl__say(-EAGAIN, "no message waits");
         if (timeout_ms > 0) left = (int)(deadline - cl__now_ms());
         if (timeout_ms > 0 && left <= 0) return cl__say(-ETIMEDOUT, "no message came in time");
-        cl__wait(cl__process.channel, POLLIN, cl__process.grants, left);
+        cl__wait(cl__this()->channel, POLLIN, cl__this()->grants, left);
     }
 }
 
@@ -76,25 +76,25 @@ CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
 CL__FN int cl__channel_fd(void) {
     int code = cl__enter_worker(), epoll = -1;
     if (code < 0) return code;
-    pthread_mutex_lock(&cl__process.reading);
-    if (cl__process.news == 0) {
+    pthread_mutex_lock(&cl__this()->reading);
+    if (cl__this()->news == 0) {
         epoll = cl__high(epoll_create1(EPOLL_CLOEXEC));
-        if (cl__watch_for(epoll, cl__process.channel, EPOLLIN) || cl__watch_for(epoll, cl__process.grants, EPOLLIN)) {
+        if (cl__watch_for(epoll, cl__this()->channel, EPOLLIN) || cl__watch_for(epoll, cl__this()->grants, EPOLLIN)) {
             code = cl__os("epoll");
             cl__close_fd(epoll);
         } else {
-            cl__process.news = epoll;
+            cl__this()->news = epoll;
         }
     }
-    pthread_mutex_unlock(&cl__process.reading);
-    return code < 0 ? code : cl__process.news;
+    pthread_mutex_unlock(&cl__this()->reading);
+    return code < 0 ? code : cl__this()->news;
 }
 
 CL__FN int cl__set_load(unsigned load) {
     int code = cl__enter_worker();
     if (code < 0) return code;
-    if (cl__process.board == NULL) return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
-    unsigned *told = (unsigned *)(void *)(cl__process.board + 80), *times = told + 1;
+    if (cl__this()->board == NULL) return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
+    unsigned *told = (unsigned *)(void *)(cl__this()->board + 80), *times = told + 1;
     __atomic_store_n(told, load, __ATOMIC_RELAXED);
     __atomic_fetch_add(times, 1, __ATOMIC_RELEASE);
     return 0;
@@ -103,7 +103,7 @@ CL__FN int cl__set_load(unsigned load) {
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
     /* A primary has workers only through the library. */
-    if (code < 0 || cl__process.worker_id == 0) return code;
+    if (code < 0 || cl__this()->worker_id == 0) return code;
     code = cl__enter_worker();
     return code < 0 ? code : cl__frame(CL__DISCONNECT, 0, NULL, 0, NULL, 0);
 }

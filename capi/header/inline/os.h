@@ -1,5 +1,7 @@
-#define CL__FN static inline __attribute__((unused))
-#define CL__ONE __attribute__((weak))
+#define CL__FN static inline
+#define CL__ONE(...) \
+    extern __VA_ARGS__ __attribute__((weak, visibility("hidden"))); \
+    __VA_ARGS__
 
 /* -- What the C library hides -----------------------------------------------------------------------------------------
  * Under -std=c99, and in part without _GNU_SOURCE, glibc hides names that are needed here, and headers that the program
@@ -14,7 +16,7 @@
 enum {
     CL__AI_NUMERICHOST = 4, CL__AI_NUMERICSERV = 0x400, CL__CLOCK_MONOTONIC = 1, CL__F_DUPFD_CLOEXEC = 1030,
     CL__F_GET_SEALS = 1034, CL__F_SEAL_SHRINK = 2, CL__LOCK_EX_NB = 2 | 4, CL__MADV_WIPEONFORK = 18,
-    CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
+    CL__RTLD_NOLOAD = 4, CL__S_IFIFO = 0010000, CL__S_IFMT = 0170000, CL__S_IFSOCK = 0140000,
 #ifdef CL__VISIBLE
     CL__MAP_ANONYMOUS = MAP_ANONYMOUS, CL__SIG_SETMASK = SIG_SETMASK, CL__SO_REUSEPORT = SO_REUSEPORT
 #else
@@ -40,12 +42,13 @@ extern int cl__os_sigaddset(sigset_t *, int) __asm__("sigaddset");
 extern int cl__os_sigaction(int, const void *, void *) __asm__("sigaction");
 extern int cl__os_sigprocmask(int, const sigset_t *, sigset_t *) __asm__("sigprocmask");
 extern long cl__os_syscall(long, ...) __asm__("syscall");
+extern int cl__os_dl_iterate_phdr(int (*)(void *, size_t, void *), void *) __asm__("dl_iterate_phdr");
 extern int cl__os_unsetenv(const char *) __asm__("unsetenv");
 extern int cl__os_setenv(const char *, const char *, int) __asm__("setenv");
 
 /* Before glibc 2.34 these live in libraries of their own. The references are weak, so that nobody has to link -ldl or
  * -lpthread; without them they are NULL. The last two came with glibc 2.32. */
-#define CL__WEAKLY(name) __attribute__((weakref(name), unused))
+#define CL__WEAKLY(name) __attribute__((weakref(name)))
 static void *cl__weak_dlopen(const char *, int) CL__WEAKLY("dlopen");
 static void *cl__weak_dlsym(void *, const char *) CL__WEAKLY("dlsym");
 static char *cl__weak_dlerror(void) CL__WEAKLY("dlerror");

@@ -63,8 +63,8 @@ CL__FN void cl__end_share(struct cl__listener *listener) {
 /* Not left to the watch thread alone: this process may end before that runs, and a child of it go on. Takes no lock,
  * like cl__hold: the caller may be a signal handler. */
 CL__FN void cl__end_shares(void) {
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
+    for (int i = 0; i < cl__get(&cl__this()->places); i++) {
+        struct cl__listener *listener = &cl__this()->listeners[i];
         if (cl__get(&listener->state) != CL__OPEN) continue;
         cl__add(&listener->users, 1);
         if (cl__get(&listener->state) == CL__OPEN) cl__end_share(listener);
@@ -74,7 +74,7 @@ CL__FN void cl__end_shares(void) {
 
 /* Once one call has returned this, all do. */
 CL__FN int cl__primary_gone(void) {
-    cl__set(&cl__process.gone, 1);
+    cl__set(&cl__this()->gone, 1);
     cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }
@@ -84,16 +84,18 @@ CL__FN int cl__asked_to_leave(void) { return cl__say(-ESHUTDOWN, "this worker wa
 CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_length, const void *second,
                      size_t second_length) {
     unsigned short kind[2] = {(unsigned short)type, 0};
-    struct iovec parts[4] = {{kind, 4}, {&number, 4}, {(void *)first, first_length}, {(void *)second, second_length}};
+    struct iovec parts[4] = {{kind, 4}, {&number, 4}, {NULL, first_length}, {NULL, second_length}};
+    memcpy(&parts[2].iov_base, &first, sizeof first); /* sendmsg(2) does not write there */
+    memcpy(&parts[3].iov_base, &second, sizeof second);
     struct msghdr message;
     memset(&message, 0, sizeof message);
     message.msg_iov = parts;
     message.msg_iovlen = 4;
     for (int failures = 0;; failures++) {
-        if (cl__get(&cl__process.gone)) return cl__primary_gone();
-        if (sendmsg(cl__process.channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+        if (cl__get(&cl__this()->gone)) return cl__primary_gone();
+        if (sendmsg(cl__this()->channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
         if (errno == EPIPE || errno == ECONNRESET) return cl__primary_gone();
-        if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, cl__process.primary, -1);
+        if (errno == EAGAIN) cl__wait(cl__this()->channel, POLLOUT, cl__this()->primary, -1);
         else if (cl__is_short_of_memory(errno)) cl__pause(failures);
         else if (errno != EINTR)
             return cl__say(-errno, "the channel to the primary cannot be used; was its descriptor closed in this process, by "

@@ -53,15 +53,11 @@ struct cl__process {
     pthread_mutex_t begin, asking, reading, table;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
+    struct cl__library library;
 };
-CL__ONE struct cl__process cl__process; /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
+CL__ONE(struct cl__process cl__own); /* all zero, as is PTHREAD_MUTEX_INITIALIZER on Linux */
+CL__ONE(struct cl__process *cl__agreed);
 
 CL__FN int cl__get(int *from) { return __atomic_load_n(from, __ATOMIC_SEQ_CST); }
 CL__FN void cl__set(int *to, int value) { __atomic_store_n(to, value, __ATOMIC_SEQ_CST); }
 CL__FN void cl__add(int *to, int value) { __atomic_add_fetch(to, value, __ATOMIC_SEQ_CST); }
-
-/* Whether this is the process that made the page. */
-CL__FN int cl__is_member(unsigned char *page) {
-    if (!__atomic_load_n(page, __ATOMIC_RELAXED)) return 0;
-    return cl__process.unwiped == 0 || cl__process.unwiped == (int)getpid();
-}

@@ -6,15 +6,15 @@ CL__FN void cl__map_board(int fd) {
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
     if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096) {
         void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (page != MAP_FAILED) cl__process.board = (unsigned char *)page;
+        if (page != MAP_FAILED) cl__this()->board = (unsigned char *)page;
     }
     cl__close_fd(fd);
 }
 
 /* This worker's page; NULL in a child made by fork(2), which counts nothing. */
 CL__FN unsigned char *cl__board(void) {
-    unsigned char *page = __atomic_load_n(&cl__process.member, __ATOMIC_ACQUIRE);
-    return page != NULL && cl__is_member(page) ? cl__process.board : NULL;
+    unsigned char *page = __atomic_load_n(&cl__this()->member, __ATOMIC_ACQUIRE);
+    return page != NULL && cl__is_member(page) ? cl__this()->board : NULL;
 }
 
 /* Shows that this worker has looked for connections, and whether it has taken one. No system call. The beat is no

@@ -23,12 +23,12 @@ CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds)
         if (code == 0) code = cl__leaving();
         if (code < 0) return code;
         if (code == 0) {
-            cl__wait(cl__process.grants, POLLIN, -1, -1);
+            cl__wait(cl__this()->grants, POLLIN, -1, -1);
             continue;
         }
-        int n = cl__packet(cl__process.grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
+        int n = cl__packet(cl__this()->grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
         if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
-        if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__process.asked) {
+        if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__this()->asked) {
             answer[n] = '\0';
             if ((code = (int)cl__number(answer + 8)) >= 0) return n;
         }
@@ -48,7 +48,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     char text[sizeof at->text];
     int code = cl__write_options(text, sizeof text, at->text, options);
     if (code < 0) return code;
-    code = cl__frame(CL__LISTEN, ++cl__process.asked, asked, sizeof asked, text, strlen(text));
+    code = cl__frame(CL__LISTEN, ++cl__this()->asked, asked, sizeof asked, text, strlen(text));
     n = cl__await_answer(code, grant, sizeof grant, fds);
     if (n < 0) return n;
     listener->mailbox = fds[0];

@@ -42,9 +42,9 @@ CL__FN int cl__ask_to_leave(void) {
     const unsigned by_signal = 1;
     memcpy(frame + 2, &by_signal, sizeof by_signal);
     for (;;) {
-        if (send(cl__process.channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
+        if (send(cl__this()->channel, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 1;
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return 1;
-        if (errno == EAGAIN) cl__wait(cl__process.channel, POLLOUT, -1, -1);
+        if (errno == EAGAIN) cl__wait(cl__this()->channel, POLLOUT, -1, -1);
         else if (cl__is_short_of_memory(errno)) cl__pause(4);
         else if (errno != EINTR) return 0;
     }
@@ -54,9 +54,9 @@ CL__FN void cl__on_signal(int number, void *info, void *context) {
     int kept = errno, code = ((int *)info)[2], sender = ((int *)info)[sizeof(void *) == 8 ? 4 : 3];
     int sent = code == 0 || code == -1 || code == -6; /* SI_USER, SI_QUEUE, SI_TKILL */
     (void)context;
-    int primary = cl__get(&cl__process.sender);
-    sent = sent && sender == primary && (primary != 0 || __atomic_exchange_n(&cl__process.outside, 1, __ATOMIC_SEQ_CST));
-    if (getpid() != cl__get(&cl__process.self) || sent || !cl__ask_to_leave()) {
+    int primary = cl__get(&cl__this()->sender);
+    sent = sent && sender == primary && (primary != 0 || __atomic_exchange_n(&cl__this()->outside, 1, __ATOMIC_SEQ_CST));
+    if (getpid() != cl__get(&cl__this()->self) || sent || !cl__ask_to_leave()) {
         sigset_t only;
         struct cl__action action;
         memset(&action, 0, sizeof action); /* SIG_DFL */
@@ -74,9 +74,9 @@ CL__FN void cl__hold_signals(void) {
     socklen_t length = sizeof primary;
     struct cl__action action;
     sigset_t ours;
-    if (getsockopt(cl__process.channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
-    cl__set(&cl__process.sender, primary[0]);
-    cl__set(&cl__process.self, (int)getpid());
+    if (getsockopt(cl__this()->channel, SOL_SOCKET, CL__SO_PEERCRED, primary, &length) != 0) return;
+    cl__set(&cl__this()->sender, primary[0]);
+    cl__set(&cl__this()->self, (int)getpid());
     memset(&ours, 0, sizeof ours);
     for (int i = 0; i < 3; i++) {
         memset(&action, 0, sizeof action);

@@ -9,20 +9,20 @@ CL__FN ino_t cl__pipe_inode(int fd) {
  * ended within a second: a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
-    while (cl__wait(cl__process.primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
+    while (cl__wait(cl__this()->primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
     /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
-    if (cl__pipe_inode(cl__process.primary) != cl__process.pipe) return NULL;
-    if (cl__process.pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__process.primary, 0, NULL, 0) < 0 &&
+    if (cl__pipe_inode(cl__this()->primary) != cl__this()->pipe) return NULL;
+    if (cl__this()->pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__this()->primary, 0, NULL, 0) < 0 &&
         (errno == EBADF || errno == EINVAL))
         return NULL; /* signal 0 only checks that it is a pidfd */
-    cl__set(&cl__process.gone, 1);
+    cl__set(&cl__this()->gone, 1);
     cl__end_shares();
-    shutdown(cl__process.channel, SHUT_RD);
-    shutdown(cl__process.grants, SHUT_RD);
+    shutdown(cl__this()->channel, SHUT_RD);
+    shutdown(cl__this()->grants, SHUT_RD);
     poll(NULL, 0, 700);
     /* Connections that nobody took would stay open in a child of this process that has copies of the mailboxes. */
-    for (int i = 0; i < cl__get(&cl__process.places); i++) {
-        struct cl__listener *listener = &cl__process.listeners[i];
+    for (int i = 0; i < cl__get(&cl__this()->places); i++) {
+        struct cl__listener *listener = &cl__this()->listeners[i];
         char parcel[8 + sizeof(struct sockaddr_storage)];
         int fd;
         while (cl__get(&listener->state) == CL__OPEN && listener->kind != CL__BOUND &&
@@ -55,5 +55,5 @@ CL__FN void cl__start_watch(void) {
         failed = cl__weak_thread(&thread, &attributes, cl__watch, NULL);
     cl__os_sigprocmask(CL__SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    if (!failed) fcntl(cl__process.lifeline, __F_SETSIG, SIGCONT);
+    if (!failed) fcntl(cl__this()->lifeline, __F_SETSIG, SIGCONT);
 }

@@ -7,7 +7,7 @@ use super::member::Member;
 use super::members::Members;
 use super::sockets::Sockets;
 use crate::mailbox::{Connection, Mailbox};
-use crate::mechanism::Accepted;
+use crate::mechanism::{Accepted, Route};
 
 /// The first and the longest pause after a shortage.
 pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
@@ -66,6 +66,19 @@ impl Flow {
             self.stats.accepted += accepted.count();
             accepted
         })
+    }
+
+    /// Takes all that wait in the kernel. False: something was short.
+    pub(super) fn take_all(&mut self, route: &mut dyn Route) -> bool {
+        loop {
+            match route.accept() {
+                Accepted::Connection(connection) => {
+                    self.stats.accepted += 1;
+                    self.unsent.push_back(connection);
+                }
+                end => return matches!(end, Accepted::Nothing),
+            }
+        }
     }
 
     fn take_from_orphans(&mut self) -> Accepted {

@@ -19,6 +19,7 @@ mod flow;
 mod held;
 mod member;
 mod members;
+mod moving;
 mod pace;
 mod pump;
 mod shut;
@@ -41,6 +42,7 @@ use shut::Shut;
 use sockets::Sockets;
 use turns::TurnsGiven;
 
+use crate::bind::{ListenFlags, Shape};
 use crate::error::{Error, Result};
 use crate::mailbox::Connection;
 use crate::mechanism::{OwnSocket, Route};
@@ -67,6 +69,8 @@ pub(crate) struct Handle {
     /// The sockets are not the program's (`fd:N`), and end with the address.
     pub(crate) ours: bool,
     file: Option<SocketFile>,
+    /// How the socket of that file was made.
+    made_with: Option<(ListenFlags, Shape)>,
     members: Members,
     sockets: Sockets,
     choosing: Choosing,
@@ -96,6 +100,7 @@ impl Handle {
             datagram,
             ours: true,
             file,
+            made_with: None,
             members: Members::default(),
             sockets: Sockets::new(route, Token::Listening(id)),
             choosing: Choosing::new(Policy::RoundRobin, 0, false),
@@ -296,7 +301,11 @@ impl Handle {
             return Err(options::of_another(&self.address));
         }
         let failed = |errno| Error::os(format_args!("setsockopt {} {}", option.called(), self.address), errno);
-        self.sockets.set_option(option, &self.members).map_err(failed)
+        let count = self.sockets.set_option(option, &self.members).map_err(failed)?;
+        if let Some((_, shape)) = &mut self.made_with {
+            shape.follow(option);
+        }
+        Ok(count)
     }
 
     fn give_turns(&mut self) {

@@ -40,6 +40,18 @@ impl Sockets {
         }
     }
 
+    /// Another route in place of one whose members have no own sockets; that one.
+    pub(super) fn replace(&mut self, route: Box<dyn Route>, poll: &Poll) -> Sys<Box<dyn Route>> {
+        if let Some(socket) = route.primary_socket() {
+            poll.add(socket, self.token.pack(), Interest::None)?;
+        }
+        if let Some(socket) = self.route.primary_socket() {
+            poll.remove(socket);
+        }
+        self.accepting = false;
+        Ok(std::mem::replace(&mut self.route, route))
+    }
+
     pub(super) fn announced(&mut self) {
         self.route.announced();
         self.retired.announced();

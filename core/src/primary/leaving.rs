@@ -112,7 +112,9 @@ impl Primary {
     /// Writes the end of a worker's process into the books.
     pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
         self.session(id)?.leave_all();
-        let (workers, _, _, mut ground) = self.parts();
+        let (workers, addresses, _, mut ground) = self.parts();
+        // Its last act may have been to remove the file of its socket.
+        addresses.find_all_again(&mut ground);
         workers.remove(id, status, &mut ground)
     }
 

@@ -145,7 +145,10 @@ impl Session<'_> {
         self.addresses.spare_descriptors(permit.open, self.worker, self.ground.poll)?;
         let is_new = permit.open.is_none();
         let address = match permit.open {
-            Some(address) => address,
+            Some(address) => {
+                self.addresses.find_again(address, permit.place, &mut self.ground);
+                address
+            }
             None => match self.addresses.in_the_way(&permit.key) {
                 Some(address) => return Err(Denied::InTheWay(address)),
                 None => self.addresses.open(permit, request, self.mechanism, &mut self.ground)?,

@@ -33,6 +33,15 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    /// A client that comes to this place finds nothing, or another's file.
+    pub(crate) fn is_lost(&self, place: &Place) -> bool {
+        // Clients follow links.
+        match fstatat(&place.directory, place.name.as_c_str(), AtFlags::empty()) {
+            Ok(found) => (found.st_dev, found.st_ino) != (self.device, self.inode),
+            Err(errno) => errno == Errno::ENOENT,
+        }
+    }
+
     /// Removes the file if it still is the one that was bound.
     pub(crate) fn remove(&self) {
         let same = look(self.directory.as_fd(), &self.name)

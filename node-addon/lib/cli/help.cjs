@@ -15,6 +15,8 @@ Runs a program that was written for one process as several on the same port.
       --stop-deadline T   how long a worker may take to finish when it is stopped or replaced (30)
       --listen-timeout T  how long a worker may take to listen (10)
       --stats[=T]         show what each worker does: a table on a terminal, otherwise a line every 10 s
+      --primary FILE      a module to load in the primary before the workers start; may be repeated
+      --instance-var NAME the variable that tells a worker its place, 0 to n-1 (NODE_APP_INSTANCE)
       --node-options STR  options for the workers' Node, as in NODE_OPTIONS: "--require ./x.cjs --inspect"
   -h, --help              this
   -v, --version           the version

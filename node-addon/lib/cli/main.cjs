@@ -7,7 +7,7 @@ const { parse } = require('./options.cjs');
 const { usableCpus } = require('./cpus.cjs');
 const { watchTerminal } = require('./hangup.cjs');
 const preload = require('./preload.cjs');
-const { find, typescript } = require('./script.cjs');
+const { find, loadAll, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
 const { load } = require('../addon.cjs');
 const { version } = require('../../package.json');
@@ -76,11 +76,12 @@ async function run(argv, output) {
   const { count, why } = howMany(options.instances);
   const cluster = require('../../index.cjs');
   setUp(cluster, options, script);
+  await loadAll(options.primary);
 
   const { Supervisor } = require('./supervisor.cjs');
   const { Reload } = require('./reload.cjs');
   const { Stats } = require('./stats.cjs');
-  const fork = (slot) => cluster.fork({ NODE_APP_INSTANCE: String(slot) });
+  const fork = (slot) => cluster.fork({ [options.instanceVar]: String(slot) });
   const supervisor = new Supervisor({ fork, count, name: options.script, options, output });
   const reload = new Reload({ supervisor, options, output });
   listenToSignals({ supervisor, reload, output });

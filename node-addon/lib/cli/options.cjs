@@ -4,7 +4,7 @@
 
 const { load } = require('../addon.cjs');
 const { UsageError } = require('./failure.cjs');
-const { instances, duration, words } = require('./values.cjs');
+const { instances, duration, variable, words } = require('./values.cjs');
 
 const RESPAWNS = ['always', 'on-failure', 'never'];
 
@@ -14,6 +14,8 @@ const OPTIONS = {
   'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, load().policies().map(([name]) => name)); } },
   'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, load().mechanisms()); } },
   'respawn': { value: 'yes', set: (o, v, as) => { o.respawn = oneOf(as, v, RESPAWNS); } },
+  'instance-var': { value: 'yes', set: (o, v, as) => { o.instanceVar = variable(as, v); } },
+  'primary': { value: 'yes', set: (o, v) => { o.primary.push(v); } },
   'node-options': { value: 'yes', set: (o, v, as) => { o.nodeOptions.push(...words(as, v)); } },
   'stop-deadline': { value: 'yes', set: (o, v, as) => { o.stopDeadline = duration(as, v); } },
   'listen-timeout': { value: 'yes', set: (o, v, as) => { o.listenTimeout = duration(as, v, 1); } },
@@ -40,7 +42,7 @@ function split(argument) {
 function parse(argv) {
   const options = {
     script: undefined, args: [], instances: { fewer: 0 }, policy: undefined, mechanism: undefined, respawn: 'always',
-    nodeOptions: [], stopDeadline: 30_000, listenTimeout: 10_000, stats: false, help: false, version: false,
+    primary: [], instanceVar: 'NODE_APP_INSTANCE', nodeOptions: [], stopDeadline: 30_000, listenTimeout: 10_000, stats: false, help: false, version: false,
   };
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i];

@@ -1,8 +1,9 @@
 'use strict';
 
-// Whether Node can run the script at all, before any worker is started for it.
+// Whether Node can run the script at all, before any worker is started for it; and modules for the primary.
 
 const path = require('node:path');
+const { pathToFileURL } = require('node:url');
 const { Failure } = require('./failure.cjs');
 
 const BRINGS_A_LOADER = /^(-r|--require|--import|--loader|--experimental-loader)(=|$)/;
@@ -33,4 +34,15 @@ function find(script) {
   return file;
 }
 
-module.exports = { find, typescript };
+/** Loads modules into this process, one after another, as scripts or ES modules. */
+async function loadAll(files) {
+  for (const file of files.map(find)) {
+    try {
+      await import(pathToFileURL(require.resolve(file)));
+    } catch (error) {
+      throw new Failure(`${file} failed (--primary): ${error?.stack ?? error}`);
+    }
+  }
+}
+
+module.exports = { find, loadAll, typescript };

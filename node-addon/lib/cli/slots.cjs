@@ -23,7 +23,7 @@ class Slot {
     this.fork = fork;
   }
 
-  /** A new worker, which knows its place by NODE_APP_INSTANCE. */
+  /** A new worker, which knows its place by a variable (--instance-var). */
   born() {
     return new Life(this.index, () => this.fork(this.index));
   }

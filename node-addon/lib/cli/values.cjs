@@ -1,11 +1,13 @@
 'use strict';
 
-// What the options' values mean: how many workers, how long, which words.
+// What the options' values mean: how many workers, how long, which name, which words.
 
 const { UsageError } = require('./failure.cjs');
 
 const MOST_INSTANCES = 1024;
 const MOST_MS = 2 ** 31 - 1;
+// What Node, the engine and the shell read there.
+const TAKEN = /^(NODE_(OPTIONS|PATH|ENV|UNIQUE_ID|CHANNEL_\w+|CLUSTER_\w+)|CL_\w+|CLUSTER_RS_\w+|PATH|HOME|PWD)$/;
 const UNITS = { '': 1000, 'ms': 1, 's': 1000, 'm': 60_000 };
 
 /** `3` gives { count: 3 }, `max` { fewer: 0 } and `-1` { fewer: 1 }: fewer than the usable CPUs. */
@@ -24,6 +26,13 @@ function duration(option, value, least = 0) {
   const ms = parts === null ? NaN : Math.round(Number(parts[1]) * UNITS[parts[2]]);
   if (ms >= least && ms <= MOST_MS) return ms;
   throw new UsageError(`${option} takes a time such as 30, 1.5s, 500ms or 2m, not ${JSON.stringify(value)}`);
+}
+
+/** The name of an environment variable that means nothing yet. */
+function variable(option, value) {
+  if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(value) && !TAKEN.test(value)) return value;
+  throw new UsageError(`${option} takes the name of an environment variable of the program's own, such as APP_INSTANCE, ` +
+    `not ${JSON.stringify(value)}`);
 }
 
 /** The words of a string, split as Node splits NODE_OPTIONS: at spaces, except in double quotes, where \ escapes. */
@@ -49,4 +58,4 @@ function words(option, value) {
   return found;
 }
 
-module.exports = { instances, duration, words };
+module.exports = { instances, duration, variable, words };

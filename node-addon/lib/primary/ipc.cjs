@@ -9,6 +9,7 @@
 //   guard.cjs       ends a worker whose message would bring Node's own code down
 //   permits.cjs     refuses what Node would open itself and the program has not declared
 //   queries.cjs     answers queries from the engine
+//   socket-files.cjs   tells where a socket file was removed, if Node's own code answers
 
 const PASSED_OVER = 'cluster-rs';
 

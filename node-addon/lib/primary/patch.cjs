@@ -14,6 +14,7 @@ const { addStages } = require('./ipc.cjs');
 const { permitQueries } = require('./permits.cjs');
 const { answerQueries } = require('./queries.cjs');
 const { addSettings } = require('./setup.cjs');
+const { watchSocketFiles } = require('./socket-files.cjs');
 
 // Quiet unless NODE_DEBUG names it.
 const debug = debuglog('cluster-rs');
@@ -84,6 +85,7 @@ function patch(cluster, words) {
     follow(engine, entry, () => entries.delete(worker));
     const stages = [guard(worker, warn), permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
+    else stages.push(watchSocketFiles((text) => warn(text, 'CLUSTER_RS_ENGINE')));
     addStages(worker, ...stages);
     return worker;
   };

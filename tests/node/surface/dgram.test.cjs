@@ -132,3 +132,43 @@ test('UDP and TCP on one port of one worker', async () => {
   assert.equal(run.one('tcp'), 'tcp');
   assert.deepEqual(run.all('answers'), [[['udp']]]);
 });
+
+for (const policy of ['rr', 'none']) {
+  test(`a UDP socket that the primary has inherited, bound by its number (${policy})`, async () => {
+    const socket = require('node:dgram').createSocket('udp4');
+    await new Promise((resolve) => socket.bind(0, '127.0.0.1', resolve));
+    // What comes is for the workers, not for the process of the test.
+    const state = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+    const { handle } = socket[state];
+    handle.recvStop();
+    const { port } = socket.address();
+    try {
+      const run = await play({
+        stdio: [handle.fd],
+        env: { NODE_CLUSTER_SCHED_POLICY: policy },
+        data: { port },
+        files: { 'exchange.cjs': `module.exports = ${exchange}` },
+        async primary({ cluster, report, happens, directory, data: { port } }) {
+          const workers = [cluster.fork(), cluster.fork()];
+          await Promise.all(workers.map((worker) => happens(worker, 'listening')));
+          await require(`${directory}/exchange.cjs`)({ report, happens, port, count: 4 });
+          for (const worker of workers) {
+            worker.disconnect();
+            await happens(worker, 'exit');
+          }
+        },
+        worker({ report }) {
+          const socket = require('node:dgram').createSocket('udp4');
+          socket.on('error', (error) => report('error', error.message));
+          socket.on('message', (message, from) => socket.send(`got ${message}`, from.port, from.address));
+          socket.bind({ fd: 3 }, () => report('bound', socket.address().port));
+        },
+      });
+      assert.deepEqual(run.all('error'), []);
+      assert.deepEqual(run.all('bound'), [[port], [port]]);
+      assert.deepEqual(run.all('answers'), [[[0, 1, 2, 3].map((i) => `got datagram ${i}`)]]);
+    } finally {
+      socket.close();
+    }
+  });
+}

@@ -204,3 +204,71 @@ test('http over a unix socket, closed and listened on again', async () => {
   });
   assert.deepEqual(run.all('answer'), [[1, 'over unix'], [2, 'over unix'], [3, 'over unix']]);
 });
+
+// As many programs do it for the sake of a file that a dead server has left.
+const REMOVE_AND_LISTEN = `
+  const fs = require('node:fs');
+  fs.rmSync('shared.sock', { force: true });
+  require('node:net').createServer((socket) => socket.end(String(require('node:cluster').worker.id))).listen('shared.sock');`;
+
+test('each worker removes the socket file before it listens, and all are served', ours, async () => {
+  const run = await play({
+    env: { NODE_CLUSTER_SCHED_POLICY: 'rr' },
+    files: { 'worker.cjs': REMOVE_AND_LISTEN },
+    async primary({ cluster, report, happens, ask, everybody }) {
+      process.on('warning', ({ message }) => report('warning', message));
+      cluster.setupPrimary({ exec: 'worker.cjs' });
+      for (let i = 0; i < 3; i++) await happens(cluster.fork(), 'listening');
+      report('answers', (await everybody(3, () => ask('shared.sock'))).join());
+      report('notices', cluster.stats().notices.length);
+      cluster.workers[1].process.kill('SIGKILL');
+      await happens(cluster.workers[1], 'exit');
+      await happens(cluster.fork(), 'listening');
+      report('answers', (await everybody(3, () => ask('shared.sock'))).join());
+      cluster.disconnect();
+    },
+  });
+  assert.deepEqual(run.all('answers'), [['1,2,3'], ['2,3,4']]);
+  assert.deepEqual(run.all('notices'), [[1]]);
+  assert.deepEqual(run.all('warning'), []);
+});
+
+test('a worker that ends removes the socket file, and the others are served', ours, async () => {
+  const run = await play({
+    env: { NODE_CLUSTER_SCHED_POLICY: 'rr' },
+    async primary({ cluster, report, happens, ask, everybody }) {
+      const workers = [];
+      for (let i = 0; i < 3; i++) {
+        workers.push(cluster.fork());
+        await happens(workers[i], 'listening');
+      }
+      workers[0].disconnect();
+      await happens(workers[0], 'exit');
+      report('answers', (await everybody(2, () => ask('shared.sock'))).join());
+      cluster.disconnect();
+    },
+    worker({ cluster }) {
+      require('node:net').createServer((socket) => socket.end(`${cluster.worker.id}`)).listen('shared.sock');
+      process.on('exit', () => require('node:fs').rmSync('shared.sock', { force: true }));
+    },
+  });
+  assert.equal(run.one('answers'), '2,3');
+});
+
+test('where the workers have the socket itself, a warning says that nobody can connect', ours, async () => {
+  const run = await play({
+    env: { NODE_CLUSTER_SCHED_POLICY: 'none' },
+    files: { 'worker.cjs': REMOVE_AND_LISTEN },
+    async primary({ cluster, report, happens }) {
+      const warned = happens(process, 'warning');
+      cluster.setupPrimary({ exec: 'worker.cjs' });
+      for (let i = 0; i < 2; i++) await happens(cluster.fork(), 'listening');
+      const [{ code, message }] = await warned;
+      report('warning', code, message);
+      cluster.disconnect();
+    },
+  });
+  const [[code, message]] = run.all('warning');
+  assert.match(message, /shared\.sock: nobody can connect, because the socket file was removed/);
+  assert.equal(code, 'CLUSTER_RS_ENGINE');
+});

@@ -9,6 +9,7 @@ mod closing;
 mod joining;
 mod ladder;
 mod leaving;
+mod moving;
 mod opening;
 mod permits;
 mod postponed;

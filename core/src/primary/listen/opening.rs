@@ -125,6 +125,7 @@ impl Addresses {
         let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, route, bound.file);
         handle.choose_by(policy, seed);
         handle.ours = ours;
+        handle.keep_making(*flags, shape);
         if let Err(errno) = handle.register(poll) {
             drop(handle.close(poll));
             return Err(Error::os("watching a listening socket", errno));
