@@ -7,6 +7,7 @@
 // The stages, in this order:
 //   cli/binds.cjs   notes which addresses could not be had, and why, for the command line
 //   guard.cjs       ends a worker whose message would bring Node's own code down
+//   data.cjs        lets workers share TLS ticket keys and nothing else
 //   permits.cjs     refuses what Node would open itself and the program has not declared
 //   queries.cjs     answers queries from the engine
 

@@ -7,6 +7,7 @@ const { errno: ERRNO } = require('node:os').constants;
 const { debuglog } = require('node:util');
 
 const { load } = require('../addon.cjs');
+const { ownData } = require('./data.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
 const { follow, forkEnrolled } = require('./fork.cjs');
 const { guard } = require('./guard.cjs');
@@ -82,7 +83,7 @@ function patch(cluster, words) {
     worker.slot = place.slot;
     entries.set(worker, entry);
     follow(engine, entry, () => entries.delete(worker));
-    const stages = [guard(worker, warn), permitQueries(engine, entry, permits, !isOfEngine())];
+    const stages = [guard(worker, warn), ownData(entry), permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
     addStages(worker, ...stages);
     return worker;
