@@ -5,6 +5,7 @@ mod keys;
 pub mod listener;
 mod loop_sockets;
 pub mod names;
+pub mod pipes;
 mod primary;
 pub mod restarts;
 mod stats;

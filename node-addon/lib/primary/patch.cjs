@@ -79,11 +79,12 @@ function patch(cluster, words) {
     if (engine) engine.allow(permits());
     const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
     if (!place) return worker;
+    const stage = guard(cluster, worker, warn);
     const entry = { worker, id: place.id, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     entries.set(worker, entry);
     follow(engine, entry, () => entries.delete(worker));
-    const stages = [guard(worker, warn), ownData(entry), permitQueries(engine, entry, permits, !isOfEngine())];
+    const stages = [stage, ownData(entry), permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
     addStages(worker, ...stages);
     return worker;
