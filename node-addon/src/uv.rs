@@ -18,9 +18,12 @@ use napi::{Env, sys};
 use crate::loop_sockets::LoopSockets;
 use crate::watch::Watched;
 
-/// `uv_handle_type` of a pipe, the same since libuv 1.0.
-const UV_NAMED_PIPE: c_int = 7;
-/// `uv_handle_type` of a poll handle.
+mod reading;
+
+use reading::{OnAlloc, OnRead, OnWalk};
+pub(crate) use reading::{came_unfit, look_before_reading};
+
+/// `uv_handle_type` of a poll handle, the same since libuv 1.0.
 const UV_POLL: c_int = 8;
 /// `uv_handle_type` of a prepare handle.
 const UV_PREPARE: c_int = 9;
@@ -31,7 +34,6 @@ type Handle = c_void;
 
 type OnReady = unsafe extern "C" fn(*mut Handle, c_int, c_int);
 type OnHandle = unsafe extern "C" fn(*mut Handle);
-type OnWalk = unsafe extern "C" fn(*mut Handle, *mut c_void);
 
 /// Declares libuv's functions and looks them up.
 macro_rules! libuv {
@@ -74,7 +76,8 @@ libuv! {
     walk: fn(*mut c_void, OnWalk, *mut c_void);
     handle_get_type: fn(*const Handle) -> c_int;
     fileno: fn(*const Handle, *mut c_int) -> c_int;
-    pipe_pending_count: fn(*mut Handle) -> c_int;
+    read_start: fn(*mut Handle, OnAlloc, OnRead) -> c_int;
+    read_stop: fn(*mut Handle) -> c_int;
 }
 
 fn libuv() -> Option<&'static Libuv> {
@@ -299,36 +302,6 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
         worker.beat();
         // SAFETY: the loop outlives its handles; its clock is a variable of its own.
         sockets.turn(&worker, unsafe { (attached.uv.now)(*event_loop) });
-    }
-}
-
-/// What `unclaimed_descriptors` looks for, and what it finds.
-struct Search {
-    uv: &'static Libuv,
-    pipe: c_int,
-    found: c_int,
-}
-
-/// How many descriptors have come on a pipe of this environment's loop and were not asked for; `pipe`: its number.
-pub(crate) fn unclaimed_descriptors(env: &Env, pipe: c_int) -> napi::Result<c_int> {
-    let Some(uv) = libuv() else { return Ok(0) };
-    let mut search = Search { uv, pipe, found: 0 };
-    // SAFETY: the loop is this thread's, and the search outlives the call.
-    unsafe { (uv.walk)(loop_of(env)?, on_walk, ptr::from_mut(&mut search).cast()) };
-    Ok(search.found)
-}
-
-unsafe extern "C" fn on_walk(handle: *mut Handle, search: *mut c_void) {
-    // SAFETY: libuv shows handles that are open, and gives back the pointer to our own search.
-    unsafe {
-        let search = &mut *search.cast::<Search>();
-        let mut number = -1;
-        if (search.uv.handle_get_type)(handle) == UV_NAMED_PIPE
-            && (search.uv.fileno)(handle, &mut number) == 0
-            && number == search.pipe
-        {
-            search.found = (search.uv.pipe_pending_count)(handle);
-        }
     }
 }
 

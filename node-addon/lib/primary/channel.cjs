@@ -1,13 +1,11 @@
 'use strict';
 
-// The reading end of Node's channel to a worker: what comes there before it is a message.
+// The reading end of Node's channel to a worker: what comes there before it is a message. And of its output, for what is attached.
 
 const { load } = require('../addon.cjs');
 
 // One message, in bytes. Node keeps what has come of it until all of it is there.
 const LONGEST = 256 << 20;
-// Descriptors that nobody can have asked for are looked for at each of so many reads. One read brings 64 at most.
-const LOOK = 4;
 
 class Channel {
   #child;
@@ -16,7 +14,6 @@ class Channel {
   #offend;
   // A handle whose message has not come yet.
   #waiting = null;
-  #reads = 0;
   #begun = 0;
 
   /** `offend(what)` is called when a worker sends what no Node sends. */
@@ -28,6 +25,8 @@ class Channel {
     this.#onread = this.#channel?.onread;
     if (typeof this.#onread !== 'function') return;
     this.#channel.onread = (...args) => this.#read(args);
+    load().lookBeforeReading(this.#channel.fd);
+    for (const stream of child.stdio ?? []) if (stream?._handle?.fd >= 0) load().refuseDescriptors(stream._handle.fd);
     child.once('disconnect', () => this.#drop());
   }
 
@@ -44,13 +43,16 @@ class Channel {
 
   /** Reads nothing more, and closes what has come unasked. To Node that is as if the worker had hung up. */
   hangUp() {
-    if (typeof this.#onread === 'function' && this.#child.channel) this.#end();
+    if (typeof this.#onread !== 'function' || !this.#child.channel) return;
+    load().discardUnread(this.#channel.fd);
+    this.#end();
   }
 
   #read(args) {
     const [bytes] = args;
     if (!bytes) {
-      this.#end();
+      if (load().cameUnfit()) this.#offend('descriptors of which Node makes no handle');
+      else this.#end();
       return;
     }
     const handle = this.#channel.pendingHandle;
@@ -67,10 +69,8 @@ class Channel {
       return;
     }
     this.#begun = this.#channel.buffering ? this.#begun + bytes.byteLength : 0;
-    this.#reads += 1;
     if (this.#begun > LONGEST) this.#begun = this.#kept();
     if (this.#begun > LONGEST) this.#offend(`a message of more than ${LONGEST >> 20} MiB`);
-    else if (this.#reads % LOOK === 0 && this.#hasUnclaimed()) this.#offend('descriptors that nobody asked for');
   }
 
   // What Node keeps of a message.
@@ -80,10 +80,6 @@ class Channel {
       return this.#channel[symbols.find(({ description }) => description === name)];
     });
     return text?.length ?? size ?? 0;
-  }
-
-  #hasUnclaimed() {
-    return Boolean(this.#child.channel) && load().unclaimedDescriptors(this.#channel.fd) > 0;
   }
 
   #drop() {

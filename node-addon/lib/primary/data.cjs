@@ -7,6 +7,8 @@ const { isQuery } = require('../query.cjs');
 
 // 48 bytes, the only length that Node accepts.
 const KEYS = /^[0-9a-f]{96}$/;
+// What else a server may have, as JSON. What is nested deeply could be read and not be sent.
+const LONGEST = 4096;
 
 /** The TLS ticket keys in a server's data; undefined if it has none. */
 function keysOf(data) {
@@ -14,17 +16,25 @@ function keysOf(data) {
   return typeof keys === 'string' && KEYS.test(keys) ? keys : undefined;
 }
 
+function plain(data) {
+  try {
+    const text = JSON.stringify(data);
+    return text.length > LONGEST ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** The stage that lets nothing but keys be shared. A server whose data is something else gets its own back, with any answer. */
 function ownData({ worker }) {
   const own = new Map();
   return {
     hears(message) {
+      if (!isQuery(message) || message.data == null) return false;
+      const keys = keysOf(message.data);
       // One that leaves gets no answer.
-      if (!isQuery(message) || message.data == null || worker.exitedAfterDisconnect) return false;
-      if (keysOf(message.data) === undefined) {
-        own.set(message.seq, message.data);
-        message.data = null;
-      }
+      if (keys === undefined && !worker.exitedAfterDisconnect) own.set(message.seq, plain(message.data));
+      message.data = keys === undefined ? null : { ticketKeys: keys };
       return false;
     },
     says(message) {

@@ -4,6 +4,7 @@
 
 const { ChildProcess } = require('node:child_process');
 const fs = require('node:fs');
+const { errno: ERRNO } = require('node:os').constants;
 
 const environment = require('../environment.cjs');
 
@@ -48,13 +49,28 @@ function forkRefused(errno, fork) {
   }
 }
 
+// What `enroll()` gives: a place, or a negative errno value, also when it has thrown for want of descriptors.
+function placeFor(enroll) {
+  try {
+    return enroll();
+  } catch (error) {
+    const errno = Number(/\(errno ([0-9]+)\)$/.exec(error.message)?.[1]);
+    if (errno !== ERRNO.EMFILE && errno !== ERRNO.ENFILE) throw error;
+    return -errno;
+  }
+}
+
 /**
  * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. There is no
  * place if no process could be started; the worker says why, as in Node. Where the engine has no place there is no process either:
- * it would listen outside of the engine and of its rules.
+ * it would listen outside of the engine and of its rules. `ready()` gives the engine.
  */
-function forkEnrolled(cluster, engine, fork, given) {
-  const place = engine.enroll();
+function forkEnrolled(cluster, ready, fork, given) {
+  let engine;
+  const place = placeFor(() => {
+    engine = ready();
+    return engine.enroll();
+  });
   if (typeof place === 'number') return { worker: forkRefused(place, () => fork(given)) };
   try {
     // The policy and all other settings are those in force now.

@@ -51,11 +51,13 @@ function isListening({ address, port, addressType, fd }) {
 // What is wrong with an internal message, in words; undefined if Node's code can handle it.
 function offence(child, message) {
   if (message === null || typeof message !== 'object') return 'an internal message that is no object';
-  const { cmd, act } = message;
+  const { cmd, act, seq } = message;
   if (cmd === 'NODE_HANDLE_ACK' || cmd === 'NODE_HANDLE_NACK') {
     return Array.isArray(child._handleQueue) ? undefined : 'the acknowledgement of a handle that it was not sent';
   }
   if (cmd !== 'NODE_CLUSTER') return undefined;
+  // An answer repeats it.
+  if (seq !== undefined && typeof seq !== 'number') return 'a number that is none';
   // Node looks an act up in an object, and finds what every object has.
   if (act != null && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
   if (act === 'listening') return isListening(message) ? undefined : 'an address that cannot be';
@@ -101,11 +103,21 @@ class Asked {
   }
 }
 
+// False for one that runs as a user whom this process may not signal. ChildProcess.kill makes that an 'error'.
+function kill({ pid, exitCode, signalCode }) {
+  if (exitCode !== null || signalCode !== null) return true;
+  try {
+    return process.kill(pid, 'SIGKILL');
+  } catch ({ code }) {
+    return code === 'ESRCH';
+  }
+}
+
 /**
- * The stage that keeps a worker's messages from ending the primary, and from filling it. `warn` is told in a sentence. To be made as
- * soon as the worker is there.
+ * The stage that keeps a worker's messages from ending the primary, and from filling it. `warn` is told in a sentence;
+ * `shutOut` is called for one that was to be ended and cannot be. To be made as soon as the worker is there.
  */
-function guard(cluster, worker, warn) {
+function guard(cluster, worker, warn, shutOut) {
   const { process: child } = worker;
   const asked = new Asked();
   let isEnded = false;
@@ -114,7 +126,7 @@ function guard(cluster, worker, warn) {
     if (isEnded) return;
     isEnded = true;
     warn(`worker ${worker.id}: it sent ${what} and was ended`);
-    child.kill('SIGKILL');
+    if (!kill(child)) shutOut();
     channel.hangUp();
     handles.closeAll();
   }
@@ -149,6 +161,10 @@ function guard(cluster, worker, warn) {
     if (isEnded) {
       handle?.close();
       return true;
+    }
+    // Node passes on a port that is a text, and takes it.
+    if (isQuery(message) && isDatagram(message) && typeof message.port === 'string' && /^\d+$/.test(message.port)) {
+      message.port = Number(message.port);
     }
     const what = offence(child, message);
     if (what !== undefined) {

@@ -6,6 +6,7 @@
 const dgram = require('node:dgram');
 const net = require('node:net');
 
+const { isInternal } = require('../query.cjs');
 const { shareOfDescriptors } = require('./limit.cjs');
 
 // What each type is made of.
@@ -22,8 +23,6 @@ const LONGEST_NAME = 1024;
 // Handles that are open at a time, of one worker and of all, and the parts of this process's descriptors that they may be.
 const OF_ONE = [4, 1024];
 const OF_ALL = [2, 4096];
-
-const INTERNAL = /^NODE_/;
 
 function nothing() {}
 
@@ -71,7 +70,7 @@ class Handles {
   /** What is wrong with a message that says it has a handle, in words; undefined if Node sends such. */
   fault({ type, dgramType, key, msg }, handle) {
     if (!CLASSES.has(type)) return 'a handle of a type that Node does not know';
-    if (msg === undefined || INTERNAL.test(msg?.cmd)) return 'a handle without a message of the program';
+    if (msg === undefined || isInternal(msg)) return 'a handle without a message of the program';
     if (type === 'dgram.Socket' && dgramType !== 'udp4' && dgramType !== 'udp6') return 'a datagram socket of no known type';
     if (key !== undefined && !this.#isServer(key)) return 'a socket of a server that cannot be';
     if (handle && !CLASSES.get(type).includes(handle.constructor.name)) return 'a handle that is not what it says';
@@ -85,7 +84,7 @@ class Handles {
 
   /** Takes a handle without a fault. Returns whether that is all; otherwise Node goes on with it. */
   take(message, handle) {
-    if (!this.#isHeard()) return this.#refuse(handle, 'nobody listens for it');
+    if (!this.#isHeard()) return this.#refuse(message, handle, 'nobody listens for it');
     const most = shareOfDescriptors(...OF_ONE);
     const isMuch = () => this.#count() >= most || countOpen() >= shareOfDescriptors(...OF_ALL);
     if (isMuch()) forgetClosed();
@@ -94,7 +93,7 @@ class Handles {
       this.#offend(`more than ${most} handles`);
       return true;
     }
-    if (isMuch()) return this.#refuse(handle, 'too many are open');
+    if (isMuch()) return this.#refuse(message, handle, 'too many are open');
     if (!given.has(this.#worker)) given.set(this.#worker, new Set());
     given.get(this.#worker).add(handle);
     if (message.key !== undefined) this.#servers.add(message.key);
@@ -113,12 +112,13 @@ class Handles {
       return false;
     }
     this.#acknowledge();
-    const emit = (object) => process.nextTick(() => this.#worker.process.emit('message', msg, object));
+    const emit = (object) => this.#emit(msg, object);
     if (type === 'net.Server') {
       const server = new net.Server();
       server.on('error', () => {
+        if (server.listening) return;
         handle.close();
-        if (!server.listening) this.#offend('a server that cannot listen');
+        this.#offend('a server that cannot listen');
       });
       server.listen(handle, () => emit(server));
     } else if (type === 'dgram.Socket') {
@@ -126,6 +126,10 @@ class Handles {
       socket.bind(handle, () => emit(socket));
     } else emit(handle);
     return true;
+  }
+
+  #emit(msg, object) {
+    process.nextTick(() => this.#worker.process.emit('message', msg, object));
   }
 
   #acknowledge() {
@@ -136,9 +140,14 @@ class Handles {
   /** Closes what the program got of this worker. */
   closeAll() {
     for (const handle of given.get(this.#worker) ?? []) {
-      const owner = ownerOf(handle);
-      if (typeof owner?.destroy === 'function') owner.destroy();
-      else handle.close();
+      // Closing the handle under a datagram socket would be the end of this process when the program closes the socket.
+      const owner = ownerOf(handle) ?? handle;
+      try {
+        if (typeof owner.destroy === 'function') owner.destroy();
+        else owner.close();
+      } catch {
+        // The program has closed it.
+      }
     }
     given.delete(this.#worker);
   }
@@ -149,9 +158,10 @@ class Handles {
       this.#worker.listeners('message').some(isProgram) || this.#worker.process.listeners('message').some(isProgram);
   }
 
-  #refuse(handle, why) {
+  #refuse({ msg }, handle, why) {
     handle.close();
     this.#acknowledge();
+    this.#emit(msg);
     if (!this.#told) this.#warn(`worker ${this.#worker.id}: it sent a handle, which was closed: ${why}`);
     this.#told = true;
     return true;

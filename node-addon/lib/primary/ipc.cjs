@@ -6,8 +6,8 @@
 //   says(message)            Node's own code, or a stage, is about to send this
 // The stages, in this order:
 //   cli/binds.cjs   notes which addresses could not be had, and why, for the command line
-//   guard.cjs       ends a worker whose message would bring Node's own code down
 //   data.cjs        lets workers share TLS ticket keys and nothing else
+//   guard.cjs       ends a worker whose message would bring Node's own code down
 //   permits.cjs     refuses what Node would open itself and the program has not declared
 //   queries.cjs     answers queries from the engine
 

@@ -4,20 +4,23 @@ const fs = require('node:fs');
 
 // Where /proc does not tell.
 const USUAL = 1024;
+// It may change, though not often. In milliseconds.
+const LOOK_AGAIN = 1000;
 
-/** How many descriptors this process may have. */
-function descriptorLimit() {
-  try {
-    const [, limit] = /^Max open files\s+(\d+)/m.exec(fs.readFileSync('/proc/self/limits', 'latin1'));
-    return Number(limit);
-  } catch {
-    return USUAL;
-  }
-}
+let limit = USUAL;
+let looked = -Infinity;
 
-/** The share of its descriptors that this process leaves to somebody else, at most `most`. */
+/** A part of the descriptors that this process may have, at most `most`. */
 function shareOfDescriptors(part, most) {
-  return Math.min(most, Math.floor(descriptorLimit() / part));
+  if (performance.now() - looked > LOOK_AGAIN) {
+    looked = performance.now();
+    try {
+      limit = Number(/^Max open files\s+(\d+)/m.exec(fs.readFileSync('/proc/self/limits', 'latin1'))[1]);
+    } catch {
+      limit = USUAL;
+    }
+  }
+  return Math.min(most, Math.floor(limit / part));
 }
 
 module.exports = { shareOfDescriptors };

@@ -76,15 +76,18 @@ function patch(cluster, words) {
     const stray = native.whyNoWorkers();
     if (stray) throw strayError(stray);
     mechanism();
-    if (engine) engine.allow(permits());
-    const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
+    const ready = () => {
+      if (engine) engine.allow(permits());
+      return theEngine();
+    };
+    const { worker, place } = forkEnrolled(cluster, ready, (environment) => Reflect.apply(fork, this, [environment]), env);
     if (!place) return worker;
-    const stage = guard(cluster, worker, warn);
+    const stage = guard(cluster, worker, warn, () => engine.retire(place.id));
     const entry = { worker, id: place.id, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     entries.set(worker, entry);
     follow(engine, entry, () => entries.delete(worker));
-    const stages = [stage, ownData(entry), permitQueries(engine, entry, permits, !isOfEngine())];
+    const stages = [ownData(entry), stage, permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
     addStages(worker, ...stages);
     return worker;

@@ -2,11 +2,10 @@
 
 // Answers that a worker does not read. The primary keeps each in its memory, so there is a bound.
 
-const ANSWERS = 4096;
-const CHARACTERS = 16 << 20;
+const { isInternal } = require('../query.cjs');
 
-// Node's own commands. What the program sends is its own matter.
-const INTERNAL = /^NODE_/;
+const ANSWERS = 8192;
+const CHARACTERS = 16 << 20;
 
 function lengthOf(value) {
   if (typeof value === 'string') return value.length;
@@ -24,7 +23,8 @@ function boundAnswers(child, exceeded) {
   let answers = 0;
   let characters = 0;
   child._send = function sendCounted(message, handle, options, callback) {
-    if (!INTERNAL.test(message?.cmd)) return Reflect.apply(send, this, [message, handle, options, callback]);
+    // What the program sends is its own matter.
+    if (!isInternal(message)) return Reflect.apply(send, this, [message, handle, options, callback]);
     const length = lengthOf(message.key) + lengthOf(message.data);
     answers += 1;
     characters += length;
@@ -33,7 +33,9 @@ function boundAnswers(child, exceeded) {
       characters -= length;
       if (typeof callback === 'function') callback(error);
     };
-    const outcome = Reflect.apply(send, this, [message, handle, options, sent]);
+    // Whoever does not ask gets no error: Node would make the worker's end an 'error' of the primary.
+    const careful = typeof callback === 'function' ? options : { ...Object(options), swallowErrors: true };
+    const outcome = Reflect.apply(send, this, [message, handle, careful, sent]);
     if (answers > ANSWERS || characters > CHARACTERS) process.nextTick(exceeded);
     return outcome;
   };

@@ -3,6 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const { spawnSync } = require('node:child_process');
 const { ours, play } = require('../support/index.cjs');
 
 // In a worker, before data.attack runs: `raw(message, handle)` writes on Node's channel what Node itself would not.
@@ -35,79 +36,78 @@ const TOOLS = `
   setTimeout(() => {}, 1e6);
 `;
 
-// One worker attacks; the program listens for messages or does not. Afterwards another one serves.
+// Workers attack, one after the other; the program listens for messages or does not. Afterwards another one serves.
 async function suffer({ cluster, data, report, happens, ask }) {
-  process.on('warning', ({ message }) => report('warning', message));
+  let name;
+  process.on('warning', ({ message }) => report('warning', name, message));
   const heard = [];
   if (data.isHeard) cluster.on('message', (worker, message, handle) => handle && heard.push(handle));
-  const { settings, before = 0 } = data;
-  cluster.setupPrimary({ execArgv: ['--no-deprecation'], ...settings });
-  const open = () => require('node:fs').readdirSync('/proc/self/fd').length - before;
-  const bad = cluster.fork();
-  await happens(bad, 'online');
-  const atFirst = open();
-  const gone = happens(bad, 'exit');
-  await Promise.race([gone, happens(bad, 'listening')]);
-  await new Promise((resolve) => setTimeout(resolve, data.wait ?? 300));
-  report('open', open() - atFirst);
-  report('is alive', !bad.isDead());
-  bad.process.kill('SIGKILL');
-  await gone;
-  const good = cluster.fork({ GOOD: 1 });
+  cluster.setupPrimary({ execArgv: ['--no-deprecation'] });
+  const open = () => require('node:fs').readdirSync('/proc/self/fd').length;
+  for ([name] of Object.entries(data.attacks)) {
+    const bad = cluster.fork({ ATTACK: name });
+    await happens(bad, 'online');
+    const atFirst = open();
+    const gone = happens(bad, 'exit');
+    await Promise.race([gone, happens(bad, 'listening')]);
+    await new Promise((resolve) => setTimeout(resolve, data.wait));
+    report('after', name, { open: open() - atFirst, isAlive: !bad.isDead(), heard: heard.length });
+    bad.process.kill('SIGKILL');
+    await gone;
+    for (const handle of heard.splice(0)) {
+      try {
+        (handle.destroy ?? handle.close).call(handle);
+      } catch ({ code }) {
+        report('closed', code);
+      }
+    }
+  }
+  const good = cluster.fork();
   const [{ port }] = await happens(good, 'listening');
   report('answer', await ask(port));
-  report('heard', heard.length);
-  for (const handle of heard) (handle.destroy ?? handle.close).call(handle);
   good.disconnect();
   await happens(good, 'exit');
 }
 
 async function attack({ data }) {
   const server = require('node:net').createServer((socket) => socket.end('good'));
+  const text = data.attacks[process.env.ATTACK];
   // The listening tells that it is done.
-  if (!process.env.GOOD) await new Function(`return (async () => { ${data.tools}; await (${data.attack})(); })()`)();
+  if (text) await new Function('require', `return (async () => { ${data.tools}; await (${text})(); })()`)(require);
   server.listen(0, '127.0.0.1');
 }
 
-// What only this module promises; the attacks are text that sees the tools.
-async function check(attackText, data = {}) {
-  const run = await play({
-    data: { tools: TOOLS.replaceAll('require(', 'process.mainModule.require('), attack: attackText, ...data }, primary: suffer, worker: attack,
-  });
+// Attacks are text that sees the tools. Gives what was there after each, by its name, and all warnings.
+async function check(attacks, { isHeard = false, wait = 300 } = {}) {
+  const run = await play({ data: { tools: TOOLS, attacks, isHeard, wait }, primary: suffer, worker: attack });
   assert.equal(run.one('answer'), 'good');
-  return run;
+  return { after: Object.fromEntries(run.all('after')), warnings: run.all('warning') };
 }
 
+const SERVER = '(await listening())._handle';
+const SOCKET = '(await connected()).socket._handle';
+const UDP = '(await datagrams()).handle';
+
 const faults = {
-  'a class that is none': 'async () => raw({ type: "nonsense" }, (await listening())._handle)',
-  'a stream as datagrams': 'async () => raw({ type: "dgram.Socket", dgramType: "udp4" }, (await listening())._handle)',
-  'a stream as a native datagram handle': 'async () => raw({ type: "dgram.Native" }, (await listening())._handle)',
-  'datagrams as a server': 'async () => raw({ type: "net.Server" }, (await datagrams()).handle)',
-  'datagrams as a socket': 'async () => raw({ type: "net.Socket" }, (await datagrams()).handle)',
-  'datagrams of no type': 'async () => raw({ type: "dgram.Socket", dgramType: "nonsense" }, (await datagrams()).handle)',
-  'a socket of "constructor"': 'async () => raw({ type: "net.Socket", key: "constructor" }, (await connected()).socket._handle)',
-  'a socket of "__proto__"': 'async () => raw({ type: "net.Socket", key: "__proto__" }, (await connected()).socket._handle)',
-  'a socket of an object': 'async () => raw({ type: "net.Socket", key: { a: 1 } }, (await connected()).socket._handle)',
-  'no message': 'async () => raw({ type: "net.Native", msg: undefined }, (await listening())._handle)',
-  'a message of the cluster': 'async () => raw({ type: "net.Native", msg: { cmd: "NODE_CLUSTER", act: "online" } }, (await listening())._handle)',
-  'a handle within a handle': 'async () => raw({ type: "net.Socket", msg: { cmd: "NODE_HANDLE", type: "net.Server" } }, (await listening())._handle)',
+  'a class that is none': `async () => raw({ type: "nonsense" }, ${SERVER})`,
+  'a stream as datagrams': `async () => raw({ type: "dgram.Socket", dgramType: "udp4" }, ${SERVER})`,
+  'a stream as a native datagram handle': `async () => raw({ type: "dgram.Native" }, ${SERVER})`,
+  'datagrams as a server': `async () => raw({ type: "net.Server" }, ${UDP})`,
+  'datagrams as a socket': `async () => raw({ type: "net.Socket" }, ${UDP})`,
+  'datagrams of no type': `async () => raw({ type: "dgram.Socket", dgramType: "nonsense" }, ${UDP})`,
+  'a socket of "constructor"': `async () => raw({ type: "net.Socket", key: "constructor" }, ${SOCKET})`,
+  'a socket of "__proto__"': `async () => raw({ type: "net.Socket", key: "__proto__" }, ${SOCKET})`,
+  'a socket of an object': `async () => raw({ type: "net.Socket", key: { a: 1 } }, ${SOCKET})`,
+  'no message': `async () => raw({ type: "net.Native", msg: undefined }, ${SERVER})`,
+  'a message of the cluster': `async () => raw({ type: "net.Native", msg: { cmd: "NODE_CLUSTER", act: "online" } }, ${SERVER})`,
+  'a handle within a handle': `async () => raw({ type: "net.Socket", msg: { cmd: "NODE_HANDLE", type: "net.Server" } }, ${SERVER})`,
   'handles without their message': `async () => {
     const { _handle } = await listening();
     for (let i = 0; i < 50; i++) text('{"plain":1}\\n', _handle);
   }`,
 };
 
-for (const [name, text] of Object.entries(faults)) {
-  for (const isHeard of [false, true]) {
-    test(`${name}, ${isHeard ? 'heard' : 'unheard'}: whoever sends it is ended`, ours, async () => {
-      const run = await check(text, { isHeard });
-      assert.equal(run.one('heard'), 0);
-      assert.equal(run.one('is alive'), false);
-      assert.match(run.all('warning')[0][0], /^worker 1: it sent .* and was ended$/);
-    });
-  }
-}
-
+// Nobody is harmed by these. What a listener gets is the program's.
 const harmless = {
   'a socket whose client resets': `async () => {
     const { socket, client } = await connected();
@@ -115,15 +115,38 @@ const harmless = {
     setTimeout(() => client.resetAndDestroy(), 100);
   }`,
   'a server': 'async () => process.send("x", await listening())',
-  'a listening socket as a connection': 'async () => raw({ type: "net.Socket" }, (await listening())._handle)',
+  'a listening socket as a connection': `async () => raw({ type: "net.Socket" }, ${SERVER})`,
   'a connection as a server': 'async () => raw({ type: "net.Server" }, (await connected()).client._handle)',
   'a handle that has not come': 'async () => raw({ type: "net.Socket" })',
+  'a server of which it asks again and again': `async () => {
+    raw({ type: "net.Socket", key: "4:127.0.0.1:1" }, ${SOCKET});
+    for (let i = 0; i < 3000; i++) text('{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"4:127.0.0.1:1"}\\n');
+  }`,
+  'a server of which it asks, and ends': `async () => {
+    raw({ type: "net.Socket", key: "4:127.0.0.1:1" }, ${SOCKET});
+    for (let i = 0; i < 3000; i++) text('{"cmd":"NODE_SOCKET_GET_COUNT","key":"4:127.0.0.1:1"}\\n');
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), 20);
+  }`,
 };
 
-for (const [name, text] of Object.entries(harmless)) {
-  for (const isHeard of [false, true]) {
-    test(`${name}, ${isHeard ? 'heard' : 'unheard'}: the primary lives`, ours, () => check(text, { isHeard, wait: 600 }));
+for (const isHeard of [false, true]) {
+  const how = isHeard ? 'that is listened for' : 'that nobody listens for';
+
+  const names = Object.keys(faults);
+  for (let first = 0; first < names.length; first += 4) {
+    const some = names.slice(first, first + 4);
+    test(`what no Node sends, ${how}, is closed, and whoever sends it is ended: ${some.join(', ')}`, ours, async () => {
+      const { after, warnings } = await check(Object.fromEntries(some.map((name) => [name, faults[name]])), { isHeard });
+      for (const name of some) {
+        const { open, isAlive, heard } = after[name];
+        assert.ok(open < 10 && !isAlive && heard === 0, `${name}: ${JSON.stringify(after[name])}`);
+        const [[, sentence]] = warnings.filter(([about]) => about === name);
+        assert.match(sentence, /^worker \d+: it sent .* and was ended$/, name);
+      }
+    });
   }
+
+  test(`a handle ${how}: the primary lives, whatever becomes of it`, ours, () => check(harmless, { isHeard, wait: 600 }));
 }
 
 const FLOOD = `async () => {
@@ -132,22 +155,42 @@ const FLOOD = `async () => {
 }`;
 
 test('600 handles that nobody listens for are closed at once', ours, async () => {
-  const run = await check(FLOOD, { wait: 1000 });
-  assert.ok(run.one('open') < 10, `${run.one('open')} are open`);
-  assert.equal(run.one('is alive'), true);
-  assert.deepEqual(run.all('warning'), [['worker 1: it sent a handle, which was closed: nobody listens for it']]);
+  const { after: { flood }, warnings } = await check({ flood: FLOOD }, { wait: 1000 });
+  assert.ok(flood.open < 10, `${flood.open} are open`);
+  assert.equal(flood.isAlive, true);
+  assert.deepEqual(warnings, [['flood', 'worker 1: it sent a handle, which was closed: nobody listens for it']]);
 });
 
 test('a listener that keeps handles: so many, and then whoever sends them is ended and they are closed', ours, async () => {
-  const run = await check(FLOOD.replace('600', '1200'), { isHeard: true, wait: 3000 });
-  assert.ok(run.one('open') < 10, `${run.one('open')} are open`);
-  assert.equal(run.one('is alive'), false);
-  assert.match(run.all('warning')[0][0], /^worker 1: it sent more than \d+ handles and was ended$/);
+  const { after: { flood }, warnings } = await check({ flood: FLOOD.replace('600', '1200') }, { isHeard: true, wait: 3000 });
+  assert.ok(flood.open < 10, `${flood.open} are open`);
+  assert.equal(flood.isAlive, false);
+  assert.match(warnings[0][1], /^worker 1: it sent more than \d+ handles and was ended$/);
+});
+
+// Sends descriptors with a byte of a message each, as only a program can that is not Node.
+const sending = (list) => `async () => {
+  const script = 'import socket\\ns = socket.socket(fileno=3)\\n' +
+    'for i in range(20): socket.send_fds(s, [b"1\\\\n"], ${list})';
+  const stdio = ['ignore', 'ignore', 'ignore', process[symbol].fd];
+  require('node:child_process').spawnSync('python3', ['-c', script], { stdio });
+}`;
+
+test('descriptors of which Node makes no handle end whoever sends them, and not the primary', ours, async (t) => {
+  const python = spawnSync('python3', ['-c', 'import socket; socket.send_fds']);
+  if (python.status !== 0) return t.skip('there is no python3 with send_fds');
+  const attacks = { 'a file': sending('[0]'), 'many files': sending('[0] * 60'), 'many sockets': sending('[3] * 60') };
+  const { after, warnings } = await check(attacks, { wait: 1000 });
+  for (const [name, { open, isAlive }] of Object.entries(after)) {
+    assert.ok(open < 10 && !isAlive, `${name}: ${open} are open`);
+  }
+  const sentence = (id) => `worker ${id}: it sent descriptors of which Node makes no handle and was ended`;
+  assert.deepEqual(warnings, Object.keys(attacks).map((name, index) => [name, sentence(index + 1)]));
 });
 
 test('a handle behind the message at which the program hangs up', ours, async () => {
   const run = await play({
-    data: TOOLS.replaceAll('require(', 'process.mainModule.require('),
+    data: TOOLS,
     async primary({ cluster, report, happens }) {
       cluster.setupPrimary({ execArgv: ['--no-deprecation'] });
       const worker = cluster.fork();
@@ -155,8 +198,8 @@ test('a handle behind the message at which the program hangs up', ours, async ()
       report('exit', ...await happens(worker, 'exit'));
     },
     worker({ data }) {
-      new Function(`${data}; text('"bye"\\n{"cmd":"NODE_HANDLE","type":"net.Native","msg":{}}\\n');
-        process.once('disconnect', () => process.exit(0));`)();
+      new Function('require', `${data}; text('"bye"\\n{"cmd":"NODE_HANDLE","type":"net.Native","msg":{}}\\n');
+        process.once('disconnect', () => process.exit(0));`)(require);
     },
   });
   assert.deepEqual(run.all('exit'), [[0, null]]);

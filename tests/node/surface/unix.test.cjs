@@ -204,3 +204,25 @@ test('http over a unix socket, closed and listened on again', async () => {
   });
   assert.deepEqual(run.all('answer'), [[1, 'over unix'], [2, 'over unix'], [3, 'over unix']]);
 });
+
+test('a primary whose directory was removed has its workers listen all the same', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens, ask, directory }) {
+      const { mkdirSync, rmdirSync } = require('node:fs');
+      mkdirSync('gone');
+      process.chdir('gone');
+      rmdirSync(`${directory}/gone`);
+      cluster.setupPrimary({ cwd: directory });
+      const worker = cluster.fork();
+      await happens(worker, 'listening');
+      report('answer', await ask(`${directory}/x.sock`));
+      worker.disconnect();
+      await happens(worker, 'exit');
+      process.chdir(directory);
+    },
+    worker() {
+      require('node:net').createServer((socket) => socket.end('here')).listen('x.sock');
+    },
+  });
+  assert.equal(run.one('answer'), 'here');
+});
