@@ -164,29 +164,7 @@ test('fork() without a free descriptor: an \'error\' of the worker, and the next
   await release(held);
 });
 
-test('fork() with a few free descriptors: the worker is the engine\'s, or there is none', { skip }, async (t) => {
-  const rig = await startRig(t, { serve: keep, settings: { listen: ['127.0.0.1:0'] } });
-  for (let free = 1; free <= 8; free++) {
-    const restore = limitDescriptors(rig.primary.pid, free);
-    const outcome = rig.inPrimary(async (cluster) => {
-      const worker = cluster.fork({ ...globalThis.workerSetup });
-      if (worker.process.pid === undefined) {
-        return new Promise((resolve) => worker.once('error', ({ code }) => resolve(code)));
-      }
-      const isKnown = cluster.stats().workers.some(({ pid }) => pid === worker.process.pid);
-      worker.process.kill('SIGKILL');
-      await new Promise((resolve) => worker.once('exit', resolve));
-      return isKnown;
-    });
-    try {
-      assert.ok(['EMFILE', true].includes(await outcome), `${free} free: ${await outcome}`);
-    } finally {
-      restore();
-    }
-  }
-});
-
-test('the first fork() with a few free descriptors: the worker is the engine\'s, or there is none', { skip }, async () => {
+test('fork() with a few free descriptors, before there is an engine and after: the worker is the engine\'s, or there is none', { skip }, async () => {
   const run = await play({
     async primary({ cluster, directory, report, happens }) {
       const fs = require('node:fs');
