@@ -200,7 +200,8 @@ test('Node\'s channel: what can be read and not be said again', ours, async (t) 
   const rig = await startNeighbours(t);
   for (const field of ['seq', 'data']) {
     for (const [act, addressType] of [['queryServer', 4], ['queryServer', 'udp4'], ['exitedAfterDisconnect', 4]]) {
-      const fields = { cmd: 'NODE_CLUSTER', act, address: '127.0.0.1', port: 0, addressType, index: 0, seq: 1, data: null };
+      // Another address than that of the neighbours, of which it would get connections.
+      const fields = { cmd: 'NODE_CLUSTER', act, address: '127.0.0.2', port: 0, addressType, index: 0, seq: 1, data: null };
       delete fields[field];
       const text = `${JSON.stringify(fields).slice(0, -1)},"${field}":`;
       await suffer(rig, onChannel('NODE_CHANNEL_FD', `(fd, write) => {
