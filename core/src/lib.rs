@@ -70,6 +70,7 @@ pub use sys::child::ExitStatus;
 #[cfg(feature = "panic-injection")]
 #[doc(hidden)]
 pub use sys::panics;
+pub use sys::passing::{Coming, coming, discard_unread, refuse_descriptors};
 pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 pub use wire::MESSAGE_MAX;
 pub use worker::{AcceptFlags, ListenOptions, Listener, Worker};

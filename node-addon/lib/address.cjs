@@ -22,11 +22,20 @@ function hostText(address) {
   return net.isIPv6(address) ? `[${address}]` : address;
 }
 
+// The directory may have been removed.
+function here() {
+  try {
+    return process.cwd();
+  } catch {
+    return path.sep;
+  }
+}
+
 // An abstract name begins with a NUL. Node's worker has put its directory before it, as before any path.
 function pathText(address) {
-  const relative = path.relative(process.cwd(), address);
-  const abstract = [address, relative].find((text) => text.startsWith('\0'));
-  return abstract === undefined ? path.resolve(address) : `@${abstract.slice(1)}`;
+  const absolute = path.resolve(here(), address);
+  const abstract = [address, path.relative(here(), absolute)].find((text) => text.startsWith('\0'));
+  return abstract === undefined ? absolute : `@${abstract.slice(1)}`;
 }
 
 /** { address, index, backlog, flags, kind }; undefined for what no socket can be made of. */

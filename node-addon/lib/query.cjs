@@ -2,6 +2,11 @@
 
 // What a worker's Node asks its primary when a server listens.
 
+/** Whether a message is Node's own and not the program's. */
+function isInternal(message) {
+  return typeof message?.cmd === 'string' && message.cmd.startsWith('NODE_');
+}
+
 /** Whether an internal message is such a query. */
 function isQuery(message) {
   return message?.cmd === 'NODE_CLUSTER' && message.act === 'queryServer';
@@ -17,4 +22,4 @@ function keyOf({ address, port, addressType, fd, index }) {
   return `${address}:${port}:${addressType}:${fd}:${index}`;
 }
 
-module.exports = { isDatagram, isQuery, keyOf };
+module.exports = { isDatagram, isInternal, isQuery, keyOf };

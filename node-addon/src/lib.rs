@@ -1,9 +1,11 @@
 //! The native part of the npm package `cluster-rs`: the engine for Node. JavaScript keeps everything that Node's cluster
 //! says and does; what is here moves connections.
 
+mod keys;
 pub mod listener;
 mod loop_sockets;
 pub mod names;
+pub mod pipes;
 mod primary;
 pub mod restarts;
 mod stats;

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cluster_core::{Event, Granted, Mechanism, Permits, Poller, Primary, Settings};
-use napi::bindgen_prelude::Function;
+use napi::bindgen_prelude::{Either, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use napi_derive::napi;
 
+use crate::keys::Keys;
 use crate::listener::Listener;
 use crate::stats::Stats;
 use crate::told::{Allow, Answer, News, Place, Query};
@@ -34,6 +35,7 @@ type Tell = ThreadsafeFunction<News, (), News, Status, false, true>;
 
 struct Shared {
     primary: Mutex<Primary>,
+    keys: Mutex<Keys>,
     notices: Mutex<Vec<String>>,
     poller: Arc<Poller>,
     quit: AtomicBool,
@@ -60,6 +62,7 @@ impl Shared {
                 // A defect in one turn must not stop accepting for good; the state is valid at every step.
                 let turn = std::panic::AssertUnwindSafe(|| primary.dispatch(&ready));
                 let defect = std::panic::catch_unwind(turn).is_err();
+                self.keys().prune(&primary);
                 let mut events = primary.take_events();
                 if defect {
                     events.push(Event::Warning { worker: None, text: "the engine has a defect; see above".into() });
@@ -77,6 +80,10 @@ impl Shared {
         }
     }
 
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn notices(&self) -> MutexGuard<'_, Vec<String>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,13 +97,13 @@ impl Shared {
     }
 
     /// Wakes the thread, which passes on the events of a call made here.
-    fn granted(&self, outcome: &cluster_core::Result<Granted>) -> Answer {
+    fn granted(&self, outcome: &cluster_core::Result<Granted>, keys: Option<String>) -> Answer {
         match outcome {
             Ok(granted) => {
                 if granted.is_new {
                     self.poller.interrupt();
                 }
-                Answer::granted(granted)
+                Answer { keys: self.keys().share(granted.handle, keys), ..Answer::granted(granted) }
             }
             Err(error) => Answer::refused(error),
         }
@@ -134,6 +141,7 @@ impl Engine {
         let poller = primary.poller();
         let shared = Arc::new(Shared {
             primary: Mutex::new(primary),
+            keys: Mutex::default(),
             notices: Mutex::default(),
             poller,
             quit: AtomicBool::new(false),
@@ -165,11 +173,13 @@ impl Engine {
         outcome.map_or_else(|error| error.code(), |()| 0)
     }
 
-    /// Makes a place for a worker.
+    /// Makes a place for a worker, or says why there is none: a negative errno value.
     #[napi]
-    pub fn enroll(&self) -> Result<Place> {
-        let place = self.shared.lock().enroll().map_err(refusal)?;
-        Ok(Place { id: place.id, slot: place.slot, fd: place.channel.into_raw_fd() })
+    pub fn enroll(&self) -> Either<Place, i32> {
+        match self.shared.lock().enroll() {
+            Ok(place) => Either::A(Place { id: place.id, slot: place.slot, fd: place.channel.into_raw_fd() }),
+            Err(error) => Either::B(error.code()),
+        }
     }
 
     /// The worker's process runs.
@@ -195,7 +205,7 @@ impl Engine {
     #[napi]
     pub fn grant(&self, id: u32, query: Query) -> Answer {
         let outcome = query.wanted().and_then(|wanted| self.shared.lock().grant(id, wanted));
-        self.shared.granted(&outcome)
+        self.shared.granted(&outcome, query.keys)
     }
 
     /// Takes a share of an address in a worker's stead.
@@ -205,7 +215,7 @@ impl Engine {
         match outcome {
             Ok(relayed) => {
                 let listener = cluster_core::Listener::relaying(relayed.mailbox, relayed.granted.name);
-                (self.shared.granted(&Ok(relayed.granted)), Some(Listener::new(listener, None)))
+                (self.shared.granted(&Ok(relayed.granted), query.keys), Some(Listener::new(listener, None)))
             }
             Err(error) => (Answer::refused(&error), None),
         }

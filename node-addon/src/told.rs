@@ -48,11 +48,13 @@ pub struct Query {
     pub backlog: i32,
     /// Those of `ListenFlags`, and `PAD_ABSTRACT`.
     pub flags: u32,
+    /// TLS ticket keys that the server has made, in hexadecimal digits.
+    pub keys: Option<String>,
 }
 
 impl Query {
     pub(crate) fn wanted(&self) -> cluster_core::Result<Wanted<'_>> {
-        let Self { ref address, index, backlog, flags } = *self;
+        let Self { ref address, index, backlog, flags, .. } = *self;
         let flags_of_engine = ListenFlags::from_bits(flags & !PAD_ABSTRACT)?;
         Ok(Wanted { address, index, backlog, flags: flags_of_engine, pad_abstract: flags & PAD_ABSTRACT != 0 })
     }
@@ -70,16 +72,16 @@ pub struct Answer {
     pub handle: u32,
     /// Names the listener.
     pub listener: u32,
-    /// The address was opened for this query.
-    pub is_new: bool,
     /// Where it is bound; not for unix sockets.
     pub sockname: Option<SockName>,
+    /// The TLS ticket keys of the address, if the query had some.
+    pub keys: Option<String>,
 }
 
 impl Answer {
     pub(crate) fn granted(granted: &Granted) -> Self {
-        let Granted { handle, listener, is_new, name } = *granted;
-        Self { handle, listener, is_new, sockname: SockName::of(name), ..Self::default() }
+        let Granted { handle, listener, name, .. } = *granted;
+        Self { handle, listener, sockname: SockName::of(name), ..Self::default() }
     }
 
     pub(crate) fn refused(error: &cluster_core::Error) -> Self {

@@ -18,6 +18,11 @@ use napi::{Env, sys};
 use crate::loop_sockets::LoopSockets;
 use crate::watch::Watched;
 
+mod reading;
+
+use reading::{OnAlloc, OnRead, OnWalk};
+pub(crate) use reading::{came_unfit, look_before_reading};
+
 /// `uv_handle_type` of a poll handle, the same since libuv 1.0.
 const UV_POLL: c_int = 8;
 /// `uv_handle_type` of a prepare handle.
@@ -68,6 +73,11 @@ libuv! {
     backend_fd: fn(*const c_void) -> c_int;
     now: fn(*const c_void) -> u64;
     handle_size: fn(c_int) -> usize;
+    walk: fn(*mut c_void, OnWalk, *mut c_void);
+    handle_get_type: fn(*const Handle) -> c_int;
+    fileno: fn(*const Handle, *mut c_int) -> c_int;
+    read_start: fn(*mut Handle, OnAlloc, OnRead) -> c_int;
+    read_stop: fn(*mut Handle) -> c_int;
 }
 
 fn libuv() -> Option<&'static Libuv> {

@@ -101,6 +101,11 @@ impl Primary {
         }
     }
 
+    /// Whether an address that was granted is still open, or closing. Its number is not used again.
+    pub fn is_open(&self, handle: u32) -> bool {
+        self.addresses.get(handle).is_some()
+    }
+
     /// An enrolled worker leaves in an orderly way: it gets no more connections, and an address that only it served is
     /// given up at once, as in Node.
     pub fn retire(&mut self, id: u32) {

@@ -15,6 +15,7 @@ pub(crate) mod lifeline;
 pub(crate) mod listening;
 pub(crate) mod memory;
 pub mod panics;
+pub(crate) mod passing;
 pub(crate) mod pid;
 pub(crate) mod poll;
 pub(crate) mod process;

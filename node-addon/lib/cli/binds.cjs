@@ -13,6 +13,7 @@ const REASONS = {
 /** How many addresses of one worker are noted; more are ignored. */
 const ADDRESSES = 256;
 const LONGEST = 500;
+const LONGEST_KEPT = 5000;
 
 /** What a worker sent, made fit for a line of ours: without control characters and newlines, and not long. */
 function shown(value) {
@@ -26,7 +27,10 @@ function watchBinds(failed) {
   const questions = new Map();
   return {
     hears(message) {
-      if (message?.act === 'queryServer' && questions.size < ADDRESSES) questions.set(message.seq, message);
+      if (message?.act !== 'queryServer' || typeof message.seq !== 'number' || questions.size >= ADDRESSES) return;
+      const { addressType, address, port, fd } = message;
+      // No address is as long, and nobody need answer.
+      if (!(address?.length > LONGEST_KEPT)) questions.set(message.seq, { addressType, address, port, fd });
     },
     says(message) {
       const question = questions.get(message.ack);

@@ -2,7 +2,9 @@
 
 // Node's fork with one more descriptor for the worker: its channel to the engine. And what the engine is told of a worker's end.
 
+const { ChildProcess } = require('node:child_process');
 const fs = require('node:fs');
+const { errno: ERRNO } = require('node:os').constants;
 
 const environment = require('../environment.cjs');
 
@@ -32,21 +34,44 @@ function forkUnder(cluster, stdio, fork) {
   }
 }
 
-function placeFor(engine) {
+let processes;
+
+// Runs `fork` with a system that refuses each process with an errno. Node does with it what it always does: a worker with an
+// 'error', or an exception.
+function forkRefused(errno, fork) {
+  processes ??= Object.getPrototypeOf(new ChildProcess()._handle);
+  const { spawn } = processes;
+  processes.spawn = () => errno;
   try {
-    return engine.enroll();
-  } catch {
-    return undefined;
+    return fork();
+  } finally {
+    processes.spawn = spawn;
+  }
+}
+
+// What `enroll()` gives: a place, or a negative errno value, also when it has thrown for want of descriptors.
+function placeFor(enroll) {
+  try {
+    return enroll();
+  } catch (error) {
+    const errno = Number(/\(errno ([0-9]+)\)$/.exec(error.message)?.[1]);
+    if (errno !== ERRNO.EMFILE && errno !== ERRNO.ENFILE) throw error;
+    return -errno;
   }
 }
 
 /**
  * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. There is no
- * place if no process could be started; the worker says why, as in Node.
+ * place if no process could be started; the worker says why, as in Node. Where the engine has no place there is no process either:
+ * it would listen outside of the engine and of its rules. `ready()` gives the engine.
  */
-function forkEnrolled(cluster, engine, fork, given) {
-  const place = placeFor(engine);
-  if (!place) return { worker: fork(given) };
+function forkEnrolled(cluster, ready, fork, given) {
+  let engine;
+  const place = placeFor(() => {
+    engine = ready();
+    return engine.enroll();
+  });
+  if (typeof place === 'number') return { worker: forkRefused(place, () => fork(given)) };
   try {
     // The policy and all other settings are those in force now.
     const stdio = withChannel(cluster.settings, place.fd);

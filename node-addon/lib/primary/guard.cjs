@@ -3,10 +3,17 @@
 // Node's own primary trusts its workers: some messages would bring it down. A worker that sends one is killed, and the message is
 // ignored. Nobody else notices. See ipc.cjs.
 
-const { isDatagram, isQuery, keyOf } = require('../query.cjs');
-const { PASSED_OVER } = require('./ipc.cjs');
+const { errno: ERRNO } = require('node:os').constants;
 
-const HANDLES = ['net.Native', 'net.Server', 'net.Socket', 'dgram.Native', 'dgram.Socket'];
+const { isDatagram, isQuery, keyOf } = require('../query.cjs');
+const { Channel } = require('./channel.cjs');
+const { Handles } = require('./handles.cjs');
+const { PASSED_OVER, reply } = require('./ipc.cjs');
+const { shareOfDescriptors } = require('./limit.cjs');
+const { boundAnswers } = require('./unread.cjs');
+
+// How many addresses one worker may have, and the part of this process's descriptors that they may be. Node opens some without end.
+const ADDRESSES = [2, 4096];
 
 function isInteger(value, least, most) {
   return Number.isInteger(value) && value >= least && value <= most;
@@ -25,24 +32,37 @@ function isDatagramQuery({ address, port, fd, flags, index }) {
   );
 }
 
-// Node makes a key of them.
-function isKey({ address, port, addressType, fd, index }) {
-  return [address, port, addressType, fd, index].every((value) => value === null || !/object|function|symbol/.test(typeof value));
+// Node makes a key of most of them, and gives all to the system.
+function isPlain({ address, port, addressType, fd, index, flags }) {
+  const values = [address, port, addressType, fd, index, flags];
+  return values.every((value) => value === null || !/object|function|symbol|bigint/.test(typeof value));
+}
+
+// What the program is told of a worker that listens.
+function isListening({ address, port, addressType, fd }) {
+  return (
+    (address == null || typeof address === 'string') &&
+    (port == null || isInteger(port, -1, 65535)) &&
+    (addressType == null || [-1, 4, 6, 'udp4', 'udp6'].includes(addressType)) &&
+    (fd == null || isInteger(fd, -1, 0x7fffffff))
+  );
 }
 
 // What is wrong with an internal message, in words; undefined if Node's code can handle it.
 function offence(child, message) {
   if (message === null || typeof message !== 'object') return 'an internal message that is no object';
-  const { cmd, act, type } = message;
-  if (cmd === 'NODE_HANDLE') return HANDLES.includes(type) ? undefined : 'a handle of a type that Node does not know';
+  const { cmd, act, seq } = message;
   if (cmd === 'NODE_HANDLE_ACK' || cmd === 'NODE_HANDLE_NACK') {
     return Array.isArray(child._handleQueue) ? undefined : 'the acknowledgement of a handle that it was not sent';
   }
   if (cmd !== 'NODE_CLUSTER') return undefined;
+  // An answer repeats it.
+  if (seq !== undefined && typeof seq !== 'number') return 'a number that is none';
   // Node looks an act up in an object, and finds what every object has.
   if (act != null && (typeof act !== 'string' || act in Object.prototype)) return 'an act that is none';
+  if (act === 'listening') return isListening(message) ? undefined : 'an address that cannot be';
   if (act !== 'queryServer') return undefined;
-  if (!isKey(message)) return 'a query with what is no text and no number';
+  if (!isPlain(message)) return 'a query with what is no text and no number';
   return isDatagram(message) && !isDatagramQuery(message) ? 'a query for a socket that cannot be' : undefined;
 }
 
@@ -52,6 +72,11 @@ class Asked {
   #open = new Set();
   #unanswered = new Map();
   #byKey = new Map();
+
+  /** How many it has, or waits for. */
+  get count() {
+    return this.#open.size;
+  }
 
   /** A query of the worker's; false if it has that already. */
   query(message) {
@@ -78,40 +103,84 @@ class Asked {
   }
 }
 
-// Ends a worker whose bytes are no message at all. What listeners throw does not come through here: they run in a later tick.
-function guardReading(child, punish) {
-  const symbol = Object.getOwnPropertySymbols(child).find(({ description }) => description === 'kChannelHandle');
-  const channel = symbol && child[symbol];
-  const onread = channel?.onread;
-  if (typeof onread !== 'function') return;
-  channel.onread = function readGuarded(...args) {
-    try {
-      return Reflect.apply(onread, this, args);
-    } catch (error) {
-      punish(`what is no message (${error.message.split('\n')[0].replace(/\p{C}/gu, '?')})`);
-      return undefined;
-    }
-  };
+// False for one that runs as a user whom this process may not signal. ChildProcess.kill makes that an 'error'.
+function kill({ pid, exitCode, signalCode }) {
+  if (exitCode !== null || signalCode !== null) return true;
+  try {
+    return process.kill(pid, 'SIGKILL');
+  } catch ({ code }) {
+    return code === 'ESRCH';
+  }
 }
 
-/** The stage that keeps a worker's messages from ending the primary. `warn` is told in a sentence. */
-function guard(worker, warn) {
+/**
+ * The stage that keeps a worker's messages from ending the primary, and from filling it. `warn` is told in a sentence;
+ * `shutOut` is called for one that was to be ended and cannot be. To be made as soon as the worker is there.
+ */
+function guard(cluster, worker, warn, shutOut) {
   const { process: child } = worker;
   const asked = new Asked();
+  let isEnded = false;
 
-  function punish(what) {
+  function offend(what) {
+    if (isEnded) return;
+    isEnded = true;
     warn(`worker ${worker.id}: it sent ${what} and was ended`);
-    child.kill('SIGKILL');
+    if (!kill(child)) shutOut();
+    channel.hangUp();
+    handles.closeAll();
   }
 
-  guardReading(child, punish);
+  const channel = new Channel(child, offend);
+  const handles = new Handles(cluster, worker, warn, offend);
+  boundAnswers(child, () => offend('queries without reading the answers'));
+
+  // Returns whether Node may not see it.
+  function hearHandle(message, handle) {
+    channel.claim(handle);
+    const what = child.channel ? handles.fault(message, handle) : 'a handle after its end';
+    if (what === undefined) return Boolean(handle) && handles.take(message, handle);
+    handle?.close();
+    if (child.channel) offend(what);
+    return true;
+  }
+
+  function hearQuery(message) {
+    // Nobody answers one that leaves.
+    if (worker.exitedAfterDisconnect) return false;
+    if (asked.count >= shareOfDescriptors(...ADDRESSES)) {
+      reply(worker, { errno: -ERRNO.EMFILE, key: keyOf(message), ack: message.seq, data: message.data });
+      return true;
+    }
+    if (asked.query(message)) return false;
+    offend('a query for what it has already');
+    return true;
+  }
+
+  function hear(message, handle) {
+    if (isEnded) {
+      handle?.close();
+      return true;
+    }
+    // Node passes on a port that is a text, and takes it.
+    if (isQuery(message) && isDatagram(message) && typeof message.port === 'string' && /^\d+$/.test(message.port)) {
+      message.port = Number(message.port);
+    }
+    const what = offence(child, message);
+    if (what !== undefined) {
+      offend(what);
+      return true;
+    }
+    if (message.cmd === 'NODE_HANDLE') return hearHandle(message, handle);
+    // Node notes each time that it is asked.
+    if (message.cmd === 'NODE_SOCKET_NOTIFY_CLOSE') return channel.isAsking(message.key);
+    if (message.cmd === 'NODE_CLUSTER' && message.act === 'close') asked.close(message.key);
+    return isQuery(message) && hearQuery(message);
+  }
+
   return {
-    hears(message) {
-      let what = offence(child, message);
-      if (what === undefined && message.cmd === 'NODE_CLUSTER' && message.act === 'close') asked.close(message.key);
-      if (what === undefined && isQuery(message) && !asked.query(message)) what = 'a query for what it has already';
-      if (what === undefined) return false;
-      punish(what);
+    hears(message, handle) {
+      if (!hear(message, handle)) return false;
       // Some of Node's listeners look at the command alone.
       if (Object(message) === message) message.cmd = PASSED_OVER;
       return true;

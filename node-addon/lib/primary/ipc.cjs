@@ -2,10 +2,11 @@
 
 // Node's channel to a worker, in the primary. One listener sees each internal message before Node's own primary does, and one
 // wrapper of `send` sees each answer. Both go through one list of stages. A stage has one or both of these:
-//   hears(message)   a message came; true ends its way: later stages and Node's own code ignore it
-//   says(message)    Node's own code, or a stage, is about to send this
+//   hears(message, handle)   a message came; true ends its way: later stages and Node's own code ignore it
+//   says(message)            Node's own code, or a stage, is about to send this
 // The stages, in this order:
 //   cli/binds.cjs   notes which addresses could not be had, and why, for the command line
+//   data.cjs        lets workers share TLS ticket keys and nothing else
 //   guard.cjs       ends a worker whose message would bring Node's own code down
 //   permits.cjs     refuses what Node would open itself and the program has not declared
 //   queries.cjs     answers queries from the engine
@@ -27,8 +28,8 @@ function addStages({ process: child }, ...stages) {
   }
   lists.set(child, stages);
 
-  child.prependListener('internalMessage', (message) => {
-    const isTaken = stages.some((stage) => stage.hears?.(message));
+  child.prependListener('internalMessage', (message, handle) => {
+    const isTaken = stages.some((stage) => stage.hears?.(message, handle));
     // Node's own listeners, which come next, look at the act.
     if (isTaken && Object(message) === message) message.act = PASSED_OVER;
   });

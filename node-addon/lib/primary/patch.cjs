@@ -7,6 +7,7 @@ const { errno: ERRNO } = require('node:os').constants;
 const { debuglog } = require('node:util');
 
 const { load } = require('../addon.cjs');
+const { ownData } = require('./data.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
 const { follow, forkEnrolled } = require('./fork.cjs');
 const { guard } = require('./guard.cjs');
@@ -76,14 +77,18 @@ function patch(cluster, words) {
     const stray = native.whyNoWorkers();
     if (stray) throw strayError(stray);
     mechanism();
-    if (engine) engine.allow(permits());
-    const { worker, place } = forkEnrolled(cluster, theEngine(), (environment) => Reflect.apply(fork, this, [environment]), env);
+    const ready = () => {
+      if (engine) engine.allow(permits());
+      return theEngine();
+    };
+    const { worker, place } = forkEnrolled(cluster, ready, (environment) => Reflect.apply(fork, this, [environment]), env);
     if (!place) return worker;
+    const stage = guard(cluster, worker, warn, () => engine.retire(place.id));
     const entry = { worker, id: place.id, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     entries.set(worker, entry);
     follow(engine, entry, () => entries.delete(worker));
-    const stages = [guard(worker, warn), permitQueries(engine, entry, permits, !isOfEngine())];
+    const stages = [ownData(entry), stage, permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
     else stages.push(watchSocketFiles((text) => warn(text, 'CLUSTER_RS_ENGINE')));
     addStages(worker, ...stages);

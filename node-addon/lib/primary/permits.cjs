@@ -17,7 +17,7 @@ function permitQueries(engine, { worker, id }, permits, isAll) {
       const unheardOf = permits().rules ? -ERRNO.EACCES : 0;
       const errno = wanted ? engine.checkListen(id, wanted) : unheardOf;
       if (errno === 0) return false;
-      reply(worker, { errno, key: keyOf(message), ack: message.seq, data: null });
+      reply(worker, { errno, key: keyOf(message), ack: message.seq, data: message.data });
       return true;
     },
   };

@@ -6,6 +6,7 @@ const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf, refusalOf } = require('../address.cjs');
 const { isDatagram, isQuery, keyOf } = require('../query.cjs');
+const { keysOf } = require('./data.cjs');
 const { reply } = require('./ipc.cjs');
 const { Relay } = require('./relay.cjs');
 
@@ -13,9 +14,6 @@ const { Relay } = require('./relay.cjs');
 // again, and for how long, in milliseconds.
 const AGAIN = 10;
 const LONGEST = 100;
-
-// TLS ticket keys and the like, which the first worker of an address gives for all of them.
-const data = new Map();
 
 // The primary holds a share for a worker that knows only Node's way.
 function relay(engine, entry, key, wanted) {
@@ -31,8 +29,11 @@ function answerQuery(engine, entry, message, wantsLoad, until = performance.now(
   const key = keyOf(message);
   const wanted = addressOf(message);
   let answer = { errno: -ERRNO.EINVAL };
-  // A worker with the addon takes its share itself, and closes it on the engine's channel.
-  if (wanted) answer = message.crs === 1 ? engine.grant(id, wanted) : relay(engine, entry, key, wanted);
+  if (wanted) {
+    wanted.keys = keysOf(message.data);
+    // A worker with the addon takes its share itself, and closes it on the engine's channel.
+    answer = message.crs === 1 ? engine.grant(id, wanted) : relay(engine, entry, key, wanted);
+  }
   // One query of a worker waits at a time.
   if (answer.errno === -ERRNO.EAGAIN && (entry.postponed ??= message) === message && performance.now() < until) {
     const again = () => worker.process.connected && answerQuery(engine, entry, message, wantsLoad, until);
@@ -42,18 +43,15 @@ function answerQuery(engine, entry, message, wantsLoad, until = performance.now(
   if (entry.postponed === message) entry.postponed = undefined;
   if (answer.errno) {
     const errno = refusalOf(wanted, answer.errno);
-    // The reason is for the command line; see cli/binds.cjs.
-    reply(worker, { errno, key, ack: message.seq, data: null, ...(answer.reason && { crsWhy: answer.reason }) });
+    // Node gives the data to the server before it looks at the error. The reason is for the command line; see cli/binds.cjs.
+    reply(worker, { errno, key, ack: message.seq, data: message.data, ...(answer.reason && { crsWhy: answer.reason }) });
     return;
   }
-  const shared = `${wanted.address}#${wanted.index}`;
-  if (answer.isNew) data.delete(shared);
-  if (message.data && !data.has(shared)) data.set(shared, message.data);
   reply(worker, {
     errno: null,
     key,
     ack: message.seq,
-    data: data.get(shared) ?? message.data,
+    data: answer.keys === undefined ? message.data : { ticketKeys: answer.keys },
     ...(answer.sockname && { sockname: answer.sockname }),
     ...(message.crs === 1 && { crs: answer.listener }),
     ...(wantsLoad && { crsLoad: 1 }),

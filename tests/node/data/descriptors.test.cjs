@@ -7,7 +7,7 @@ const test = require('node:test');
 const assert = require('node:assert/strict');
 const { execFileSync, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
-const { descriptors, ours, until } = require('../support/index.cjs');
+const { descriptors, ours, play, until } = require('../support/index.cjs');
 const { hold, release, tally } = require('./fixtures/clients.cjs');
 const { startRig } = require('./fixtures/rig.cjs');
 
@@ -162,4 +162,40 @@ test('fork() without a free descriptor: an \'error\' of the worker, and the next
   for (let i = 0; i < 6; i++) held.push(await hold({ port: rig.port }));
   assert.equal(new Set(held.map((socket) => socket.greeting)).size, 3);
   await release(held);
+});
+
+test('fork() with a few free descriptors, before there is an engine and after: the worker is the engine\'s, or there is none', { skip }, async () => {
+  const run = await play({
+    async primary({ cluster, directory, report, happens }) {
+      const fs = require('node:fs');
+      require('node:child_process').execFileSync('prlimit', ['--pid', `${process.pid}`, '--nofile=100:']);
+      const held = [];
+      for (;;) {
+        try {
+          held.push(fs.openSync('/dev/null'));
+        } catch {
+          break;
+        }
+      }
+      cluster.setupPrimary({ listen: [`unix:${directory}/`] });
+      const outcomes = [];
+      for (let free = 0; free <= 16; free++) {
+        const worker = cluster.fork();
+        if (worker.process.pid === undefined) {
+          outcomes.push((await happens(worker, 'error'))[0].code);
+        } else {
+          outcomes.push(cluster.stats().workers.some(({ pid }) => pid === worker.process.pid));
+          worker.process.kill('SIGKILL');
+          await happens(worker, 'exit');
+        }
+        fs.closeSync(held.pop());
+      }
+      for (const fd of held) fs.closeSync(fd);
+      report('outcomes', outcomes);
+    },
+    worker: () => setInterval(() => {}, 1000),
+  });
+  const outcomes = run.one('outcomes');
+  assert.deepEqual(outcomes.filter((one) => one !== 'EMFILE' && one !== true), []);
+  assert.equal(outcomes[0], 'EMFILE');
 });

@@ -196,6 +196,52 @@ test('Node\'s channel: bytes that are no messages', ours, async (t) => {
   }`));
 });
 
+test('Node\'s channel: what can be read and not be said again', ours, async (t) => {
+  const rig = await startNeighbours(t);
+  for (const field of ['seq', 'data']) {
+    for (const [act, addressType] of [['queryServer', 4], ['queryServer', 'udp4'], ['exitedAfterDisconnect', 4]]) {
+      // Another address than that of the neighbours, of which it would get connections.
+      const fields = { cmd: 'NODE_CLUSTER', act, address: '127.0.0.2', port: 0, addressType, index: 0, seq: 1, data: null };
+      delete fields[field];
+      const text = `${JSON.stringify(fields).slice(0, -1)},"${field}":`;
+      await suffer(rig, onChannel('NODE_CHANNEL_FD', `(fd, write) => {
+        write(${JSON.stringify(text)} + '['.repeat(30_000) + ']'.repeat(30_000) + '}\\n');
+        w.tell('sent');
+      }`));
+    }
+  }
+});
+
+for (const [what, act, more] of [
+  ['queries', 'queryServer', { address: 'x'.repeat(500), port: -1, addressType: -1, index: 0 }],
+  ['notes that it leaves', 'exitedAfterDisconnect', {}],
+]) {
+  test(`Node's channel: ${what} without end, whose answers it never reads`, ours, async (t) => {
+    const rig = await startNeighbours(t);
+    const memory = () => rig.inPrimary(() => process.memoryUsage().rss);
+    const before = await memory();
+    await suffer(rig, onChannel('NODE_CHANNEL_FD', `(fd) => {
+      const idle = new Int32Array(new SharedArrayBuffer(4));
+      const write = (bytes) => {
+        while (bytes.length > 0) {
+          try {
+            bytes = bytes.subarray(fs.writeSync(fd, bytes));
+          } catch (error) {
+            if (error.code !== 'EAGAIN') process.exit(9);
+            Atomics.wait(idle, 0, 0, 1);
+          }
+        }
+      };
+      const fields = ${JSON.stringify({ cmd: 'NODE_CLUSTER', act, ...more })};
+      for (let seq = 0; ; seq++) {
+        write(Buffer.from(JSON.stringify({ ...fields, seq, address: '/nowhere/' + seq + fields.address }) + '\\n'));
+      }
+    }`));
+    const grown = (await memory() - before) / 2 ** 20;
+    assert.ok(grown < 100, `${grown} MiB`);
+  });
+}
+
 test('Node\'s channel, advanced serialization: values that JSON does not have', ours, async (t) => {
   await suffer(await startNeighbours(t, { serialization: 'advanced' }), () => {
     const loop = {};

@@ -172,3 +172,19 @@ for (const policy of ['rr', 'none']) {
     }
   });
 }
+
+test('a port may be a text, as in an environment variable', async () => {
+  const run = await play({
+    async primary({ cluster, report, happens }) {
+      const worker = cluster.fork();
+      report('listening', (await happens(worker, 'listening'))[0].addressType);
+      worker.disconnect();
+      report('exit', ...await happens(worker, 'exit'));
+    },
+    worker() {
+      require('node:dgram').createSocket('udp4').bind({ port: '0', address: '127.0.0.1' });
+    },
+  });
+  assert.equal(run.one('listening'), 'udp4');
+  assert.deepEqual(run.all('exit'), [[0, null]]);
+});

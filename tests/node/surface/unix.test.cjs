@@ -272,3 +272,25 @@ test('where the workers have the socket itself, a warning says that nobody can c
   assert.match(message, /shared\.sock: nobody can connect, because the socket file was removed/);
   assert.equal(code, 'CLUSTER_RS_ENGINE');
 });
+
+test('a primary whose directory was removed has its workers listen all the same', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens, ask, directory }) {
+      const { mkdirSync, rmdirSync } = require('node:fs');
+      mkdirSync('gone');
+      process.chdir('gone');
+      rmdirSync(`${directory}/gone`);
+      cluster.setupPrimary({ cwd: directory });
+      const worker = cluster.fork();
+      await happens(worker, 'listening');
+      report('answer', await ask(`${directory}/x.sock`));
+      worker.disconnect();
+      await happens(worker, 'exit');
+      process.chdir(directory);
+    },
+    worker() {
+      require('node:net').createServer((socket) => socket.end('here')).listen('x.sock');
+    },
+  });
+  assert.equal(run.one('answer'), 'here');
+});
