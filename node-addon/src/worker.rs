@@ -110,10 +110,8 @@ impl Member {
     pub fn receive(&self) -> News {
         let mut buffer = vec![0; MESSAGE_MAX];
         match self.worker.receive(&mut buffer, Some(Duration::ZERO)) {
-            Ok(length) => {
-                buffer.truncate(length);
-                News { message: Some(buffer.into()), errno: 0 }
-            }
+            // The program may keep the message, which is rarely as long as the buffer.
+            Ok(length) => News { message: Some(buffer[..length].to_vec().into()), errno: 0 },
             Err(error) => News { message: None, errno: error.code() },
         }
     }

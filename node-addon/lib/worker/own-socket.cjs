@@ -24,20 +24,37 @@ function atExit() {
   if (process.connected === false) endOwnSockets();
 }
 
-// Calls `limited` once, when the program limits the server's connections.
+// What is called when the program limits a server's connections, by the setter that notices it.
+const watching = new WeakMap();
+
+function descriptorOf(server, name) {
+  for (let at = server; at !== null; at = Object.getPrototypeOf(at)) {
+    const found = Object.getOwnPropertyDescriptor(at, name);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+// Calls `limited` once, when the program limits the server's connections. Returns whether that can be noticed: a class of the
+// program may have an accessor of its own, or the server be frozen.
 function watchLimit(server, limited) {
-  const known = Object.getOwnPropertyDescriptor(server, 'maxConnections') ?? { configurable: true, enumerable: true };
-  if (!known.configurable) return;
+  const known = descriptorOf(server, 'maxConnections');
+  if (watching.has(known?.set)) {
+    watching.set(known.set, limited);
+    return true;
+  }
+  if (known?.get || known?.set || known?.configurable === false || !Object.isExtensible(server)) return false;
+  function set(value) {
+    // As if it had never been watched.
+    Object.defineProperty(server, 'maxConnections', { configurable: true, enumerable: true, writable: true, value });
+    if (value != null) watching.get(set)();
+    else watchLimit(server, watching.get(set));
+  }
+  watching.set(set, limited);
   Object.defineProperty(server, 'maxConnections', {
-    configurable: true,
-    enumerable: known.enumerable,
-    get: () => known.value,
-    set(value) {
-      Object.defineProperty(server, 'maxConnections', { ...known, writable: true, value });
-      if (value != null) limited();
-      else watchLimit(server, limited);
-    },
+    configurable: true, enumerable: known !== undefined, get: () => known?.value, set,
   });
+  return true;
 }
 
 /**
@@ -45,7 +62,8 @@ function watchLimit(server, limited) {
  */
 function takeOwnSocket(listener, standIn, server) {
   const { backlog } = listener;
-  if (backlog === undefined || server.maxConnections != null) {
+  const limited = () => listener.leaveOwnSocket();
+  if (backlog === undefined || server.maxConnections != null || !watchLimit(server, limited)) {
     listener.leaveOwnSocket();
     return undefined;
   }
@@ -65,7 +83,6 @@ function takeOwnSocket(listener, standIn, server) {
   owners.add(listener);
   // The real one keeps the process running now.
   standIn.unref();
-  watchLimit(server, () => listener.leaveOwnSocket());
   return handle;
 }
 
