@@ -225,14 +225,12 @@ impl Watch {
     }
 }
 
-unsafe extern "C" fn on_readable(handle: *mut Handle, status: c_int, _events: c_int) {
+/// libuv stops a handle whose descriptor shows EPOLLERR, and passes a negative status. Neither kind of descriptor does that: a channel
+/// is watched through an epoll instance, and nobody sends on the worker's end of a mailbox, so nothing unread can become an error.
+unsafe extern "C" fn on_readable(handle: *mut Handle, _status: c_int, _events: c_int) {
     // SAFETY: on the loop's thread; the handle and its data live until `on_closed`, which cannot run before we return.
     unsafe {
         let attached = *data_of(handle);
-        // An error of the descriptor, which the next read takes away, has stopped the handle. More may wait behind it.
-        if status < 0 && !(*attached).closing {
-            ((*attached).uv.poll_start)(handle, READABLE, on_readable);
-        }
         let env = (*attached).env;
         let mut scope = ptr::null_mut();
         if sys::napi_open_handle_scope(env, &mut scope) != sys::Status::napi_ok {
