@@ -1,5 +1,6 @@
 //! A worker's side: its channel, and the shares it has of the primary's addresses.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ type Asked = Either<Listener, i32>;
 #[napi]
 pub struct Member {
     worker: Arc<Worker>,
-    sockets: Arc<LoopSockets>,
+    sockets: Rc<LoopSockets>,
     watch: Option<Watch>,
 }
 
@@ -138,7 +139,7 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        let sockets = Arc::default();
+        let sockets = Rc::default();
         uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets);
         Self { worker, sockets, watch: None }
     }

@@ -24,10 +24,15 @@ function isAnswering(socket) {
   return socket._httpMessage && !socket._httpMessage.finished;
 }
 
-// A client that has sent several requests at once is owed the answers to all of them.
+// By connection: the last request that is answered there.
+const finals = new WeakMap();
+const told = new WeakSet();
+
+// A client that has sent several requests at once is owed the answers to all that have come by now, but to no later ones.
 function isLast({ req }) {
-  const latest = req?.socket?.parser?.incoming;
-  return !latest || latest === req;
+  const { socket } = req;
+  if (!finals.has(socket)) finals.set(socket, socket?.parser?.incoming ?? req);
+  return finals.get(socket) === req;
 }
 
 // `Connection: upgrade` and the like stay true.
@@ -46,13 +51,13 @@ function pairsOf(headers) {
 const isNamed = (name) => ([given]) => String(given).toLowerCase() === name;
 
 // Its headers will say `Connection: close`, even if the program says otherwise: what a proxy copies from another server was meant for
-// the proxy.
-function sayClose(response) {
-  if (response.headersSent) return;
+// the proxy. `isLate`: its request has come after the last one, whose headers had been made before the worker was asked to leave.
+function sayClose(response, isLate) {
   const { _storeHeader: store } = response;
-  if (typeof store !== 'function') return;
+  if (response.headersSent || told.has(response) || typeof store !== 'function') return;
+  told.add(response);
   response._storeHeader = function storeLast(line, headers) {
-    if (this.statusCode < 200 || !isLast(this)) return Reflect.apply(store, this, [line, headers]);
+    if (this.statusCode < 200 || !(isLate || isLast(this))) return Reflect.apply(store, this, [line, headers]);
     this.shouldKeepAlive = false;
     if (this.getHeaderNames().length > 0) {
       this.removeHeader('Keep-Alive');
@@ -70,7 +75,7 @@ function sayClose(response) {
 function sayCloseFrom(socket) {
   const response = socket?._httpMessage;
   if (!response) return;
-  sayClose(response);
+  sayClose(response, false);
   response.once('finish', () => sayCloseFrom(socket));
 }
 
@@ -86,13 +91,21 @@ function closeSilent(list, silent) {
 
 /** Call right before Node closes the server because the worker leaves; in the same tick. */
 function drain(server) {
-  const list = server && connectionsOf(server);
-  if (!list) return;
-
+  if (!server) return;
+  // A server that does not listen gets its connections from one that does.
   const answerLast = ({ server: whose, response }) => {
-    if (whose === server) sayClose(response);
+    if (whose === server || !whose.listening) sayClose(response, finals.has(response.req.socket));
   };
   channels.subscribe(BEGUN, answerLast);
+  const list = connectionsOf(server);
+  const timer = list && closeWhenSilent(server, list);
+  server.once('close', () => {
+    clearInterval(timer);
+    channels.unsubscribe(BEGUN, answerLast);
+  });
+}
+
+function closeWhenSilent(server, list) {
   for (const { socket } of list.all()) sayCloseFrom(socket);
 
   // Server.close() begins by calling this.
@@ -100,12 +113,8 @@ function drain(server) {
   process.nextTick(() => delete server.closeIdleConnections);
 
   const silent = new WeakMap();
-  const timer = setInterval(closeSilent, LOOK, list, silent).unref();
   closeSilent(list, silent);
-  server.once('close', () => {
-    clearInterval(timer);
-    channels.unsubscribe(BEGUN, answerLast);
-  });
+  return setInterval(closeSilent, LOOK, list, silent).unref();
 }
 
 module.exports = { drain };

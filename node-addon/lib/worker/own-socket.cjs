@@ -24,52 +24,18 @@ function atExit() {
   if (process.connected === false) endOwnSockets();
 }
 
-// What is called when the program limits a server's connections, by the setter that notices it.
-const watching = new WeakMap();
-
-function descriptorOf(server, name) {
-  for (let at = server; at !== null; at = Object.getPrototypeOf(at)) {
-    const found = Object.getOwnPropertyDescriptor(at, name);
-    if (found) return found;
-  }
-  return undefined;
-}
-
-// Calls `limited` once, when the program limits the server's connections. Returns whether that can be noticed: a class of the
-// program may have an accessor of its own, or the server be frozen.
-function watchLimit(server, limited) {
-  const known = descriptorOf(server, 'maxConnections');
-  if (watching.has(known?.set)) {
-    watching.set(known.set, limited);
-    return true;
-  }
-  if (known?.get || known?.set || known?.configurable === false || !Object.isExtensible(server)) return false;
-  function set(value) {
-    // As if it had never been watched.
-    Object.defineProperty(server, 'maxConnections', { configurable: true, enumerable: true, writable: true, value });
-    if (value != null) watching.get(set)();
-    else watchLimit(server, watching.get(set));
-  }
-  watching.set(set, limited);
-  Object.defineProperty(server, 'maxConnections', {
-    configurable: true, enumerable: known !== undefined, get: () => known?.value, set,
-  });
-  return true;
-}
-
 /**
  * The handle on the slot's own socket, to be used in place of Node's stand-in; undefined if there is none or it cannot be used.
  */
 function takeOwnSocket(listener, standIn, server) {
   const { backlog } = listener;
-  const limited = () => listener.leaveOwnSocket();
-  if (backlog === undefined || server.maxConnections != null || !watchLimit(server, limited)) {
+  if (backlog === undefined || server.maxConnections != null) {
     listener.leaveOwnSocket();
     return undefined;
   }
   // The handle first: see connection.cjs.
   const handle = new (classOf(true))(SERVER);
-  const fd = listener.takeSocket();
+  const fd = listener.takeSocket(server);
   if (fd < 0 || handle.open(fd) !== 0) {
     listener.leaveOwnSocket();
     handle.close();

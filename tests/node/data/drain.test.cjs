@@ -50,6 +50,11 @@ const busy = (answer) => play({
   },
   worker() {
     const http = require('node:http');
+    if (process.env.ANSWER === 'fed') {
+      const inner = http.createServer((request, answer) => answer.setHeader('Connection', 'keep-alive').end('x'));
+      require('node:net').createServer((socket) => inner.emit('connection', socket)).listen(0, '127.0.0.1');
+      return;
+    }
     const handle = new Function('server', 'emit', 'request', 'answer', process.env.ANSWER);
     const server = http.createServer();
     if (process.env.ANSWER.startsWith('0;')) handle(server, server.emit);
@@ -97,6 +102,46 @@ test('what a client has asked for at once is answered, and the last answer says 
   assert.deepEqual(run.all('exit'), [[0, null]]);
 });
 
+test('a client that never waits for the last answer is no reason to stay', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens, connect }) {
+      const worker = cluster.fork();
+      const [{ port }] = await happens(worker, 'listening');
+      const socket = await connect(port);
+      const ask = () => socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+      let text = '';
+      let asked = 0;
+      const closed = happens(socket, 'close');
+      socket.on('error', () => {}).on('data', (data) => {
+        text += data;
+        const answers = text.split('<x>').length - 1;
+        for (; asked < answers + 2; asked++) ask();
+        if (answers === 20) worker.disconnect();
+      });
+      const exit = happens(worker, 'exit');
+      for (; asked < 2; asked++) ask();
+      await closed;
+      report('close', text.match(/Connection: close/g)?.length);
+      report('exit', ...await exit);
+    },
+    worker() {
+      require('node:http').createServer((request, answer) => {
+        answer.setHeader('Connection', 'keep-alive');
+        setTimeout(() => answer.end('<x>'), 5);
+      }).listen(0, '127.0.0.1');
+    },
+  });
+  assert.equal(run.one('close'), 1);
+  assert.deepEqual(run.all('exit'), [[0, null]]);
+});
+
+test('an HTTP server that gets its connections from a server of the program', ours, async () => {
+  const run = await busy('fed');
+  assert.deepEqual(run.all('answer'), [[200, 'close', null]]);
+  assert.deepEqual(run.all('failed'), []);
+  assert.deepEqual(run.all('exit'), [[0, null]]);
+});
+
 test('a word about the connection that is no "keep-alive" is kept, and an answer that comes first is left alone', ours, async () => {
   const run = await play({
     async primary({ cluster, report, happens, connect, receive }) {
@@ -108,7 +153,6 @@ test('a word about the connection that is no "keep-alive" is kept, and an answer
       await happens(worker, 'message');
       const exit = happens(worker, 'exit');
       worker.disconnect();
-      worker.process.once('disconnect', () => {});
       report('text', await text);
       report('exit', ...await exit);
     },

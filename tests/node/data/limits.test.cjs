@@ -117,11 +117,12 @@ for (const [what, make] of [
         w.ready = listen().then(again).then(again);
       },
     });
-    const { port, keys } = await rig.inWorker(1, async (w) => {
+    const { port, keys, isIn } = await rig.inWorker(1, async (w) => {
       await w.ready;
-      return { port: w.server.address().port, keys: Object.keys(w.server) };
+      return { port: w.server.address().port, keys: Object.keys(w.server), isIn: 'maxConnections' in w.server };
     });
     assert.ok(!keys.includes('maxConnections'), 'what nobody has set cannot be seen');
+    assert.equal(isIn, what !== 'a plain server');
     const held = [await hold({ port })];
     await rig.inWorker(1, (w) => { w.server.maxConnections = 2; });
     held.push(await hold({ port }));
