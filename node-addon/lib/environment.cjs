@@ -4,21 +4,32 @@
 
 const path = require('node:path');
 
+const { ownFile } = require('./own-files.cjs');
+
 const REGISTER = path.join(__dirname, '..', 'register.cjs');
 
 // NODE_OPTIONS allows spaces only within double quotes, where a backslash escapes.
-const PRELOAD = `--require="${REGISTER.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+function preloadOf(register) {
+  return `--require="${register.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+}
 
-/** A worker's environment: what the program gave, and the worker's place in the engine. */
-function forWorker(given, place, fd) {
-  const options = 'NODE_OPTIONS' in Object(given) ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
+const PRELOAD = preloadOf(REGISTER);
+
+/**
+ * A worker's environment: what the program gave, and the worker's place in the engine. `script`: what the worker runs. Without the
+ * preload it is a worker as well, which gets its connections over Node's channel.
+ */
+function forWorker(given, place, fd, script) {
+  const own = 'NODE_OPTIONS' in Object(given) ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
+  const register = ownFile('register.cjs', script);
+  // First, so that the variables are gone before the program's own preloads run.
+  const options = [register && preloadOf(register), own].filter((text) => text !== undefined);
   return {
     ...given,
     CL_WORKER_ID: `${place.id}`,
     CL_WORKER_SLOT: `${place.slot}`,
     CL_CHANNEL_FD: `${fd}`,
-    // First, so that the variables are gone before the program's own preloads run.
-    NODE_OPTIONS: options === undefined ? PRELOAD : `${PRELOAD} ${options}`,
+    ...(options.length > 0 && { NODE_OPTIONS: options.join(' ') }),
   };
 }
 

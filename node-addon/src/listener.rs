@@ -1,14 +1,16 @@
 //! A share of an address, as JavaScript sees it: something to take connections from, one at a time.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use cluster_core::{AcceptFlags, SockAddr, Worker};
-use napi::bindgen_prelude::Function;
+use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::loop_sockets::LoopSockets;
+use crate::uv;
 use crate::watch::{Watch, Watched};
 
 /// The address a socket is bound to, as Node's handles tell it.
@@ -41,7 +43,7 @@ pub struct Listener {
     worker: Option<Arc<Worker>>,
     watch: Option<Watch>,
     /// Where libuv may accept, and the socket from which it does.
-    sockets: Option<Arc<LoopSockets>>,
+    sockets: Option<Rc<LoopSockets>>,
     own_socket: Option<i32>,
 }
 
@@ -50,8 +52,8 @@ impl Listener {
         Self { inner: Some(Arc::new(inner)), worker, watch: None, sockets: None, own_socket: None }
     }
 
-    pub(crate) fn with_sockets(mut self, sockets: &Arc<LoopSockets>) -> Self {
-        self.sockets = Some(Arc::clone(sockets));
+    pub(crate) fn with_sockets(mut self, sockets: &Rc<LoopSockets>) -> Self {
+        self.sockets = Some(Rc::clone(sockets));
         self
     }
 }
@@ -77,10 +79,11 @@ impl Listener {
     }
 
     /// This worker's own socket, from which libuv is to accept and which JavaScript closes: its descriptor, or -1 if there is none
-    /// or too few descriptors are free. What the primary takes back from other workers still comes by `accept`. To be called before
-    /// `watch`.
+    /// or too few descriptors are free. What the primary takes back from other workers still comes by `accept`, and everything once
+    /// the program sets the server's maxConnections. To be called before `watch`.
     #[napi]
-    pub fn take_socket(&mut self) -> i32 {
+    pub fn take_socket(&mut self, env: Env, server: Object) -> i32 {
+        let Ok(server) = uv::Server::new(&env, &server) else { return -1 };
         let Some(sockets) = &self.sockets else { return -1 };
         let Some(inner) = &mut self.inner else { return -1 };
         if !sockets.is_possible() {
@@ -88,7 +91,7 @@ impl Listener {
         }
         let taken = Arc::get_mut(inner).and_then(|inner| inner.take_socket().ok().flatten());
         let Some(socket) = taken.map(IntoRawFd::into_raw_fd) else { return -1 };
-        sockets.add(socket, Arc::downgrade(inner));
+        sockets.add(socket, Arc::downgrade(inner), server);
         self.own_socket = Some(socket);
         socket
     }

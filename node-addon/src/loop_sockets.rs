@@ -1,10 +1,12 @@
 //! The slot's own sockets from which libuv accepts.
 //!
 //! When descriptors run out, libuv accepts what waits and closes it. So it may accept only while plenty are free. After that
-//! connections come by the mailbox, one by one, and only if there is a descriptor for each.
+//! connections come by the mailbox, one by one, and only if there is a descriptor for each. The same holds for a server that the
+//! program limits, because it leaves connections to other workers.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Weak;
 
 use cluster_core::{Listener, Worker};
 use nix::sys::resource::{Resource, getrlimit};
@@ -22,71 +24,89 @@ const NEVER: u64 = u64::MAX;
 struct OwnSocket {
     socket: i32,
     listener: Weak<Listener>,
+    server: Rc<uv::Server>,
 }
 
 /// The sockets of one event loop.
 pub(crate) struct LoopSockets {
     /// The descriptor of the loop's epoll.
-    backend: AtomicI32,
+    backend: Cell<i32>,
     /// The loop's time, in milliseconds, when there were plenty of descriptors.
-    looked: AtomicU64,
-    sockets: Mutex<Vec<OwnSocket>>,
+    looked: Cell<u64>,
+    sockets: RefCell<Vec<OwnSocket>>,
 }
 
 impl Default for LoopSockets {
     fn default() -> Self {
-        Self { backend: AtomicI32::new(NONE), looked: AtomicU64::new(NEVER), sockets: Mutex::default() }
+        Self { backend: Cell::new(NONE), looked: Cell::new(NEVER), sockets: RefCell::default() }
     }
 }
 
 impl LoopSockets {
-    fn lock(&self) -> MutexGuard<'_, Vec<OwnSocket>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The loop runs, and calls `turn` in each of its turns.
     pub(crate) fn begin(&self, backend: i32) {
-        self.backend.store(backend, Ordering::Relaxed);
+        self.backend.set(backend);
     }
 
     /// libuv may accept for this listener.
     pub(crate) fn is_possible(&self) -> bool {
-        self.backend.load(Ordering::Relaxed) != NONE && has_plenty()
+        self.backend.get() != NONE && has_plenty()
     }
 
-    /// libuv accepts from a socket.
-    pub(crate) fn add(&self, socket: i32, listener: Weak<Listener>) {
-        self.lock().push(OwnSocket { socket, listener });
+    /// libuv accepts from a socket, for a server.
+    pub(crate) fn add(&self, socket: i32, listener: Weak<Listener>, server: uv::Server) {
+        self.sockets.borrow_mut().push(OwnSocket { socket, listener, server: Rc::new(server) });
     }
 
     /// The socket is about to be closed.
     pub(crate) fn forget(&self, socket: i32) {
-        self.lock().retain(|own| own.socket != socket);
+        self.sockets.borrow_mut().retain(|own| own.socket != socket);
     }
 
     /// libuv is to accept from a socket no more; it stays open.
     pub(crate) fn leave(&self, socket: i32) {
-        uv::forget_descriptor(self.backend.load(Ordering::Relaxed), socket);
+        uv::forget_descriptor(self.backend.get(), socket);
         self.forget(socket);
     }
 
-    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds. It looks once in a millisecond, in which a
-    /// program opens a few hundred descriptors at most.
+    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds. For descriptors it looks once in a millisecond,
+    /// in which a program opens a few hundred at most.
     pub(crate) fn turn(&self, worker: &Worker, now: u64) {
-        if self.looked.load(Ordering::Relaxed) == now {
+        self.leave_limited(worker);
+        if self.looked.get() == now {
             return;
         }
-        let mut sockets = self.lock();
-        if sockets.is_empty() || has_plenty() {
-            self.looked.store(now, Ordering::Relaxed);
+        if self.sockets.borrow().is_empty() || has_plenty() {
+            self.looked.set(now);
             return;
         }
-        for own in sockets.drain(..) {
-            uv::forget_descriptor(self.backend.load(Ordering::Relaxed), own.socket);
-            if let Some(listener) = own.listener.upgrade() {
-                // Without a primary nobody sends any.
-                let _ = worker.unseat(&listener);
+        for own in self.sockets.take() {
+            self.leave_to_mailbox(&own, worker);
+        }
+    }
+
+    /// A limit counts from the turn in which it was set. While the program is asked for it, sockets may come and go.
+    fn leave_limited(&self, worker: &Worker) {
+        let mut at = 0;
+        while let Some(server) = self.server(at) {
+            let limited = server.is_limited();
+            let found = self.sockets.borrow().iter().position(|own| limited && Rc::ptr_eq(&own.server, &server));
+            match found.map(|index| self.sockets.borrow_mut().remove(index)) {
+                Some(own) => self.leave_to_mailbox(&own, worker),
+                None => at += 1,
             }
+        }
+    }
+
+    fn server(&self, at: usize) -> Option<Rc<uv::Server>> {
+        self.sockets.borrow().get(at).map(|own| Rc::clone(&own.server))
+    }
+
+    fn leave_to_mailbox(&self, own: &OwnSocket, worker: &Worker) {
+        uv::forget_descriptor(self.backend.get(), own.socket);
+        if let Some(listener) = own.listener.upgrade() {
+            // Without a primary nobody sends any.
+            let _ = worker.unseat(&listener);
         }
     }
 }

@@ -159,11 +159,15 @@ impl Engine {
     #[napi]
     pub fn allow(&self, allow: Allow) -> Result<()> {
         let mut settings = self.shared.lock().settings().clone();
+        let before = settings.listen_allow.take();
         (settings.listen_allow, settings.listen_max) = allow.parsed()?;
         // Names are looked up without the lock, or the engine's thread would wait for the name server too. Only this thread changes
-        // settings.
-        let permits = settings.listen_allow.as_deref().map(Permits::new).transpose().map_err(refusal)?;
-        self.shared.lock().configure_with(settings, Some(permits)).map_err(refusal)
+        // settings. Rules that are the same go on as they are: no silent name server and no folder that is gone stops a fork.
+        let permits = match settings.listen_allow == before {
+            true => None,
+            false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose().map_err(refusal)?),
+        };
+        self.shared.lock().configure_with(settings, permits).map_err(refusal)
     }
 
     /// Whether a worker may have an address that Node itself opens for it: 0, or a negative errno value.

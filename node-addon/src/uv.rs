@@ -9,10 +9,11 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, OnceLock, Weak};
+use std::rc::Rc;
+use std::sync::{OnceLock, Weak};
 
 use cluster_core::Worker;
-use napi::bindgen_prelude::{Function, JsValue};
+use napi::bindgen_prelude::{Function, JsValue, Object};
 use napi::{Env, sys};
 
 use crate::loop_sockets::LoopSockets;
@@ -100,7 +101,7 @@ enum Purpose {
     /// `turn` is called while a descriptor is readable. The descriptor stays open for as long as libuv may look at it.
     Readable { turn: sys::napi_ref, _watched: Watched },
     /// Something is done in each turn of the loop.
-    Turns { worker: Weak<Worker>, sockets: Arc<LoopSockets>, event_loop: *const c_void },
+    Turns { worker: Weak<Worker>, sockets: Rc<LoopSockets>, event_loop: *const c_void },
 }
 
 /// The address of a handle's `data`.
@@ -235,6 +236,8 @@ impl Watch {
     }
 }
 
+/// libuv stops a handle whose descriptor shows EPOLLERR, and passes a negative status. Neither kind of descriptor does that: a channel
+/// is watched through an epoll instance, and nobody sends on the worker's end of a mailbox, so nothing unread can become an error.
 unsafe extern "C" fn on_readable(handle: *mut Handle, _status: c_int, _events: c_int) {
     // SAFETY: on the loop's thread; the handle and its data live until `on_closed`, which cannot run before we return.
     unsafe {
@@ -278,10 +281,10 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
 
 /// Shows the primary a sign of life of the worker in each turn of the event loop, without JavaScript. Does not keep the
 /// loop alive. Where libuv cannot be found there is no such sign.
-pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Arc<LoopSockets>) {
+pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<LoopSockets>) {
     let Some(uv) = libuv() else { return };
     let Ok(event_loop) = loop_of(env) else { return };
-    let purpose = Purpose::Turns { worker, sockets: Arc::clone(sockets), event_loop };
+    let purpose = Purpose::Turns { worker, sockets: Rc::clone(sockets), event_loop };
     // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
     let init = |handle| unsafe { (uv.prepare_init)(event_loop, handle) };
     if let Ok(handle) = open(env, uv, UV_PREPARE, purpose, init) {
@@ -302,6 +305,49 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
         worker.beat();
         // SAFETY: the loop outlives its handles; its clock is a variable of its own.
         sockets.turn(&worker, unsafe { (attached.uv.now)(*event_loop) });
+    }
+}
+
+/// A net.Server whose limit is looked at from the loop, so that nothing about the object shows it.
+pub(crate) struct Server {
+    env: sys::napi_env,
+    reference: sys::napi_ref,
+}
+
+impl Server {
+    pub(crate) fn new(env: &Env, object: &Object) -> napi::Result<Self> {
+        let mut reference = ptr::null_mut();
+        // SAFETY: on the thread of this environment, with a pointer to a variable of ours.
+        let made = unsafe { sys::napi_create_reference(env.raw(), object.raw(), 1, &mut reference) };
+        napi::check_status!(made, "no reference").map(|()| Self { env: env.raw(), reference })
+    }
+
+    /// Whether the program has set maxConnections. May call the program: the property can be a getter.
+    pub(crate) fn is_limited(&self) -> bool {
+        let (mut scope, mut object, mut value, mut kind) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: on the thread of the environment, which is alive; the pointers are to our own variables.
+        unsafe {
+            if sys::napi_open_handle_scope(self.env, &mut scope) != sys::Status::napi_ok {
+                return false;
+            }
+            let found = sys::napi_get_reference_value(self.env, self.reference, &mut object) == sys::Status::napi_ok
+                && sys::napi_get_named_property(self.env, object, c"maxConnections".as_ptr(), &mut value)
+                    == sys::Status::napi_ok
+                && sys::napi_typeof(self.env, value, &mut kind) == sys::Status::napi_ok;
+            if !found {
+                // What a getter throws concerns those who ask it for the limit.
+                sys::napi_get_and_clear_last_exception(self.env, &mut value);
+            }
+            sys::napi_close_handle_scope(self.env, scope);
+            found && kind != sys::ValueType::napi_undefined && kind != sys::ValueType::napi_null
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours, and everything here is dropped on the environment's thread before its end.
+        unsafe { sys::napi_delete_reference(self.env, self.reference) };
     }
 }
 

@@ -1,5 +1,6 @@
 //! A worker's side: its channel, and the shares it has of the primary's addresses.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ type Asked = Either<Listener, i32>;
 #[napi]
 pub struct Member {
     worker: Arc<Worker>,
-    sockets: Arc<LoopSockets>,
+    sockets: Rc<LoopSockets>,
     watch: Option<Watch>,
 }
 
@@ -110,10 +111,8 @@ impl Member {
     pub fn receive(&self) -> News {
         let mut buffer = vec![0; MESSAGE_MAX];
         match self.worker.receive(&mut buffer, Some(Duration::ZERO)) {
-            Ok(length) => {
-                buffer.truncate(length);
-                News { message: Some(buffer.into()), errno: 0 }
-            }
+            // The program may keep the message, which is rarely as long as the buffer.
+            Ok(length) => News { message: Some(buffer[..length].to_vec().into()), errno: 0 },
             Err(error) => News { message: None, errno: error.code() },
         }
     }
@@ -140,7 +139,7 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        let sockets = Arc::default();
+        let sockets = Rc::default();
         uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets);
         Self { worker, sockets, watch: None }
     }

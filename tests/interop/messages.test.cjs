@@ -3,7 +3,9 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { LANGUAGES, spawnAll, until, withPrimary } = require('./support.cjs');
+const fs = require('node:fs');
+const { isAlive } = require('../node/support/index.cjs');
+const { LANGUAGES, freeze, spawnAll, until, withPrimary } = require('./support.cjs');
 
 const ADDRESS = '127.0.0.1:0';
 const MOST = 65_536;
@@ -89,6 +91,62 @@ test('a message is a Buffer of its own, and what its handler throws is an uncaug
     for (const text of ['one', 'throw', 'two', 'end']) await primary.send(id, text);
     assert.equal(String(await primary.message(id, 0)), '"thrown"');
     assert.deepEqual(JSON.parse(await primary.message(id, 1)), { kept: ['one', 'throw', 'two', 'end'], buffers: true });
+  });
+});
+
+test('small messages that are kept take little memory', async () => {
+  await withPrimary({}, async (primary) => {
+    const { id } = await primary.startNode(`${TELLS}
+      const kept = [];
+      let before;
+      worker.on('message', (message) => {
+        kept.push(message);
+        if (kept.length === 100) before = process.memoryUsage.rss();
+        if (kept.length % 100 !== 0) return;
+        if (kept.length === 2100) tell((process.memoryUsage.rss() - before) / 2000);
+        else worker.send('more');
+      });`);
+    await primary.next('listening', id);
+    for (let round = 0; round < 21; round++) {
+      for (let i = 0; i < 100; i++) await primary.send(id, '0123456789');
+      await primary.next('message', id, round);
+    }
+    const each = JSON.parse(await primary.message(id, 20));
+    assert.ok(each < 8192, `${each} bytes for a message of 10`);
+  });
+});
+
+test('what a primary had sent when it died with something unread is still read, and then its end', async () => {
+  await withPrimary({ ends: { code: null, signal: 'SIGKILL' } }, async (primary) => {
+    const { id, pid } = await primary.startNode(`${TELLS}
+      const fs = require('node:fs');
+      const sleep = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+      const reached = (name) => fs.writeFileSync(name, '');
+      const wait = (name) => { while (!fs.existsSync(name)) sleep(); };
+      const note = (text) => fs.appendFileSync('notes', text + '\\n');
+      process.on('exit', (code) => note('exit ' + code));
+      worker.on('message', (message) => {
+        if (String(message) !== 'block') return note(message);
+        reached('blocked');
+        wait('frozen');
+        worker.send('unread');
+        reached('sent');
+        wait('dead');
+      });`);
+    await primary.next('listening', id);
+    const file = (name) => `${primary.directory}/${name}`;
+    const reached = (name) => until(() => fs.existsSync(file(name)), name);
+    await primary.send(id, 'block');
+    await reached('blocked');
+    for (const text of ['one', 'two', 'three']) await primary.send(id, text);
+    await freeze(primary.pid);
+    fs.writeFileSync(file('frozen'), '');
+    await reached('sent');
+    process.kill(primary.pid, 'SIGKILL');
+    await primary.exit;
+    fs.writeFileSync(file('dead'), '');
+    await until(() => !isAlive(pid), 'the end of the worker');
+    assert.equal(fs.readFileSync(file('notes'), 'utf8'), 'one\ntwo\nthree\nexit 0\n');
   });
 });
 

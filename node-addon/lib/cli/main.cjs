@@ -5,23 +5,17 @@
 const { Failure } = require('./failure.cjs');
 const { parse } = require('./options.cjs');
 const { usableCpus } = require('./cpus.cjs');
-const { watchTerminal } = require('./hangup.cjs');
 const preload = require('./preload.cjs');
 const { find, loadAll, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
+const signals = require('./signals.cjs');
 const { load } = require('../addon.cjs');
 const { version } = require('../../package.json');
 
-const SIGNALS = ['SIGTERM', 'SIGINT'];
 /** One Ctrl-C may come as two signals, from the terminal and from npx. A later one is another. */
 const SAME_SIGNAL = 500;
 /** How long to wait for a stuck reader of the log once everything else has ended as asked. */
 const LOG_PATIENCE = 2000;
-
-// Process 1 of a container gets only signals that it listens for, hence this listener from the first moment on.
-function nothingToStop() {
-  process.exit(0);
-}
 
 /** How many workers, and why so many. */
 function howMany(wanted) {
@@ -36,15 +30,21 @@ function setUp(cluster, options, script) {
   const stray = load().whyNoWorkers();
   if (stray) throw new Failure(stray);
   if (options.policy !== undefined) cluster.schedulingPolicy = new Map(load().policies()).get(options.policy);
-  const execArgv = [...preload.execArgv, ...options.nodeOptions, ...typescript(script, options.nodeOptions)];
-  const { mechanism } = options;
+  const { args, mechanism } = options;
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc'];
-  cluster.setupPrimary({ exec: script, args: options.args, execArgv, stdio, ...(mechanism && { mechanism }) });
+  cluster.setupPrimary({ exec: script, args, stdio, ...(mechanism && { mechanism }) });
 }
 
-function listenToSignals({ supervisor, reload, output }) {
-  SIGNALS.forEach((signal) => process.removeListener(signal, nothingToStop));
-  const terminalClosed = watchTerminal();
+/** Makes the worker of a slot. */
+function forker(cluster, { nodeOptions, instanceVar }, script) {
+  const more = [...nodeOptions, ...typescript(script, nodeOptions)];
+  return (slot) => {
+    cluster.setupPrimary({ execArgv: [...preload.execArgvFor(script), ...more] });
+    return cluster.fork({ [instanceVar]: String(slot) });
+  };
+}
+
+function obeySignals({ supervisor, reload, output }) {
   let last = -Infinity;
   const stop = (signal) => {
     const now = performance.now();
@@ -55,11 +55,7 @@ function listenToSignals({ supervisor, reload, output }) {
       `${signal}: stopping ${live} worker${live === 1 ? '' : 's'}`);
     supervisor.stop();
   };
-  SIGNALS.forEach((signal) => process.on(signal, stop));
-  process.on('SIGHUP', (signal) => {
-    if (terminalClosed()) stop(signal);
-    else if (!supervisor.stopping) reload.request();
-  });
+  signals.obey({ stop, reload: () => supervisor.stopping || reload.request() });
 }
 
 async function run(argv, output) {
@@ -81,10 +77,10 @@ async function run(argv, output) {
   const { Supervisor } = require('./supervisor.cjs');
   const { Reload } = require('./reload.cjs');
   const { Stats } = require('./stats.cjs');
-  const fork = (slot) => cluster.fork({ [options.instanceVar]: String(slot) });
+  const fork = forker(cluster, options, script);
   const supervisor = new Supervisor({ fork, count, name: options.script, options, output });
   const reload = new Reload({ supervisor, options, output });
-  listenToSignals({ supervisor, reload, output });
+  obeySignals({ supervisor, reload, output });
   buryOrphans((pid) => supervisor.pids.has(pid), load().reapOrphan);
   output.say(`version ${version}, pid ${process.pid}: ${count} worker${count === 1 ? '' : 's'} of ${options.script}` +
     (why === null ? '' : ` (${why})`));
@@ -93,8 +89,6 @@ async function run(argv, output) {
     new Stats({ cluster, supervisor, output, interval: options.stats });
   const code = await supervisor.finished;
   stats?.end();
-  // From here on only output is waited for.
-  SIGNALS.forEach((signal) => process.on(signal, () => process.exit(code)));
   if (supervisor.stopping) setTimeout(() => process.exit(code), LOG_PATIENCE);
   return code;
 }
@@ -102,7 +96,6 @@ async function run(argv, output) {
 async function main(argv) {
   const { Output } = require('./output.cjs');
   const output = new Output();
-  SIGNALS.forEach((signal) => process.on(signal, nothingToStop));
   let code;
   try {
     code = await run(argv, output);
@@ -112,6 +105,8 @@ async function main(argv) {
     output.warn(isOfAddon ? error.message.split('\n')[0] : error.message);
     code = error.exitCode ?? 1;
   }
+  // From here on only output is waited for.
+  signals.endWith(code);
   await output.finished();
   process.exit(code);
 }

@@ -4,8 +4,11 @@
 
 const { isMainThread } = require('node:worker_threads');
 
-/** For the primary: Node's options that load this file. */
-exports.execArgv = ['--require', __filename];
+/** For the primary: Node's options that load this file, or the one in its place where the script is now. */
+exports.execArgvFor = (script) => {
+  const file = require('../own-files.cjs').ownFile('lib/cli/preload.cjs', script);
+  return file === undefined ? [] : ['--require', file];
+};
 
 const at = process.execArgv.indexOf(__filename);
 if (at > 0 && isMainThread && process.connected) {

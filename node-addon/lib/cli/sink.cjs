@@ -3,6 +3,9 @@
 // Where lines go: standard output or standard error. Nothing but whole lines is ever written here.
 
 const fs = require('node:fs');
+const { isatty } = require('node:tty');
+
+const { LogFile } = require('./log-file.cjs');
 
 class Sink {
   #stream;
@@ -71,13 +74,19 @@ class Sink {
   }
 }
 
+/** Node's own stream for a file would end with its first failed write. */
+function streamOf(stat, fd) {
+  if (stat.isFile() || (stat.isCharacterDevice() && !isatty(fd))) return new LogFile(fd);
+  return fd === 1 ? process.stdout : process.stderr;
+}
+
 /** [for standard output, for standard error]: the same one where both are the same pipe or terminal, so that the one
  *  never gets into the middle of the other's line. */
 function sinks() {
-  const out = new Sink(process.stdout);
   const [one, two] = [1, 2].map((fd) => fs.fstatSync(fd));
+  const out = new Sink(streamOf(one, 1));
   const same = one.dev === two.dev && one.ino === two.ino && one.rdev === two.rdev && !one.isFile();
-  return [out, same ? out : new Sink(process.stderr)];
+  return [out, same ? out : new Sink(streamOf(two, 2))];
 }
 
 module.exports = { sinks };

@@ -76,7 +76,7 @@ function forkEnrolled(cluster, ready, fork, given) {
     // The policy and all other settings are those in force now.
     const stdio = withChannel(cluster.settings, place.fd);
     const number = Array.isArray(stdio) ? stdio.length - 1 : place.fd;
-    const worker = forkUnder(cluster, stdio, () => fork(environment.forWorker(given, place, number)));
+    const worker = forkUnder(cluster, stdio, () => fork(environment.forWorker(given, place, number, cluster.settings.exec)));
     if (worker.process.pid === undefined) {
       engine.ended(place.id, true);
       return { worker };

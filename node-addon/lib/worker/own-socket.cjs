@@ -24,22 +24,6 @@ function atExit() {
   if (process.connected === false) endOwnSockets();
 }
 
-// Calls `limited` once, when the program limits the server's connections.
-function watchLimit(server, limited) {
-  const known = Object.getOwnPropertyDescriptor(server, 'maxConnections') ?? { configurable: true, enumerable: true };
-  if (!known.configurable) return;
-  Object.defineProperty(server, 'maxConnections', {
-    configurable: true,
-    enumerable: known.enumerable,
-    get: () => known.value,
-    set(value) {
-      Object.defineProperty(server, 'maxConnections', { ...known, writable: true, value });
-      if (value != null) limited();
-      else watchLimit(server, limited);
-    },
-  });
-}
-
 /**
  * The handle on the slot's own socket, to be used in place of Node's stand-in; undefined if there is none or it cannot be used.
  */
@@ -51,7 +35,7 @@ function takeOwnSocket(listener, standIn, server) {
   }
   // The handle first: see connection.cjs.
   const handle = new (classOf(true))(SERVER);
-  const fd = listener.takeSocket();
+  const fd = listener.takeSocket(server);
   if (fd < 0 || handle.open(fd) !== 0) {
     listener.leaveOwnSocket();
     handle.close();
@@ -65,7 +49,6 @@ function takeOwnSocket(listener, standIn, server) {
   owners.add(listener);
   // The real one keeps the process running now.
   standIn.unref();
-  watchLimit(server, () => listener.leaveOwnSocket());
   return handle;
 }
 

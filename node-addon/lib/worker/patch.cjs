@@ -8,6 +8,7 @@ const fs = require('node:fs');
 const { load } = require('../addon.cjs');
 const { isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
+const { drain } = require('./drain.cjs');
 const { sendOwn } = require('./repairs.cjs');
 const { serve } = require('./share.cjs');
 
@@ -46,16 +47,6 @@ function join(place) {
   }
 }
 
-// Loaded only by a worker that leaves, to keep idle workers small. If no descriptor is left to read the file with, connections are
-// closed as Node closes them.
-function drainer() {
-  try {
-    return require('./drain.cjs').drain;
-  } catch {
-    return nothing;
-  }
-}
-
 /** Patches node:cluster in a worker that a primary with this package forked. Without a place everything stays Node's. */
 function patch(cluster, place) {
   const member = place && join(place);
@@ -70,7 +61,6 @@ function patch(cluster, place) {
   // As in Node, a worker that leaves may finish even without its primary.
   function drainAll() {
     member.outlive();
-    const drain = drainer();
     for (const { server, takeAll } of shares.values()) {
       takeAll();
       drain(server);

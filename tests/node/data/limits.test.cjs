@@ -96,6 +96,50 @@ test('a limit that is set while the server serves counts from then on', async (t
   await release(again);
 });
 
+for (const [what, make] of [
+  ['a plain server', () => require('node:net').createServer],
+  ['a class with an accessor of its own', () => (...args) => new (class extends require('node:net').Server {
+    #most;
+    get maxConnections() { return this.#most; }
+    set maxConnections(most) { this.#most = most; }
+  })(...args)],
+]) {
+  test(`closed, listening again and then limited: ${what}`, async (t) => {
+    const rig = await startRig(t, {
+      workers: 1,
+      options: { make: `${make}` },
+      serve(w, options) {
+        const create = new Function('require', `return (${options.make})()`)(require);
+        const server = create((socket) => socket.on('error', () => {}).resume().write(`${w.id}`));
+        const listen = () => new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+        const again = () => new Promise((resolve) => server.close(resolve)).then(listen);
+        w.server = server;
+        w.ready = listen().then(again).then(again);
+      },
+    });
+    const { port, keys, isIn } = await rig.inWorker(1, async (w) => {
+      await w.ready;
+      return { port: w.server.address().port, keys: Object.keys(w.server), isIn: 'maxConnections' in w.server };
+    });
+    assert.ok(!keys.includes('maxConnections'), 'what nobody has set cannot be seen');
+    assert.equal(isIn, what !== 'a plain server');
+    const held = [await hold({ port })];
+    await rig.inWorker(1, (w) => { w.server.maxConnections = 2; });
+    held.push(await hold({ port }));
+    const third = hold({ port });
+    assert.equal(await rig.inWorker(1, (w) => w.server.maxConnections), 2);
+    assert.equal(await connectionsOf(rig, 1), 2);
+    await release(held);
+    await release([await third]);
+    // Once more, with the limit.
+    await rig.inWorker(1, (w) => new Promise((resolve) => w.server.close(() => w.server.listen(0, '127.0.0.1', resolve))));
+    const again = await rig.inWorker(1, (w) => w.server.address().port);
+    const full = [await hold({ port: again }), await hold({ port: again })];
+    assert.equal(await rig.inWorker(1, (w) => w.server.maxConnections), 2);
+    await release(full);
+  });
+}
+
 test('a client that waits and gives up harms nobody', async (t) => {
   const rig = await startRig(t, { serve: greet, options: { limits: { 1: 1, 2: 1 } } });
   const held = [await hold({ port: rig.port }), await hold({ port: rig.port })];

@@ -156,6 +156,38 @@ test('what says nothing that can be understood is refused by setupPrimary, and n
   assert.deepEqual(run.all('settings'), [[{}]]);
 });
 
+test('a directory that goes later stops no fork as long as the rules are the same', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens, directory, plain }) {
+      const { mkdirSync, rmdirSync } = require('node:fs');
+      const listen = ['127.0.0.1:0', `unix:${directory}/sockets/`];
+      mkdirSync(`${directory}/sockets`);
+      cluster.setupPrimary({ listen });
+      const begin = async () => {
+        const worker = cluster.fork();
+        await happens(worker, 'listening');
+        return worker;
+      };
+      const workers = [await begin()];
+      rmdirSync(`${directory}/sockets`);
+      workers.push(await begin());
+      report('workers', workers.length);
+      cluster.setupPrimary({ listen: [...listen, '127.0.0.2:0'] });
+      try {
+        cluster.fork();
+      } catch (error) {
+        report('thrown', plain(error).message.includes('sockets'));
+      }
+      for (const worker of workers) worker.disconnect();
+    },
+    worker() {
+      require('node:net').createServer().listen(0, '127.0.0.1');
+    },
+  });
+  assert.equal(run.one('workers'), 2);
+  assert.equal(run.one('thrown'), true);
+});
+
 test('a directory that is not there: fork throws and says so', ours, async () => {
   const run = await play({
     primary({ cluster, report }) {
