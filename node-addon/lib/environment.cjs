@@ -2,6 +2,7 @@
 
 // What the primary puts into a worker's environment, and how the worker reads and removes it before the program runs.
 
+const fs = require('node:fs');
 const path = require('node:path');
 
 const REGISTER = path.join(__dirname, '..', 'register.cjs');
@@ -56,4 +57,14 @@ function remove() {
   else if (options?.startsWith(`${PRELOAD} `)) process.env.NODE_OPTIONS = options.slice(PRELOAD.length + 1);
 }
 
-module.exports = { forWorker, isGiven, read, remove, words };
+// Closing the channel tells the primary. Without the addon the channel cannot be identified, but beyond its standard streams a
+// worker inherits no other unnamed socket.
+function closeChannel(fd) {
+  try {
+    if (fd > 2 && fs.fstatSync(fd).isSocket()) fs.closeSync(fd);
+  } catch {
+    // It is closed already.
+  }
+}
+
+module.exports = { closeChannel, forWorker, isGiven, read, remove, words };

@@ -3,7 +3,7 @@
 
 pub mod listener;
 mod loop_sockets;
-pub mod names;
+mod names;
 mod primary;
 pub mod restarts;
 mod stats;

@@ -9,7 +9,8 @@ const { watchTerminal } = require('./hangup.cjs');
 const preload = require('./preload.cjs');
 const { find, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
-const { load } = require('../addon.cjs');
+const { absence, load } = require('../addon.cjs');
+const { POLICIES } = require('../names.cjs');
 const { version } = require('../../package.json');
 
 const SIGNALS = ['SIGTERM', 'SIGINT'];
@@ -33,9 +34,9 @@ function howMany(wanted) {
 
 function setUp(cluster, options, script) {
   if (!cluster.isPrimary) throw new Failure('cluster-rs cannot run inside a worker of a cluster');
-  const stray = load().whyNoWorkers();
+  const stray = absence() ? null : load().whyNoWorkers();
   if (stray) throw new Failure(stray);
-  if (options.policy !== undefined) cluster.schedulingPolicy = new Map(load().policies()).get(options.policy);
+  if (options.policy !== undefined) cluster.schedulingPolicy = POLICIES.get(options.policy);
   const execArgv = [...preload.execArgv, ...options.nodeOptions, ...typescript(script, options.nodeOptions)];
   const { mechanism } = options;
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc'];
@@ -84,7 +85,7 @@ async function run(argv, output) {
   const supervisor = new Supervisor({ fork, count, name: options.script, options, output });
   const reload = new Reload({ supervisor, options, output });
   listenToSignals({ supervisor, reload, output });
-  buryOrphans((pid) => supervisor.pids.has(pid), load().reapOrphan);
+  if (!absence()) buryOrphans((pid) => supervisor.pids.has(pid), load().reapOrphan);
   output.say(`version ${version}, pid ${process.pid}: ${count} worker${count === 1 ? '' : 's'} of ${options.script}` +
     (why === null ? '' : ` (${why})`));
   supervisor.start();

@@ -2,7 +2,7 @@
 
 // The command line. Options may stand before or after the script, up to `--`; what follows `--` is the script's.
 
-const { load } = require('../addon.cjs');
+const { MECHANISMS, POLICIES } = require('../names.cjs');
 const { UsageError } = require('./failure.cjs');
 const { instances, duration, words } = require('./values.cjs');
 
@@ -11,8 +11,8 @@ const RESPAWNS = ['always', 'on-failure', 'never'];
 // Each takes (options, value, the option as it was typed). `value` says whether there is one.
 const OPTIONS = {
   'instances': { value: 'yes', set: (o, v, as) => { o.instances = instances(as, v); } },
-  'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, load().policies().map(([name]) => name)); } },
-  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, load().mechanisms()); } },
+  'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, [...POLICIES.keys()]); } },
+  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, MECHANISMS); } },
   'respawn': { value: 'yes', set: (o, v, as) => { o.respawn = oneOf(as, v, RESPAWNS); } },
   'node-options': { value: 'yes', set: (o, v, as) => { o.nodeOptions.push(...words(as, v)); } },
   'stop-deadline': { value: 'yes', set: (o, v, as) => { o.stopDeadline = duration(as, v); } },
