@@ -4,22 +4,71 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { pathToFileURL } = require('node:url');
+const { parseEnv } = require('node:util');
+
+const { quote, split } = require('./node-options.cjs');
 
 const REGISTER = path.join(__dirname, '..', 'register.cjs');
 
-// NODE_OPTIONS allows spaces only within double quotes, where a backslash escapes.
-const PRELOAD = `--require="${REGISTER.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+const PRELOAD = `--require=${quote(REGISTER)}`;
 
-/** A worker's environment: what the program gave, and the worker's place in the engine. */
-function forWorker(given, place, fd) {
+// What a program preloads as cluster-rs/register its workers could not find from another working directory. Nobody else writes these
+// paths in this form, so a worker knows them again.
+const NAME = 'cluster-rs/register';
+const ALIASES = { require: `${__dirname}/../register.cjs`, import: `${pathToFileURL(__dirname)}/../register.mjs` };
+const PRELOADS = /^(?:-r|--(require|import))$/;
+
+/** Options in which our own preload is named so that it is found from anywhere. `aliasOf(kind)`: how it is written. */
+function located(words, aliasOf = (kind) => ALIASES[kind]) {
+  return words.map((word, i) => {
+    const [, kind] = /^--(require|import)=/.exec(word) ?? [];
+    if (kind && word === `--${kind}=${NAME}`) return `--${kind}=${aliasOf(kind)}`;
+    const before = PRELOADS.exec(words[i - 1]);
+    return before && word === NAME ? aliasOf(before[1] ?? 'require') : word;
+  });
+}
+
+/** A text of options with some of its words written differently. */
+function rewritten(options, change) {
+  const words = split(options) ?? [];
+  const changed = change(words.map(({ text }) => text));
+  return words.reduceRight((text, { start, end, text: old }, i) =>
+    changed[i] === old ? text : text.slice(0, start) + changed[i] + text.slice(end), options);
+}
+
+// With --env-file Node takes NODE_OPTIONS from there unless the environment has it, as a worker's always has.
+function optionsOfFiles(execArgv, cwd) {
+  let found;
+  execArgv.forEach((word, i) => {
+    const [, attached] = /^--env-file(?:-if-exists)?(?:=(.*))?$/s.exec(word) ?? [null, null];
+    if (attached === null || !parseEnv) return;
+    try {
+      found = parseEnv(fs.readFileSync(path.resolve(cwd ?? '.', attached ?? execArgv[i + 1]), 'utf8')).NODE_OPTIONS ?? found;
+    } catch {
+      // Node says so itself.
+    }
+  });
+  return found;
+}
+
+// First, so that the variables are gone before the program's own preloads run; but without Yarn's preload nothing is found.
+function withPreload(options) {
+  if (options === undefined) return PRELOAD;
+  const found = rewritten(options, (words) => located(words, (kind) => quote(ALIASES[kind])));
+  const pnp = process.versions.pnp && split(found)?.find(({ text }) => /\.pnp\.c?js$/.test(text));
+  return pnp ? `${found.slice(0, pnp.end)} ${PRELOAD}${found.slice(pnp.end)}` : `${PRELOAD} ${found}`;
+}
+
+/** A worker's environment: what the program gave, and the worker's place in the engine. `settings`: those of the fork. */
+function forWorker(given, place, fd, { execArgv, cwd }) {
   const options = 'NODE_OPTIONS' in Object(given) ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
   return {
     ...given,
     CL_WORKER_ID: `${place.id}`,
     CL_WORKER_SLOT: `${place.slot}`,
     CL_CHANNEL_FD: `${fd}`,
-    // First, so that the variables are gone before the program's own preloads run.
-    NODE_OPTIONS: options === undefined ? PRELOAD : `${PRELOAD} ${options}`,
+    NODE_OPTIONS: withPreload(options ?? optionsOfFiles(execArgv, cwd)),
   };
 }
 
@@ -52,9 +101,23 @@ function remove() {
   delete process.env.CL_WORKER_SLOT;
   delete process.env.CL_CHANNEL_FD;
   delete process.env.CL_WORKER_SIGNALS;
+  removePreload();
+  process.execArgv.forEach((word, i) => {
+    for (const alias of Object.values(ALIASES)) if (word.endsWith(alias)) process.execArgv[i] = word.slice(0, -alias.length) + NAME;
+  });
+}
+
+// Wherever it stands: a wrapper may have put other options before it.
+function removePreload() {
   const options = process.env.NODE_OPTIONS;
-  if (options === PRELOAD) delete process.env.NODE_OPTIONS;
-  else if (options?.startsWith(`${PRELOAD} `)) process.env.NODE_OPTIONS = options.slice(PRELOAD.length + 1);
+  if (options === undefined) return;
+  if (options === PRELOAD) {
+    delete process.env.NODE_OPTIONS;
+    return;
+  }
+  const ours = split(options)?.find(({ text }) => text === `--require=${REGISTER}`);
+  const rest = !ours ? options : options.slice(0, Math.max(0, ours.start - 1)) + options.slice(ours.start ? ours.end : ours.end + 1);
+  process.env.NODE_OPTIONS = Object.values(ALIASES).reduce((text, alias) => text.replaceAll(quote(alias), NAME), rest);
 }
 
 // Closing the channel tells the primary. Without the addon the channel cannot be identified, but beyond its standard streams a
@@ -67,4 +130,4 @@ function closeChannel(fd) {
   }
 }
 
-module.exports = { closeChannel, forWorker, isGiven, read, remove, words };
+module.exports = { closeChannel, forWorker, located, isGiven, read, remove, words };

@@ -177,6 +177,10 @@ const cases = {
     const told = [['darwin', 'it is built for Linux only'], ['musl', `it is not built for linux-${process.arch} with musl`],
       ['ppc64', 'it is not built for linux-ppc64']];
     fs.writeFileSync(path.join(scratch, 'serve.cjs'), SERVE);
+    for (const name of ['command-line.cjs', 'run.cjs', 'server.cjs']) fs.cpSync(path.join(__dirname, 'programs', name), path.join(scratch, name));
+    fs.mkdirSync(path.join(modules, '.bin'));
+    fs.symlinkSync('../cluster-rs/bin/cluster-rs.cjs', path.join(modules, '.bin', 'cluster-rs'));
+    fs.chmodSync(path.join(home, 'bin', 'cluster-rs.cjs'), 0o755);
     for (const [system, why] of told) {
       fs.writeFileSync(path.join(scratch, 'elsewhere.cjs'), elsewhere(system));
       const { status, stdout, stderr } = node(['--require', './elsewhere.cjs', 'serve.cjs']);
@@ -184,11 +188,6 @@ const cases = {
       assert.deepEqual(JSON.parse(stdout), { engine: 'node', answers: ['node 0', 'node 1'], slots: [0, 1], counted: [0, 1] });
       assert.equal(stderr.match(/ClusterWarning/g).length, 1, stderr);
       assert.ok(stderr.includes(`[ERR_CLUSTER_RS_ADDON] ClusterWarning: cluster-rs has no native addon for `) && stderr.includes(why), stderr);
-      const command = fs.readFileSync(path.join(__dirname, 'programs', 'command-line.cjs'), 'utf8');
-      fs.writeFileSync(path.join(scratch, 'command-line.cjs'), command.replace('node_modules/.bin/cluster-rs', 'node_modules/cluster-rs/bin/cluster-rs.cjs'));
-      fs.cpSync(path.join(__dirname, 'programs', 'run.cjs'), path.join(scratch, 'run.cjs'));
-      fs.writeFileSync(path.join(scratch, 'server.cjs'), `
-        require('node:http').createServer((request, response) => response.end('slot ' + process.env.NODE_APP_INSTANCE)).listen(0, '127.0.0.1');`);
       const line = node(['command-line.cjs'], { NODE_OPTIONS: `--require ${scratch}/elsewhere.cjs` });
       assert.equal(line.status, 0, line.stderr);
       const strict = node(['--require', './elsewhere.cjs', '-e', TELL], { CLUSTER_RS_STRICT: '1' });

@@ -3,6 +3,7 @@
 // What the options' values mean: how many workers, how long, which words.
 
 const { UsageError } = require('./failure.cjs');
+const { split } = require('../node-options.cjs');
 
 const MOST_INSTANCES = 1024;
 const MOST_MS = 2 ** 31 - 1;
@@ -28,25 +29,9 @@ function duration(option, value, least = 0) {
 
 /** The words of a string, split as Node splits NODE_OPTIONS: at spaces, except in double quotes, where \ escapes. */
 function words(option, value) {
-  const found = [];
-  let word = null;
-  let quoted = false;
-  for (let i = 0; i < value.length; i++) {
-    let c = value[i];
-    if (c === '"') {
-      quoted = !quoted;
-      word ??= '';
-    } else if (c === ' ' && !quoted) {
-      if (word !== null) found.push(word);
-      word = null;
-    } else {
-      if (c === '\\' && quoted) c = value[++i] ?? '';
-      word = (word ?? '') + c;
-    }
-  }
-  if (quoted) throw new UsageError(`${option} has an opening quote without a closing one: ${value}`);
-  if (word !== null) found.push(word);
-  return found;
+  const found = split(value);
+  if (found === undefined) throw new UsageError(`${option} has an opening quote without a closing one: ${value}`);
+  return found.map(({ text }) => text);
 }
 
 module.exports = { instances, duration, words };
