@@ -22,7 +22,7 @@ function isWrapper(script) {
   if (RUNNERS.has(name)) return true;
   const isCommand = path.extname(script) === '' || script.includes('/.bin/');
   if (isCommand && COMMANDS.has(name)) return true;
-  const [, found] = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//s.exec(script) ?? [];
+  const [, found] = /(?:^|.*\/)node_modules\/((?:@[^/]+\/)?[^/]+)\//s.exec(script) ?? [];
   return PACKAGES.has(found);
 }
 
@@ -35,14 +35,9 @@ function commandOf(pid) {
   }
 }
 
-/** The script that a Node was started with: its first word that is no option. */
-function scriptOf([, ...words]) {
-  return words.find((word) => !word.startsWith('-'));
-}
-
 /** Whether a process is one of them. */
 function isWrapperProcess(pid) {
   return commandOf(pid).slice(1).some(isWrapper);
 }
 
-module.exports = { commandOf, isWrapper, isWrapperProcess, scriptOf };
+module.exports = { commandOf, isWrapper, isWrapperProcess };

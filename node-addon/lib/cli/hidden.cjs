@@ -1,0 +1,100 @@
+'use strict';
+
+// A worker may be a wrapper that does not pass its place on. Then the server that it starts listens alone, and finds the port of the
+// other workers' servers taken. All of it is read from /proc.
+
+const fs = require('node:fs');
+const { commandOf } = require('../wrapper.cjs');
+
+const LISTENS = '0A';
+const LONGEST = 60;
+
+function read(file) {
+  try {
+    return fs.readFileSync(file, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+function list(folder) {
+  try {
+    return fs.readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function parentOf(pid) {
+  const stat = read(`/proc/${pid}/stat`);
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+/** Every process with those of its ancestors that are below `top`, itself first. */
+function familyOf(top) {
+  const parents = new Map(list('/proc').filter((name) => /^[0-9]+$/.test(name)).map((name) => [Number(name), parentOf(name)]));
+  const lineages = [];
+  for (const pid of parents.keys()) {
+    const lineage = [];
+    let at = pid;
+    for (; at !== undefined && at !== top && lineage.length < 100; at = parents.get(at)) lineage.push(at);
+    if (at === top && lineage.length > 0) lineages.push([...lineage, top]);
+  }
+  return lineages;
+}
+
+/** By inode of a listening TCP socket: its port. */
+function listeningPorts() {
+  const lines = ['tcp', 'tcp6'].flatMap((name) => read(`/proc/self/net/${name}`).split('\n').slice(1));
+  return new Map(lines.map((line) => line.trim().split(/\s+/)).filter((fields) => fields[3] === LISTENS)
+    .map((fields) => [fields[9], Number.parseInt(fields[1].slice(-4), 16)]));
+}
+
+function portOf(pid, ports) {
+  for (const fd of list(`/proc/${pid}/fd`)) {
+    let target = '';
+    try {
+      target = fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      // It was closed meanwhile.
+    }
+    const port = ports.get(/^socket:\[([0-9]+)\]$/.exec(target)?.[1]);
+    if (port !== undefined) return port;
+  }
+  return undefined;
+}
+
+function shown(pid) {
+  const all = commandOf(pid);
+  const ours = all.findIndex((word) => word.endsWith('/lib/cli/preload.cjs'));
+  if (ours > 0) all.splice(ours - 1, 2);
+  const words = all.join(' ').replace(/\s+/g, ' ').replace(/\p{C}/gu, '?').trim();
+  return `${words.length > LONGEST ? `${words.slice(0, LONGEST)}...` : words} (pid ${pid})`;
+}
+
+function variable(pid, name) {
+  return read(`/proc/${pid}/environ`).split('\0').find((one) => one.startsWith(`${name}=`));
+}
+
+// Who lost the place, and what to do.
+function blame([server, ...above]) {
+  const starter = above.find((pid) => variable(pid, 'CL_CHANNEL_FD') !== undefined) ?? above[0];
+  const watcher = above.find((pid) => commandOf(pid).some((word) => /^--watch(?:-path)?(?:=|$)/.test(word)));
+  if (watcher !== undefined) return `${shown(watcher)} keeps the worker's place to itself; leave --watch away, and reload with SIGHUP`;
+  if (variable(server, 'CL_CHANNEL_FD') !== undefined && !variable(server, 'NODE_OPTIONS')?.includes('register.cjs')) {
+    return `${shown(above[0])} replaces NODE_OPTIONS, which brings the worker's place; write NODE_OPTIONS="... $NODE_OPTIONS"`;
+  }
+  return `${shown(starter)} does not pass the worker's place on; give cluster-rs the program that listens instead of it`;
+}
+
+/** What hides the server of a worker's process, in a sentence; undefined if no process below it listens by itself. */
+function hiddenServer(pid) {
+  const ports = listeningPorts();
+  for (const lineage of familyOf(pid)) {
+    const port = portOf(lineage[0], ports);
+    if (port !== undefined) return `${shown(lineage[0])} listens on port ${port} alone, because ${blame(lineage)}`;
+  }
+  return undefined;
+}
+
+module.exports = { hiddenServer };
