@@ -73,6 +73,8 @@ async function run(argv, output) {
     output.out.write(`${version}\n`);
     return 0;
   }
+  const { answer, isEcosystem } = require('./ecosystem.cjs');
+  if (isEcosystem(options.script)) throw await answer(options.script);
   const script = find(options.script);
   const { count, why } = howMany(options.instances);
   const cluster = require('../../index.cjs');

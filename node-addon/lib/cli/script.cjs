@@ -2,6 +2,7 @@
 
 // Whether Node can run the script at all, before any worker is started for it.
 
+const fs = require('node:fs');
 const path = require('node:path');
 const { Failure } = require('./failure.cjs');
 
@@ -21,6 +22,19 @@ function typescript(script, nodeOptions, node = process) {
   return given.some((option) => option.startsWith('--no-experimental-strip-types')) ? [] : [STRIP];
 }
 
+/** Why Node finds nothing there, and what to do. */
+function whyNot(script, file) {
+  const [, scheme] = /^([a-z][a-z0-9+.-]+):\/\//i.exec(script) ?? [];
+  if (scheme?.toLowerCase() === 'file') return `${script} is a URL; give its path: ${decodeURI(script).replace(/^file:\/\/[^/]*/i, '')}`;
+  if (scheme !== undefined) return `${script} is a URL; cluster-rs runs a program, so give the path of its file`;
+  const found = fs.statSync(file, { throwIfNoEntry: false });
+  if (found?.isDirectory()) {
+    return `${file} is a directory without an index.js, and no package.json there has a "main" that exists; give the file of the program`;
+  }
+  if (found !== undefined && !found.isFile()) return `${file} is not a file`;
+  return `no such file: ${file}`;
+}
+
 /** What `node <script>` would be given: the absolute path, found with the same rules. */
 function find(script) {
   const file = path.resolve(script);
@@ -28,7 +42,7 @@ function find(script) {
     // The trailing slash of `node .` and `node folder/` is kept: with it Node looks for a folder only.
     require.resolve(/[/\\]$/.test(script) ? `${file}/` : file);
   } catch {
-    throw new Failure(`no such file: ${file}`);
+    throw new Failure(whyNot(script, file));
   }
   return file;
 }

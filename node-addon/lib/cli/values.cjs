@@ -9,13 +9,13 @@ const MOST_INSTANCES = 1024;
 const MOST_MS = 2 ** 31 - 1;
 const UNITS = { '': 1000, 'ms': 1, 's': 1000, 'm': 60_000 };
 
-/** `3` gives { count: 3 }, `max` { fewer: 0 } and `-1` { fewer: 1 }: fewer than the usable CPUs. */
+/** `3` gives { count: 3 }, `max` and `0` { fewer: 0 } and `-1` { fewer: 1 }: fewer than the usable CPUs. */
 function instances(option, value) {
-  if (value === 'max') return { fewer: 0 };
+  if (value === 'max' || value === '0') return { fewer: 0 };
   if (/^-[0-9]+$/.test(value) && Number(value) < 0) return { fewer: -Number(value) };
   const count = /^[0-9]+$/.test(value) ? Number(value) : NaN;
   if (count >= 1 && count <= MOST_INSTANCES) return { count };
-  throw new UsageError(`${option} takes a number from 1 to ${MOST_INSTANCES}, max, or -1 for one fewer than max, ` +
+  throw new UsageError(`${option} takes a number from 1 to ${MOST_INSTANCES}, max or 0, or -1 for one fewer than max, ` +
     `not ${JSON.stringify(value)}`);
 }
 
