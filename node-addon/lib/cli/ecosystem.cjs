@@ -54,7 +54,7 @@ async function appsIn(file) {
 /** What to say to somebody who gives such a file as the script. */
 async function answer(script) {
   const what = `${script} is a file of pm2's, and no program`;
-  let apps = [];
+  let apps;
   try {
     apps = await appsIn(path.resolve(script));
   } catch (error) {

@@ -29,9 +29,9 @@ const files = {
   'say.js': `
     const cluster = require('node:cluster');
     require('node:http').createServer((asked, answer) => {
-      const { FOO, NODE_APP_INSTANCE, NODE_OPTIONS: options } = process.env;
+      const { FOO, NODE_APP_INSTANCE: instance, NODE_OPTIONS: options } = process.env;
       const left = Object.keys(process.env).filter((name) => /^CL_(?!MECHANISM)/.test(name));
-      answer.end(JSON.stringify({ pid: process.pid, left, options, FOO, NODE_APP_INSTANCE, worker: cluster.isWorker }));
+      answer.end(JSON.stringify({ pid: process.pid, left, options, FOO, instance, worker: cluster.isWorker }));
     }).listen(Number(process.env.PORT), '127.0.0.1');`,
 };
 
@@ -61,8 +61,8 @@ for (const [name, args, more = {}] of WAYS) {
       await started.wait(/listening on 127\.0\.0\.1:[0-9]+ \(primary: pid [0-9]+; 2 workers/);
       const found = [];
       while (new Set(found.map(({ pid }) => pid)).size < 2) found.push(JSON.parse((await request(port)).body));
-      for (const { pid, NODE_APP_INSTANCE, ...rest } of found) assert.deepEqual(rest, { left: [], worker: true, ...more });
-      assert.deepEqual(new Set(found.map(({ NODE_APP_INSTANCE }) => NODE_APP_INSTANCE)), new Set(['0', '1']));
+      for (const { pid: _pid, instance: _instance, ...rest } of found) assert.deepEqual(rest, { left: [], worker: true, ...more });
+      assert.deepEqual(new Set(found.map(({ instance }) => instance)), new Set(['0', '1']));
       started.kill();
     });
     assert.equal(run.code, 0);
