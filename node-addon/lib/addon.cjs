@@ -140,7 +140,8 @@ function otherRuntime() {
 }
 
 function bundled() {
-  return isBundled() && 'cluster-rs is in a bundle or a single executable, where it finds neither its addon nor the file that workers ' +
+  // A worker's files have just been found.
+  return process.env.CL_CHANNEL_FD === undefined && isBundled() && 'cluster-rs is in a bundle or a single executable, where it finds neither its addon nor the file that workers ' +
     'load: mark it as external (esbuild --external:cluster-rs, externals in webpack and rollup), install it beside the program, ' +
     'and in a single executable load it with createRequire(process.execPath)("cluster-rs")';
 }

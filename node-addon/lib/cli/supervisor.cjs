@@ -138,16 +138,19 @@ class Supervisor {
     });
   }
 
+  /** What hides the server of one of these workers. */
   #hiddenAmong(lives) {
-    for (const { pid } of lives) this.#hidden ??= pid === undefined ? null : hiddenServer(pid) ?? null;
-    return this.#hidden ?? undefined;
+    for (const { pid } of lives) this.#hidden ??= hiddenServer(pid) ?? null;
+    return this.#hidden;
   }
 
-  /** Whether a worker that seems not to listen has a server below it. It would go down with the others, and they cannot start. */
+  /** Whether another worker seems not to listen and has a server below it. That one would go down with us, and others cannot start. */
   #isHidden() {
-    if (this.#everListened || this.#hidden !== null) return this.#hidden !== null;
-    if (this.#hiddenAmong(this.slots.map((slot) => slot.life).filter((life) => life?.ending === null)) === undefined) return false;
-    this.#output.warn(`only one worker can serve: ${this.#hidden}`);
+    const others = this.slots.map((slot) => slot.life).filter((life) => life !== null && life.ending === null);
+    if (this.#everListened || others.length === 0) return false;
+    const isTold = this.#hidden !== null;
+    if (this.#hiddenAmong(others) === null) return false;
+    if (!isTold) this.#output.warn(`only one worker can serve: ${this.#hidden}`);
     return true;
   }
 
