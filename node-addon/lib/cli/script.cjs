@@ -4,6 +4,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { fileOf, isFile, javascriptOf } = require('./command.cjs');
 const { Failure } = require('./failure.cjs');
 
 const BRINGS_A_LOADER = /^(-r|--require|--import|--loader|--experimental-loader)(=|$)/;
@@ -35,16 +36,25 @@ function whyNot(script, file) {
   return `no such file: ${file}`;
 }
 
-/** What `node <script>` would be given: the absolute path, found with the same rules. */
+/** What `node <script>` would be given: the absolute path, found with the same rules; or the file of a command such as npm. */
 function find(script) {
   const file = path.resolve(script);
   try {
     // The trailing slash of `node .` and `node folder/` is kept: with it Node looks for a folder only.
     require.resolve(/[/\\]$/.test(script) ? `${file}/` : file);
   } catch {
-    throw new Failure(whyNot(script, file));
+    const command = fileOf(script);
+    if (command === undefined) throw new Failure(whyNot(script, file));
+    return runnable(command);
   }
-  return file;
+  return isFile(file) ? runnable(file) : file;
+}
+
+function runnable(file) {
+  const found = javascriptOf(file);
+  if (found !== null) return found;
+  throw new Failure(`${file} is no program for Node; give the JavaScript file that it starts, or make it a script of package.json: ` +
+    'cluster-rs npm -- run NAME');
 }
 
 module.exports = { find, typescript };

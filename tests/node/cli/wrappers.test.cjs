@@ -3,6 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const { spawnSync } = require('node:child_process');
 const net = require('node:net');
 const { happens, ours, request } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
@@ -26,6 +27,10 @@ const files = {
       const stdio = ['inherit', 'inherit', 'inherit', 'ipc'];
       require('node:child_process').spawn(execPath, argv.slice(2), { stdio }).on('exit', process.exit);
     });`,
+  // A tool that starts a program, by the names of commands that do.
+  'node_modules/.bin/per-env': `#!/usr/bin/env node\nrequire('../npm/bin/tool.js')`,
+  'node_modules/.bin/shim': '#!/bin/sh\nbasedir=$(dirname "$0")\nexec node  "$basedir/../npm/bin/tool.js" "$@"\n',
+  'node_modules/npm/bin/tool.js': RUN,
   'say.js': `
     const cluster = require('node:cluster');
     require('node:http').createServer((asked, answer) => {
@@ -49,6 +54,8 @@ const WAYS = [
   ['npm and cross-env', ['npm.cjs', '--', 'node node_modules/cross-env/cli.cjs FOO=1 node say.js'], { FOO: '1' }],
   ['cross-env alone', ['node_modules/cross-env/cli.cjs', '--', 'FOO=1', 'node', 'say.js'], { FOO: '1' }],
   ['cross-env twice', ['npm.cjs', '--', 'node node_modules/cross-env/cli.cjs FOO=1 node node_modules/cross-env/cli.cjs BAR=2 node say.js'], { FOO: '1' }],
+  ['a command of node_modules/.bin', ['per-env', '--', 'node say.js']],
+  ['the shell script that pnpm makes of one', ['node_modules/.bin/shim', '--', 'node say.js']],
   ['tsx', ['node_modules/tsx/cli.cjs', '--', 'say.js']],
   ['npm and tsx', ['npm.cjs', '--', 'node node_modules/tsx/cli.cjs say.js']],
   ['a wrapper that nobody knows, behind npm', ['npm.cjs', '--', 'node own-wrapper.cjs "node say.js"']],
@@ -119,4 +126,23 @@ test('what a program behind npm forks before it listens does not take its place'
     started.kill();
   });
   assert.equal(run.code, 0);
+});
+
+test('cluster-rs npm -- start, as the command npm is found in PATH', { skip: ours.skip || (spawnSync('npm', ['--version']).status !== 0 && 'there is no npm') }, async () => {
+  const packageJson = JSON.stringify({ name: 'app', version: '1.0.0', scripts: { start: 'node say.js' } });
+  const run = await cli({ args: ['-i', '2', 'npm', '--', 'start'], files: { ...files, 'package.json': packageJson }, env: { PORT: '0' } }, async (started) => {
+    const port = await started.port();
+    const pids = new Set();
+    while (pids.size < 2) pids.add(JSON.parse((await request(port)).body).pid);
+    started.kill();
+  });
+  assert.equal(run.code, 0);
+});
+
+test('a program that is none of Node\'s is told as that', ours, async () => {
+  for (const name of ['run.sh', './run.sh', 'sh']) {
+    const run = await cli({ args: [name], files: { 'run.sh': '#!/bin/sh\nexec node server.js\n' } });
+    assert.match(run.said()[0], /sh is no program for Node; give the JavaScript file that it starts, or make it a script of package\.json: /);
+    assert.deepEqual([run.said().length, run.code], [1, 1]);
+  }
 });
