@@ -112,9 +112,8 @@ function isBundled() {
 function advice(broken) {
   if (process.env.CLUSTER_RS_ADDON) return 'correct or unset CLUSTER_RS_ADDON';
   if (platform !== 'linux') return 'it is built for Linux only';
-  const build = 'run "npm install" in node-addon (it needs cargo)';
-  if (isCheckout()) return build;
   if (!isDue()) return `it is not built for ${platform}-${arch}${isMusl() ? ' with musl' : ''}`;
+  if (isCheckout()) return 'run "npm install" in node-addon (it needs cargo)';
   if (broken) return 'remove node_modules and install again, on the machine where the program runs';
   return `install the package cluster-rs-${platform}-${arch}-gnu; a lock file that was made on another platform ` +
     'may lack it: remove it and node_modules, and install again (npm/cli #4828)';
@@ -141,9 +140,10 @@ function otherRuntime() {
 
 function bundled() {
   // A worker's files have just been found.
-  return process.env.CL_CHANNEL_FD === undefined && isBundled() && 'cluster-rs is in a bundle or a single executable, where it finds neither its addon nor the file that workers ' +
-    'load: mark it as external (esbuild --external:cluster-rs, externals in webpack and rollup), install it beside the program, ' +
-    'and in a single executable load it with createRequire(process.execPath)("cluster-rs")';
+  if (process.env.CL_CHANNEL_FD !== undefined || !isBundled()) return undefined;
+  return 'cluster-rs is in a bundle or a single executable, where it finds neither its addon nor the file that workers load: mark it as ' +
+    'external (esbuild --external:cluster-rs, externals in webpack and rollup), install it beside the program, and in a single ' +
+    'executable load it with createRequire(process.execPath)("cluster-rs")';
 }
 
 let loaded;

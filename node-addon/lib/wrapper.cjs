@@ -15,6 +15,8 @@ const PACKAGES = new Set(['c8', 'concurrently', 'corepack', 'cross-env', 'dotenv
   'nodemon', 'npm', 'npm-run-all', 'npm-run-all2', 'nyc', 'per-env', 'pnpm', 'run-script-os', 'ts-node-dev', 'tsx', 'turbo', 'wireit',
   'yarn']);
 
+const SHELL = /(?:^|\/)(?:a|ba|da|k|z)?sh$/;
+
 /** Whether the script that a Node runs is one of them. */
 function isWrapper(script) {
   if (!script) return false;
@@ -35,9 +37,24 @@ function commandOf(pid) {
   }
 }
 
-/** Whether a process is one of them. */
-function isWrapperProcess(pid) {
-  return commandOf(pid).slice(1).some(isWrapper);
+/** A process's parent; NaN if it is gone or hidden. */
+function parentOf(pid) {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return NaN;
+  }
 }
 
-module.exports = { commandOf, isWrapper, isWrapperProcess };
+/** Whether one of them started this process, itself or through shells. */
+function isOfWrapper() {
+  for (let pid = process.ppid; pid > 1; pid = parentOf(pid)) {
+    const [program = '', ...words] = commandOf(pid);
+    if (words.some(isWrapper)) return true;
+    if (!SHELL.test(program)) return false;
+  }
+  return false;
+}
+
+module.exports = { commandOf, isOfWrapper, isWrapper, parentOf };

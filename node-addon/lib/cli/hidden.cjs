@@ -4,7 +4,7 @@
 // other workers' servers taken. All of it is read from /proc.
 
 const fs = require('node:fs');
-const { commandOf } = require('../wrapper.cjs');
+const { commandOf, parentOf } = require('../wrapper.cjs');
 
 const LISTENS = '0A';
 const LONGEST = 60;
@@ -23,11 +23,6 @@ function list(folder) {
   } catch {
     return [];
   }
-}
-
-function parentOf(pid) {
-  const stat = read(`/proc/${pid}/stat`);
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
 }
 
 /** Every process with those of its ancestors that are below `top`, itself first. */

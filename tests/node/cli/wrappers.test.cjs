@@ -111,18 +111,21 @@ test('what a program behind npm forks before it listens does not take its place'
           process.send({ isPrimary: cluster.isPrimary, left, options: process.env.NODE_OPTIONS ?? null });
           server.close(() => process.disconnect());
         });`,
+      // A thread listens as well, alone.
       'app.js': `
+        const { Worker } = require('node:worker_threads');
+        const code = 'require("node:net").createServer().listen(0, function () { this.close(); })';
         const helper = require('node:child_process').fork('./helper.js');
-        helper.on('message', (told) => {
-          const body = JSON.stringify({ pid: process.pid, told });
+        helper.on('message', (told) => new Worker(code, { eval: true }).on('exit', (code) => {
+          const body = JSON.stringify({ pid: process.pid, told, code });
           require('node:http').createServer((asked, answer) => answer.end(body)).listen(0, '127.0.0.1');
-        });`,
+        }));`,
     },
   }, async (started) => {
     const port = await started.port();
     const found = [];
     while (new Set(found.map(({ pid }) => pid)).size < 2) found.push(JSON.parse((await request(port)).body));
-    for (const { told } of found) assert.deepEqual(told, { isPrimary: true, left: [], options: null });
+    for (const { told, code } of found) assert.deepEqual({ ...told, code }, { isPrimary: true, left: [], options: null, code: 0 });
     started.kill();
   });
   assert.equal(run.code, 0);
