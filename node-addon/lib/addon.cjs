@@ -109,11 +109,12 @@ function isBundled() {
   return !fs.existsSync(path.join(__dirname, 'addon.cjs')) || !fs.existsSync(path.join(home, 'register.cjs'));
 }
 
-function advice(broken) {
+function advice(broken, reasons) {
   if (process.env.CLUSTER_RS_ADDON) return 'correct or unset CLUSTER_RS_ADDON';
   if (platform !== 'linux') return 'it is built for Linux only';
   if (!isDue()) return `it is not built for ${platform}-${arch}${isMusl() ? ' with musl' : ''}`;
   if (isCheckout()) return 'run "npm install" in node-addon (it needs cargo)';
+  if (reasons.includes('GLIBC_')) return 'the C library here is older than the addon needs: use a newer system, or build it here in a checkout';
   if (broken) return 'remove node_modules and install again, on the machine where the program runs';
   return `install the package cluster-rs-${platform}-${arch}-gnu; a lock file that was made on another platform ` +
     'may lack it: remove it and node_modules, and install again (npm/cli #4828)';
@@ -125,7 +126,7 @@ function failure(failed) {
   const told = broken.length > 0 ? broken : isDue() ? failed : [];
   const reasons = told.map(({ what, reason }) => `${what} ${reason}`).join(', ');
   const here = `${platform}-${arch}, Node ${version}`;
-  const message = `cluster-rs has no native addon for ${here}: ${reasons ? `${reasons}; ` : ''}${advice(broken.length > 0)}`;
+  const message = `cluster-rs has no native addon for ${here}: ${reasons ? `${reasons}; ` : ''}${advice(broken.length > 0, reasons)}`;
   const causes = failed.map(({ what, reason, error }) => error ?? new Error(`${what} ${reason}`));
   const cause = causes.length === 1 ? causes[0] : new AggregateError(causes, 'every place was tried');
   return Object.assign(new Error(message, { cause }), { code: CODE });

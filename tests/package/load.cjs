@@ -140,6 +140,12 @@ const cases = {
     const causes = refused({}, /cannot be loaded \(.*\); /, REINSTALL);
     assert.equal(causes.length, 4, 'what every try said is kept');
   },
+  'load-on-an-older-system'() {
+    fs.writeFileSync(path.join(scratch, 'old.cjs'), `process.dlopen = () => {
+      throw new Error("/lib/libc.so.6: version \`GLIBC_2.34' not found"); };`);
+    const { stdout } = node(['--require', './old.cjs', '-e', TELL]);
+    assert.match(JSON.parse(stdout).message, /GLIBC_2\.34.*; the C library here is older than the addon needs: /);
+  },
   'load-a-library-that-is-no-addon'() {
     const libc = fs.readFileSync('/proc/self/maps', 'utf8').match(/\/\S*libc\.so\.6/)[0];
     refused({ CLUSTER_RS_ADDON: libc }, /cannot be loaded \(.*\); correct or unset/);

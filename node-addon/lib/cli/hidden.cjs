@@ -4,9 +4,11 @@
 // other workers' servers taken. All of it is read from /proc.
 
 const fs = require('node:fs');
-const { commandOf, parentOf } = require('../wrapper.cjs');
+const { commandOf, isWrapper, parentOf } = require('../wrapper.cjs');
 
+// In /proc/net/tcp and /proc/net/unix.
 const LISTENS = '0A';
+const ACCEPTS = '00010000';
 const LONGEST = 60;
 
 function read(file) {
@@ -38,14 +40,18 @@ function familyOf(top) {
   return lineages;
 }
 
-/** By inode of a listening TCP socket: its port. */
-function listeningPorts() {
-  const lines = ['tcp', 'tcp6'].flatMap((name) => read(`/proc/self/net/${name}`).split('\n').slice(1));
-  return new Map(lines.map((line) => line.trim().split(/\s+/)).filter((fields) => fields[3] === LISTENS)
-    .map((fields) => [fields[9], Number.parseInt(fields[1].slice(-4), 16)]));
+/** By inode of a listening socket: where it listens, in words. */
+function listeners() {
+  const rows = (name) => read(`/proc/self/net/${name}`).split('\n').slice(1).map((line) => line.trim().split(/\s+/));
+  const tcp = [...rows('tcp'), ...rows('tcp6')].filter((fields) => fields[3] === LISTENS)
+    .map((fields) => [fields[9], `port ${Number.parseInt(fields[1].slice(-4), 16)}`]);
+  const unix = rows('unix').filter((fields) => fields[3] === ACCEPTS && fields[7] !== undefined).map((fields) => [fields[6], fields[7]]);
+  return new Map([...tcp, ...unix]);
 }
 
-function portOf(pid, ports) {
+function placeOf(pid, places) {
+  // What a wrapper listens on is its own affair.
+  if (commandOf(pid).slice(1).some(isWrapper)) return undefined;
   for (const fd of list(`/proc/${pid}/fd`)) {
     let target = '';
     try {
@@ -53,17 +59,21 @@ function portOf(pid, ports) {
     } catch {
       // It was closed meanwhile.
     }
-    const port = ports.get(/^socket:\[([0-9]+)\]$/.exec(target)?.[1]);
-    if (port !== undefined) return port;
+    const place = places.get(/^socket:\[([0-9]+)\]$/.exec(target)?.[1]);
+    if (place !== undefined) return place;
   }
   return undefined;
+}
+
+function printable(text) {
+  return text.replace(/\s+/g, ' ').replace(/\p{C}/gu, '?');
 }
 
 function shown(pid) {
   const all = commandOf(pid);
   const ours = all.findIndex((word) => word.endsWith('/lib/cli/preload.cjs'));
   if (ours > 0) all.splice(ours - 1, 2);
-  const words = all.join(' ').replace(/\s+/g, ' ').replace(/\p{C}/gu, '?').trim();
+  const words = printable(all.join(' ')).trim();
   return `${words.length > LONGEST ? `${words.slice(0, LONGEST)}...` : words} (pid ${pid})`;
 }
 
@@ -84,10 +94,10 @@ function blame([server, ...above]) {
 
 /** What hides the server of a worker's process, in a sentence; undefined if no process below it listens by itself. */
 function hiddenServer(pid) {
-  const ports = listeningPorts();
+  const places = listeners();
   for (const lineage of familyOf(pid)) {
-    const port = portOf(lineage[0], ports);
-    if (port !== undefined) return `${shown(lineage[0])} listens on port ${port} alone, because ${blame(lineage)}`;
+    const place = placeOf(lineage[0], places);
+    if (place !== undefined) return `${shown(lineage[0])} listens on ${printable(place)} alone, because ${blame(lineage)}`;
   }
   return undefined;
 }
