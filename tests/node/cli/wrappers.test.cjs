@@ -11,6 +11,7 @@ const { cli } = require('./fixtures/run.cjs');
 const RUN = `
   const { spawn } = require('node:child_process');
   spawn('sh', ['-c', process.argv[2]], { stdio: 'inherit' }).on('exit', (code, signal) => process.exit(signal ? 1 : code));`;
+const CROSS_ENV = 'node_modules/cross-env/cli.cjs';
 const files = {
   // As npm and npx do.
   'npm.cjs': RUN,
@@ -53,13 +54,14 @@ const WAYS = [
   ['npm', ['npm.cjs', '--', 'node say.js']],
   ['npm and cross-env', ['npm.cjs', '--', 'node node_modules/cross-env/cli.cjs FOO=1 node say.js'], { FOO: '1' }],
   ['cross-env alone', ['node_modules/cross-env/cli.cjs', '--', 'FOO=1', 'node', 'say.js'], { FOO: '1' }],
-  ['cross-env twice', ['npm.cjs', '--', 'node node_modules/cross-env/cli.cjs FOO=1 node node_modules/cross-env/cli.cjs BAR=2 node say.js'], { FOO: '1' }],
+  ['cross-env twice', ['npm.cjs', '--', `node ${CROSS_ENV} FOO=1 node ${CROSS_ENV} BAR=2 node say.js`], { FOO: '1' }],
   ['a command of node_modules/.bin', ['per-env', '--', 'node say.js']],
   ['the shell script that pnpm makes of one', ['node_modules/.bin/shim', '--', 'node say.js']],
   ['tsx', ['node_modules/tsx/cli.cjs', '--', 'say.js']],
   ['npm and tsx', ['npm.cjs', '--', 'node node_modules/tsx/cli.cjs say.js']],
   ['a wrapper that nobody knows, behind npm', ['npm.cjs', '--', 'node own-wrapper.cjs "node say.js"']],
-  ['options before ours', ['npm.cjs', '--', 'NODE_OPTIONS="--stack-trace-limit=7 $NODE_OPTIONS" node say.js'], { options: '--stack-trace-limit=7' }],
+  ['options before ours', ['npm.cjs', '--', 'NODE_OPTIONS="--stack-trace-limit=7 $NODE_OPTIONS" node say.js'],
+    { options: '--stack-trace-limit=7' }],
 ];
 for (const [name, args, more = {}] of WAYS) {
   test(`${name}: two workers serve, and nothing of ours is left`, ours, async () => {
@@ -82,7 +84,8 @@ const HIDES = [
     /sh -c NODE_OPTIONS=.* replaces NODE_OPTIONS, .* write NODE_OPTIONS="\.\.\. \$NODE_OPTIONS"$/],
   ['a cleared environment', ['npm.cjs', '--', 'env -i PATH="$PATH" PORT=$PORT node say.js'], /sh -c env -i .* does not pass the worker's place on; /],
   ['a wrapper that nobody knows', ['own-wrapper.cjs', '--', 'node say.js'], /own-wrapper\.cjs node say\.js \(pid [0-9]+\) does not pass /],
-  ['node --watch', ['--listen-timeout', '4s', 'npm.cjs', '--', 'node --watch say.js'], /node --watch say\.js \(pid [0-9]+\) keeps the worker's place to itself; /],
+  ['node --watch', ['--listen-timeout', '4s', 'npm.cjs', '--', 'node --watch say.js'],
+    /node --watch say\.js \(pid [0-9]+\) keeps the worker's place to itself; /],
 ];
 for (const [name, args, line] of HIDES) {
   test(`${name}: one line says who keeps the place, and the worker that serves goes on`, ours, async () => {
@@ -131,9 +134,12 @@ test('what a program behind npm forks before it listens does not take its place'
   assert.equal(run.code, 0);
 });
 
-test('cluster-rs npm -- start, as the command npm is found in PATH', { skip: ours.skip || (spawnSync('npm', ['--version']).status !== 0 && 'there is no npm') }, async () => {
-  const packageJson = JSON.stringify({ name: 'app', version: '1.0.0', scripts: { start: 'node say.js' } });
-  const run = await cli({ args: ['-i', '2', 'npm', '--', 'start'], files: { ...files, 'package.json': packageJson }, env: { PORT: '0' } }, async (started) => {
+const withNpm = { skip: ours.skip || (spawnSync('npm', ['--version']).status !== 0 && 'there is no npm') };
+test('cluster-rs npm -- start, as the command npm is found in PATH', withNpm, async () => {
+  const manifest = JSON.stringify({ name: 'app', version: '1.0.0', scripts: { start: 'node say.js' } });
+  const run = await cli({
+    args: ['-i', '2', 'npm', '--', 'start'], files: { ...files, 'package.json': manifest }, env: { PORT: '0' },
+  }, async (started) => {
     const port = await started.port();
     const pids = new Set();
     while (pids.size < 2) pids.add(JSON.parse((await request(port)).body).pid);

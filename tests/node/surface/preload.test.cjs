@@ -23,7 +23,8 @@ const app = `
     });
   } else {
     const joined = cluster.worker.slot === 0 && cluster.engine === 'cluster-rs';
-    report('worker', process.cwd(), joined, execArgv, env.NODE_OPTIONS ?? null, Object.keys(env).filter((name) => /^CL_(?!MECHANISM)/.test(name)));
+    const left = Object.keys(env).filter((name) => /^CL_(?!MECHANISM)/.test(name));
+    report('worker', process.cwd(), joined, execArgv, env.NODE_OPTIONS ?? null, left);
     process.disconnect();
   }
 `;
@@ -94,7 +95,8 @@ test('the preload of Plug\'n\'Play, without which no package is found, comes bef
   assert.deepEqual(run.all('exit'), [[0, null]]);
 });
 
-test('NODE_OPTIONS in a file of --env-file reach the workers of the command line', { skip: ours.skip || (!parseEnv && 'this Node has no parseEnv') }, async () => {
+const withFiles = { skip: ours.skip || (!parseEnv && 'this Node has no parseEnv') };
+test('NODE_OPTIONS in a file of --env-file reach the workers of the command line', withFiles, async () => {
   const files = {
     '.env': 'NODE_OPTIONS="--stack-trace-limit=7 --require ./before.cjs"\nFOO=1\n', 'more.env': 'FOO=2\n',
     'before.cjs': 'globalThis.before = true;',
