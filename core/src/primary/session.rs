@@ -10,8 +10,7 @@ use super::workers::{Entry, Granted, WorkerState};
 use crate::bind;
 use crate::error::{EVERSION, Error, Result};
 use crate::options::{self, SocketOption};
-use crate::settings::Mechanism;
-use crate::settings::MechanismKind;
+use crate::settings::{Mechanism, MechanismKind};
 use crate::wire::{Answer, Malformed, VERSION};
 
 pub(super) struct Session<'a> {

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use crate::bind::Shape;
 use crate::error::{Error, Result};
 use crate::mechanism::{Choice, Kernel, Passed, Refused, Route, Selector, TABLE};
-use crate::settings;
+use crate::settings::Mechanism;
 use crate::sys::Sys;
 use crate::sys::sockaddr::SockAddr;
 
@@ -59,12 +59,12 @@ impl Ladder {
         name: SockAddr,
         shape: Shape,
         (choice, seed): (Choice, u32),
-        wanted: settings::Mechanism,
+        wanted: Mechanism,
     ) -> Result<Box<dyn Route>> {
         let (passed, forced, reason) = match self.selector(choice) {
             // The asker may ask again when there is room, and then the address gets the mechanism that it should.
             Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
-            Err(errno) => (passed, (wanted == settings::Mechanism::Kernel).then_some(errno), reason(errno)),
+            Err(errno) => (passed, (wanted == Mechanism::Kernel).then_some(errno), reason(errno)),
             Ok(selector) => {
                 selector.set_seed(seed);
                 match Kernel::new(passed, name, shape, selector) {

@@ -13,7 +13,7 @@ use crate::mechanism::{Choice, Datagrams, Passed, Route, Shared};
 use crate::policy::Policy;
 use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
-use crate::settings::Mechanism as Wanted;
+use crate::settings::Mechanism;
 use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
 use crate::sys::{descriptor, process, socket};
@@ -52,7 +52,7 @@ impl Addresses {
         &mut self,
         permit: Permit,
         request: &Request,
-        wanted: Wanted,
+        wanted: Mechanism,
         ground: &mut Ground,
     ) -> Result<u32> {
         let opened = self.try_open(permit, request, (ground.settings.policy, wanted), ground.poll);
@@ -74,7 +74,7 @@ impl Addresses {
         &mut self,
         Permit { address, place, key, .. }: Permit,
         Request { shape, flags, .. }: &Request,
-        (policy, wanted): (Policy, Wanted),
+        (policy, wanted): (Policy, Mechanism),
         poll: &Poll,
     ) -> Result<u32> {
         let mut beside = false;
@@ -91,12 +91,12 @@ impl Addresses {
         let seed = process::random() as u32;
         let ours = !matches!(address, Address::Inherited(_));
         // Beside a datagram socket of the program's own no other can be bound.
-        let shared = policy == Policy::None || (bound.datagram && (wanted == Wanted::Passed || !ours));
+        let shared = policy == Policy::None || (bound.datagram && (wanted == Mechanism::Passed || !ours));
         if shared && ours {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
         }
-        let mechanism: Box<dyn Route> = if shared {
+        let route: Box<dyn Route> = if shared {
             Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours))
         } else if bound.datagram {
             let made = Datagrams::new(bound.socket, bound.name, shape.clone());
@@ -109,7 +109,7 @@ impl Addresses {
                 _ => None,
             };
             match (wanted, choice) {
-                (Wanted::Passed, _) | (_, None) => Box::new(passed),
+                (Mechanism::Passed, _) | (_, None) => Box::new(passed),
                 (wanted, Some(choice)) => {
                     self.ladder.climb(passed, &key, bound.name, shape.clone(), (choice, seed), wanted)?
                 }
@@ -122,7 +122,7 @@ impl Addresses {
             }
         };
         let text = address.to_string();
-        let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, mechanism, bound.file);
+        let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, route, bound.file);
         handle.choose_by(policy, seed);
         handle.ours = ours;
         if let Err(errno) = handle.register(poll) {
