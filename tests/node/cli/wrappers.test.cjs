@@ -83,7 +83,7 @@ const HIDES = [
   ['NODE_OPTIONS in a script', ['npm.cjs', '--', 'NODE_OPTIONS=--stack-trace-limit=7 node say.js'],
     /sh -c NODE_OPTIONS=.* replaces NODE_OPTIONS, .* write NODE_OPTIONS="\.\.\. \$NODE_OPTIONS"$/],
   ['a cleared environment', ['npm.cjs', '--', 'env -i PATH="$PATH" PORT=$PORT node say.js'], /sh -c env -i .* does not pass the worker's place on; /],
-  ['a wrapper that nobody knows', ['own-wrapper.cjs', '--', 'node say.js'], /own-wrapper\.cjs node say\.js \(pid [0-9]+\) does not pass /],
+  ['a wrapper that nobody knows', ['own-wrapper.cjs', '--', 'node say.js'], /own-wrapper\.cjs .*\(pid [0-9]+\) does not pass /],
   ['node --watch', ['--listen-timeout', '4s', 'npm.cjs', '--', 'node --watch say.js'],
     /node --watch say\.js \(pid [0-9]+\) keeps the worker's place to itself; /],
 ];
