@@ -9,7 +9,7 @@ const { commandOf, isWrapper, parentOf } = require('../wrapper.cjs');
 // In /proc/net/tcp and /proc/net/unix.
 const LISTENS = '0A';
 const ACCEPTS = '00010000';
-const LONGEST = 60;
+const LONGEST = 100;
 
 function read(file) {
   try {
@@ -73,7 +73,8 @@ function shown(pid) {
   const all = commandOf(pid);
   const ours = all.findIndex((word) => word.endsWith('/lib/cli/preload.cjs'));
   if (ours > 0) all.splice(ours - 1, 2);
-  const words = printable(all.join(' ')).trim();
+  const [program = '', ...rest] = all;
+  const words = printable([program.split('/').pop(), ...rest].join(' ')).trim();
   return `${words.length > LONGEST ? `${words.slice(0, LONGEST)}...` : words} (pid ${pid})`;
 }
 
