@@ -46,6 +46,12 @@ declare module 'node:cluster' {
 
   interface Cluster {
     /**
+     * Who moves the connections of this process: `cluster-rs`, or `node`, whose own code does it in a worker without the addon, and
+     * wherever this system has none (macOS, Windows, musl).
+     */
+    readonly engine: 'cluster-rs' | 'node';
+
+    /**
      * A policy for `schedulingPolicy`: the next connection goes to a worker with nothing waiting and the least load.
      * In the primary only.
      */

@@ -30,10 +30,11 @@ const core = [
 const addon = [
   'cli',
   'patch',
+  'stock',
   'primary worker',
   'address connection',
-  'query environment',
-  'addon',
+  'query environment wrapper',
+  'addon names node-options',
 ];
 
 // The rooms of the primary: a listen concerns a worker, and a worker has a link to talk over.

@@ -10,9 +10,9 @@ process.chdir(path.join(path.dirname(fileURLToPath(import.meta.url)), '..'));
 
 // Options of programs that are not ours, and files that a document tells its reader to make.
 const FOREIGN_OPTIONS = new Set(`
-  --allow-addons --cflags --format --import --inspect --kill-who --libs --nocapture --omit-lockfile-registry-resolved --require --time
+  --allow-addons --cflags --env-file --format --import --inspect --kill-who --libs --nocapture --omit-lockfile-registry-resolved --require --time --watch
 `.trim().split(/\s+/));
-const FOREIGN_FILES = new Set(['app.js', 'mixed.c', 'npm-cli.js']);
+const FOREIGN_FILES = new Set(['app.js', 'ecosystem.config.js', 'mixed.c', 'npm-cli.js', 'server.ts']);
 const KNOWN_ENDING = /\.(c|h|rs|cjs|mjs|js|cts|mts|ts|sh|py|md|toml|json|jsonl|tsv|service|svg|html)$/;
 
 function projectFiles() {

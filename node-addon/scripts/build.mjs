@@ -14,7 +14,10 @@ function fail(message, status = 1) {
 }
 
 if (!existsSync(join(home, 'Cargo.toml'))) process.exit(0);
-if (process.platform !== 'linux') fail(`runs on Linux only; this is ${process.platform}`);
+if (process.platform !== 'linux') {
+  console.error(`cluster-rs: no addon is built on ${process.platform}; node:cluster works in its stead`);
+  process.exit(0);
+}
 
 const args = ['build', '--release', '-p', 'cluster-rs-node', '--message-format=json-render-diagnostics'];
 // Cargo tells on its standard output what it made, and a person on its standard error what it does.

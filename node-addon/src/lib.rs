@@ -4,7 +4,7 @@
 mod keys;
 pub mod listener;
 mod loop_sockets;
-pub mod names;
+mod names;
 pub mod pipes;
 mod primary;
 pub mod restarts;

@@ -78,6 +78,14 @@ const cases = {
   'build-without-cargo'() {
     oneLine(build('/nonexistent/cargo'), /cargo was not found.*Rust 1\.88/);
   },
+  // npm runs the script where the checkout is a dependency, on a laptop too.
+  'build-on-another-system'() {
+    const preload = path.join(scratch, 'elsewhere.cjs');
+    fs.writeFileSync(preload, "Object.defineProperty(process, 'platform', { value: 'darwin' });");
+    const { status, output } = build('/nonexistent/cargo', { NODE_OPTIONS: `--require ${preload}` });
+    assert.deepEqual([status, output], [0, 'cluster-rs: no addon is built on darwin; node:cluster works in its stead\n']);
+    assert.equal(manifest(home).os, undefined, 'npm installs the package there');
+  },
   'build-that-fails'() {
     fs.writeFileSync(addon, 'old');
     oneLine(build(fakeCargo('exit 101')), /not built: cargo failed \(exit code 101\)/);

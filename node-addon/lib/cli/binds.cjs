@@ -2,6 +2,8 @@
 
 // The primary binds for its workers. Only its reply to a worker says what went wrong, hence this stage.
 
+const fs = require('node:fs');
+const path = require('node:path');
 const { getSystemErrorName } = require('node:util');
 
 const REASONS = {
@@ -41,10 +43,43 @@ function watchBinds(failed) {
   };
 }
 
+function unprivilegedFrom() {
+  try {
+    return Number(fs.readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'));
+  } catch {
+    return 1024;
+  }
+}
+
+/** What can be said of a socket file that was refused. */
+function whyNoFile(file, code) {
+  if (file.startsWith('\0')) return undefined;
+  const folder = path.dirname(path.resolve(file));
+  const isFolder = fs.statSync(folder, { throwIfNoEntry: false })?.isDirectory();
+  if (isFolder === undefined) return `the directory ${shown(folder)} is not there; make it first`;
+  if (!isFolder) return `${shown(folder)} is not a directory`;
+  if (code !== 'EACCES') return undefined;
+  return `permission denied; user ${process.getuid()} must be allowed to write into ${shown(folder)}`;
+}
+
+/** The refusals that need more than a fixed word: why, and what to do; undefined for others. */
+function advice({ addressType, address, port }, code) {
+  try {
+    if (addressType === -1 && typeof address === 'string') return whyNoFile(address, code);
+    if (code === 'EACCES' && port > 0 && port < unprivilegedFrom()) {
+      return `ports below ${unprivilegedFrom()} need a privilege; listen on a higher one, or give the process CAP_NET_BIND_SERVICE ` +
+        '(AmbientCapabilities= in a systemd unit)';
+    }
+  } catch {
+    // What it is about cannot be looked at.
+  }
+  return undefined;
+}
+
 // Everyday refusals have fixed words; others have the engine's reason, if it gave one.
 function explain(address, { errno, crsWhy }) {
   const code = getSystemErrorName(errno);
-  const why = REASONS[code] ?? crsWhy;
+  const why = advice(address, code) ?? REASONS[code] ?? crsWhy;
   const reason = why === undefined ? code : `${why} (${code})`;
   return { code, text: `cannot listen on ${nameOf(address)}: ${reason}` };
 }

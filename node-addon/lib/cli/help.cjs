@@ -4,7 +4,7 @@ module.exports = ({ count, why }) => `usage: cluster-rs [options] script [-- arg
 
 Runs a program that was written for one process as several on the same port.
 
-  -i, --instances N       how many workers: a number, max, or -1 for one fewer than max, at least one (max)
+  -i, --instances N       how many workers: a number; max or 0; -1, one fewer than max, at least one (max)
                           max is ${count} here: ${why}
       --policy NAME       who gets the next connection: rr, in turn; least-loaded; source-hash, each client
                           address the same worker; none, whoever takes it first (rr)

@@ -9,7 +9,8 @@ const preload = require('./preload.cjs');
 const { find, loadAll, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
 const signals = require('./signals.cjs');
-const { load } = require('../addon.cjs');
+const { absence, load } = require('../addon.cjs');
+const { POLICIES } = require('../names.cjs');
 const { version } = require('../../package.json');
 
 /** One Ctrl-C may come as two signals, from the terminal and from npx. A later one is another. */
@@ -27,9 +28,9 @@ function howMany(wanted) {
 
 function setUp(cluster, options, script) {
   if (!cluster.isPrimary) throw new Failure('cluster-rs cannot run inside a worker of a cluster');
-  const stray = load().whyNoWorkers();
+  const stray = absence() ? null : load().whyNoWorkers();
   if (stray) throw new Failure(stray);
-  if (options.policy !== undefined) cluster.schedulingPolicy = new Map(load().policies()).get(options.policy);
+  if (options.policy !== undefined) cluster.schedulingPolicy = POLICIES.get(options.policy);
   const { args, mechanism } = options;
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc'];
   cluster.setupPrimary({ exec: script, args, stdio, ...(mechanism && { mechanism }) });
@@ -68,6 +69,8 @@ async function run(argv, output) {
     output.out.write(`${version}\n`);
     return 0;
   }
+  const { answer, isEcosystem } = require('./ecosystem.cjs');
+  if (isEcosystem(options.script)) throw await answer(options.script);
   const script = find(options.script);
   const { count, why } = howMany(options.instances);
   const cluster = require('../../index.cjs');
@@ -81,7 +84,7 @@ async function run(argv, output) {
   const supervisor = new Supervisor({ fork, count, name: options.script, options, output });
   const reload = new Reload({ supervisor, options, output });
   obeySignals({ supervisor, reload, output });
-  buryOrphans((pid) => supervisor.pids.has(pid), load().reapOrphan);
+  if (!absence()) buryOrphans((pid) => supervisor.pids.has(pid), load().reapOrphan);
   output.say(`version ${version}, pid ${process.pid}: ${count} worker${count === 1 ? '' : 's'} of ${options.script}` +
     (why === null ? '' : ` (${why})`));
   supervisor.start();

@@ -2,17 +2,18 @@
 
 // The command line. Options may stand before or after the script, up to `--`; what follows `--` is the script's.
 
-const { load } = require('../addon.cjs');
+const { MECHANISMS, POLICIES } = require('../names.cjs');
 const { UsageError } = require('./failure.cjs');
 const { instances, duration, variable, words } = require('./values.cjs');
+const { nearest } = require('./suggest.cjs');
 
 const RESPAWNS = ['always', 'on-failure', 'never'];
 
 // Each takes (options, value, the option as it was typed). `value` says whether there is one.
 const OPTIONS = {
   'instances': { value: 'yes', set: (o, v, as) => { o.instances = instances(as, v); } },
-  'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, load().policies().map(([name]) => name)); } },
-  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, load().mechanisms()); } },
+  'policy': { value: 'yes', set: (o, v, as) => { o.policy = oneOf(as, v, [...POLICIES.keys()]); } },
+  'mechanism': { value: 'yes', set: (o, v, as) => { o.mechanism = oneOf(as, v, MECHANISMS); } },
   'respawn': { value: 'yes', set: (o, v, as) => { o.respawn = oneOf(as, v, RESPAWNS); } },
   'instance-var': { value: 'yes', set: (o, v, as) => { o.instanceVar = variable(as, v); } },
   'primary': { value: 'yes', set: (o, v) => { o.primary.push(v); } },
@@ -22,6 +23,10 @@ const OPTIONS = {
   'stats': { value: 'maybe', set: (o, v, as) => { o.stats = v === undefined ? true : duration(as, v, 100); } },
   'help': { value: 'no', set: (o) => { o.help = true; } },
   'version': { value: 'no', set: (o) => { o.version = true; } },
+};
+/** What others call them. */
+const OTHERS = {
+  'node-args': 'node-options', 'interpreter-args': 'node-options', 'kill-timeout': 'stop-deadline', 'workers': 'instances', 'processes': 'instances',
 };
 const SHORT = { i: 'instances', h: 'help', v: 'version' };
 
@@ -51,7 +56,8 @@ function parse(argv) {
       break;
     }
     if (!argument.startsWith('-') || argument === '-') {
-      if (options.script !== undefined) {
+      // As pm2 has it: cluster-rs start server.js.
+      if (options.script !== undefined && options.script !== 'start') {
         throw new UsageError(`the script is ${options.script} already; its own arguments, such as ${argument}, ` +
           'go after --');
       }
@@ -61,7 +67,9 @@ function parse(argv) {
     const [name, attached, typed] = split(argument);
     const option = Object.hasOwn(OPTIONS, name) ? OPTIONS[name] : undefined;
     if (option === undefined) {
-      throw new UsageError(`unknown option ${typed}; the script's own go after --, Node's into --node-options`);
+      const meant = (Object.hasOwn(OTHERS, name) ? OTHERS[name] : undefined) ?? nearest(name, Object.keys(OPTIONS));
+      const whose = 'the script\'s own go after --, Node\'s into --node-options';
+      throw new UsageError(`unknown option ${typed}; ${meant === undefined ? whose : `did you mean --${meant}? (${whose})`}`);
     }
     if (option.value === 'no' && attached !== undefined) throw new UsageError(`${typed} takes no value`);
     let value = attached;

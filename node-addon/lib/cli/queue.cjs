@@ -3,7 +3,7 @@
 // Which slot is started next, by the engine's rule: at most max(8, slots) starts in a second, and while nobody serves at least one
 // in a second.
 
-const { Restarts } = require('../addon.cjs').load();
+const { Restarts } = require('./pace.cjs');
 
 class Queue {
   #restarts = new Restarts();

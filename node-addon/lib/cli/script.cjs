@@ -2,8 +2,10 @@
 
 // Whether Node can run the script at all, before any worker is started for it; and modules for the primary.
 
+const fs = require('node:fs');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
+const { fileOf, isFile, javascriptOf } = require('./command.cjs');
 const { Failure } = require('./failure.cjs');
 
 const BRINGS_A_LOADER = /^(-r|--require|--import|--loader|--experimental-loader)(=|$)/;
@@ -22,16 +24,38 @@ function typescript(script, nodeOptions, node = process) {
   return given.some((option) => option.startsWith('--no-experimental-strip-types')) ? [] : [STRIP];
 }
 
-/** What `node <script>` would be given: the absolute path, found with the same rules. */
+/** Why Node finds nothing there, and what to do. */
+function whyNot(script, file) {
+  const [, scheme] = /^([a-z][a-z0-9+.-]+):\/\//i.exec(script) ?? [];
+  if (scheme?.toLowerCase() === 'file') return `${script} is a URL; give its path: ${decodeURI(script).replace(/^file:\/\/[^/]*/i, '')}`;
+  if (scheme !== undefined) return `${script} is a URL; cluster-rs runs a program, so give the path of its file`;
+  const found = fs.statSync(file, { throwIfNoEntry: false });
+  if (found?.isDirectory()) {
+    return `${file} is a directory without an index.js, and no package.json there has a "main" that exists; give the file of the program`;
+  }
+  if (found !== undefined && !found.isFile()) return `${file} is not a file`;
+  return `no such file: ${file}`;
+}
+
+/** What `node <script>` would be given: the absolute path, found with the same rules; or the file of a command such as npm. */
 function find(script) {
   const file = path.resolve(script);
   try {
     // The trailing slash of `node .` and `node folder/` is kept: with it Node looks for a folder only.
     require.resolve(/[/\\]$/.test(script) ? `${file}/` : file);
   } catch {
-    throw new Failure(`no such file: ${file}`);
+    const command = fileOf(script);
+    if (command === undefined) throw new Failure(whyNot(script, file));
+    return runnable(command);
   }
-  return file;
+  return isFile(file) ? runnable(file) : file;
+}
+
+function runnable(file) {
+  const found = javascriptOf(file);
+  if (found !== null) return found;
+  throw new Failure(`${file} is no program for Node; give the JavaScript file that it starts, or make it a script of package.json: ` +
+    'cluster-rs npm -- run NAME');
 }
 
 /** Loads modules into this process, one after another, as scripts or ES modules. */

@@ -2,7 +2,7 @@
 
 // The workers' places, 0 to n-1. A place outlives its workers: its replacement gets the same number.
 
-const { Backoff, HEALTHY } = require('../addon.cjs').load();
+const { Backoff, HEALTHY } = require('./pace.cjs');
 const { Life } = require('./life.cjs');
 
 class Slot {

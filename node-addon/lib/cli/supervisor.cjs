@@ -2,6 +2,7 @@
 
 // Starts the workers, replaces those that end, and knows when all is over. docs/cli.md has the rules in words.
 
+const { hiddenServer } = require('./hidden.cjs');
 const { describe, exitCodeOf } = require('./life.cjs');
 const { Queue } = require('./queue.cjs');
 const { Slot } = require('./slots.cjs');
@@ -23,6 +24,8 @@ class Supervisor {
   #firstTimer = null;
   #allStarted = false;
   #everListened = false;
+  /** What hides a server from us; told once. */
+  #hidden = null;
   #failure = null;
   #stops = new Set();
   #finish;
@@ -86,7 +89,7 @@ class Supervisor {
     if (silent.length === 0 || this.stopping) return;
     for (const life of silent) life.warned = true;
     const plural = silent.length > 1;
-    const cause = silent.find((life) => life.bindError !== null)?.bindError.text ??
+    const cause = silent.find((life) => life.bindError !== null)?.bindError.text ?? this.#hiddenAmong(silent) ??
       'cluster-rs shares what a program listens on; sockets opened with exclusive or reusePort it does not see';
     const seconds = this.#options.listenTimeout / 1000;
     this.#output.warn(`worker${plural ? 's' : ''} ${silent.map((life) => life.slot).join(' ')} of ${this.name} ` +
@@ -106,6 +109,10 @@ class Supervisor {
   replace(slot, life, ending) {
     const listened = life.addresses.size > 0;
     const who = `worker ${slot.index}${life.pid === undefined ? '' : ` (pid ${life.pid})`}`;
+    if (!listened && this.#isHidden()) {
+      this.#done(slot, ending);
+      return;
+    }
     if (this.#isLast(ending, listened)) {
       if (listened || ending.code !== 0) this.#output.warn(`${who} ${describe(ending)}`);
       this.#done(slot, ending);
@@ -129,6 +136,22 @@ class Supervisor {
       if (this.#allStarted) this.launch(slot);
       else this.#startFirst();
     });
+  }
+
+  /** What hides the server of one of these workers. */
+  #hiddenAmong(lives) {
+    for (const { pid } of lives) this.#hidden ??= hiddenServer(pid) ?? null;
+    return this.#hidden;
+  }
+
+  /** Whether another worker seems not to listen and has a server below it. That one would go down with us, and others cannot start. */
+  #isHidden() {
+    const others = this.slots.map((slot) => slot.life).filter((life) => life !== null && life.ending === null);
+    if (this.#everListened || others.length === 0) return false;
+    const isTold = this.#hidden !== null;
+    if (this.#hiddenAmong(others) === null) return false;
+    if (!isTold) this.#output.warn(`only one worker can serve: ${this.#hidden}`);
+    return true;
   }
 
   #isLast({ code, signal }, listened) {

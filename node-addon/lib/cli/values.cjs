@@ -3,6 +3,7 @@
 // What the options' values mean: how many workers, how long, which name, which words.
 
 const { UsageError } = require('./failure.cjs');
+const { split } = require('../node-options.cjs');
 
 const MOST_INSTANCES = 1024;
 const MOST_MS = 2 ** 31 - 1;
@@ -10,13 +11,13 @@ const MOST_MS = 2 ** 31 - 1;
 const TAKEN = /^(NODE_(OPTIONS|PATH|ENV|UNIQUE_ID|CHANNEL_\w+|CLUSTER_\w+)|CL_\w+|CLUSTER_RS_\w+|PATH|HOME|PWD)$/;
 const UNITS = { '': 1000, 'ms': 1, 's': 1000, 'm': 60_000 };
 
-/** `3` gives { count: 3 }, `max` { fewer: 0 } and `-1` { fewer: 1 }: fewer than the usable CPUs. */
+/** `3` gives { count: 3 }, `max` and `0` { fewer: 0 } and `-1` { fewer: 1 }: fewer than the usable CPUs. */
 function instances(option, value) {
-  if (value === 'max') return { fewer: 0 };
+  if (value === 'max' || value === '0') return { fewer: 0 };
   if (/^-[0-9]+$/.test(value) && Number(value) < 0) return { fewer: -Number(value) };
   const count = /^[0-9]+$/.test(value) ? Number(value) : NaN;
   if (count >= 1 && count <= MOST_INSTANCES) return { count };
-  throw new UsageError(`${option} takes a number from 1 to ${MOST_INSTANCES}, max, or -1 for one fewer than max, ` +
+  throw new UsageError(`${option} takes a number from 1 to ${MOST_INSTANCES}, max or 0, or -1 for one fewer than max, ` +
     `not ${JSON.stringify(value)}`);
 }
 
@@ -37,25 +38,9 @@ function variable(option, value) {
 
 /** The words of a string, split as Node splits NODE_OPTIONS: at spaces, except in double quotes, where \ escapes. */
 function words(option, value) {
-  const found = [];
-  let word = null;
-  let quoted = false;
-  for (let i = 0; i < value.length; i++) {
-    let c = value[i];
-    if (c === '"') {
-      quoted = !quoted;
-      word ??= '';
-    } else if (c === ' ' && !quoted) {
-      if (word !== null) found.push(word);
-      word = null;
-    } else {
-      if (c === '\\' && quoted) c = value[++i] ?? '';
-      word = (word ?? '') + c;
-    }
-  }
-  if (quoted) throw new UsageError(`${option} has an opening quote without a closing one: ${value}`);
-  if (word !== null) found.push(word);
-  return found;
+  const found = split(value);
+  if (found === undefined) throw new UsageError(`${option} has an opening quote without a closing one: ${value}`);
+  return found.map(({ text }) => text);
 }
 
 module.exports = { instances, duration, variable, words };

@@ -18,18 +18,21 @@ function withChannel({ stdio, silent }, fd) {
   return typeof stdio === 'string' && word !== stdio ? stdio : [word, word, word, 'ipc', fd];
 }
 
-// Runs `fork` with a setting of ours. Nobody sees it: the event 'setup' comes in a later tick and gets the same object.
-function forkUnder(cluster, stdio, fork) {
+// Runs `fork` with settings of ours. Nobody sees them: the event 'setup' comes in a later tick and gets the same object.
+function forkUnder(cluster, ours, fork) {
   const before = cluster.settings;
-  const had = Object.hasOwn(before, 'stdio');
-  const own = before.stdio;
-  before.stdio = stdio;
+  const own = { ...before };
+  Object.assign(before, ours);
   try {
     return fork();
   } finally {
     for (const settings of new Set([before, cluster.settings])) {
-      if (had) settings.stdio = own;
-      else delete settings.stdio;
+      for (const name of Object.keys(ours)) {
+        if (Object.hasOwn(own, name)) settings[name] = own[name];
+        // Node's own default, for which it saw ours.
+        else if (settings !== before && name === 'execArgv') settings[name] = process.execArgv;
+        else delete settings[name];
+      }
     }
   }
 }
@@ -76,7 +79,9 @@ function forkEnrolled(cluster, ready, fork, given) {
     // The policy and all other settings are those in force now.
     const stdio = withChannel(cluster.settings, place.fd);
     const number = Array.isArray(stdio) ? stdio.length - 1 : place.fd;
-    const worker = forkUnder(cluster, stdio, () => fork(environment.forWorker(given, place, number, cluster.settings.exec)));
+    const { exec, cwd, execArgv = process.execArgv } = cluster.settings;
+    const ours = { stdio, ...(Array.isArray(execArgv) && { execArgv: environment.optionsFor(execArgv, exec) }) };
+    const worker = forkUnder(cluster, ours, () => fork(environment.forWorker(given, place, number, { exec, execArgv, cwd })));
     if (worker.process.pid === undefined) {
       engine.ended(place.id, true);
       return { worker };

@@ -53,7 +53,7 @@ function refuse(cluster, error) {
 function patch(cluster, words) {
   const native = load();
   native.noteEnvironment(...words);
-  const { policy, isOfEngine, mechanism, permits } = addSettings(cluster);
+  const { policy, isOfEngine, mechanism, permits } = addSettings(cluster, native.faultOfRules);
   const { Worker, fork } = cluster;
   const { disconnect } = Worker.prototype;
   // By worker, for those that have a place in the engine and have not ended.

@@ -3,7 +3,7 @@
 // Settings of a primary that Node's own cluster does not know: two more policies, and `mechanism`, `listen` and `listenMax`. Node
 // stores them with its own settings; only the engine follows them. One wrapper of setupPrimary checks them all.
 
-const { load } = require('../addon.cjs');
+const { MECHANISMS, POLICIES } = require('../names.cjs');
 
 const PORT_MAX = 65535;
 const COUNT_MAX = 2 ** 32 - 1;
@@ -14,10 +14,9 @@ function invalid(name, why) {
 
 /** How connections reach the workers. Throws if that names no mechanism. */
 function mechanismOf({ mechanism = 'auto' }) {
-  const names = load().mechanisms();
-  if (names.includes(mechanism)) return mechanism;
+  if (MECHANISMS.includes(mechanism)) return mechanism;
   const received = typeof mechanism === 'string' ? `'${mechanism}'` : String(mechanism);
-  throw invalid('mechanism', `must be one of: ${names.map((name) => `'${name}'`).join(', ')}. Received ${received}`);
+  throw invalid('mechanism', `must be one of: ${MECHANISMS.map((name) => `'${name}'`).join(', ')}. Received ${received}`);
 }
 
 // A rule in the engine's words.
@@ -28,24 +27,25 @@ function textOf(rule) {
 }
 
 /** What workers may listen on, in the engine's words: { rules, most }. Throws if it cannot be understood. */
-function permitsOf({ listen, listenMax: most = 0 }) {
+function permitsOf({ listen, listenMax: most = 0 }, faultOfRules) {
   if (!Number.isInteger(most) || most < 0 || most > COUNT_MAX) throw invalid('listenMax', 'is invalid: it must be an integer from 0');
   if (listen === undefined) return { most };
   if (!Array.isArray(listen)) throw invalid('listen', 'is invalid: it must be an array');
   const rules = listen.map(textOf);
-  const fault = load().faultOfRules(rules);
+  const fault = faultOfRules(rules);
   if (fault) throw invalid('listen', `is invalid: ${fault}`);
   return { rules, most };
 }
 
 /**
  * Adds all of it to node:cluster in a primary. Gives functions that say what is in force, or will be: policy(), isOfEngine()
- * (whether the engine moves the connections under that policy), mechanism() and permits().
+ * (whether the engine moves the connections under that policy), mechanism() and permits(). `faultOfRules(rules)`: what is wrong
+ * with rules for what workers may listen on.
  */
-function addSettings(cluster) {
+function addSettings(cluster, faultOfRules) {
   const { setupPrimary } = cluster;
   // Policies that Node refuses. While its own code looks they are its round-robin.
-  const added = new Map(load().policies().filter(([, policy]) => policy > cluster.SCHED_RR));
+  const added = new Map([...POLICIES].filter(([, policy]) => policy > cluster.SCHED_RR));
   const isAdded = (policy) => [...added.values()].includes(policy);
   let frozen;
 
@@ -55,7 +55,7 @@ function addSettings(cluster) {
 
   cluster.setupPrimary = function setupPrimaryChecked(...args) {
     const given = Object(args[0]);
-    permitsOf(given);
+    permitsOf(given, faultOfRules);
     mechanismOf(given);
     const { schedulingPolicy } = cluster;
     // Node freezes the policy here too.
@@ -75,7 +75,7 @@ function addSettings(cluster) {
     policy,
     isOfEngine: () => policy() === cluster.SCHED_RR || isAdded(policy()),
     mechanism: () => mechanismOf(cluster.settings),
-    permits: () => permitsOf(cluster.settings),
+    permits: () => permitsOf(cluster.settings, faultOfRules),
   };
 }
 

@@ -54,13 +54,16 @@ class Membership {
   #member;
   #failure;
   #adopt;
+  #taken;
   #cluster;
   #shares = new Set();
   #hold;
   #left = false;
   #load;
 
-  constructor(cluster, adopt) {
+  /** `taken` is called when this process has the place, or nobody can have it any more. */
+  constructor(cluster, adopt, taken) {
+    this.#taken = taken;
     this.#cluster = cluster;
     this.#adopt = adopt;
   }
@@ -79,6 +82,7 @@ class Membership {
   // A failure leaves it a worker: if it took itself for a primary it would start workers.
   #take() {
     try {
+      this.#taken();
       const member = this.#adopt();
       member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
       return member;
@@ -194,10 +198,10 @@ class Membership {
   }
 }
 
-/** Patches node:cluster, which was loaded as a worker's. */
-function patch(cluster, Member, { fd, id, slot }) {
+/** Patches node:cluster, which was loaded as a worker's. `taken`: see Membership. */
+function patch(cluster, Member, { fd, id, slot }, taken) {
   const worker = new cluster.Worker({ id, process, state: 'online' });
-  const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot));
+  const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot), taken);
   worker.slot = slot;
   // It does not know its primary's policy, so it reports a load only if the program does.
   new Burden(worker, (load) => membership.setLoad(load));

@@ -3,9 +3,8 @@
 // A worker of Node's cluster. Node's own code still asks for addresses and gets the answers on Node's channel. An answer names a
 // share that has already arrived on the engine's channel; connections come from there.
 
-const fs = require('node:fs');
-
 const { load } = require('../addon.cjs');
+const { closeChannel } = require('../environment.cjs');
 const { isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
@@ -19,16 +18,6 @@ const MARK = { crs: 1 };
 const LAST = 3500;
 
 function nothing() {}
-
-// Closing the channel tells the primary. Without the addon the channel cannot be identified, but beyond its standard streams a
-// worker inherits no other unnamed socket.
-function closeChannel(fd) {
-  try {
-    if (fd > 2 && fs.fstatSync(fd).isSocket()) fs.closeSync(fd);
-  } catch {
-    // It is closed already.
-  }
-}
 
 /** This worker's membership; undefined if it cannot join. Connections then come in Node's own way. */
 function join(place) {
@@ -47,13 +36,16 @@ function join(place) {
   }
 }
 
-/** Patches node:cluster in a worker that a primary with this package forked. Without a place everything stays Node's. */
+/**
+ * Patches node:cluster in a worker that a primary with this package forked. Without a place everything stays Node's. The result says
+ * whether it has one.
+ */
 function patch(cluster, place) {
   const member = place && join(place);
   const burden = new Burden(cluster.worker ?? {}, (told) => member?.setLoad(told));
-  if (!place) return;
+  if (!place) return false;
   if (cluster.worker) cluster.worker.slot = place.slot;
-  if (!member) return;
+  if (!member) return false;
   process.send = sendOwn(process.send);
   const shares = new Map();
   const servers = () => Array.from(shares.values(), ({ server }) => server);
@@ -126,6 +118,7 @@ function patch(cluster, place) {
       return outcome;
     }]);
   };
+  return true;
 }
 
 module.exports = { patch };

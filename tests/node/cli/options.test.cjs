@@ -23,11 +23,11 @@ test('the number of instances in each of its forms', ours, () => {
   for (const args of [['-i', '3'], ['-i3'], ['-i=3'], ['--instances', '3'], ['--instances=3']]) {
     assert.deepEqual(parse([...args, 'x.js']).instances, { count: 3 });
   }
-  assert.deepEqual(parse(['-i', 'max', 'x.js']).instances, { fewer: 0 });
+  for (const all of ['max', '0']) assert.deepEqual(parse(['-i', all, 'x.js']).instances, { fewer: 0 });
   assert.deepEqual(parse(['-i', '-1', 'x.js']).instances, { fewer: 1 });
   assert.deepEqual(parse(['x.js']).instances, { fewer: 0 });
-  const line = /^-i takes a number from 1 to 1024, max, or -1 /;
-  for (const bad of ['0', '-0', '1.5', '', 'all', '1e3', '0x2', ' 2', '1025', '9'.repeat(20), '--1', '+1', 'NaN']) {
+  const line = /^-i takes a number from 1 to 1024, max or 0, or -1 /;
+  for (const bad of ['-0', '00', '1.5', '', 'all', '1e3', '0x2', ' 2', '1025', '9'.repeat(20), '--1', '+1', 'NaN']) {
     assert.throws(() => instances('-i', bad), { exitCode: 2, message: line }, bad);
   }
 });
@@ -65,11 +65,16 @@ test('a wrong command line is one line on standard error and exit code 2', ours,
   for (const [args, line] of [
     [[], /^no script was given /],
     [['--', 'server.js'], /^no script was given /],
-    [['-i', '0', 'server.js'], /^-i takes .*not "0" /],
     [['-i', 'many', 'server.js'], /^-i takes .*not "many" /],
     [['server.js', '-i'], /^-i needs a value /],
     [['--port', '80', 'server.js'], /^unknown option --port; .* --node-options /],
-    [['-x', 'server.js'], /^unknown option -x; /],
+    [['-x', 'server.js'], /^unknown option -x; the script's own /],
+    [['--instnaces', '2', 'server.js'], /^unknown option --instnaces; did you mean --instances\? \(the script's own go after --, /],
+    [['--Polcy=rr', 'server.js'], /^unknown option --Polcy; did you mean --policy\? /],
+    [['--stop', '3', 'server.js'], /^unknown option --stop; did you mean --stop-deadline\? /],
+    [['--stats-', 'server.js'], /; did you mean --stats\? /],
+    [['--node-args', '-r x', 'server.js'], /^unknown option --node-args; did you mean --node-options\? /],
+    [[`--${'x'.repeat(100_000)}`, 'server.js'], /; the script's own go after --/],
     [['--constructor', 'server.js'], /^unknown option --constructor; /],
     [['server.js', '8080'], /^the script is server\.js already; its own arguments, such as 8080, go after -- /],
     [['--mechanism', 'fast', 'server.js'], /^--mechanism takes auto, passed or kernel, not "fast" /],
@@ -109,12 +114,60 @@ test('--policy source-hash: a client meets the same worker', ours, async () => {
 });
 
 test('a file that is not there is one line and exit code 1', ours, async () => {
-  for (const name of ['nothing.js', 'folder/', './server.mjs']) {
-    const run = await cli({ args: [name], files: { 'folder/readme.txt': '' } });
+  for (const name of ['nothing.js', 'nothing/', './server.mjs']) {
+    const run = await cli({ args: [name] });
     assert.deepEqual(run.said(), [`no such file: ${path.resolve(run.directory, name)}`]);
     assert.equal(run.stdout, '');
     assert.equal(run.code, 1);
   }
+});
+
+test('what is no program is told as what it is, with what to do', ours, async () => {
+  const files = { 'folder/readme.txt': '', 'broken/package.json': '{ "main": "gone.js" }' };
+  for (const [name, line] of [
+    ['folder', /\/folder is a directory without an index\.js, .*; give the file of the program$/],
+    ['folder/', /\/folder is a directory without /],
+    ['broken', /\/broken is a directory without /],
+    ['http://127.0.0.1:3000/', /^http:\/\/127\.0\.0\.1:3000\/ is a URL; .*path of its file$/],
+    ['file:///srv/a%20b/server.js', /is a URL; give its path: \/srv\/a b\/server\.js$/],
+  ]) {
+    const run = await cli({ args: [name], files });
+    assert.equal(run.said().length, 1, run.stderr);
+    assert.match(run.said()[0], line);
+    assert.deepEqual([run.stdout, run.code], ['', 1]);
+  }
+});
+
+test('the word start may be there, as with pm2', ours, async () => {
+  assert.equal(parse(['start', '-i', '2', 'x.js']).script, 'x.js');
+  assert.equal(parse(['-i', '2', 'start', 'x.js', '--', 'y']).script, 'x.js');
+  // Alone it is the script's name.
+  assert.equal(parse(['start']).script, 'start');
+  assert.equal(parse(['./start', '--', 'x.js']).script, './start');
+  assert.throws(() => parse(['start', 'x.js', 'y.js']), { exitCode: 2, message: /^the script is x\.js already/ });
+});
+
+test('pm2\'s file of programs is answered with the commands that do the same', ours, async () => {
+  const app = `{ name: 'web', script: 'server.js', instances: 'max', exec_mode: 'cluster', env: { NODE_ENV: 'production', MOTTO: "it's" },
+    args: ['--port', '80'], node_args: '--max-old-space-size=300', kill_timeout: 3000, autorestart: false, watch: true }`;
+  const command = "NODE_ENV=production MOTTO='it'\\''s' cluster-rs -i max --stop-deadline 3000ms --node-options --max-old-space-size=300 " +
+    '--respawn never server.js -- --port 80 (not here: watch)';
+  for (const [name, text] of [
+    ['ecosystem.config.js', `module.exports = { apps: [${app}] };`], ['ecosystem.config.cjs', `module.exports = { apps: [${app}] };`],
+    ['ecosystem.config.mjs', `export default { apps: [${app}] };`],
+  ]) {
+    for (const args of [[name], ['start', name]]) {
+      const run = await cli({ args, files: { [name]: text } });
+      assert.deepEqual(run.said(), [`${name} is a file of pm2's, and no program; the same here: ${command}`]);
+      assert.deepEqual([run.stdout, run.code], ['', 2]);
+    }
+  }
+  const two = await cli({
+    args: ['ecosystem.config.json'], files: { 'ecosystem.config.json': '{ "apps": [{ "script": "a.js", "instances": 0 }, { "script": "b c.js", "cwd": "/srv" }] }' },
+  });
+  assert.match(two.stderr, /; the same here:\n {2}cluster-rs -i 0 a\.js\n {2}cd \/srv && cluster-rs -i 1 'b c\.js'\n$/);
+  const broken = await cli({ args: ['ecosystem.config.js'], files: { 'ecosystem.config.js': 'module.exports = {' } });
+  assert.match(broken.stderr, /^cluster-rs: ecosystem\.config\.js is a file of pm2's, and no program; it cannot be read: .*\n$/);
 });
 
 test('--help and --version answer on standard output', ours, async () => {

@@ -3,10 +3,13 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const net = require('node:net');
+const { constants } = require('node:os');
 const path = require('node:path');
 const { happens, ours, request } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
+const { watchBinds } = require('../../../node-addon/lib/cli/binds.cjs');
 
 /** A port that somebody has. */
 async function taken(body) {
@@ -98,13 +101,25 @@ test('other reasons for having no address are told as well', ours, async () => {
   for (const [where, line] of [
     [{ port: 0, host: '192.0.2.1' },
       /^cannot listen on 192\.0\.2\.1:0: this machine has no such address \(EADDRNOTAVAIL\)$/],
-    [{ path: '/dev/null/x.sock' }, /^cannot listen on \/dev\/null\/x\.sock: /],
+    [{ path: '/dev/null/x.sock' }, /^cannot listen on \/dev\/null\/x\.sock: \/dev\/null is not a directory \(E[A-Z]+\)$/],
+    [{ path: '/nonexistent/x.sock' }, /^cannot listen on \/nonexistent\/x\.sock: the directory \/nonexistent is not there; make it first \(/],
   ]) {
     const run = await cli({ args: ['-i', '2', 'app.js'], files: app(where) });
     assert.equal(run.said().length, 1, run.stderr);
     assert.match(run.said()[0], line);
     assert.equal(run.code, 1);
   }
+});
+
+test('a privileged port is told with what to do', ours, () => {
+  const failed = [];
+  const stage = watchBinds((error) => failed.push(error.text));
+  stage.hears({ act: 'queryServer', seq: 1, addressType: 4, address: '127.0.0.1', port: 1 });
+  stage.says({ ack: 1, errno: -constants.errno.EACCES });
+  const low = /^[0-9]+$/.exec(fs.readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8').trim())[0];
+  const line = low > 1 ? /^cannot listen on 127\.0\.0\.1:1: ports below [0-9]+ need a privilege; listen on a higher one, .* \(EACCES\)$/ :
+    /permission denied \(EACCES\)$/;
+  assert.match(failed[0], line);
 });
 
 test('a worker that lives on though its port is taken: the warning says why it does not listen', ours, async () => {

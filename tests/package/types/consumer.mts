@@ -19,6 +19,7 @@ cluster.on('listening', (worker, address) => console.log(worker.slot, address.ad
 for (const worker of Object.values(cluster.workers ?? {})) worker?.send({ slot: worker.slot });
 
 const stats: Stats = cluster.stats();
+const engine: 'cluster-rs' | 'node' = cluster.engine;
 const waiting: number = stats.workers.reduce((sum, { waiting }) => sum + waiting, 0);
 const [first]: AddressStats[] = stats.addresses;
 const mechanism: 'passed' | 'kernel' | 'shared' | undefined = first?.mechanism;
@@ -38,4 +39,4 @@ cluster.worker?.setLoad('high');
 // @ts-expect-error stats() takes no argument.
 cluster.stats(1);
 
-export { isPrimary, own, policy, same, slot, waiting };
+export { engine, isPrimary, own, policy, same, slot, waiting };
