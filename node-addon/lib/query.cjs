@@ -2,6 +2,9 @@
 
 // What a worker's Node asks its primary when a server listens.
 
+/** The act of a message that asks a worker to leave whose script ends by itself. */
+const OWN_END = 'own end';
+
 /** Whether an internal message is such a query. */
 function isQuery(message) {
   return message?.cmd === 'NODE_CLUSTER' && message.act === 'queryServer';
@@ -17,4 +20,4 @@ function keyOf({ address, port, addressType, fd, index }) {
   return `${address}:${port}:${addressType}:${fd}:${index}`;
 }
 
-module.exports = { isDatagram, isQuery, keyOf };
+module.exports = { OWN_END, isDatagram, isQuery, keyOf };

@@ -53,7 +53,7 @@ function listenToSignals({ supervisor, reload, output }) {
     const live = supervisor.slots.filter((slot) => slot.life !== null).length;
     output.say(supervisor.stopping ? `${signal} again: making haste` :
       `${signal}: stopping ${live} worker${live === 1 ? '' : 's'}`);
-    supervisor.stop();
+    supervisor.stop(signal);
   };
   SIGNALS.forEach((signal) => process.on(signal, stop));
   process.on('SIGHUP', (signal) => {

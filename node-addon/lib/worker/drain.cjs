@@ -3,6 +3,8 @@
 // Keep-alive connections of an HTTP server whose worker leaves. Node closes all that are between two requests, so a request that is
 // on its way fails. Here each connection gets its next answer with `Connection: close`, and only silent ones are closed.
 
+const { endSessions } = require('./sessions.cjs');
+
 // For how long a connection may stay silent, and how often that is looked at, in milliseconds.
 const SILENCE = 1000;
 const LOOK = 100;
@@ -34,6 +36,7 @@ function closeSilent(list, silent) {
 
 /** Call right before Node closes the server because the worker leaves; in the same tick. */
 function drain(server) {
+  if (server) endSessions(server);
   const list = typeof server?.closeIdleConnections === 'function' ? connectionsOf(server) : undefined;
   if (!list) return;
 
