@@ -9,7 +9,7 @@ const { OWN_END } = require('../query.cjs');
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'];
 /** If the primary says nothing for so many milliseconds the signal was for this worker alone, and takes effect. */
 const PATIENCE = 1000;
-/** What the primary sends along with a signal that is meant. */
+/** What the primary sends along with a signal that is meant, and its name. */
 const GO = 'NODE_CLUSTER_RS_GO';
 
 const waits = new Map();
@@ -38,7 +38,7 @@ function hold(signal) {
     if (message?.act === 'disconnect' || message?.act === OWN_END) {
       asked = true;
       clearTimeout(timer);
-    } else if (message?.cmd === GO) {
+    } else if (message?.cmd === GO && message.signal === signal) {
       meant = true;
       if (seen && process.listeners(signal).includes(wait)) dieOfIt();
     }

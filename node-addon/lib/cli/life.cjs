@@ -95,7 +95,7 @@ class Life extends EventEmitter {
   /** Sends a signal, with the word that lets it through hold-signals.cjs in the worker. */
   signal(name) {
     if (this.ending !== null || this.worker === null) return;
-    if (this.connected) this.worker.process.send({ cmd: GO }, () => {});
+    if (this.connected) this.worker.process.send({ cmd: GO, signal: name }, () => {});
     this.worker.process.kill(name);
   }
 
@@ -108,7 +108,7 @@ class Life extends EventEmitter {
   }
 
   #hears(message) {
-    if (message?.cmd === OWN) this.own = Object.hasOwn(constants.signals, message.signal) ? message.signal : null;
+    if (message?.cmd === OWN) this.own ||= Object.hasOwn(constants.signals, message.signal) ? message.signal : null;
     return false;
   }
 

@@ -71,7 +71,7 @@ class Deliveries {
 
 // They end when one side says so, and a script without a handler never does.
 function closeWebSockets() {
-  for (const handle of process._getActiveHandles()) {
+  for (const handle of process._getActiveHandles?.() ?? []) {
     const symbol = Object.getOwnPropertySymbols(handle).find(({ description }) => description === 'websocket');
     const webSocket = symbol && handle[symbol];
     // Those of ws, which socket.io uses, too.
