@@ -8,7 +8,7 @@ const { constants } = require('node:os');
 const { served } = require('../primary/fork.cjs');
 const { addStages } = require('../primary/ipc.cjs');
 const { GO } = require('./hold-signals.cjs');
-const { OWN, STOP, now } = require('./own-end.cjs');
+const { HAD, OWN, STOP, now } = require('./own-end.cjs');
 const { ADDRESSES, nameOf, watchBinds } = require('./binds.cjs');
 
 /** { code, signal, error? } of an ended worker, in words. */
@@ -31,6 +31,7 @@ class Life extends EventEmitter {
   ending = null;
   /** Since it has answered a stop: the signal with which the script ends itself, or null. */
   own = undefined;
+  #signalledAt = -Infinity;
   worker = null;
 
   /** `fork` makes the cluster's worker. */
@@ -73,6 +74,11 @@ class Life extends EventEmitter {
     return this.worker !== null && this.worker.isConnected();
   }
 
+  /** Whether its script handles a signal that came within the last `milliseconds`. */
+  wasSignalled(milliseconds) {
+    return performance.now() - this.#signalledAt < milliseconds;
+  }
+
   /** Milliseconds that it has lived. */
   get age() {
     return performance.now() - this.startedAt;
@@ -108,6 +114,7 @@ class Life extends EventEmitter {
   }
 
   #hears(message) {
+    if (message?.cmd === HAD) this.#signalledAt = performance.now();
     if (message?.cmd === OWN) this.own ||= Object.hasOwn(constants.signals, message.signal) ? message.signal : null;
     return false;
   }

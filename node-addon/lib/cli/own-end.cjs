@@ -5,18 +5,19 @@
 
 const { OWN_END } = require('../query.cjs');
 const { SIGNALS, isHandled, letGo } = require('./hold-signals.cjs');
+const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
 
 /** The primary's word for a stop: { signals, at, isForAll, again }. The script gets the first of `signals` that it handles. */
 const STOP = 'NODE_CLUSTER_RS_STOP';
 /** The worker's answer: { signal }, the one that the script ends with; without one the worker finishes its connections. */
 const OWN = 'NODE_CLUSTER_RS_OWN';
+/** The worker's word that its script gets a signal. If it ends of that, the primary may be about to get the same. */
+const HAD = 'NODE_CLUSTER_RS_HAD';
 
 /** How long a signal to the whole group may take from one process of it to another, in milliseconds. */
 const SPREAD = 100;
 /** A signal that came so long before the stop, in milliseconds, was the same one. */
 const SAME = 1000;
-/** How often a worker that is disconnected looks for WebSockets. */
-const LOOK = 200;
 
 /** Milliseconds on a clock that all processes share. */
 function now() {
@@ -29,7 +30,8 @@ class Deliveries {
   #times = new Map();
   #raised = new Set();
 
-  constructor() {
+  /** `tell` is called right before the script gets one. */
+  constructor(tell) {
     const deliveries = this;
     const { emit } = process;
     // A listener would be seen: some programs count those of a signal.
@@ -41,6 +43,7 @@ class Deliveries {
         if (!isNoted) return Reflect.apply(emit, this, [event, ...args]);
         const times = { from: now(), to: Infinity };
         deliveries.#times.set(event, times);
+        tell();
         try {
           return Reflect.apply(emit, this, [event, ...args]);
         } finally {
@@ -69,27 +72,20 @@ class Deliveries {
   }
 }
 
-// They end when one side says so, and a script without a handler never does.
-function closeWebSockets() {
-  for (const handle of process._getActiveHandles?.() ?? []) {
-    const symbol = Object.getOwnPropertySymbols(handle).find(({ description }) => description === 'websocket');
-    const webSocket = symbol && handle[symbol];
-    // Those of ws, which socket.io uses, too.
-    if (webSocket?.readyState === 1 && typeof webSocket.close === 'function') webSocket.close(1001);
-  }
-}
+function nothing() {}
 
 function answerStops() {
-  const deliveries = new Deliveries();
+  watchWebSockets();
   const { send } = process;
+  const tell = (message) => process.connected && Reflect.apply(send, process, [message, undefined, undefined, nothing]);
+  const deliveries = new Deliveries(() => tell({ cmd: HAD }));
   let isOwn = false;
 
   function stop({ signals, at, isForAll, again }) {
     const signal = signals.find((one) => deliveries.has(one, at)) ?? signals.find(isHandled) ?? (again ? signals[0] : undefined);
-    Reflect.apply(send, process, [{ cmd: OWN, signal }, undefined, undefined, () => {}]);
+    tell({ cmd: OWN, signal });
     if (signal === undefined) {
       closeWebSockets();
-      setInterval(closeWebSockets, LOOK).unref();
       return;
     }
     isOwn = true;
@@ -108,4 +104,4 @@ function answerStops() {
   });
 }
 
-module.exports = { OWN, STOP, answerStops, now };
+module.exports = { HAD, OWN, STOP, answerStops, now };

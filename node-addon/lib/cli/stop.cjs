@@ -10,6 +10,9 @@ const { constants } = require('node:os');
 const BY_ITSELF = 300;
 /** From the deadline's SIGTERM to SIGKILL. */
 const LAST_GRACE = 2000;
+/** Many scripts end by sending one of these to themselves, or with the exit code that a shell has for it. */
+const ENDS = ['SIGTERM', 'SIGINT', 'SIGHUP'];
+const END_CODES = ENDS.map((signal) => 128 + constants.signals[signal]);
 /** No deadline is shorter, so that a script with a handler of its own can say so. */
 const FIRST_GRACE = 150;
 
@@ -31,7 +34,7 @@ class Stop {
   constructor(life, { deadline, signals = ['SIGTERM'], isForAll = false }, warn) {
     this.#life = life;
     this.#warn = warn;
-    this.#listened = life.listens;
+    this.#listened = life.addresses.size > 0;
     this.done = life.exited().then((ending) => this.#ended(ending));
     if (life.ending !== null) return;
     if (life.connected) {
@@ -106,14 +109,12 @@ class Stop {
     this.#timers.forEach(clearTimeout);
     const { own } = this.#life;
     if (signal !== null) {
-      // Many scripts end by sending the same signal to themselves.
-      const isFailure = signal === this.cut || (own && signal !== own);
+      const isFailure = signal === this.cut || (own && !ENDS.includes(signal));
       return isFailure ? 128 + constants.signals[signal] : 0;
     }
     // A quick one has ended before it could answer.
     const isOwn = own || (own === undefined && this.#listened);
-    // 128 + the signal is a shell's word for the same.
-    return isOwn && code !== 128 + constants.signals[own ?? 'SIGTERM'] ? code : 0;
+    return isOwn && !END_CODES.includes(code) ? code : 0;
   }
 }
 

@@ -12,6 +12,9 @@ const { Addresses } = require('./addresses.cjs');
 const FIRST_ALONE = 1000;
 /** After so many lives in a row that ended before anything ever listened the supervisor gives up. */
 const FALSE_STARTS = 3;
+/** A signal to the whole group may end a worker before the primary has it. How old it may be, and how long it is waited for. */
+const SAME_SIGNAL = 1000;
+const LATER = 200;
 
 class Supervisor {
   slots;
@@ -95,6 +98,12 @@ class Supervisor {
 
   #ended(slot, life, ending) {
     // The reload sees to workers that it tries out or has replaced.
+    if (slot.life !== life) return;
+    if (!this.stopping && life.wasSignalled(SAME_SIGNAL)) setTimeout(() => this.#left(slot, life, ending), LATER);
+    else this.#left(slot, life, ending);
+  }
+
+  #left(slot, life, ending) {
     if (slot.life !== life) return;
     slot.life = null;
     if (this.stopping) return;

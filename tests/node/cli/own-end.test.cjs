@@ -5,7 +5,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const { happens, ours, request, until } = require('../support/index.cjs');
-const { cli } = require('./fixtures/run.cjs');
+const { begin, cli } = require('./fixtures/run.cjs');
 
 // A server, something that keeps the process running, and a list of what has happened.
 const HEAD = `
@@ -60,6 +60,61 @@ for (const [name, pattern] of Object.entries(PATTERNS)) {
     });
   }
 }
+
+test('workers that are signalled a moment before the primary, and end at once, are not replaced', ours, async () => {
+  for (const code of [0, 3]) {
+    const text = `${HEAD} process.on('SIGTERM', () => process.exit(${code}));`;
+    const run = await cli({ args: ['-i', '2', 'app.js'], files: { 'app.js': text } }, async (started) => {
+      await started.port();
+      const [, pids] = await started.wait(/2 workers: pids ([0-9 ]+)\)/);
+      for (const pid of pids.split(' ')) started.kill('SIGTERM', Number(pid));
+      await new Promise((go) => { setTimeout(go, 50); });
+      started.kill();
+    });
+    assert.equal(run.stderr, '');
+    assert.equal(run.code, code);
+  }
+});
+
+test('a script that handles SIGTERM only gets it after its last request when SIGINT comes', ours, async () => {
+  const text = `require('./server.js');
+    setInterval(() => {}, 1000);
+    process.on('SIGTERM', () => {
+      console.log('begins');
+      setTimeout(() => { console.log('done'); process.exit(0); }, 500);
+    });`;
+  const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': text } }, async (started) => {
+    const [answer] = await begin(started, await started.port());
+    started.kill('SIGINT', -started.pid);
+    await started.wait(/stopping 1 worker/);
+    started.write('release', '');
+    assert.match((await answer).body, /^held by/);
+  });
+  assert.equal(count(run, 'done'), 1);
+  assert.equal(run.code, 0);
+});
+
+test('hooks of signal-exit are no handler: requests are finished first', ours, async () => {
+  // What signal-exit does, in its own words.
+  const text = `require('./server.js');
+    const emitter = globalThis[Symbol.for('signal-exit emitter')] = { count: 1 };
+    process.on('SIGTERM', function hook(signal) {
+      if (process.listeners(signal).length !== emitter.count) return;
+      console.log('hook');
+      process.removeListener(signal, hook);
+      process.kill(process.pid, signal);
+    });
+    setInterval(() => {}, 1000);`;
+  const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': text } }, async (started) => {
+    const [answer] = await begin(started, await started.port());
+    started.kill();
+    await started.wait(/stopping 1 worker/);
+    started.write('release', '');
+    assert.match((await answer).body, /^held by/);
+  });
+  assert.equal(count(run, 'hook'), 1);
+  assert.equal(run.code, 0);
+});
 
 for (const [handled, expected] of [[['SIGTERM'], 'SIGTERM'], [['SIGINT'], 'SIGINT'], [['SIGINT', 'SIGTERM'], 'SIGTERM']]) {
   test(`a reload sends ${expected} where ${handled.join(' and ')} has a handler`, ours, async () => {

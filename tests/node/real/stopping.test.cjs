@@ -101,18 +101,24 @@ const WS = `
   const sockets = new WebSocketServer({ server });
   sockets.on('connection', () => console.log('open'));`;
 
-for (const [what, handler, expected] of [
-  ['that the program closes', `process.on('SIGTERM', () => {
+const fixture = (name) => JSON.stringify(path.join(__dirname, '..', 'data', 'fixtures', name));
+const WSS = WS.replace("require('node:http').createServer(", `require('node:https').createServer({
+  key: require('node:fs').readFileSync(${fixture('localhost-key.pem')}),
+  cert: require('node:fs').readFileSync(${fixture('localhost-cert.pem')}) }`);
+
+for (const [what, text, expected] of [
+  ['that the program closes', `${WS} process.on('SIGTERM', () => {
     for (const socket of sockets.clients) socket.close(4001);
     server.close(() => process.exit(0)); });`, 4001],
-  ['of a program without a handler', '', 1001],
+  ['of a program without a handler', WS, 1001],
+  ['over TLS of a program without a handler', WSS, 1001],
 ]) {
   test(`ws: connections ${what} are told at once`, ours, async () => {
     const { WebSocket } = require('ws');
     for (const isForAll of [false, true]) {
-      const run = await cli({ args: ['-i', '2', 'app.js'], files: { 'app.js': WS + handler }, env }, async (started) => {
+      const run = await cli({ args: ['-i', '2', 'app.js'], files: { 'app.js': text }, env }, async (started) => {
         const port = await started.port();
-        const clients = [1, 2, 3].map(() => new WebSocket(`ws://127.0.0.1:${port}/`));
+        const clients = [1, 2, 3].map(() => new WebSocket(`ws${text === WSS ? 's' : ''}://127.0.0.1:${port}/`, { rejectUnauthorized: false }));
         await started.wait(/\] open/, { count: 3 });
         const asked = performance.now();
         const codes = clients.map(async (client) => (await happens(client, 'close'))[0]);
