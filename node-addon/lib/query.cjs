@@ -2,6 +2,9 @@
 
 // What a worker's Node asks its primary when a server listens.
 
+/** The act of a message that asks a worker to leave whose script ends by itself. */
+const OWN_END = 'own end';
+
 /** Whether a message is Node's own and not the program's. */
 function isInternal(message) {
   return typeof message?.cmd === 'string' && message.cmd.startsWith('NODE_');
@@ -22,4 +25,4 @@ function keyOf({ address, port, addressType, fd, index }) {
   return `${address}:${port}:${addressType}:${fd}:${index}`;
 }
 
-module.exports = { isDatagram, isInternal, isQuery, keyOf };
+module.exports = { OWN_END, isDatagram, isInternal, isQuery, keyOf };

@@ -4,10 +4,15 @@
 // of their requests while the primary asks them to finish. So the default action of such a signal waits here until the primary has
 // spoken. A script that handles the signal itself gets it at once, and its listener is the only one.
 
+const { OWN_END } = require('../query.cjs');
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'];
 /** If the primary says nothing for so many milliseconds the signal was for this worker alone, and takes effect. */
 const PATIENCE = 1000;
-/** What the primary sends along with a signal that is meant. */
+/** What the primary sends along with a signal that is meant, and its name. */
 const GO = 'NODE_CLUSTER_RS_GO';
+
+const waits = new Map();
 
 function hold(signal) {
   let asked = false;
@@ -15,7 +20,7 @@ function hold(signal) {
   let seen = false;
   let timer;
   const dieOfIt = () => {
-    process.removeListener(signal, wait);
+    letGo(signal);
     if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
   };
   const wait = () => {
@@ -23,24 +28,42 @@ function hold(signal) {
     if (!process.connected || meant) dieOfIt();
     else if (!asked && signal !== 'SIGHUP') timer ??= setTimeout(dieOfIt, PATIENCE).unref();
   };
+  waits.set(signal, wait);
   process.on(signal, wait);
   // Before Node's own listener, which starts the signal's handle for the new listener: removing ours later would stop it.
   process.prependListener('newListener', (event, listener) => {
-    if (event === signal && listener !== wait) process.removeListener(signal, wait);
+    if (event === signal && listener !== wait) letGo(signal);
   });
   process.on('internalMessage', (message) => {
-    if (message?.act === 'disconnect') {
+    if (message?.act === 'disconnect' || message?.act === OWN_END) {
       asked = true;
       clearTimeout(timer);
-    } else if (message?.cmd === GO) {
+    } else if (message?.cmd === GO && message.signal === signal) {
       meant = true;
       if (seen && process.listeners(signal).includes(wait)) dieOfIt();
     }
   });
 }
 
-function holdSignals() {
-  ['SIGTERM', 'SIGINT', 'SIGHUP'].forEach(hold);
+/** From here on the signal does to this process what it does without us. */
+function letGo(signal) {
+  process.removeListener(signal, waits.get(signal));
 }
 
-module.exports = { holdSignals, GO };
+// signal-exit calls exit hooks and then lets the signal end the process. Each loaded copy of it listens once, and counts that.
+function hooksOfSignalExit() {
+  const newer = globalThis[Symbol.for('signal-exit emitter')];
+  return (newer?.count ?? 0) + (process.__signal_exit_emitter__?.count ?? 0);
+}
+
+/** Whether the script has a handler of its own for the signal, one after which the process may go on. */
+function isHandled(signal) {
+  const listeners = process.listeners(signal).filter((listener) => listener !== waits.get(signal));
+  return listeners.length > hooksOfSignalExit();
+}
+
+function holdSignals() {
+  SIGNALS.forEach(hold);
+}
+
+module.exports = { GO, SIGNALS, holdSignals, isHandled, letGo };

@@ -8,6 +8,7 @@ const { constants } = require('node:os');
 const { served } = require('../primary/fork.cjs');
 const { addStages } = require('../primary/ipc.cjs');
 const { GO } = require('./hold-signals.cjs');
+const { HAD, OWN, STOP, now } = require('./own-end.cjs');
 const { ADDRESSES, nameOf, watchBinds } = require('./binds.cjs');
 
 /** { code, signal, error? } of an ended worker, in words. */
@@ -28,6 +29,9 @@ class Life extends EventEmitter {
   /** Why an address could not be had, the last one. */
   bindError = null;
   ending = null;
+  /** Since it has answered a stop: the signal with which the script ends itself, or null. */
+  own = undefined;
+  #signalledAt = -Infinity;
   worker = null;
 
   /** `fork` makes the cluster's worker. */
@@ -40,7 +44,7 @@ class Life extends EventEmitter {
       setImmediate(() => this.#end({ code: 1, signal: null, error }));
       return;
     }
-    addStages(this.worker, watchBinds((error) => { this.bindError = error; }));
+    addStages(this.worker, { hears: (message) => this.#hears(message) }, watchBinds((error) => { this.bindError = error; }));
     this.worker.on('listening', (address) => {
       if (this.addresses.size >= ADDRESSES) return;
       this.addresses.add(nameOf(address));
@@ -70,19 +74,34 @@ class Life extends EventEmitter {
     return this.worker !== null && this.worker.isConnected();
   }
 
+  /** Whether its script handles a signal that came within the last `milliseconds`. */
+  wasSignalled(milliseconds) {
+    return performance.now() - this.#signalledAt < milliseconds;
+  }
+
   /** Milliseconds that it has lived. */
   get age() {
     return performance.now() - this.startedAt;
   }
 
-  disconnect() {
+  /**
+   * Asks it to end. A script that handles one of the signals gets it. `isForAll`: other processes may have got it as well.
+   * No other connection comes, in any case.
+   */
+  stop(signals, isForAll) {
+    this.relay(signals, isForAll);
     if (this.connected) this.worker.disconnect();
+  }
+
+  /** Gives the script one of the signals unless it has it already. `again`: even if it does not handle it. */
+  relay(signals, isForAll, again = false) {
+    if (this.connected) this.worker.process.send({ cmd: STOP, signals, at: now(), isForAll, again }, () => {});
   }
 
   /** Sends a signal, with the word that lets it through hold-signals.cjs in the worker. */
   signal(name) {
     if (this.ending !== null || this.worker === null) return;
-    if (this.connected) this.worker.process.send({ cmd: GO }, () => {});
+    if (this.connected) this.worker.process.send({ cmd: GO, signal: name }, () => {});
     this.worker.process.kill(name);
   }
 
@@ -92,6 +111,12 @@ class Life extends EventEmitter {
       if (this.ending !== null) resolve(this.ending);
       else this.once('exit', resolve);
     });
+  }
+
+  #hears(message) {
+    if (message?.cmd === HAD) this.#signalledAt = performance.now();
+    if (message?.cmd === OWN) this.own ||= Object.hasOwn(constants.signals, message.signal) ? message.signal : null;
+    return false;
   }
 
   #end(ending) {

@@ -54,7 +54,7 @@ function obeySignals({ supervisor, reload, output }) {
     const live = supervisor.slots.filter((slot) => slot.life !== null).length;
     output.say(supervisor.stopping ? `${signal} again: making haste` :
       `${signal}: stopping ${live} worker${live === 1 ? '' : 's'}`);
-    supervisor.stop();
+    supervisor.stop(signal);
   };
   signals.obey({ stop, reload: () => supervisor.stopping || reload.request() });
 }

@@ -14,5 +14,6 @@ const at = process.execArgv.indexOf(__filename);
 if (at > 0 && isMainThread && process.connected) {
   process.execArgv.splice(at - 1, 2);
   require('./hold-signals.cjs').holdSignals();
+  require('./own-end.cjs').answerStops();
   require('./let-end.cjs').letEnd();
 }

@@ -4,6 +4,9 @@
 
 const { describe } = require('./life.cjs');
 
+// Of these an old worker's script gets the first that it handles.
+const SIGNALS = ['SIGTERM', 'SIGINT'];
+
 class Reload {
   #supervisor;
   #options;
@@ -62,15 +65,22 @@ class Reload {
       this.#supervisor.addresses.changed();
       const was = old === null ? '' : `, was ${old.pid}`;
       this.#output.say(`reload: worker ${slot.index} is now pid ${fresh.pid}${was}`);
-      if (old !== null) await this.#supervisor.retire(old);
+      if (old !== null) await this.#retire(old);
       return null;
     }
-    if (fresh.ending === null) await this.#supervisor.retire(fresh, 0);
+    if (fresh.ending === null) await this.#supervisor.retire(fresh, { deadline: 0 });
     if (this.#supervisor.stopping) return problem;
     if (slot.life !== null) return `${problem}; the old workers go on`;
     // There is no old worker, or it has ended by itself: then this was a start like any other.
     this.#supervisor.replace(slot, fresh, fresh.ending);
     return problem;
+  }
+
+  async #retire(old) {
+    const code = await this.#supervisor.retire(old, { signals: SIGNALS });
+    // A stop says it by its exit code.
+    if (code === 0 || old.ending.signal !== null || this.#supervisor.stopping) return;
+    this.#output.warn(`worker ${old.slot} (pid ${old.pid}) ${describe(old.ending)} when it was replaced`);
   }
 
   /**

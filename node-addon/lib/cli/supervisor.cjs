@@ -13,6 +13,9 @@ const { Addresses } = require('./addresses.cjs');
 const FIRST_ALONE = 1000;
 /** After so many lives in a row that ended before anything ever listened the supervisor gives up. */
 const FALSE_STARTS = 3;
+/** A signal to the whole group may end a worker before the primary has it. How old it may be, and how long it is waited for. */
+const SAME_SIGNAL = 1000;
+const LATER = 200;
 
 class Supervisor {
   slots;
@@ -99,6 +102,12 @@ class Supervisor {
   #ended(slot, life, ending) {
     // The reload sees to workers that it tries out or has replaced.
     if (slot.life !== life) return;
+    if (!this.stopping && life.wasSignalled(SAME_SIGNAL)) setTimeout(() => this.#left(slot, life, ending), LATER);
+    else this.#left(slot, life, ending);
+  }
+
+  #left(slot, life, ending) {
+    if (slot.life !== life) return;
     slot.life = null;
     if (this.stopping) return;
     if (slot.next === null) this.replace(slot, life, ending);
@@ -178,31 +187,32 @@ class Supervisor {
 
   async #giveUp(why, code) {
     this.#output.warn(why);
-    await this.#stopAll(0);
+    await this.#stopAll({ deadline: 0 });
     this.#finish(code);
   }
 
-  /** Ends every worker gracefully; then `finished` resolves. Called again, it makes haste. */
-  async stop() {
-    if (this.stopping) for (const stop of this.#stops) stop.hurry();
-    else this.#finish(await this.#stopAll(this.#options.stopDeadline));
+  /** Ends every worker gracefully because of a signal; then `finished` resolves. Called again, it makes haste. */
+  async stop(signal) {
+    if (this.stopping) for (const stop of this.#stops) stop.hurry(signal);
+    else this.#finish(await this.#stopAll({ signals: [signal], isForAll: true }));
   }
 
-  async #stopAll(deadline) {
+  async #stopAll(how) {
     this.stopping = true;
     clearTimeout(this.#firstTimer);
     for (const slot of this.slots) {
       this.queue.cancel(slot.index);
-      for (const life of [slot.life, slot.next]) if (life !== null) this.retire(life, deadline);
+      for (const life of [slot.life, slot.next]) if (life !== null) this.retire(life, how);
     }
     // Those that a reload had begun to stop are among them.
     const codes = await Promise.all([...this.#stops].map((stop) => stop.done));
-    return Math.min(...codes.filter((code) => code !== 0).concat(255)) % 255;
+    const failures = codes.filter((code) => code !== 0);
+    return failures.length === 0 ? 0 : Math.min(...failures);
   }
 
-  /** Ends one worker gracefully. Resolves with 0, or 128 + the signal that it took. */
-  retire(life, deadline = this.#options.stopDeadline) {
-    const stop = new Stop(life, deadline, (text) => this.#output.warn(text));
+  /** Ends one worker gracefully; see Stop. Resolves with 0, or how it failed, as an exit code. */
+  retire(life, how = {}) {
+    const stop = new Stop(life, { deadline: this.#options.stopDeadline, ...how }, (text) => this.#output.warn(text));
     this.#stops.add(stop);
     stop.done.then(() => this.#stops.delete(stop));
     return stop.done;

@@ -5,6 +5,8 @@
 
 const channels = require('node:diagnostics_channel');
 
+const { endSessions } = require('./sessions.cjs');
+
 // For how long a connection may stay silent, and how often that is looked at, in milliseconds.
 const SILENCE = 1000;
 const LOOK = 100;
@@ -92,6 +94,7 @@ function closeSilent(list, silent) {
 /** Call right before Node closes the server because the worker leaves; in the same tick. */
 function drain(server) {
   if (!server) return;
+  endSessions(server);
   // A server that does not listen gets its connections from one that does.
   const answerLast = ({ server: whose, response }) => {
     if (whose === server || !whose.listening) sayClose(response, finals.has(response.req.socket));

@@ -10,7 +10,7 @@ const { isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
 const { endOwnSockets } = require('./own-socket.cjs');
-const { serve } = require('./share.cjs');
+const { serve, trackHttp2 } = require('./share.cjs');
 
 const LONGEST = 2 ** 31 - 1;
 // The longest message in bytes; see docs/protocol.md.
@@ -179,6 +179,7 @@ class Membership {
     if (typeof share === 'number') {
       return callback(share < -LAST_ERRNO ? -ERRNO.EPROTO : refusalOf(wanted, share), null);
     }
+    trackHttp2(server);
     const handle = standIn(share.sockname);
     const known = { server, handle, stopped: false, close: nothing };
     this.#shares.add(known);

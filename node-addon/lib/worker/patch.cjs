@@ -5,11 +5,11 @@
 
 const { load } = require('../addon.cjs');
 const { closeChannel } = require('../environment.cjs');
-const { isDatagram } = require('../query.cjs');
+const { OWN_END, isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
 const { sendOwn } = require('./repairs.cjs');
-const { serve } = require('./share.cjs');
+const { serve, trackHttp2 } = require('./share.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
 const MARK = { crs: 1 };
@@ -64,16 +64,19 @@ function patch(cluster, place) {
   let leave;
   process.prependListener('internalMessage', (received) => {
     message = received;
-    if (received?.cmd !== 'NODE_CLUSTER' || received.act !== 'disconnect') return;
+    const { cmd, act } = Object(received);
+    if (cmd !== 'NODE_CLUSTER' || (act !== 'disconnect' && act !== OWN_END)) return;
     for (const { takeAll } of shares.values()) takeAll();
+    if (act === OWN_END) {
+      mayOutlive();
+      return;
+    }
     if (received.crsServed || isServed()) {
       drainAll();
       return;
     }
     // The last worker's leaving gives an address up. Whoever has already come is served before the servers are closed.
-    member.outlive();
-    // Node sets this when it hears the message. With it the worker goes on if the primary dies meanwhile.
-    if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
+    mayOutlive();
     received.act = 'served first';
     leave ??= () => {
       clearTimeout(timer);
@@ -82,6 +85,12 @@ function patch(cluster, place) {
     };
     const timer = setTimeout(() => leave(), LAST);
   });
+
+  // The worker goes on if the primary dies meanwhile. Node sets its mark when it hears the message.
+  function mayOutlive() {
+    member.outlive();
+    if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
+  }
 
   function isServed() {
     return Array.from(shares.values()).every((share) => share.isServed());
@@ -104,6 +113,7 @@ function patch(cluster, place) {
         return Reflect.apply(callback, this, [share, null, ...rest]);
       }
       if (!share) return Reflect.apply(callback, this, [errno, handle, ...rest]);
+      trackHttp2(server);
       if (message.crsLoad === 1) burden.measure(servers);
       const { handle: used, takeAll, isServed: isDone } = serve(share, handle, server, {
         closed: () => shares.delete(handle),

@@ -38,6 +38,11 @@ function hasDescriptor() {
   }
 }
 
+/** Node before version 24 keeps no list of an HTTP/2 server's sessions. Only such servers cost the memory for one. */
+function trackHttp2(server) {
+  if (typeof server.updateSettings === 'function') require('./sessions.cjs').trackSessions(server);
+}
+
 /**
  * Makes Node's stand-in for a listening socket get its connections from a share. Returns `handle`, the one that the server is to
  * use: the stand-in or a real one. `closed` is called when it is closed, `taken` when a connection was taken here,
@@ -170,4 +175,4 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
   return { handle, takeAll, isServed };
 }
 
-module.exports = { serve };
+module.exports = { serve, trackHttp2 };

@@ -42,7 +42,7 @@ test('nothing of ours is left in the environment, and children of a worker are n
         const names = Object.keys(process.env).filter((name) => foreign.test(name) && name !== 'CL_MECHANISM');
         const code = 'require("node:cluster").isPrimary + process.env.NODE_APP_INSTANCE';
         const child = spawnSync(process.execPath, ['-p', code]);
-        const listeners = ['SIGTERM', 'SIGINT'].map((name) => process.once(name, () => {}).listenerCount(name));
+        const listeners = ['SIGTERM', 'SIGINT'].map((name) => process.once(name, () => process.exit(0)).listenerCount(name));
         const body = JSON.stringify({ pid: process.pid, names, child: String(child.stdout), listeners });
         require('node:http').createServer((q, response) => response.end(body)).listen(0, '127.0.0.1');`,
     },

@@ -3,6 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
+const path = require('node:path');
 const { ours, play } = require('../support/index.cjs');
 
 test('worker.disconnect() in the primary: the flag at once, servers closed, the channel closed, exit 0', async () => {
@@ -322,3 +323,51 @@ test('a primary whose workers have gone ends by itself', async () => {
   });
   assert.deepEqual(run.all('exit'), [[0], [0]]);
 });
+
+const fixture = (name) => path.join(__dirname, '..', 'data', 'fixtures', name);
+
+for (const secure of [false, true]) {
+  test(`HTTP/2${secure ? ' over TLS' : ''}: clients of a worker that leaves are told, and open streams are finished`, ours, async () => {
+    const run = await play({
+      env: secure ? { KEY: fixture('localhost-key.pem'), CERT: fixture('localhost-cert.pem') } : {},
+      async primary({ cluster, report, happens }) {
+        const http2 = require('node:http2');
+        const worker = cluster.fork();
+        const [{ port }] = await happens(worker, 'listening');
+        const scheme = process.env.KEY ? 'https' : 'http';
+        const session = http2.connect(`${scheme}://127.0.0.1:${port}`, { rejectUnauthorized: false });
+        const get = (path) => new Promise((resolve, reject) => {
+          let body = '';
+          session.request({ ':path': path }).setEncoding('utf8').on('data', (data) => { body += data; })
+            .on('end', () => resolve(body)).on('error', reject).end();
+        });
+        report('first', await get('/'));
+        const slow = get('/slow');
+        await happens(worker, 'message');
+        const told = happens(session, 'goaway');
+        const closed = happens(session, 'close');
+        const gone = happens(worker, 'exit');
+        worker.disconnect();
+        await told;
+        report('slow', await slow);
+        await closed;
+        report('exit', ...await gone);
+      },
+      worker() {
+        const { readFileSync } = require('node:fs');
+        const http2 = require('node:http2');
+        const serve = (request, response) => {
+          if (request.url === '/') return response.end('at once');
+          setTimeout(() => response.end('in the end'), 600);
+          process.send('slow');
+        };
+        const { KEY, CERT } = process.env;
+        const server = KEY ? http2.createSecureServer({ key: readFileSync(KEY), cert: readFileSync(CERT) }, serve) : http2.createServer(serve);
+        server.listen(0, '127.0.0.1');
+      },
+    });
+    assert.equal(run.one('first'), 'at once');
+    assert.equal(run.one('slow'), 'in the end');
+    assert.deepEqual(run.all('exit'), [[0, null]]);
+  });
+}

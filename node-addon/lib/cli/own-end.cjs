@@ -1,0 +1,107 @@
+'use strict';
+
+// In the worker. A script that handles the signal of a stop itself ends as it would without a cluster: it gets that signal, once,
+// and nothing of its own is closed for it. Where the whole group was signalled it has the signal already, or gets it any moment now.
+
+const { OWN_END } = require('../query.cjs');
+const { SIGNALS, isHandled, letGo } = require('./hold-signals.cjs');
+const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
+
+/** The primary's word for a stop: { signals, at, isForAll, again }. The script gets the first of `signals` that it handles. */
+const STOP = 'NODE_CLUSTER_RS_STOP';
+/** The worker's answer: { signal }, the one that the script ends with; without one the worker finishes its connections. */
+const OWN = 'NODE_CLUSTER_RS_OWN';
+/** The worker's word that its script gets a signal. If it ends of that, the primary may be about to get the same. */
+const HAD = 'NODE_CLUSTER_RS_HAD';
+
+/** How long a signal to the whole group may take from one process of it to another, in milliseconds. */
+const SPREAD = 100;
+/** A signal that came so long before the stop, in milliseconds, was the same one. */
+const SAME = 1000;
+
+/** Milliseconds on a clock that all processes share. */
+function now() {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1000 + nanoseconds / 1e6;
+}
+
+/** Keeps in mind which signals the script got that no stop has accounted for. */
+class Deliveries {
+  #times = new Map();
+  #raised = new Set();
+
+  /** `tell` is called right before the script gets one. */
+  constructor(tell) {
+    const deliveries = this;
+    const { emit } = process;
+    // A listener would be seen: some programs count those of a signal.
+    Object.defineProperty(process, 'emit', {
+      configurable: true,
+      writable: true,
+      value: function emitNoted(event, ...args) {
+        const isNoted = SIGNALS.includes(event) && isHandled(event) && !deliveries.#raised.delete(event);
+        if (!isNoted) return Reflect.apply(emit, this, [event, ...args]);
+        const times = { from: now(), to: Infinity };
+        deliveries.#times.set(event, times);
+        tell();
+        try {
+          return Reflect.apply(emit, this, [event, ...args]);
+        } finally {
+          times.to = now();
+        }
+      },
+    });
+  }
+
+  /** Whether the script has had the signal of a stop that the primary was asked for at that time. */
+  has(signal, at) {
+    const times = this.#times.get(signal);
+    return times !== undefined && (now() - times.to < SAME || Math.abs(times.from - at) < SAME);
+  }
+
+  /** Accounts for it. */
+  claim(signal) {
+    this.#times.delete(signal);
+  }
+
+  /** Gives this process the signal. */
+  raise(signal) {
+    if (isHandled(signal)) this.#raised.add(signal);
+    else letGo(signal);
+    process.kill(process.pid, signal);
+  }
+}
+
+function nothing() {}
+
+function answerStops() {
+  watchWebSockets();
+  const { send } = process;
+  const tell = (message) => process.connected && Reflect.apply(send, process, [message, undefined, undefined, nothing]);
+  const deliveries = new Deliveries(() => tell({ cmd: HAD }));
+  let isOwn = false;
+
+  function stop({ signals, at, isForAll, again }) {
+    const signal = signals.find((one) => deliveries.has(one, at)) ?? signals.find(isHandled) ?? (again ? signals[0] : undefined);
+    tell({ cmd: OWN, signal });
+    if (signal === undefined) {
+      closeWebSockets();
+      return;
+    }
+    isOwn = true;
+    const give = () => {
+      if (deliveries.has(signal, at)) deliveries.claim(signal);
+      else deliveries.raise(signal);
+    };
+    if (deliveries.has(signal, at) || !isForAll) give();
+    else setTimeout(give, SPREAD);
+  }
+
+  // Before those of worker/patch.cjs.
+  process.prependListener('internalMessage', (message) => {
+    if (message?.cmd === STOP) stop(message);
+    else if (isOwn && message?.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') message.act = OWN_END;
+  });
+}
+
+module.exports = { HAD, OWN, STOP, answerStops, now };
