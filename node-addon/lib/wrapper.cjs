@@ -11,9 +11,9 @@ const RUNNERS = new Set(['npm', 'npx', 'npm-cli', 'npx-cli', 'yarn', 'yarnpkg', 
 /** Commands, as their links in node_modules/.bin or in a folder of global commands are called. */
 const COMMANDS = new Set(['c8', 'concurrently', 'conc', 'cross-env', 'cross-env-shell', 'dotenv', 'dotenvx', 'env-cmd', 'nest', 'nf',
   'nodemon', 'npm-run-all', 'nyc', 'per-env', 'run-p', 'run-s', 'run-script-os', 'ts-node-dev', 'tsnd', 'tsx', 'turbo', 'wireit']);
-const PACKAGES = new Set(['c8', 'concurrently', 'corepack', 'cross-env', 'dotenv-cli', '@dotenvx/dotenvx', 'env-cmd', '@nestjs/cli', 'foreman',
-  'nodemon', 'npm', 'npm-run-all', 'npm-run-all2', 'nyc', 'per-env', 'pnpm', 'run-script-os', 'ts-node-dev', 'tsx', 'turbo', 'wireit',
-  'yarn']);
+const PACKAGES = new Set(['c8', 'concurrently', 'corepack', 'cross-env', 'dotenv', 'dotenv-cli', '@dotenvx/dotenvx', 'env-cmd',
+  '@nestjs/cli', 'foreman', 'nodemon', 'npm', 'npm-run-all', 'npm-run-all2', 'nyc', 'per-env', 'pnpm', 'run-script-os', 'ts-node-dev',
+  'tsx', 'turbo', 'wireit', 'yarn']);
 
 const SHELL = /(?:^|\/)(?:a|ba|da|k|z)?sh$/;
 

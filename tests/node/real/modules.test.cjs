@@ -10,6 +10,7 @@ const { cli } = require('../cli/fixtures/run.cjs');
 
 // The programs stand in a folder of their own, from which nothing is found.
 const load = (name) => `require(${JSON.stringify(require.resolve(name))})`;
+const command = (name) => path.join(__dirname, '..', 'node_modules', '.bin', name);
 const SERVE = `require('node:http').createServer((request, response) => {
   log(process.env.NODE_APP_INSTANCE);
   response.end(process.env.NODE_APP_INSTANCE);
@@ -48,7 +49,7 @@ test('pino: each worker writes whole lines, and what its transport holds is writ
     for (const instance of ['0', '1']) {
       const found = linesOf(started.directory, `log.${instance}`).map((line) => JSON.parse(line).instance);
       assert.ok(found.length > 0 && found.every((one) => one === instance), `${instance}: ${found}`);
-      assert.match(started.stdout, new RegExp(`^${instance} \\| \\{.*"instance":"${instance}"\\}$`, 'm'));
+      assert.match(started.stdout, new RegExp(`^\\[${instance}\\] \\{.*"instance":"${instance}"\\}$`, 'm'));
     }
   });
   assert.equal(run.code, 0);
@@ -72,7 +73,7 @@ test('winston: each worker has its own file, and what it holds is written when i
     for (const instance of ['0', '1']) {
       const found = linesOf(started.directory, `log.${instance}`).map((line) => JSON.parse(line).instance);
       assert.ok(found.length > 0 && found.every((one) => one === instance), `${instance}: ${found}`);
-      assert.match(started.stdout, new RegExp(`^${instance} \\| \\{.*"message":"served"\\}$`, 'm'));
+      assert.match(started.stdout, new RegExp(`^\\[${instance}\\] \\{.*"message":"served"\\}$`, 'm'));
     }
   });
   assert.equal(run.code, 0);
@@ -83,8 +84,8 @@ const SETTINGS = { '.env': 'WORD=of the file\n', 'app.js': `${load('dotenv')}.co
 const RUNNERS = [
   ['dotenv in the program', ['app.js']],
   ['dotenv as a preload', ['--node-options', `-r ${require.resolve('dotenv/config')}`, 'say.js']],
-  ['dotenv-cli in front', [require.resolve('dotenv-cli/cli.js'), '--', 'node', 'say.js']],
-  ['cross-env in front', [require.resolve('cross-env/dist/bin/cross-env.js'), '--', 'WORD=of the file', 'node', 'say.js']],
+  ['dotenv in front', [command('dotenv'), '--', 'run', '--quiet', '--', 'node', 'say.js']],
+  ['cross-env in front', [command('cross-env'), '--', 'WORD=of the file', 'node', 'say.js']],
 ];
 for (const [name, args] of RUNNERS) {
   test(`${name}: both workers have its variables`, ours, async () => {
@@ -104,7 +105,7 @@ const TYPED = `import { createServer } from 'node:http';
   createServer((request, response) => response.end(Word.Served)).listen(0, '127.0.0.1');`;
 const COMPILERS = [
   ['tsx as a loader', ['--node-options', `--import ${require.resolve('tsx')}`, 'app.ts']],
-  ['tsx in front', [require.resolve('tsx/cli'), '--', 'app.ts']],
+  ['tsx in front', [command('tsx'), '--', 'app.ts']],
 ];
 for (const [name, args] of COMPILERS) {
   test(`${name}: both workers run TypeScript, and a reload replaces them`, ours, async () => {
