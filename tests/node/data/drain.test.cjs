@@ -84,15 +84,16 @@ test('what a client has asked for at once is answered, and the last answer says 
       await happens(worker, 'message');
       const exit = happens(worker, 'exit');
       worker.disconnect();
+      // It has begun to leave when it hears this.
+      worker.send('answer');
       report('text', await text);
       report('exit', ...await exit);
     },
     worker() {
-      let last;
       require('node:http').createServer((request, answer) => {
         answer.setHeader('Connection', 'keep-alive');
+        process.once('message', () => answer.end(`<${request.url}>`));
         if (request.url === '/3') process.send('all');
-        last = setTimeout(() => answer.end(`<${request.url}>`), 300);
       }).listen(0, '127.0.0.1');
     },
   });
