@@ -84,17 +84,21 @@ test('what a client has asked for at once is answered, and the last answer says 
       await happens(worker, 'message');
       const exit = happens(worker, 'exit');
       worker.disconnect();
-      // It has begun to leave when it hears this.
-      worker.send('answer');
       report('text', await text);
       report('exit', ...await exit);
     },
     worker() {
-      require('node:http').createServer((request, answer) => {
+      const answers = [];
+      const server = require('node:http').createServer((request, answer) => {
         answer.setHeader('Connection', 'keep-alive');
-        process.once('message', () => answer.end(`<${request.url}>`));
-        if (request.url === '/3') process.send('all');
+        answers.push(() => answer.end(`<${request.url}>`));
+        if (request.url === '/3') process.send('all', whenClosed);
       }).listen(0, '127.0.0.1');
+      // Node closes it when the worker leaves.
+      function whenClosed() {
+        if (server.listening) setImmediate(whenClosed);
+        else for (const answer of answers) answer();
+      }
     },
   });
   const text = run.one('text');
