@@ -91,13 +91,13 @@ test('what a client has asked for at once is answered, and the last answer says 
       const answers = [];
       const server = require('node:http').createServer((request, answer) => {
         answer.setHeader('Connection', 'keep-alive');
-        answers.push(() => answer.end(`<${request.url}>`));
+        answers.push((then) => answer.end(`<${request.url}>`, then));
         if (request.url === '/3') process.send('all', whenClosed);
       }).listen(0, '127.0.0.1');
       // Node closes it when the worker leaves.
       function whenClosed() {
         if (server.listening) setImmediate(whenClosed);
-        else for (const answer of answers) answer();
+        else answers.shift()?.(whenClosed);
       }
     },
   });
