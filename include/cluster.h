@@ -109,7 +109,7 @@
 /**
  * Mechanism: the best available. TCP under CL_SCHED_RR and CL_SCHED_SOURCE_HASH gets kernel where the process has
  * CAP_BPF (Linux 5.14), and otherwise passed. While the program leaves the setting at this value, the environment
- * variable CL_MECHANISM of the primary (auto, passed or kernel) decides.
+ * variable CL_MECHANISM of the primary (auto, passed, kernel or rotation) decides.
  */
 #define CL_MECHANISM_AUTO 0
 
@@ -132,6 +132,14 @@
  * Mechanism, in events only: all workers have one socket (CL_SCHED_NONE; UDP with CL_MECHANISM_PASSED or fd:N).
  */
 #define CL_MECHANISM_SHARED 3
+
+/**
+ * Mechanism: all workers accept from one socket, each in its turn, without the primary and without a privilege. For CL_SCHED_RR on TCP
+ * and unix sockets, and for workers of the primary's own user; others get their connections by CL_MECHANISM_PASSED beside these. Turns
+ * are even in the long run and not exact: a worker that is busy is passed over. A listener with CL_LISTEN_NONBLOCK takes part once
+ * cl_listener_watch() says where its program waits.
+ */
+#define CL_MECHANISM_ROTATION 4
 
 /**
  * Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), and a second one is cl_stop(0). One
@@ -1045,6 +1053,41 @@ CL_API int cl_getsockname(int listener, struct sockaddr *name, socklen_t *name_l
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler; interrupted waits go on. Since 0.1.
  */
 CL_API int cl_setsockopt(int listener, int level, int name, const void *value, socklen_t length);
+
+/**
+ * Puts into an epoll of the program's what has to be watched for a listener, so that epoll_wait(2) tells when cl_accept() has
+ * something to say.
+ *
+ * A program with an event loop calls this instead of epoll_ctl(2) with the listener's descriptor. With CL_MECHANISM_ROTATION, and under
+ * CL_SCHED_NONE, it makes that one worker is woken for one connection (EPOLLEXCLUSIVE); the descriptor itself, in an epoll of the
+ * program's, would wake every worker for each, so that under CL_MECHANISM_ROTATION such a listener gets its connections passed on by
+ * the primary until it is watched. Everywhere else it does what epoll_ctl(2) would. The events are level-triggered. cl_accept() may
+ * find nothing (-EAGAIN), so the listener should have CL_LISTEN_NONBLOCK. Take one or a few connections for an event: what is left is
+ * told again, and another worker may be free for it. The epoll must not be nested in another one, and not be used after fork(2).
+ *
+ * @param listener  from cl_listen_with().
+ * @param epoll_fd  from epoll_create1(2). The library keeps a duplicate until cl_listener_unwatch() or cl_close().
+ * @param data      what the events have in `data.u64`. A listener may have more than one entry, all with the same data.
+ * @return 0; -EBADF: no listener or no descriptor; -EEXIST: it is watched already; -EINVAL: no epoll; -EMFILE, -ENOMEM, -ENOSPC;
+ *         -EPIPE: the primary is gone; CL_EVERSION.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1. EPOLLEXCLUSIVE: Linux 4.5.
+ */
+CL_API
+int cl_listener_watch(int listener,
+                      int epoll_fd,
+                      uint64_t data);
+
+/**
+ * Takes a listener out of the program's epoll again. With CL_MECHANISM_ROTATION the primary passes its connections on from then on.
+ *
+ * @param listener  from cl_listen().
+ * @return 0; -EBADF: no listener; -ENOENT: it is not watched.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+ */
+CL_API
+int cl_listener_unwatch(int listener);
 
 /**
  * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()

@@ -19,7 +19,7 @@ pub const CL_SCHED_SOURCE_HASH: c_int = 4;
 
 /// Mechanism: the best available. TCP under CL_SCHED_RR and CL_SCHED_SOURCE_HASH gets kernel where the process has
 /// CAP_BPF (Linux 5.14), and otherwise passed. While the program leaves the setting at this value, the environment
-/// variable CL_MECHANISM of the primary (auto, passed or kernel) decides.
+/// variable CL_MECHANISM of the primary (auto, passed, kernel or rotation) decides.
 pub const CL_MECHANISM_AUTO: c_int = 0;
 /// Mechanism: the primary accepts each connection and passes it on. A UDP socket is shared by all workers.
 pub const CL_MECHANISM_PASSED: c_int = 1;
@@ -32,6 +32,11 @@ pub const CL_MECHANISM_PASSED: c_int = 1;
 pub const CL_MECHANISM_KERNEL: c_int = 2;
 /// Mechanism, in events only: all workers have one socket (CL_SCHED_NONE; UDP with CL_MECHANISM_PASSED or fd:N).
 pub const CL_MECHANISM_SHARED: c_int = 3;
+/// Mechanism: all workers accept from one socket, each in its turn, without the primary and without a privilege. For CL_SCHED_RR on TCP
+/// and unix sockets, and for workers of the primary's own user; others get their connections by CL_MECHANISM_PASSED beside these. Turns
+/// are even in the long run and not exact: a worker that is busy is passed over. A listener with CL_LISTEN_NONBLOCK takes part once
+/// cl_listener_watch() says where its program waits.
+pub const CL_MECHANISM_ROTATION: c_int = 4;
 
 /// Flag of cl_settings_t: while cl_run() runs, SIGTERM and SIGINT are cl_stop(-1), and a second one is cl_stop(0). One
 /// that comes less than 0.1 s after the last that counted is ignored, because timeout(1) signals its child and then the
@@ -141,8 +146,8 @@ mod tests {
         let policies = [Policy::None, Policy::RoundRobin, Policy::LeastLoaded, Policy::SourceHash];
         let ours = [CL_SCHED_NONE, CL_SCHED_RR, CL_SCHED_LEAST_LOADED, CL_SCHED_SOURCE_HASH];
         assert_eq!(policies.map(|policy| policy as c_int), ours);
-        let mechanisms = [MechanismKind::Passed, MechanismKind::Kernel, MechanismKind::Shared];
-        let ours = [CL_MECHANISM_PASSED, CL_MECHANISM_KERNEL, CL_MECHANISM_SHARED];
+        let mechanisms = [MechanismKind::Passed, MechanismKind::Kernel, MechanismKind::Shared, MechanismKind::Rotation];
+        let ours = [CL_MECHANISM_PASSED, CL_MECHANISM_KERNEL, CL_MECHANISM_SHARED, CL_MECHANISM_ROTATION];
         assert_eq!(mechanisms.map(|mechanism| mechanism as c_int), ours);
         let states = [
             (CL_WORKER_STARTING, WorkerState::Starting),

@@ -40,6 +40,7 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
         CL_MECHANISM_AUTO => settings.mechanism,
         CL_MECHANISM_PASSED => Mechanism::Passed,
         CL_MECHANISM_KERNEL => Mechanism::Kernel,
+        CL_MECHANISM_ROTATION => Mechanism::Rotation,
         other => return Err(unknown("mechanism to choose", other)),
     };
     settings.respawn = match given.respawn {

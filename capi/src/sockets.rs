@@ -312,6 +312,45 @@ pub unsafe extern "C" fn cl_setsockopt(
     })
 }
 
+/// Puts into an epoll of the program's what has to be watched for a listener, so that epoll_wait(2) tells when cl_accept() has
+/// something to say.
+///
+/// A program with an event loop calls this instead of epoll_ctl(2) with the listener's descriptor. With CL_MECHANISM_ROTATION, and under
+/// CL_SCHED_NONE, it makes that one worker is woken for one connection (EPOLLEXCLUSIVE); the descriptor itself, in an epoll of the
+/// program's, would wake every worker for each, so that under CL_MECHANISM_ROTATION such a listener gets its connections passed on by
+/// the primary until it is watched. Everywhere else it does what epoll_ctl(2) would. The events are level-triggered. cl_accept() may
+/// find nothing (-EAGAIN), so the listener should have CL_LISTEN_NONBLOCK. Take one or a few connections for an event: what is left is
+/// told again, and another worker may be free for it. The epoll must not be nested in another one, and not be used after fork(2).
+///
+/// @param listener  from cl_listen_with().
+/// @param epoll_fd  from epoll_create1(2). The library keeps a duplicate until cl_listener_unwatch() or cl_close().
+/// @param data      what the events have in `data.u64`. A listener may have more than one entry, all with the same data.
+/// @return 0; -EBADF: no listener or no descriptor; -EEXIST: it is watched already; -EINVAL: no epoll; -EMFILE, -ENOMEM, -ENOSPC;
+///         -EPIPE: the primary is gone; CL_EVERSION.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1. EPOLLEXCLUSIVE: Linux 4.5.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_listener_watch(listener: c_int, epoll_fd: c_int, data: u64) -> c_int {
+    guard(|| {
+        find(listener)?.watch_in(epoll_fd, data)?;
+        Ok(0)
+    })
+}
+
+/// Takes a listener out of the program's epoll again. With CL_MECHANISM_ROTATION the primary passes its connections on from then on.
+///
+/// @param listener  from cl_listen().
+/// @return 0; -EBADF: no listener; -ENOENT: it is not watched.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_listener_unwatch(listener: c_int) -> c_int {
+    guard(|| {
+        find(listener)?.unwatch_in()?;
+        Ok(0)
+    })
+}
+
 /// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()
 /// on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an epoll set
 /// (EPOLL_CTL_DEL) first: the primary has a copy of it, so closing alone leaves it registered.

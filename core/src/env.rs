@@ -95,7 +95,7 @@ pub(crate) fn mechanism() -> Result<Mechanism> {
         Some(value) if value.is_empty() => Ok(Mechanism::Auto),
         Some(value) => value.to_str().and_then(Mechanism::from_name).ok_or_else(|| {
             let value = value.to_string_lossy();
-            Error::invalid(format!("{MECHANISM} is \"{value}\"; it must be auto, passed or kernel"))
+            Error::invalid(format!("{MECHANISM} is \"{value}\"; it must be auto, passed, kernel or rotation"))
         }),
     }
 }

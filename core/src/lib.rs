@@ -49,6 +49,7 @@ mod restart;
 mod scoreboard;
 mod settings;
 mod sys;
+mod tally;
 mod token;
 mod wire;
 mod worker;

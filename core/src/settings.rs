@@ -18,6 +18,9 @@ pub enum Mechanism {
     Passed,
     /// The kernel gives each slot its connections; an error where it is not to be had.
     Kernel,
+    /// Workers accept from one socket in turn, where that can be: round-robin over a stream socket, workers of the primary's own
+    /// user.
+    Rotation,
 }
 
 impl Mechanism {
@@ -27,6 +30,7 @@ impl Mechanism {
             "auto" => Some(Mechanism::Auto),
             "passed" => Some(Mechanism::Passed),
             "kernel" => Some(Mechanism::Kernel),
+            "rotation" => Some(Mechanism::Rotation),
             _ => None,
         }
     }
@@ -42,6 +46,8 @@ pub enum MechanismKind {
     Kernel = 2,
     /// All workers accept from one socket.
     Shared = 3,
+    /// The same, each in its turn.
+    Rotation = 4,
 }
 
 /// A cluster's settings; `Default` gives what a zeroed C struct means.

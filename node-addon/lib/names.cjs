@@ -4,6 +4,6 @@
 // Node's numbers. They are here because they must be known where there is no addon, too.
 
 const POLICIES = new Map([['rr', 2], ['none', 1], ['least-loaded', 3], ['source-hash', 4]]);
-const MECHANISMS = ['auto', 'passed', 'kernel'];
+const MECHANISMS = ['auto', 'passed', 'kernel', 'rotation'];
 
 module.exports = { MECHANISMS, POLICIES };

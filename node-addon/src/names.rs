@@ -22,6 +22,7 @@ pub(crate) fn name_of_mechanism(kind: MechanismKind) -> &'static str {
     match kind {
         MechanismKind::Passed => "passed",
         MechanismKind::Kernel => "kernel",
+        MechanismKind::Rotation => "rotation",
         _ => "shared",
     }
 }

@@ -33,6 +33,10 @@ impl Handle {
             self.sockets.each(&self.members, &mut |one| door::shut(one, inet));
             self.sockets.route_mut().accept_last();
         }
+        // Whoever is there may come by the primary now, too.
+        for member in self.members.iter_mut() {
+            member.leave_line();
+        }
         self.sockets.unwatch(&mut self.members, poll);
     }
 

@@ -25,7 +25,19 @@ pub(crate) struct Member {
     /// The poll is to tell when there is room in the mailbox.
     armed: bool,
     own: Option<OwnSocket>,
+    line: Line,
     load: Load,
+}
+
+/// The line of those who accept from a socket that all have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// It has no socket.
+    Barred,
+    /// It could.
+    Beside,
+    /// It accepts by itself, and its mailbox is empty.
+    Within,
 }
 
 impl Member {
@@ -43,6 +55,7 @@ impl Member {
             pace,
             armed: false,
             own: None,
+            line: Line::Barred,
             load: Load::default(),
         }
     }
@@ -50,6 +63,39 @@ impl Member {
     pub(super) fn give_own_socket(&mut self, mut own: OwnSocket) {
         own.belong_to(self.worker);
         self.own = Some(own);
+    }
+
+    /// It is to have the socket that all have.
+    pub(crate) fn allow_line(&mut self) {
+        self.line = Line::Beside;
+    }
+
+    pub(super) fn may_stand_in_line(&self) -> bool {
+        self.line != Line::Barred
+    }
+
+    pub(super) fn is_in_line(&self) -> bool {
+        self.line == Line::Within
+    }
+
+    pub(super) fn stand_in_line(&mut self) {
+        if self.may_stand_in_line() {
+            self.line = Line::Within;
+        }
+    }
+
+    /// From here on its mailbox serves it. True if it did not before.
+    pub(super) fn leave_line(&mut self) -> bool {
+        let was_within = self.is_in_line();
+        if was_within {
+            self.line = Line::Beside;
+        }
+        was_within
+    }
+
+    /// Connections come to it without the primary.
+    pub(super) fn accepts_by_itself(&self) -> bool {
+        self.own.is_some() || self.is_in_line()
     }
 
     pub(super) fn own_socket(&self) -> Option<&OwnSocket> {
@@ -78,9 +124,9 @@ impl Member {
         !self.stopping && !self.standing.is_broken()
     }
 
-    /// In the rotation, with room.
+    /// It gets connections by its mailbox, which has room.
     pub(super) fn is_open(&mut self) -> bool {
-        self.has_turn() && self.mailbox.room() > 0
+        self.has_turn() && !self.is_in_line() && self.mailbox.room() > 0
     }
 
     /// Its worker has not stood still of late.
@@ -267,7 +313,7 @@ impl Member {
         if self.is_open() {
             return true;
         }
-        if self.has_turn() {
+        if self.has_turn() && !self.is_in_line() {
             // Room that appears before this call makes the event at once.
             self.arm(true, poll);
             self.pace.is_full(now);

@@ -22,6 +22,7 @@ mod members;
 mod moving;
 mod pace;
 mod pump;
+mod rousing;
 mod shut;
 mod sockets;
 mod standing;
@@ -38,6 +39,7 @@ pub use flow::HandleStats;
 pub(crate) use member::Member;
 use members::Members;
 pub(crate) use pump::Pumped;
+use rousing::Rousing;
 use shut::Shut;
 use sockets::Sockets;
 use turns::TurnsGiven;
@@ -76,6 +78,7 @@ pub(crate) struct Handle {
     choosing: Choosing,
     turns: TurnsGiven,
     flow: Flow,
+    rousing: Rousing,
     /// Nobody new comes in.
     closing: Option<Shut>,
     /// When the program was last told of something that a worker may have brought about.
@@ -106,6 +109,7 @@ impl Handle {
             choosing: Choosing::new(Policy::RoundRobin, 0, false),
             turns: TurnsGiven::default(),
             flow: Flow::default(),
+            rousing: Rousing::default(),
             closing: None,
             warned_at: None,
         }
@@ -142,12 +146,14 @@ impl Handle {
         self.choosing.is_by_client()
     }
 
-    /// How connections get to a member, and the socket that its grant carries beside the mailbox.
-    pub(crate) fn for_grant<'a>(&'a self, member: &'a Member) -> (MechanismKind, Option<BorrowedFd<'a>>) {
+    /// How connections get to a member, and what its grant carries beside the mailbox: a socket, and a page.
+    pub(crate) fn for_grant<'a>(&'a self, member: &'a Member) -> (MechanismKind, [Option<BorrowedFd<'a>>; 2]) {
         let own = member.own_socket().map(OwnSocket::socket);
-        match (self.mechanism(), own.or_else(|| self.sockets.route().worker_socket(member.slot))) {
-            (MechanismKind::Kernel, None) => (MechanismKind::Passed, None),
-            granted => granted,
+        let route = self.sockets.route();
+        match (route.kind(), own.or_else(|| route.worker_socket(member.slot))) {
+            (MechanismKind::Kernel, None) => (MechanismKind::Passed, [None; 2]),
+            (MechanismKind::Rotation, _) if !member.may_stand_in_line() => (MechanismKind::Passed, [None; 2]),
+            (kind, socket) => (kind, [socket, route.worker_page()]),
         }
     }
 
@@ -200,6 +206,7 @@ impl Handle {
     pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
         let Some(mut member) = self.members.remove(listener) else { return 0 };
         self.give_turns();
+        self.has_left_the_line(&member);
         poll.remove(member.mailbox.sender());
         let assigned = self.sockets.route().assigned(member.slot);
         let taken = member.taken(assigned);
@@ -211,9 +218,14 @@ impl Handle {
         taken
     }
 
-    /// A member gives its own socket up, and is served by its mailbox alone.
+    /// A member gives up its own socket or its place in the line, and is served by its mailbox alone.
     pub(crate) fn give_up_own_socket(&mut self, listener: u32, poll: &Poll) {
         let Some(member) = self.members.by_listener(listener) else { return };
+        if member.leave_line() {
+            self.rousing.begin(Instant::now());
+            self.give_turns();
+            return;
+        }
         let slot = member.slot;
         if let Some(own) = member.take_own_socket(self.sockets.route().assigned(slot), poll) {
             self.give_turns();
@@ -232,7 +244,12 @@ impl Handle {
     /// A worker takes nothing for a while: what waits for it goes to others at once.
     pub(crate) fn pause_member(&mut self, listener: u32, paused: bool, poll: &Poll) {
         match self.members.by_listener(listener) {
-            Some(member) if paused => member.pause(poll),
+            Some(member) if paused => {
+                member.pause(poll);
+                if member.is_in_line() {
+                    self.rousing.begin(Instant::now());
+                }
+            }
             Some(member) => member.resume(poll),
             None => {}
         }
@@ -243,6 +260,9 @@ impl Handle {
     pub(crate) fn retire_member(&mut self, listener: u32) {
         if let Some(member) = self.members.by_listener(listener) {
             member.leave_rotation();
+            if member.is_in_line() {
+                self.rousing.begin(Instant::now());
+            }
         }
         self.give_turns();
     }
@@ -269,7 +289,42 @@ impl Handle {
 
     /// When the next pump is due in any case, if that has not been said yet.
     pub(crate) fn take_alarm(&mut self, now: Instant) -> Option<Instant> {
-        self.sockets.retired_mut().take_alarm(now)
+        let retired = self.sockets.retired_mut().take_alarm(now);
+        retired.or_else(|| self.rousing.take_alarm())
+    }
+
+    /// A member accepts from the shared socket from here on. False: it may not.
+    pub(crate) fn stand_in_line(&mut self, listener: u32) -> bool {
+        let is_open = self.closing.is_none();
+        let Some(member) = self.members.by_listener(listener) else { return true };
+        if !member.may_stand_in_line() {
+            return false;
+        }
+        if is_open {
+            member.stand_in_line();
+            self.give_turns();
+        }
+        true
+    }
+
+    fn has_left_the_line(&mut self, member: &Member) {
+        if member.is_in_line() {
+            self.rousing.begin(Instant::now());
+        }
+    }
+
+    /// Looks whether somebody waits whom nobody was woken for.
+    fn rouse(&mut self, now: Instant) {
+        if !self.rousing.is_due(now) {
+            return;
+        }
+        let anybody = self.members.iter().any(|member| member.is_in_line() && member.has_turn());
+        let route = self.sockets.route_mut();
+        if self.closing.is_none() && anybody && route.rouse() {
+            self.rousing.some_wait(route.begun(), now);
+        } else {
+            self.rousing.end();
+        }
     }
 
     /// A connection that its taker did not want after all.

@@ -33,6 +33,7 @@ impl Handle {
             self.give_turns();
         }
         self.sockets.end_retired(&mut self.members, poll, now);
+        self.rouse(now);
         if let Some(until) = self.flow.paused_until(now) {
             return Pumped::At(until);
         }
@@ -49,6 +50,7 @@ impl Handle {
         let wanted = open && paused.is_none();
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
         self.sockets.watch(wanted && self.closing.is_none(), wanted, &mut self.members, poll);
+        self.sockets.go_behind(poll);
         let dry = matches!(end, Some(Accepted::Nothing)) && !self.flow.has_unsent();
         match paused {
             Some(until) => Pumped::At(until),

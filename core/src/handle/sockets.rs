@@ -35,6 +35,7 @@ impl Sockets {
     /// Begins to watch the primary's socket (for nothing, until somebody can take a connection).
     pub(super) fn register(&self, poll: &Poll) -> Sys<()> {
         match self.route.primary_socket() {
+            Some(_) if self.route.is_in_line() => Ok(()),
             Some(socket) => poll.add(socket, self.token.pack(), Interest::None),
             None => Ok(()),
         }
@@ -67,8 +68,17 @@ impl Sockets {
         if let Some(socket) = self.route.primary_socket()
             && self.accepting != accepting
         {
-            let interest = if accepting { Interest::Readable } else { Interest::None };
-            if poll.modify(socket, self.token.pack(), interest).is_ok() {
+            let token = self.token.pack();
+            let told = match (self.route.is_in_line(), accepting) {
+                (false, true) => poll.modify(socket, token, Interest::Readable),
+                (false, false) => poll.modify(socket, token, Interest::None),
+                (true, true) => poll.add_exclusive(socket, token),
+                (true, false) => {
+                    poll.remove(socket);
+                    Ok(())
+                }
+            };
+            if told.is_ok() {
                 self.accepting = accepting;
             }
         }
@@ -77,6 +87,17 @@ impl Sockets {
             member.watch_for_return(poll);
         }
         self.retired.watch(poll, self.token, wanted);
+    }
+
+    /// The primary has had its part of the line, and stands at its end from here on.
+    pub(super) fn go_behind(&mut self, poll: &Poll) {
+        if self.route.take_had_its_part()
+            && self.accepting
+            && let Some(socket) = self.route.primary_socket()
+        {
+            poll.remove(socket);
+            self.accepting = poll.add_exclusive(socket, self.token.pack()).is_ok();
+        }
     }
 
     /// Watches nothing: the next pump has the poll look at all of them anew.

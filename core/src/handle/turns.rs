@@ -33,8 +33,8 @@ impl TurnsGiven {
             return;
         }
         let turns = having.map(|member| {
-            let own = member.own_socket();
-            (own.map(|_| member.slot), own.map_or(Turns::All, OwnSocket::turns))
+            let turns = member.own_socket().map_or(Turns::All, OwnSocket::turns);
+            (member.accepts_by_itself().then_some(member.slot), turns)
         });
         let half = turns.clone().any(|(_, turns)| turns == Turns::Half);
         let most = turns.clone().filter(|(_, turns)| *turns != Turns::None);

@@ -83,6 +83,11 @@ pub(super) fn has_waiting(listening: BorrowedFd, over: bool) -> bool {
     !over && wait_readable(&[listening], Some(Duration::ZERO)) != Ok(Waited::TimedOut)
 }
 
+/// Somebody waits in a socket that listens.
+pub(super) fn is_left_waiting(listening: BorrowedFd) -> bool {
+    wait_readable(&[listening], Some(Duration::ZERO)) == Ok(Waited::Ready)
+}
+
 /// One connection that did not fail before it was accepted.
 pub(super) fn accept_one(listening: BorrowedFd) -> Accepted {
     for _ in 0..FAILURES_PER_TURN {

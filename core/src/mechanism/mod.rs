@@ -1,6 +1,6 @@
 //! How connections get to workers. Each mechanism is a `Route`; a handle has one, and does not know which.
 //!
-//! `passed`: the primary accepts. `shared`: all workers accept from one socket. `kernel`: each slot has a listening socket of its
+//! `passed`: the primary accepts. `shared`: all workers accept from one socket, and `rotation`: in turn. `kernel`: each slot has a listening socket of its
 //! own, and a program in the kernel (`program`, `selector`) chooses among them. `datagrams`: the same for UDP, without a program.
 
 mod accepting;
@@ -13,6 +13,7 @@ mod own_socket;
 mod passed;
 mod program;
 mod retired;
+mod rotation;
 mod route;
 mod selector;
 mod shared;
@@ -27,6 +28,7 @@ pub(crate) use own_socket::{OwnSocket, Seen, Turns};
 pub(crate) use passed::Passed;
 pub(crate) use program::Choice;
 pub(crate) use retired::Retired;
+pub(crate) use rotation::Rotation;
 pub(crate) use route::Route;
 pub(crate) use selector::Selector;
 pub(crate) use shared::Shared;

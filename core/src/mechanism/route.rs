@@ -20,6 +20,18 @@ pub(crate) trait Route: Send {
     fn primary_socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// The page that goes to a worker with that socket.
+    fn worker_page(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// The primary waits for connections in one line with workers: it is watched for exclusively.
+    fn is_in_line(&self) -> bool {
+        false
+    }
+    /// It has taken its part, and is to stand at the end of that line.
+    fn take_had_its_part(&mut self) -> bool {
+        false
+    }
     /// The kernel says that a connection is there.
     fn announced(&mut self) {}
     /// One connection from the kernel, without waiting.
@@ -40,6 +52,10 @@ pub(crate) trait Route: Send {
     /// Looks whether the sockets that workers have or had are as they were made, and repairs them. What somebody had done.
     fn audit(&mut self) -> Found {
         Found::default()
+    }
+    /// Wakes whoever waits in line if somebody waits to be accepted. False: nobody does.
+    fn rouse(&mut self) -> bool {
+        false
     }
     /// There are sockets that a worker had.
     fn keeps_former(&self) -> bool {

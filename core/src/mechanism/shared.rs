@@ -33,6 +33,12 @@ impl Shared {
     }
 }
 
+impl Shared {
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Route for Shared {
     fn kind(&self) -> MechanismKind {
         MechanismKind::Shared

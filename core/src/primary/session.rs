@@ -98,6 +98,12 @@ impl Session<'_> {
                     handle.give_up_own_socket(listener, self.ground.poll);
                 }
             }
+            Said::Seat { listener } => {
+                let address = own(self.worker, listener, "something about a listener that is not its own")?;
+                if !self.addresses.touch(address).is_none_or(|handle| handle.stand_in_line(listener)) {
+                    return Err(Malformed("that it accepts in rotation where it was not granted that"));
+                }
+            }
             Said::SetOption { number, listener, option } => {
                 let address = own(self.worker, listener, "a socket option of a listener that is not its own")?;
                 self.set_option(number, address, &option)?;
@@ -151,7 +157,10 @@ impl Session<'_> {
             }
             None => match self.addresses.in_the_way(&permit.key) {
                 Some(address) => return Err(Denied::InTheWay(address)),
-                None => self.addresses.open(permit, request, self.mechanism, &mut self.ground)?,
+                None => {
+                    let may_share = self.worker.may_share_sockets() && request.own_socket;
+                    self.addresses.open(permit, request, self.mechanism, may_share, &mut self.ground)?
+                }
             },
         };
         let mut place = self.addresses.place(address)?;

@@ -4,7 +4,7 @@
 mod place;
 mod running;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::options::SocketOption;
 use crate::primary::{Forked, Permits, Plan, Primary, SpawnOptions, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
-use crate::sys::lock;
 use crate::sys::panics::point;
 use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
+use crate::sys::{descriptor, lock};
 use crate::worker::{self, ListenOptions, Listener, Worker};
 
 struct Process {
@@ -121,6 +121,26 @@ impl Listener {
             Some(worker) => worker.set_option(self, option),
             None => self.set_option_alone(option),
         }
+    }
+
+    /// Has an epoll of the program's tell `data` whenever accept has something to say, also where that takes turns with other workers.
+    /// The epoll is not to be nested in another one. Ends with [`unwatch`](Self::unwatch), or when the listener is closed.
+    pub fn watch_in(&self, epoll: RawFd, data: u64) -> Result<()> {
+        let watch = |epoll: BorrowedFd| match worker()? {
+            Some(worker) => worker.watch(self, epoll, data),
+            None => self.watch(epoll, data),
+        };
+        let none = || Error::new(-libc::EBADF, format!("{epoll} is no descriptor"));
+        descriptor::with_number(epoll, watch).ok_or_else(none)?
+    }
+
+    /// It does not any more; -ENOENT if it did not.
+    pub fn unwatch_in(&self) -> Result<()> {
+        let was_watched = match worker()? {
+            Some(worker) => worker.unwatch(self)?,
+            None => self.unwatch(),
+        };
+        if was_watched { Ok(()) } else { Err(Error::new(-libc::ENOENT, "the listener is not watched")) }
     }
 }
 

@@ -67,6 +67,11 @@ impl Poll {
         Ok(Self { epoll, failed: AtomicBool::new(false) })
     }
 
+    /// An epoll of the program's, through a descriptor of our own.
+    pub(crate) fn of_program(epoll: BorrowedFd) -> Sys<Self> {
+        Ok(Self { epoll: Epoll(descriptor::duplicate(epoll)?), failed: AtomicBool::new(false) })
+    }
+
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
         super::panics::point();
         self.note(self.epoll.add(fd, EpollEvent::new(interest.flags(), token)))
@@ -74,7 +79,7 @@ impl Poll {
 
     /// Watches a listening socket that several processes watch: only some of them are woken (EPOLLEXCLUSIVE).
     pub(crate) fn add_exclusive(&self, fd: impl AsFd, token: u64) -> Sys<()> {
-        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token))
+        self.note(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token)))
     }
 
     pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {

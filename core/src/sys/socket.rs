@@ -195,6 +195,12 @@ pub(crate) fn stop_listening(socket: BorrowedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
+/// Wakes everybody who waits for connections on this socket. On one that listens it does nothing else (inet_shutdown and
+/// unix_shutdown of Linux 5.4 to 6.18).
+pub(crate) fn rouse(listening: BorrowedFd) {
+    let _ = shutdown(listening.as_raw_fd(), Shutdown::Write);
+}
+
 /// Wakes everybody who waits for packets on this socket; they read end of file once it is empty.
 pub(crate) fn finish_receiving(socket: BorrowedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);

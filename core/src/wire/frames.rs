@@ -55,6 +55,7 @@ impl FromWorker<'_> {
             FromWorker::Pause { listener } => frame(kind::PAUSE, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Resume { listener } => frame(kind::RESUME, 0, &[&listener.to_ne_bytes()]),
             FromWorker::Unseat { listener } => frame(kind::UNSEAT, 0, &[&listener.to_ne_bytes()]),
+            FromWorker::Seat { listener } => frame(kind::SEAT, 0, &[&listener.to_ne_bytes()]),
             FromWorker::SetOption { number, listener, level, name, value } => frame(
                 kind::SETSOCKOPT,
                 number,
@@ -84,6 +85,7 @@ impl FromWorker<'_> {
             kind::PAUSE => FromWorker::Pause { listener: body.u32()? },
             kind::RESUME => FromWorker::Resume { listener: body.u32()? },
             kind::UNSEAT => FromWorker::Unseat { listener: body.u32()? },
+            kind::SEAT => FromWorker::Seat { listener: body.u32()? },
             kind::SETSOCKOPT => FromWorker::SetOption {
                 number,
                 listener: body.u32()?,
@@ -280,6 +282,8 @@ mod tests {
             FromWorker::SetOption { number: 9, listener: 3, level: -1, name: i32::MIN, value: b"" },
             FromWorker::SetOption { number: 9, listener: 3, level: 6, name: 1, value: &[1; VALUE_MAX] },
             FromWorker::Signalled,
+            FromWorker::Unseat { listener: 3 },
+            FromWorker::Seat { listener: 3 },
         ];
         for frame in frames {
             assert_eq!(FromWorker::decode(&frame.encode()), Ok(frame));
@@ -351,7 +355,7 @@ mod tests {
         }
 
         #[test]
-        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..18) {
+        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..19) {
             bytes[..2].copy_from_slice(&kind.to_ne_bytes());
             bytes[2..4].copy_from_slice(&[0, 0]);
             if let Ok(frame) = FromWorker::decode(&bytes) {

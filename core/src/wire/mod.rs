@@ -34,8 +34,11 @@ mod kind {
     pub(super) const UNSEAT: u16 = 14;
     // 15 and 16 are reserved.
     pub(super) const SETSOCKOPT: u16 = 17;
+    pub(super) const SEAT: u16 = 18;
 }
 
+/// In `ONLINE`'s number: the worker can accept in rotation.
+pub(crate) const OFFERS_ROTATION: u32 = 2;
 /// In `ONLINE`'s number: the worker knows of options that are set later, and of `SETTABLE`.
 pub(crate) const OFFERS_OPTIONS: u32 = 4;
 /// In a grant's kind: the primary accepts `SETSOCKOPT` for this listener.
@@ -68,6 +71,7 @@ pub(crate) enum FromWorker<'a> {
     Pause { listener: u32 },
     Resume { listener: u32 },
     Unseat { listener: u32 },
+    Seat { listener: u32 },
     SetOption { number: u32, listener: u32, level: i32, name: i32, value: &'a [u8] },
 }
 

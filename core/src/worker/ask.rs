@@ -135,7 +135,7 @@ fn await_grant(channel: &Channel, asked: u32, text: &str, index: u32, flags: Lis
         let Answer::Grant { listener, mechanism, datagram, settable, name, .. } = answer else {
             return Err(Error::new(-libc::EPROTO, "the primary's answer to a listen is none"));
         };
-        let fds = (received.take_fd(0), received.take_fd(1));
+        let fds = [received.take_fd(0), received.take_fd(1), received.take_fd(2)];
         let made = match received.fds_lost {
             true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
             false => {
@@ -143,7 +143,12 @@ fn await_grant(channel: &Channel, asked: u32, text: &str, index: u32, flags: Lis
             }
         };
         // A share that cannot be used goes back.
-        made.inspect_err(|_| give_back(channel, listener))
+        let made = made.inspect_err(|_| give_back(channel, listener))?;
+        if made.is_in_turn() {
+            // Without a primary the next call says so.
+            let _ = channel.tell(&FromWorker::Seat { listener }.encode(), b"");
+        }
+        Ok(made)
     })
 }
 
@@ -164,7 +169,7 @@ fn await_answer<T>(
         }
         let mut buffer = [0; 1024];
         // An answer left in the socket would be read as one that nobody waits for.
-        let mut received = match patiently(|| cmsg::receive(grants, &mut buffer, 2, libc::MSG_CMSG_CLOEXEC)) {
+        let mut received = match patiently(|| cmsg::receive(grants, &mut buffer, 3, libc::MSG_CMSG_CLOEXEC)) {
             Err(Errno::EAGAIN) => continue,
             outcome => outcome.context("receiving a grant")?,
         };

@@ -1,22 +1,34 @@
 //! The listening socket beside a mailbox: the slot's own socket, or one that all workers share.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, nothing_there};
+use super::line::Line;
 use super::mailbox::Mailbox;
 use super::primary_gone;
 use crate::error::{Context, Error, Result};
+use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll, Waited, wait_readable};
+use crate::tally::Part;
 
 /// The listening socket, polled together with the mailbox.
 pub(super) struct Beside {
-    poll: Poll,
-    socket: OwnedFd,
-    /// It is the slot's own socket, not a shared one.
-    own: bool,
+    poll: Arc<Poll>,
+    socket: Socket,
     accepts: AtomicU32,
+    /// An epoll of the program's tells of the socket.
+    is_programs: AtomicBool,
+}
+
+/// What comes beside a mailbox.
+pub(super) enum Socket {
+    /// The slot's own socket.
+    Own(OwnedFd),
+    /// One that all workers share.
+    Shared(Line),
 }
 
 /// After this many accepts from a socket that is never empty, the mailbox gets a turn.
@@ -25,21 +37,87 @@ const ACCEPTS_PER_LOOK: u32 = 16;
 const MAILBOX: u64 = 0;
 const SOCKET: u64 = 1;
 
+impl Socket {
+    pub(super) fn shared(socket: OwnedFd, part: Option<Part>) -> Result<Self> {
+        Line::new(socket, part).map(Self::Shared)
+    }
+}
+
 impl Beside {
-    /// `ends`: shut it down when the primary dies, because a child of this process could keep the address open.
-    pub(super) fn new(mailbox: &Mailbox, socket: OwnedFd, own: bool, ends: bool) -> Result<Self> {
-        let poll = Poll::new().context("epoll_create1")?;
+    /// `ends`: shut it down when the primary dies, because a child of this process could keep the address open. `waits`: accept does.
+    pub(super) fn new(mailbox: &Mailbox, socket: Socket, ends: bool, waits: bool) -> Result<Self> {
+        let poll = Arc::new(Poll::new().context("epoll_create1")?);
         poll.add(mailbox, MAILBOX, Interest::Readable).context("epoll_ctl")?;
-        poll.add_exclusive(&socket, SOCKET).context("epoll_ctl")?;
-        if ends {
-            primary_gone::wake_at_death(socket.as_fd());
+        match &socket {
+            Socket::Own(own) => poll.add_exclusive(own, SOCKET).context("epoll_ctl")?,
+            // A program that waits by itself may wait for our epoll in one of its own. There an exclusive entry would wake everybody,
+            // so it comes in line only where the program says where it waits.
+            Socket::Shared(line) if line.is_in_turn() && !waits => {}
+            Socket::Shared(line) => line.enter(Arc::clone(&poll), SOCKET).context("epoll_ctl")?,
         }
-        Ok(Self { poll, socket, own, accepts: AtomicU32::new(0) })
+        let beside = Self { poll, socket, accepts: AtomicU32::new(0), is_programs: AtomicBool::new(false) };
+        if ends {
+            primary_gone::wake_at_death(beside.socket());
+        }
+        Ok(beside)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Own(own) => own.as_fd(),
+            Socket::Shared(line) => line.socket(),
+        }
     }
 
     /// The socket, if it is the slot's own.
     pub(super) fn own(&self) -> Option<BorrowedFd<'_>> {
-        self.own.then(|| self.socket.as_fd())
+        match &self.socket {
+            Socket::Own(own) => Some(own.as_fd()),
+            Socket::Shared(_) => None,
+        }
+    }
+
+    /// It accepts in rotation.
+    pub(super) fn is_in_turn(&self) -> bool {
+        matches!(&self.socket, Socket::Shared(line) if line.is_in_turn() && line.is_within())
+    }
+
+    /// Connections come from the socket, too.
+    fn is_within(&self) -> bool {
+        match &self.socket {
+            Socket::Shared(line) if line.is_in_turn() => line.is_within(),
+            _ => true,
+        }
+    }
+
+    /// An epoll of the program's tells of the socket from here on, in the place of ours.
+    pub(super) fn watch(&self, programs: &Arc<Poll>, data: u64) -> Sys<()> {
+        match &self.socket {
+            Socket::Own(own) => programs.add(own, data, Interest::Readable)?,
+            Socket::Shared(line) => line.enter(Arc::clone(programs), data)?,
+        }
+        self.is_programs.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// It does not any more.
+    pub(super) fn unwatch(&self, programs: &Poll) {
+        self.is_programs.store(false, Ordering::SeqCst);
+        match &self.socket {
+            Socket::Own(own) => programs.remove(own),
+            Socket::Shared(line) => {
+                line.leave();
+                if !line.is_in_turn() {
+                    // If that fails, accept still looks at the socket itself.
+                    let _ = line.enter(Arc::clone(&self.poll), SOCKET);
+                }
+            }
+        }
+    }
+
+    /// Our own poll tells of the socket.
+    fn polls_socket(&self) -> bool {
+        !self.is_programs.load(Ordering::SeqCst) || self.own().is_some()
     }
 
     pub(super) fn accept(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
@@ -49,9 +127,12 @@ impl Beside {
             if mailbox.is_stopped() {
                 return self.accept_last(mailbox, accepting, flags);
             }
+            if !self.is_within() {
+                return mailbox.accept(accepting, flags);
+            }
             let (mut from_mailbox, mut from_socket) = (self.is_turn_of(mailbox), true);
             if accepting.expects_nothing() {
-                (from_mailbox, from_socket) = (false, false);
+                (from_mailbox, from_socket) = (false, !self.polls_socket());
                 if accepting.waits() {
                     accepting.show_idle();
                 }
@@ -93,22 +174,33 @@ impl Beside {
 
     /// After the stop, what waits in the own socket still belongs to this worker.
     fn accept_last(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
-        let last = if self.own { self.accept_mine(mailbox, accepting, flags)? } else { None };
+        let last = match &self.socket {
+            Socket::Own(_) => self.accept_mine(mailbox, accepting, flags)?,
+            Socket::Shared(line) => {
+                line.leave();
+                None
+            }
+        };
         last.ok_or_else(Error::shutdown)
     }
 
     /// Accepts from the socket. EINVAL says that it does not listen any more. The primary shut an own socket down because it was closed
     /// here or because it no longer counts on this worker; another worker shut a shared socket down.
     fn accept_mine(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Option<Accepted>> {
-        match accept_from(self.socket.as_fd(), flags) {
+        match accept_from(self.socket(), flags) {
             Err(error) if error.is(libc::EINVAL) => accepting.check_not_closed()?,
-            outcome => return outcome,
+            outcome => {
+                if let (Socket::Shared(line), Ok(Some(_))) = (&self.socket, &outcome) {
+                    line.took();
+                }
+                return outcome;
+            }
         }
         // This process shut it down itself, for others that have a copy.
         if primary_gone::is_known() && !mailbox.is_stopped() {
             return Err(primary_gone::seen());
         }
-        if self.own {
+        if self.own().is_some() {
             return Err(Error::shutdown());
         }
         if accepting.waits() {
@@ -127,6 +219,6 @@ impl AsFd for Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        primary_gone::forget(self.socket.as_raw_fd());
+        primary_gone::forget(self.socket().as_raw_fd());
     }
 }

@@ -8,6 +8,7 @@ use super::alone;
 use super::leaving::Leaving;
 use super::mailbox::Mailbox;
 use super::source::{Grant, Socket, Source};
+use super::watching::Watching;
 use crate::address::Address;
 use crate::bind::{ListenFlags, Shape};
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ pub struct Listener {
     share: Option<Share>,
     name: SockAddr,
     accepting: Accepting,
+    watching: Watching,
 }
 
 impl Listener {
@@ -62,7 +64,8 @@ impl Listener {
     pub(super) fn granted(grant: Grant, address: &str, index: u32, flags: ListenFlags) -> Result<Self> {
         let Grant { listener, settable, name, .. } = grant;
         let share = Share { listener, settable, address: address.to_owned(), index };
-        Ok(Self::new(Source::granted(grant, address)?, Some(share), name, flags))
+        let waits = !flags.contains(ListenFlags::NONBLOCK);
+        Ok(Self::new(Source::granted(grant, address, waits)?, Some(share), name, flags))
     }
 
     /// A share that this process, a primary, holds for a worker (`Primary::relay`). Accepting from it does not wait.
@@ -72,7 +75,7 @@ impl Listener {
     }
 
     fn new(source: Source, share: Option<Share>, name: SockAddr, flags: ListenFlags) -> Self {
-        Self { source, share, name, accepting: Accepting::new(flags) }
+        Self { source, share, name, accepting: Accepting::new(flags), watching: Watching::default() }
     }
 
     /// Counts what is taken from it on the worker's page of the scoreboard, if there is one.
@@ -139,9 +142,25 @@ impl Listener {
         self.accepting.check_not_closed()
     }
 
+    /// It accepts from a socket that all have, in rotation with the others.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.source.is_in_turn()
+    }
+
+    pub(crate) fn watch(&self, epoll: BorrowedFd, data: u64) -> Result<()> {
+        self.check_not_closed()?;
+        self.watching.begin(&self.source, epoll, data)
+    }
+
+    /// False: it was not watched.
+    pub(crate) fn unwatch(&self) -> bool {
+        self.watching.end(&self.source)
+    }
+
     /// Makes every accept on it fail.
     pub(crate) fn finish(&self) {
         self.accepting.close();
+        self.watching.end(&self.source);
         self.source.finish();
     }
 }

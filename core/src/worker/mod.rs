@@ -7,11 +7,13 @@ mod beside;
 mod identity;
 mod join;
 mod leaving;
+mod line;
 mod listener;
 mod mailbox;
 mod messages;
 mod primary_gone;
 mod source;
+mod watching;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -245,6 +247,27 @@ impl Worker {
     /// mailbox alone.
     pub fn unseat(&self, listener: &Listener) -> Result<()> {
         self.tell_of(listener, |listener| FromWorker::Unseat { listener })
+    }
+
+    /// Has an epoll of the program's tell `data` whenever accept has something to say, also where that takes turns with other workers.
+    /// Not to be nested in another epoll.
+    pub fn watch(&self, listener: &Listener, epoll: BorrowedFd, data: u64) -> Result<()> {
+        let was_in_turn = listener.is_in_turn();
+        listener.watch(epoll, data)?;
+        if listener.is_in_turn() && !was_in_turn {
+            self.tell_of(listener, |listener| FromWorker::Seat { listener })?;
+        }
+        Ok(())
+    }
+
+    /// It does not any more. False: it did not.
+    pub fn unwatch(&self, listener: &Listener) -> Result<bool> {
+        let was_in_turn = listener.is_in_turn();
+        let was_watched = listener.unwatch();
+        if was_in_turn && !listener.is_in_turn() {
+            self.unseat(listener)?;
+        }
+        Ok(was_watched)
     }
 
     fn tell_of(&self, listener: &Listener, say: impl FnOnce(u32) -> FromWorker<'static>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::accepting::{AcceptFlags, Accepted, Accepting};
 use super::alone::Alone;
-use super::beside::Beside;
+use super::beside::{self, Beside};
 use super::leaving::Leaving;
 use super::mailbox::Mailbox;
 use super::primary_gone::EndsWithUs;
@@ -13,8 +13,10 @@ use crate::bind::Bound;
 use crate::error::{Context, Error, Result};
 use crate::options::{self, SocketOption};
 use crate::settings::MechanismKind;
-use crate::sys::descriptor;
+use crate::sys::poll::{Interest, Poll};
 use crate::sys::sockaddr::SockAddr;
+use crate::sys::{Sys, descriptor};
+use crate::tally::Part;
 
 /// What a grant brought.
 pub(super) struct Grant {
@@ -23,8 +25,8 @@ pub(super) struct Grant {
     pub(super) datagram: bool,
     pub(super) settable: bool,
     pub(super) name: SockAddr,
-    /// The mailbox, and the socket beside it.
-    pub(super) fds: (Option<OwnedFd>, Option<OwnedFd>),
+    /// The mailbox, the socket beside it, and the page of its address.
+    pub(super) fds: [Option<OwnedFd>; 3],
 }
 
 pub(super) enum Source {
@@ -54,9 +56,10 @@ impl Source {
     }
 
     /// A share of an address. A socket of the primary's program (`fd:N`) is left alone when the primary dies.
-    pub(super) fn granted(grant: Grant, address: &str) -> Result<Self> {
+    /// `waits`: accept does.
+    pub(super) fn granted(grant: Grant, address: &str, waits: bool) -> Result<Self> {
         let incomplete = || Error::new(-libc::EPROTO, "the primary's grant came without its descriptors");
-        let Grant { mechanism, datagram, fds: (mailbox, socket), .. } = grant;
+        let Grant { mechanism, datagram, fds: [mailbox, socket, page], .. } = grant;
         let mailbox = mailbox.ok_or_else(incomplete)?;
         if !datagram && mechanism == MechanismKind::Passed as u32 {
             return Ok(Source::Mailbox(Mailbox::new(mailbox), Socket::None));
@@ -68,7 +71,16 @@ impl Source {
         }
         let own = mechanism == MechanismKind::Kernel as u32;
         let ends = own || !(address.is_empty() || address.starts_with("fd:"));
-        let beside = Beside::new(&mailbox, socket, own, ends)?;
+        let socket = if own {
+            beside::Socket::Own(socket)
+        } else if mechanism == MechanismKind::Rotation as u32 {
+            let page = page.ok_or_else(incomplete)?;
+            let part = Part::of(page.as_fd()).context("mapping the page of an address")?;
+            beside::Socket::shared(socket, Some(part))?
+        } else {
+            beside::Socket::shared(socket, None)?
+        };
+        let beside = Beside::new(&mailbox, socket, ends, waits)?;
         Ok(Source::Mailbox(mailbox, Socket::Beside(beside)))
     }
 
@@ -110,6 +122,38 @@ impl Source {
     fn replace_socket(&mut self, new: Socket) {
         if let Source::Mailbox(_, socket) = self {
             *socket = new;
+        }
+    }
+
+    /// It accepts in rotation.
+    pub(super) fn is_in_turn(&self) -> bool {
+        matches!(self, Source::Mailbox(_, Socket::Beside(beside)) if beside.is_in_turn())
+    }
+
+    /// An epoll of the program's tells `data` when accept has something to say.
+    pub(super) fn watch(&self, poll: &Arc<Poll>, data: u64) -> Sys<()> {
+        match self {
+            Source::Alone(alone) => poll.add_exclusive(alone, data),
+            Source::Datagram { socket, .. } => poll.add(socket, data, Interest::Readable),
+            Source::Mailbox(mailbox, socket) => {
+                poll.add(mailbox, data, Interest::Readable)?;
+                let Socket::Beside(beside) = socket else { return Ok(()) };
+                beside.watch(poll, data).inspect_err(|_| poll.remove(mailbox))
+            }
+        }
+    }
+
+    /// It does not any more. (Closing would not do: the primary has copies.)
+    pub(super) fn unwatch(&self, poll: &Poll) {
+        match self {
+            Source::Alone(alone) => poll.remove(alone),
+            Source::Datagram { socket, .. } => poll.remove(socket),
+            Source::Mailbox(mailbox, socket) => {
+                poll.remove(mailbox);
+                if let Socket::Beside(beside) = socket {
+                    beside.unwatch(poll);
+                }
+            }
         }
     }
 

@@ -91,7 +91,10 @@ impl Place<'_> {
         }
         let (listener, slot) = (listeners.add(handle.id), worker.slot);
         let joined = Mailbox::new(ground.settings.window, Arc::clone(&worker.board)).and_then(|mailbox| {
-            let member = Member::new(listener, worker.id, slot, mailbox, ground.settings.window_most);
+            let mut member = Member::new(listener, worker.id, slot, mailbox, ground.settings.window_most);
+            if own_socket && worker.may_share_sockets() {
+                member.allow_line();
+            }
             handle.join(member, own_socket, ground.poll)
         });
         match joined {
@@ -120,7 +123,7 @@ impl Place<'_> {
     ) -> Option<(Answer<'_>, Vec<BorrowedFd<'_>>, Event)> {
         let handle = &self.handle;
         let member = handle.member(listener)?;
-        let (mechanism, socket) = handle.for_grant(member);
+        let (mechanism, others) = handle.for_grant(member);
         let grant = Answer::Grant {
             number,
             listener,
@@ -130,7 +133,7 @@ impl Place<'_> {
             name: handle.name,
         };
         let mut fds = vec![member.mailbox.receiver()];
-        fds.extend(socket);
+        fds.extend(others.into_iter().flatten());
         let (address, port) = match handle.name.to_inet() {
             Some(inet) => (inet.ip().to_string(), Some(inet.port())),
             None => (handle.address.clone(), None),

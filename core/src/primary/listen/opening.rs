@@ -7,9 +7,9 @@ use super::joining::Request;
 use super::permits::Permit;
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::handle::Handle;
-use crate::mechanism::{Choice, Datagrams, Passed, Route, Shared};
+use crate::mechanism::{Choice, Datagrams, Passed, Rotation, Route, Shared};
 use crate::policy::Policy;
 use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
@@ -47,15 +47,16 @@ impl Addresses {
         ))
     }
 
-    /// Opens what a worker was permitted; the address's id. An error is the asker's alone: nothing is kept of it.
+    /// Opens what a worker was permitted; the address's id. `may_share`: it may have a socket that others have, too. An error is the asker's alone: nothing is kept of it.
     pub(crate) fn open(
         &mut self,
         permit: Permit,
         request: &Request,
         wanted: Mechanism,
+        may_share: bool,
         ground: &mut Ground,
     ) -> Result<u32> {
-        let opened = self.try_open(permit, request, (ground.settings.policy, wanted), ground.poll);
+        let opened = self.try_open(permit, request, (ground.settings.policy, wanted, may_share), ground.poll);
         // The worker that asked gets the error, but a program in the primary may never see that.
         if let Some(text) = self.ladder.take_complaint() {
             ground.news.warn(None, text);
@@ -74,7 +75,7 @@ impl Addresses {
         &mut self,
         Permit { address, place, key, .. }: Permit,
         Request { shape, flags, .. }: &Request,
-        (policy, wanted): (Policy, Mechanism),
+        (policy, wanted, may_share): (Policy, Mechanism, bool),
         poll: &Poll,
     ) -> Result<u32> {
         let mut beside = false;
@@ -92,12 +93,20 @@ impl Addresses {
         let ours = !matches!(address, Address::Inherited(_));
         // Beside a datagram socket of the program's own no other can be bound.
         let shared = policy == Policy::None || (bound.datagram && (wanted == Mechanism::Passed || !ours));
-        if shared && ours {
+        let in_turn =
+            wanted == Mechanism::Rotation && may_share && policy == Policy::RoundRobin && !bound.datagram && !shared;
+        if (shared || in_turn) && ours {
             // No worker's filter decides what the others get. A socket of the program's own is left as it is.
             lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
         }
-        let route: Box<dyn Route> = if shared {
-            Box::new(Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours))
+        let route: Box<dyn Route> = if shared || in_turn {
+            let tally =
+                if in_turn { Some(Rotation::tally().context("memory for the mechanism \"rotation\"")?) } else { None };
+            let all = Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours);
+            match tally {
+                Some(tally) => Box::new(Rotation::new(all, tally)),
+                None => Box::new(all),
+            }
         } else if bound.datagram {
             let made = Datagrams::new(bound.socket, bound.name, shape.clone());
             Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)

@@ -25,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) greeted: bool,
     /// It sets socket options later, and knows what says that it may.
     pub(crate) sets_options: bool,
+    /// It can accept in rotation.
+    pub(crate) rotates: bool,
     /// The channel is read again after a pause.
     pub(crate) resting: bool,
     /// What reading its frames may take.
@@ -59,6 +61,7 @@ impl NewLink {
             nonce,
             greeted: false,
             sets_options: false,
+            rotates: false,
             resting: false,
             allowance: Allowance::new(Instant::now()),
         };

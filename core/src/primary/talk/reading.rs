@@ -14,7 +14,7 @@ use crate::primary::ground::Ground;
 use crate::sys::is_short_of_memory;
 use crate::sys::poll::{self, Interest, Poll};
 use crate::token::Token;
-use crate::wire::{FRAME_MAX, FromWorker, Malformed, OFFERS_OPTIONS, VERSION};
+use crate::wire::{FRAME_MAX, FromWorker, Malformed, OFFERS_OPTIONS, OFFERS_ROTATION, VERSION};
 
 /// What a worker asks for when it listens.
 pub(crate) struct Asked {
@@ -41,6 +41,10 @@ pub(crate) enum Said {
     },
     /// It does without a socket of its own.
     Unseat {
+        listener: u32,
+    },
+    /// It accepts from the shared socket from here on.
+    Seat {
         listener: u32,
     },
     SetOption {
@@ -110,6 +114,7 @@ impl Link {
             FromWorker::Online { offers, .. } => {
                 self.greeted = true;
                 self.sets_options = offers & OFFERS_OPTIONS != 0;
+                self.rotates = offers & OFFERS_ROTATION != 0;
                 Said::Online
             }
             FromWorker::Listen { number, flags, backlog, index, address } => {
@@ -119,6 +124,10 @@ impl Link {
             FromWorker::Pause { listener } => Said::Pause { listener, paused: true },
             FromWorker::Resume { listener } => Said::Pause { listener, paused: false },
             FromWorker::Unseat { listener } => Said::Unseat { listener },
+            FromWorker::Seat { .. } if !self.rotates => {
+                return Err(Malformed("that it accepts in rotation, which it did not say that it can"));
+            }
+            FromWorker::Seat { listener } => Said::Seat { listener },
             FromWorker::SetOption { .. } if !self.sets_options => {
                 return Err(Malformed("a socket option, which it did not say that it would"));
             }

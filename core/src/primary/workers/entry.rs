@@ -71,6 +71,11 @@ impl Entry {
         WorkerRef { id: self.id, slot: self.slot, pid: self.process.pid() }
     }
 
+    /// It can accept in rotation, from a socket that all have, and is trusted with that.
+    pub(crate) fn may_share_sockets(&self) -> bool {
+        self.link.rotates && !self.confined
+    }
+
     /// The addresses that it listens on.
     pub(crate) fn addresses(&self) -> Vec<u32> {
         self.listeners.values().copied().collect()

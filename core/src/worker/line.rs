@@ -1,0 +1,142 @@
+//! A worker's place in the line of those who wait for connections at a socket that all have.
+//!
+//! The kernel keeps the line: those with an exclusive entry for the socket in an epoll, in the order in which they were made. Two
+//! descriptors of the socket take turns in it, so that the one at the end is there before the one in front goes, and a failure leaves
+//! things as they were.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+
+use nix::errno::Errno;
+
+use crate::error::{Context, Result};
+use crate::sys::poll::Poll;
+use crate::sys::{Sys, descriptor, lock};
+use crate::tally::Part;
+
+pub(super) struct Line {
+    sockets: [OwnedFd; 2],
+    /// Turns are even among all. `None`: whoever was first stays so (NONE).
+    part: Option<Part>,
+    within: AtomicBool,
+    place: Mutex<Option<Place>>,
+}
+
+struct Place {
+    poll: Arc<Poll>,
+    data: u64,
+    /// Which of the descriptors has the entry.
+    which: usize,
+}
+
+impl Line {
+    /// Outside of it.
+    pub(super) fn new(socket: OwnedFd, part: Option<Part>) -> Result<Self> {
+        let another = descriptor::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
+        Ok(Self { sockets: [socket, another], part, within: AtomicBool::new(false), place: Mutex::new(None) })
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.sockets[0].as_fd()
+    }
+
+    /// Turns are even among all.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.part.is_some()
+    }
+
+    pub(super) fn is_within(&self) -> bool {
+        self.within.load(Ordering::SeqCst)
+    }
+
+    /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell.
+    pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
+        let mut place = lock(&self.place);
+        let before = place.as_ref().map(|place| place.which);
+        let which = before.map_or(0, |which| 1 - which);
+        poll.add_exclusive(&self.sockets[which], data)?;
+        if let Some(old) = place.replace(Place { poll, data, which }) {
+            old.poll.remove(&self.sockets[old.which]);
+        }
+        self.within.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Waits no more.
+    pub(super) fn leave(&self) {
+        self.within.store(false, Ordering::SeqCst);
+        if let Some(old) = lock(&self.place).take() {
+            old.poll.remove(&self.sockets[old.which]);
+        }
+    }
+
+    /// A connection was accepted. Whoever has had its part by that goes to the end.
+    pub(super) fn took(&self) {
+        if self.part.as_ref().is_some_and(|part| part.took(1)) {
+            self.go_behind();
+        }
+    }
+
+    fn go_behind(&self) {
+        // Another thread that is at it does the same.
+        let mut place = match self.place.try_lock() {
+            Ok(place) => place,
+            Err(TryLockError::Poisoned(place)) => place.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let Some(place) = place.as_mut() else { return };
+        let next = 1 - place.which;
+        match place.poll.add_exclusive(&self.sockets[next], place.data) {
+            Ok(()) | Err(Errno::EEXIST) => {
+                place.poll.remove(&self.sockets[place.which]);
+                place.which = next;
+            }
+            // It stays where it is.
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tally::Tally;
+
+    fn ready(poll: &Poll) -> Vec<u64> {
+        poll.wait(Some(Duration::ZERO)).unwrap().tokens().collect()
+    }
+
+    #[test]
+    fn one_entry_is_there_whatever_happens() {
+        let directory = std::env::temp_dir().join(format!("cluster-line-{}", std::process::id()));
+        let _ = std::fs::remove_file(&directory);
+        let listening = UnixListener::bind(&directory).unwrap();
+        let mut tally = Tally::new().unwrap();
+        tally.share_among(1);
+        let line = Line::new(listening.as_fd().try_clone_to_owned().unwrap(), Some(tally.own_part().unwrap())).unwrap();
+        let (first, second) = (Arc::new(Poll::new().unwrap()), Arc::new(Poll::new().unwrap()));
+        let _client = UnixStream::connect(&directory).unwrap();
+        assert!(!line.is_within());
+        line.took();
+        assert_eq!((ready(&first), ready(&second)), (vec![], vec![]));
+        line.enter(Arc::clone(&first), 7).unwrap();
+        for _ in 0..5 {
+            assert!(line.is_within());
+            assert_eq!(ready(&first), [7]);
+            line.took();
+        }
+        line.enter(Arc::clone(&second), 8).unwrap();
+        assert_eq!((ready(&first), ready(&second)), (vec![], vec![8]));
+        line.enter(Arc::clone(&second), 9).unwrap();
+        assert_eq!(ready(&second), [9]);
+        line.leave();
+        line.took();
+        assert!(!line.is_within());
+        assert_eq!(ready(&second), []);
+        std::fs::remove_file(&directory).unwrap();
+    }
+}
