@@ -1076,7 +1076,7 @@ CL_API int cl_setsockopt(int listener, int level, int name, const void *value, s
 CL_API
 int cl_listener_watch(int listener,
                       int epoll_fd,
-                      uint64_t data);
+                      unsigned long long data);
 
 /**
  * Takes a listener out of the program's epoll again. With CL_MECHANISM_ROTATION the primary passes its connections on from then on.

@@ -1,7 +1,7 @@
 //! Listens and accepts.
 
 use std::collections::HashMap;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_ulonglong, c_void};
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
@@ -330,7 +330,7 @@ pub unsafe extern "C" fn cl_setsockopt(
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1. EPOLLEXCLUSIVE: Linux 4.5.
 #[unsafe(no_mangle)]
-pub extern "C" fn cl_listener_watch(listener: c_int, epoll_fd: c_int, data: u64) -> c_int {
+pub extern "C" fn cl_listener_watch(listener: c_int, epoll_fd: c_int, data: c_ulonglong) -> c_int {
     guard(|| {
         find(listener)?.watch_in(epoll_fd, data)?;
         Ok(0)

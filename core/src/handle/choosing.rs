@@ -77,7 +77,7 @@ impl Choosing {
     fn stage_held(&mut self, members: &mut Members) {
         for slot in self.held.slots().collect::<Vec<u32>>() {
             let Some(member) = members.of_slot(slot) else { continue };
-            while member.is_open()
+            while member.is_open(true)
                 && let Some(connection) = self.held.pop(slot)
             {
                 member.stage(connection);
@@ -90,17 +90,17 @@ impl Choosing {
         self.held.release(|_| true)
     }
 
-    /// Who can take the next connection, if anybody can.
-    pub(super) fn sink(&self, members: &mut Members) -> Option<Sink> {
+    /// Who can take the next connection, if anybody can. `given`: one that was somebody's already.
+    pub(super) fn sink(&self, members: &mut Members, given: bool) -> Option<Sink> {
         let (members, slots) = members.with_slots();
         match &self.chooser {
             Chooser::RoundRobin(rotation) => {
-                let bare = |index: usize| members[index].own_socket().is_none() && members[index].is_open();
+                let bare = |index: usize| members[index].own_socket().is_none() && members[index].is_open(given);
                 let first = if self.bare_first { rotation.next(slots, bare) } else { None };
-                first.or_else(|| rotation.next(slots, |index| members[index].is_open())).map(Sink::Member)
+                first.or_else(|| rotation.next(slots, |index| members[index].is_open(given))).map(Sink::Member)
             }
             Chooser::LeastLoaded(policy) => {
-                let burden = |index: usize| members[index].is_open().then(|| members[index].burden());
+                let burden = |index: usize| members[index].is_open(given).then(|| members[index].burden());
                 policy.next(slots, burden).map(Sink::Member)
             }
             Chooser::SourceHash(table) => {
@@ -127,7 +127,7 @@ impl Choosing {
         let Some(slot) = slot else { return Some(connection) };
         if self.held.of(slot) == 0
             && let Some(member) = members.of_slot(slot)
-            && member.is_open()
+            && member.is_open(true)
         {
             member.stage(connection);
         } else {
@@ -146,17 +146,17 @@ impl Choosing {
     }
 
     /// After a turn: whether anything more could be taken from the sources, and whether there is something to do that no
-    /// event will tell of. Where somebody's room is waited for, an event will.
-    pub(super) fn await_room(&self, members: &mut Members, poll: &Poll, now: Instant) -> (bool, bool) {
-        let mut open = self.sink(members).is_some();
+    /// event will tell of. Where somebody's room is waited for, an event will. `given`: the sources have some that were somebody's already.
+    pub(super) fn await_room(&self, members: &mut Members, poll: &Poll, given: bool, now: Instant) -> (bool, bool) {
+        let mut open = self.sink(members, given).is_some();
         let mut again = false;
         let by_client = self.is_by_client();
         for member in members.iter_mut() {
             if by_client && self.held.of(member.slot) > 0 {
-                again |= !member.has_turn() || member.tell_when_room(poll, now);
+                again |= !member.has_turn() || member.tell_when_room(poll, given, now);
             } else if !by_client && !open {
                 // A worker may have taken something since it was found full.
-                open |= member.tell_when_room(poll, now);
+                open |= member.tell_when_room(poll, given, now);
             }
         }
         (open, again)

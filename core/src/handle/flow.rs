@@ -22,7 +22,7 @@ pub struct HandleStats {
 }
 
 /// How far down the sources are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sources {
     /// What the primary has in its hands.
     InHand,

@@ -124,9 +124,10 @@ impl Member {
         !self.stopping && !self.standing.is_broken()
     }
 
-    /// It gets connections by its mailbox, which has room.
-    pub(super) fn is_open(&mut self) -> bool {
-        self.has_turn() && !self.is_in_line() && self.mailbox.room() > 0
+    /// It gets connections by its mailbox, which has room. `given`: those that were somebody's already; a member in line accepts others
+    /// by itself.
+    pub(super) fn is_open(&mut self, given: bool) -> bool {
+        self.has_turn() && (given || !self.is_in_line()) && self.mailbox.room() > 0
     }
 
     /// Its worker has not stood still of late.
@@ -309,11 +310,11 @@ impl Member {
     }
 
     /// Asks for an event when there is room again. True when there is room already.
-    pub(super) fn tell_when_room(&mut self, poll: &Poll, now: Instant) -> bool {
-        if self.is_open() {
+    pub(super) fn tell_when_room(&mut self, poll: &Poll, given: bool, now: Instant) -> bool {
+        if self.is_open(given) {
             return true;
         }
-        if self.has_turn() && !self.is_in_line() {
+        if self.has_turn() && (given || !self.is_in_line()) {
             // Room that appears before this call makes the event at once.
             self.arm(true, poll);
             self.pace.is_full(now);

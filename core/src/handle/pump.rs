@@ -45,11 +45,13 @@ impl Handle {
         } else if moved > 0 {
             self.flow.has_moved();
         }
-        let (open, again) = self.choosing.await_room(&mut self.members, poll, now);
+        let given = !self.only_the_kernel_has_some();
+        let (open, again) = self.choosing.await_room(&mut self.members, poll, given, now);
         let paused = self.flow.paused_until(now);
         let wanted = open && paused.is_none();
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
-        self.sockets.watch(wanted && self.closing.is_none(), wanted, &mut self.members, poll);
+        let accepting = wanted && self.closing.is_none() && self.choosing.sink(&mut self.members, false).is_some();
+        self.sockets.watch(accepting, wanted, &mut self.members, poll);
         self.sockets.go_behind(poll);
         let dry = matches!(end, Some(Accepted::Nothing)) && !self.flow.has_unsent();
         match paused {
@@ -65,7 +67,14 @@ impl Handle {
     fn move_batch(&mut self) -> (usize, Option<Accepted>) {
         let from = self.sources();
         for moved in 0..BATCH {
-            let Some(sink) = self.choosing.sink(&mut self.members) else { return (moved, None) };
+            let (sink, from) = match self.choosing.sink(&mut self.members, false) {
+                Some(sink) => (sink, from),
+                // Those in line take from the kernel's queue by themselves.
+                None => match self.choosing.sink(&mut self.members, true) {
+                    Some(sink) => (sink, from.min(Sources::Given)),
+                    None => return (moved, None),
+                },
+            };
             match self.flow.take(from, &mut self.members, &mut self.sockets) {
                 Accepted::Connection(connection) => {
                     self.flow.keep(self.choosing.place(connection, sink, &mut self.members));

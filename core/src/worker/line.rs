@@ -16,9 +16,9 @@ use crate::sys::{Sys, descriptor, lock};
 use crate::tally::Part;
 
 pub(super) struct Line {
-    sockets: [OwnedFd; 2],
-    /// Turns are even among all. `None`: whoever was first stays so (NONE).
-    part: Option<Part>,
+    socket: OwnedFd,
+    /// How turns are kept even, and the other descriptor. `None`: whoever was first stays so (NONE).
+    turns: Option<(Part, OwnedFd)>,
     within: AtomicBool,
     place: Mutex<Option<Place>>,
 }
@@ -26,39 +26,40 @@ pub(super) struct Line {
 struct Place {
     poll: Arc<Poll>,
     data: u64,
-    /// Which of the descriptors has the entry.
-    which: usize,
+    /// The other descriptor has the entry.
+    other: bool,
 }
 
 impl Line {
     /// Outside of it.
     pub(super) fn new(socket: OwnedFd, part: Option<Part>) -> Result<Self> {
-        let another = descriptor::duplicate(socket.as_fd()).context("duplicating a listening socket")?;
-        Ok(Self { sockets: [socket, another], part, within: AtomicBool::new(false), place: Mutex::new(None) })
+        let with_other = |part| Ok((part, descriptor::duplicate(socket.as_fd())?));
+        let turns = part.map(with_other).transpose().context("duplicating a listening socket")?;
+        Ok(Self { socket, turns, within: AtomicBool::new(false), place: Mutex::new(None) })
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        self.sockets[0].as_fd()
+        self.socket.as_fd()
     }
 
     /// Turns are even among all.
     pub(super) fn is_in_turn(&self) -> bool {
-        self.part.is_some()
+        self.turns.is_some()
     }
 
     pub(super) fn is_within(&self) -> bool {
         self.within.load(Ordering::SeqCst)
     }
 
+    fn descriptor(&self, other: bool) -> BorrowedFd<'_> {
+        self.turns.as_ref().filter(|_| other).map_or(self.socket.as_fd(), |(_, second)| second.as_fd())
+    }
+
     /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell.
     pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
-        let mut place = lock(&self.place);
-        let before = place.as_ref().map(|place| place.which);
-        let which = before.map_or(0, |which| 1 - which);
-        poll.add_exclusive(&self.sockets[which], data)?;
-        if let Some(old) = place.replace(Place { poll, data, which }) {
-            old.poll.remove(&self.sockets[old.which]);
-        }
+        self.leave();
+        poll.add_exclusive(&self.socket, data)?;
+        *lock(&self.place) = Some(Place { poll, data, other: false });
         self.within.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -67,13 +68,13 @@ impl Line {
     pub(super) fn leave(&self) {
         self.within.store(false, Ordering::SeqCst);
         if let Some(old) = lock(&self.place).take() {
-            old.poll.remove(&self.sockets[old.which]);
+            old.poll.remove(self.descriptor(old.other));
         }
     }
 
     /// A connection was accepted. Whoever has had its part by that goes to the end.
     pub(super) fn took(&self) {
-        if self.part.as_ref().is_some_and(|part| part.took(1)) {
+        if self.turns.as_ref().is_some_and(|(part, _)| part.took(1)) {
             self.go_behind();
         }
     }
@@ -86,11 +87,10 @@ impl Line {
             Err(TryLockError::WouldBlock) => return,
         };
         let Some(place) = place.as_mut() else { return };
-        let next = 1 - place.which;
-        match place.poll.add_exclusive(&self.sockets[next], place.data) {
+        match place.poll.add_exclusive(self.descriptor(!place.other), place.data) {
             Ok(()) | Err(Errno::EEXIST) => {
-                place.poll.remove(&self.sockets[place.which]);
-                place.which = next;
+                place.poll.remove(self.descriptor(place.other));
+                place.other = !place.other;
             }
             // It stays where it is.
             Err(_) => {}
