@@ -64,8 +64,8 @@ int main(int argc, char **argv) {
     cl_settings_t settings = {.size = sizeof settings, .policy = policy, .stop_deadline_ms = 2000,
                               .mechanism = option(argc, argv, "mechanism", CL_MECHANISM_AUTO)};
     int code = cl_setup_primary(&settings);
-    /* A policy that is not in this version, a mechanism that needs a privilege. */
-    if (code == -EOPNOTSUPP || code == -EPERM) fail_as(UNAVAILABLE, "cl_setup_primary", cl_last_error());
+    /* A policy or a mechanism that is not in this version, a mechanism that needs a privilege. */
+    if (code == -EOPNOTSUPP || code == -EPERM || (code == -EINVAL && settings.mechanism > CL_MECHANISM_SHARED)) fail_as(UNAVAILABLE, "cl_setup_primary", cl_last_error());
     if (code < 0) fail_as(1, "cl_setup_primary", cl_last_error());
     if (cl_on_event(event, NULL) < 0 || cl_serve(workers, worker, NULL) < 0) fail_as(1, "cl_serve", cl_last_error());
     return 0;

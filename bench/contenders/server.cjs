@@ -76,8 +76,19 @@ function lead() {
     for (const worker of workers) worker.process.kill('SIGKILL');
     process.exit(0);
   };
+  // A build that does not know the mechanism yet says so at the first fork.
+  const fork = () => {
+    try {
+      return cluster.fork();
+    } catch (error) {
+      if (!error.message.startsWith('CL_MECHANISM is')) throw error;
+      process.stdout.write(`unavailable ${error.message}\n`, quit);
+      return undefined;
+    }
+  };
   for (let i = 0; i < Number(workerCount); i++) {
-    const worker = cluster.fork();
+    const worker = fork();
+    if (!worker) return;
     workers.push(worker);
     worker.once('message', ({ refused: reason }) => {
       if (reason) process.stdout.write(`unavailable ${reason}\n`, quit);

@@ -36,6 +36,16 @@ pub fn used(pid: Pid) -> Result<(f64, f64)> {
     Ok((nanoseconds as f64 / 1e3, runs as f64))
 }
 
+/// How often a thread of the process went to sleep, and so how often one was woken (proc(5), status).
+pub fn wakes(pid: Pid) -> Result<f64> {
+    let path = format!("/proc/{pid}/task");
+    let of = |task: fs::DirEntry| -> Option<f64> {
+        let text = fs::read_to_string(task.path().join("status")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+    };
+    Ok(fs::read_dir(&path).map_err(failed(&path))?.flatten().filter_map(of).sum())
+}
+
 /// Memory that only this process uses, in kilobytes.
 pub fn private_memory(pid: Pid) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");

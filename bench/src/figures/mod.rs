@@ -2,6 +2,7 @@
 
 mod cost;
 mod http;
+mod idle;
 mod kill;
 mod memory;
 mod scale;
@@ -107,13 +108,14 @@ pub struct Figure {
     pub round: fn(&mut Round) -> Result<()>,
 }
 
-pub static ALL: [&Figure; 8] = [
+pub static ALL: [&Figure; 9] = [
     &cost::FIGURE,
     &spread::FIGURE,
     &stall::FIGURE,
     &kill::FIGURE,
     &memory::FIGURE,
     &scale::FIGURE,
+    &idle::FIGURE,
     &http::CLOSE,
     &http::BLOCK,
 ];

@@ -9,7 +9,7 @@ pub static FIGURE: Figure = Figure {
     name: "scale",
     title: "more workers (1 address), more addresses (4 workers, each with an event loop)",
     baseline: "reuseport",
-    contenders: &["reuseport", "passed", "kernel"],
+    contenders: &["reuseport", "passed", "kernel", "rotation"],
     more: &[],
     rounds: |plan| plan.rounds,
     measures,
