@@ -94,7 +94,7 @@ pub struct Shape {
     pub answers: bool,
     /// Workers in C use an event loop also for a single address.
     pub event_loop: bool,
-    /// Workers in Node speak HTTP.
+    /// Workers speak HTTP; those in C have an event loop then.
     pub http: bool,
     /// Workers accept nothing until the board says so.
     pub held: bool,

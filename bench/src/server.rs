@@ -359,6 +359,7 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
         let mut command = Command::new(shop.program(program)?);
         command.args(first).arg(format!("workers={}", shape.workers)).arg(format!("addresses={}", shape.addresses));
         command.arg(format!("answer={}", u8::from(shape.answers))).arg(format!("epoll={}", u8::from(shape.event_loop)));
+        command.arg(format!("http={}", u8::from(shape.http)));
         command.env("BENCH_BOARD", board.path()).env_remove("CL_MECHANISM").stdin(Stdio::null());
         Ok((command, None))
     };

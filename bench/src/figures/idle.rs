@@ -32,8 +32,15 @@ pub static FIGURE: Figure = Figure {
 
 fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
-        measure("primary", "wake-ups of the primary a second", "", 1, How::Largest),
-        measure("workers", "wake-ups of all workers a second", "", 1, How::Largest),
+        measure(
+            "wakes",
+            "wake-ups of all processes a second, of workers that block and of those with an event loop",
+            "",
+            1,
+            How::Largest,
+        ),
+        measure("primary", "workers that block: wake-ups of the primary a second", "", 1, How::Largest),
+        measure("workers", "workers that block: wake-ups of all workers a second", "", 1, How::Largest),
         measure("loop-primary", "workers with an event loop: wake-ups of the primary a second", "", 1, How::Largest),
         measure("loop-workers", "workers with an event loop: wake-ups of all workers a second", "", 1, How::Largest),
         measure("cpu", "CPU of all processes, both kinds", "us/s", 0, How::Median),
@@ -56,14 +63,16 @@ fn round(round: &mut Round) -> Result<()> {
     sleep(Duration::from_secs_f64(plan.rest_seconds));
     let before: Vec<_> = servers.iter().map(|(_, server)| server.used()).collect::<Result<_>>()?;
     sleep(Duration::from_secs_f64(plan.idle_seconds));
-    let mut cpu = 0.0;
+    let (mut cpu, mut wakes) = (0.0, 0.0);
     for ((kind, server), before) in servers.into_iter().zip(before) {
         let each = server.used()?.per(before, plan.idle_seconds);
         round.note(&format!("{kind}primary"), each.primary_wakes);
         round.note(&format!("{kind}workers"), each.worker_wakes);
         cpu += each.all();
+        wakes += each.primary_wakes + each.worker_wakes;
         server.stop()?;
     }
     round.note("cpu", cpu);
+    round.note("wakes", wakes);
     Ok(())
 }

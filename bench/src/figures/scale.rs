@@ -10,7 +10,7 @@ pub static FIGURE: Figure = Figure {
     title: "more workers (1 address), more addresses (4 workers, each with an event loop)",
     baseline: "reuseport",
     contenders: &["reuseport", "passed", "kernel", "rotation"],
-    more: &[],
+    more: &["none"],
     rounds: |plan| plan.rounds,
     measures,
     round,
