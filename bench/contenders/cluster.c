@@ -8,9 +8,20 @@
 
 static int policy;
 
-/* How a listener gets into a program's own epoll. This is the one place for cl_listener_watch(). */
+#ifdef CL_MECHANISM_ROTATION
+/* A build that this one is compared with may be without it. */
+#pragma weak cl_listener_watch
+#endif
+
+/* How a listener gets into a program's own epoll. */
 static void watch(int epoll, int listener) {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = LISTENER | (uint64_t)listener};
+#ifdef CL_MECHANISM_ROTATION
+    if (cl_listener_watch) {
+        if (cl_listener_watch(listener, epoll, event.data.u64)) fail_as(1, "cl_listener_watch", cl_last_error());
+        return;
+    }
+#endif
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event)) fail("epoll_ctl");
 }
 
