@@ -53,6 +53,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two of the connections that are kept, so that a server takes each by itself.
 const GAP: Duration = Duration::from_micros(500);
 
+/// Its multiples, without what stands before the point, lie evenly between 0 and 1.
+const GOLDEN: f64 = 0.618_033_988_749_894_8;
+
 /// The value below which such a part of the sorted ones are.
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted.get(((sorted.len().max(1) - 1) as f64 * part) as usize).copied().unwrap_or(0.0)
@@ -147,7 +150,9 @@ impl Run<'_> {
                 }
                 Pace::AtOnce(most) => {
                     while self.under_way < most && now < end {
-                        self.ask(now, (self.arrivals.request)(chance.next()));
+                        // As evenly as can be: how much a server can do is to be no matter of chance.
+                        let number = (self.outcome.made as f64 * GOLDEN).fract();
+                        self.ask(now, (self.arrivals.request)(number));
                         now = Instant::now();
                     }
                     next = now;

@@ -91,7 +91,7 @@ pub const QUICK: Plan = Plan {
     idle_seconds: 2.0,
     open_loads: &[80],
     open_requests: 0,
-    open_seconds: 0.6,
+    open_seconds: 0.5,
     open_warm: 0.2,
     wakes_rates: &[100, 1000],
     wakes_workers: &[4, 64],

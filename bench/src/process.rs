@@ -47,6 +47,34 @@ pub fn wakes(pid: Pid) -> Result<f64> {
     Ok(fs::read_dir(&path).map_err(failed(&path))?.flatten().filter_map(of).sum())
 }
 
+/// What the CPUs of the machine have done since it was started (proc(5), stat).
+#[derive(Clone, Copy)]
+pub struct Machine {
+    at: Instant,
+    /// In the kernel's unit: what it measured, and what of that was work.
+    measured: f64,
+    busy: f64,
+}
+
+impl Machine {
+    pub fn now() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat").map_err(failed("/proc/stat"))?;
+        let line = text.lines().next().unwrap_or_default();
+        // user nice system idle iowait irq softirq steal; what guests used is in the first two.
+        let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
+        let measured = ticks.iter().sum();
+        let idle: f64 = ticks.iter().skip(3).take(2).sum();
+        Ok(Self { at: Instant::now(), measured, busy: measured - idle })
+    }
+
+    /// The part of the machine that others used, from 0 to 1, where we used so many microseconds of CPU.
+    pub fn others_since(self, before: Self, own: f64) -> f64 {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let ours = own / ((self.at - before.at).as_secs_f64() * 1e6 * cpus);
+        ((self.busy - before.busy) / (self.measured - before.measured).max(1.0) - ours).max(0.0)
+    }
+}
+
 /// Memory that only this process uses, in kilobytes.
 pub fn private_memory(pid: Pid) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");

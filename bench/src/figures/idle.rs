@@ -16,8 +16,6 @@ pub static FIGURE: Figure = Figure {
     more: &[
         "passed-least-loaded",
         "kernel-least-loaded",
-        "passed-source-hash",
-        "kernel-source-hash",
         "nginx",
         "node-none",
         "cluster-rs-passed",
@@ -25,7 +23,7 @@ pub static FIGURE: Figure = Figure {
         "cluster-rs-rotation",
         "cluster-rs",
     ],
-    rounds: |plan| plan.trials.min(3),
+    rounds: |plan| plan.trials.min(2),
     measures,
     round,
 };

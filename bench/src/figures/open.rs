@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use nix::unistd::Pid;
+
 use super::{Figure, How, Measure, Round, measure};
 use crate::arrivals::{Arrivals, Outcome, Pace, quantile};
 use crate::contender::{self, Shape};
 use crate::error::{Result, fail, failed};
 use crate::plan::Plan;
+use crate::process::{self, Machine};
 use crate::server::{Server, Used};
 
 pub static IN_C: Figure = Figure {
@@ -14,7 +17,7 @@ pub static IN_C: Figure = Figure {
     title: "open loop, 2 workers in C with an event loop: latency from the intended beginning",
     baseline: "reuseport",
     contenders: &["reuseport", "none", "passed", "kernel", "rotation"],
-    more: &["shared", "exclusive", "passed-least-loaded", "kernel-least-loaded"],
+    more: &["exclusive", "passed-least-loaded", "kernel-least-loaded"],
     rounds: |plan| plan.trials,
     measures,
     round,
@@ -152,7 +155,8 @@ fn measures(plan: &Plan) -> Vec<Measure> {
         }
     }
     let late = measure("late", "how late the client began, p99.9, part of all latencies", "ms", 2, How::Median);
-    measures.push(late.grain(NOT_JUDGED));
+    let others = measure("others", "CPUs of the machine that others used meanwhile", "%", 1, How::Median);
+    measures.extend([late, others].map(|of_the_machine| of_the_machine.grain(NOT_JUDGED)));
     measures
 }
 
@@ -188,11 +192,10 @@ fn shape() -> Shape {
 }
 
 fn round(round: &mut Round) -> Result<()> {
-    // Whoever cannot take part says so before anything is measured for it.
-    let mut server = Server::start(round.shop, round.contender, shape())?;
     if round.known.is_empty() {
         find_capacities(round)?;
     }
+    let mut server = Server::start(round.shop, round.contender, shape())?;
     if round.contender.name == baseline(round) {
         for (name, rate) in round.known.clone() {
             round.note(&name, rate);
@@ -207,6 +210,7 @@ fn round(round: &mut Round) -> Result<()> {
     let rate = capacity(round, &warm)? * WARM_PART;
     warm.run(&mut server, Pace::PerSecond(rate), 0, (0.0, plan.http_warm))?;
     let mut late = Vec::new();
+    let (machine, own) = (Machine::now()?, server.used()?.all() + process::used(Pid::this())?.0);
     for (i, load) in loads(plan).iter().enumerate() {
         let rate = capacity(round, load)? * load.percent as f64 / 100.0;
         let seconds = plan.open_seconds.max(plan.open_requests as f64 / rate);
@@ -218,6 +222,8 @@ fn round(round: &mut Round) -> Result<()> {
         round.note(&format!("cpu {}", load.name()), used.all());
         late.extend(outcome.late);
     }
+    let own = server.used()?.all() + process::used(Pid::this())?.0 - own;
+    round.note("others", Machine::now()?.others_since(machine, own) * 100.0);
     late.sort_by(f64::total_cmp);
     round.note("late", quantile(&late, 0.999));
     server.stop()
