@@ -4,7 +4,7 @@
  *
  * Options are words name=value: workers, addresses (how many ports each worker listens on), answer (1: a byte is sent before a
  * connection is closed, so that a client can tell service from the end of the process), epoll (1: an event loop also for one
- * address). A server that cannot do what it is asked for writes why and ends with UNAVAILABLE; the benchmark goes on without it.
+ * address), http (1: the workers of handlers.h). A server that cannot do what it is asked for writes why and ends with UNAVAILABLE; the benchmark goes on without it.
  */
 #ifndef BENCH_BOARD_H
 #define BENCH_BOARD_H
@@ -48,7 +48,7 @@ _Static_assert(offsetof(struct board, error) == 32 && offsetof(struct board, por
                offsetof(struct board, slots) == 1536 && sizeof(struct slot) == 64, "bench/src/board.rs knows these");
 
 static struct board *board;
-static int workers, addresses, answer, event_loop;
+static int workers, addresses, answer, event_loop, http;
 
 static inline int option(int argc, char **argv, const char *name, int otherwise) {
     size_t length = strlen(name);
@@ -81,6 +81,7 @@ static inline void begin(int argc, char **argv) {
     addresses = option(argc, argv, "addresses", 1);
     answer = option(argc, argv, "answer", 0);
     event_loop = option(argc, argv, "epoll", 0) || addresses > 1;
+    http = option(argc, argv, "http", 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 

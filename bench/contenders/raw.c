@@ -10,8 +10,7 @@
  *   handover            the least that passing a connection on can cost: accept4, sendmsg, recvmsg, close, in turn
  */
 #define _GNU_SOURCE
-#include "board.h"
-#include <sys/epoll.h>
+#include "handlers.h"
 
 static int listener_on(int *port, int reuseport, int listens) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -31,21 +30,23 @@ static void block_in_accept(int listener, int slot) {
     fail("accept4");
 }
 
+static int take(int listener) { return accept4(listener, NULL, NULL, SOCK_CLOEXEC); }
+
 static void loop_over(const int *listeners, uint32_t how, int slot) {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0) fail("epoll_create1");
     for (int i = 0; i < addresses; i++) {
-        struct epoll_event event = {.events = EPOLLIN | how, .data.fd = listeners[i]};
+        struct epoll_event event = {.events = EPOLLIN | how, .data.u64 = LISTENER | (uint64_t)listeners[i]};
         fcntl(listeners[i], F_SETFL, O_NONBLOCK);
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, listeners[i], &event)) fail("epoll_ctl");
     }
+    if (http) speak_http(epoll, slot, take, NULL);
     for (;;) {
         struct epoll_event events[64];
         int count = epoll_wait(epoll, events, 64, -1);
         if (count < 0 && errno != EINTR) fail("epoll_wait");
         for (int i = 0; i < count; i++)
-            for (int connection; (connection = accept4(events[i].data.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0;)
-                serve(connection, slot);
+            for (int connection; (connection = take((int)(uint32_t)events[i].data.u64)) >= 0;) serve(connection, slot);
     }
 }
 
@@ -78,6 +79,8 @@ int main(int argc, char **argv) {
     static int listeners[ADDRESSES], ports[ADDRESSES], mailboxes[SLOTS];
     begin(argc, argv);
     const char *mode = argc > 1 ? argv[1] : "";
+    if (http && strcmp(mode, "shared") && strcmp(mode, "exclusive") && strcmp(mode, "reuseport"))
+        fail_as(UNAVAILABLE, mode, "its workers have no event loop that could speak HTTP");
     int reuseport = !strncmp(mode, "reuseport", 9), handover = !strcmp(mode, "handover");
     /* With SO_REUSEPORT the parent only reserves the ports; each worker has sockets of its own. */
     for (int i = 0; i < addresses; i++) {

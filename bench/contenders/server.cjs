@@ -21,6 +21,21 @@ const block = {
   '/wait': (milliseconds) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds),
 };
 
+// What handlers.h does in C. The thread's own time is not known to every Node; that of the process is nearly the same.
+function spend(milliseconds) {
+  const used = () => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  };
+  const end = used() + milliseconds * 1000;
+  while (used() < end);
+}
+const handlers = {
+  '/short': (answer) => { spend(0.2); answer(); },
+  '/long': (answer) => { spend(30); answer(); },
+  '/later': (answer) => setTimeout(() => { spend(0.2); answer(); }, 20),
+};
+
 // A mechanism that needs a privilege is refused to the first worker that listens.
 function refused(error) {
   // Another worker may have been first, and the primary gone.
@@ -42,10 +57,12 @@ function serve() {
     }).on('error', refused).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
     return;
   }
-  require('node:http').createServer((request, response) => {
+  // Connections that are kept are not ended while the next one waits for its time.
+  require('node:http').createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     served++;
     block[request.url]?.(30);
-    response.end('ok');
+    const answer = () => response.end('ok');
+    (handlers[request.url] ?? ((now) => now()))(answer);
   }).on('error', refused).listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
 }
 
@@ -76,8 +93,19 @@ function lead() {
     for (const worker of workers) worker.process.kill('SIGKILL');
     process.exit(0);
   };
+  // A build that does not know the mechanism yet says so at the first fork.
+  const fork = () => {
+    try {
+      return cluster.fork();
+    } catch (error) {
+      if (!error.message.startsWith('CL_MECHANISM is')) throw error;
+      process.stdout.write(`unavailable ${error.message}\n`, quit);
+      return undefined;
+    }
+  };
   for (let i = 0; i < Number(workerCount); i++) {
-    const worker = cluster.fork();
+    const worker = fork();
+    if (!worker) return;
     workers.push(worker);
     worker.once('message', ({ refused: reason }) => {
       if (reason) process.stdout.write(`unavailable ${reason}\n`, quit);

@@ -13,10 +13,10 @@ const STYLE: &str = "\
 text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600;font-size:15px}.quiet{fill:#59636e;font-size:12px}\
 .page{fill:#fff}.axis{stroke:#d1d9e0}.whisker{stroke:#1f2328;stroke-width:1.2;opacity:.65}\
 .ours{fill:#0969da}.ours2{fill:#80b8f5}.other{fill:#8c959f}.other2{fill:#c4cad1}\
-.line{fill:none;stroke-width:2}.s0{stroke:#8c959f}.s1{stroke:#bc4c00}.s2{stroke:#0969da}.d0{fill:#8c959f}.d1{fill:#bc4c00}.d2{fill:#0969da}\
+.line{fill:none;stroke-width:2}.s0{stroke:#8c959f}.s1{stroke:#bc4c00}.s2{stroke:#0969da}.s3{stroke:#1a7f37}.d0{fill:#8c959f}.d1{fill:#bc4c00}.d2{fill:#0969da}.d3{fill:#1a7f37}\
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.quiet{fill:#9198a1}.page{fill:#0d1117}.axis{stroke:#3d444d}\
 .whisker{stroke:#f0f6fc}.ours{fill:#4493f8}.ours2{fill:#1f4f8f}.other{fill:#848d97}.other2{fill:#4a5159}\
-.s0{stroke:#848d97}.s1{stroke:#f0883e}.s2{stroke:#4493f8}.d0{fill:#848d97}.d1{fill:#f0883e}.d2{fill:#4493f8}}";
+.s0{stroke:#848d97}.s1{stroke:#f0883e}.s2{stroke:#4493f8}.s3{stroke:#3fb950}.d0{fill:#848d97}.d1{fill:#f0883e}.d2{fill:#4493f8}.d3{fill:#3fb950}}";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -99,7 +99,7 @@ pub struct Curve {
     pub values: Vec<Option<f64>>,
 }
 
-/// At most three curves over steps that stand side by side whatever their distance.
+/// At most four curves over steps that stand side by side whatever their distance.
 pub fn curves(title: &str, note: &str, steps: &[String], curves: &[Curve]) -> String {
     const HEIGHT: f64 = 300.0;
     const LEFT: f64 = 56.0;

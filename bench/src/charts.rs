@@ -35,14 +35,26 @@ const IN_C: &[&str] = &[
     "none",
     "passed",
     "kernel",
+    "rotation",
     "libuv",
     "nginx",
     "nginx-reuseport",
 ];
 const AND_NODE: &[&str] =
-    &["single", "reuseport", "none", "passed", "kernel", "libuv", "nginx", "node-rr", "node-none"];
-const STANDSTILL: &[&str] =
-    &["shared", "reuseport", "none", "passed", "kernel", "libuv", "node-rr", "cluster-rs-passed", "cluster-rs-kernel"];
+    &["single", "reuseport", "none", "passed", "kernel", "rotation", "libuv", "nginx", "node-rr", "node-none"];
+const STANDSTILL: &[&str] = &[
+    "shared",
+    "reuseport",
+    "none",
+    "passed",
+    "kernel",
+    "rotation",
+    "libuv",
+    "node-rr",
+    "cluster-rs-passed",
+    "cluster-rs-kernel",
+    "cluster-rs-rotation",
+];
 
 const fn chart(
     name: &'static str,
@@ -52,6 +64,12 @@ const fn chart(
     note: &'static str,
 ) -> Chart {
     Chart { name, figure, measure, title, note, part: None, digits: 0, largest: false, whom: None }
+}
+
+/// Of a figure that is measured in open loop.
+const fn tail(name: &'static str, figure: &'static str, measure: &'static str, title: &'static str) -> Chart {
+    let note = "from the intended beginning; 80 % of the baseline's capacity, 2 workers; lines: quartiles";
+    Chart { digits: 1, ..chart(name, figure, measure, title, note) }
 }
 
 static CHARTS: &[Chart] = &[
@@ -151,6 +169,56 @@ static CHARTS: &[Chart] = &[
         "Node: requests per second while 1 % compute for 30 ms",
         "2 workers, 64 open; lines: quartiles",
     ),
+    Chart {
+        digits: 1,
+        ..chart(
+            "wakes",
+            "wakes",
+            "wakes 4 100",
+            "Wake-ups of the primary per request",
+            "100 requests a second, 4 workers with an event loop; lines: quartiles",
+        )
+    },
+    Chart {
+        digits: 1,
+        largest: true,
+        ..chart(
+            "idle",
+            "idle",
+            "loop-primary",
+            "Wake-ups of the primary a second while nothing is to be done",
+            "4 workers with an event loop; the worst round",
+        )
+    },
+    Chart {
+        largest: true,
+        ..chart(
+            "lasting",
+            "lasting",
+            "spread",
+            "10,000 connections that stay: the most minus the least of a worker",
+            "4 workers with an event loop; the worst round",
+        )
+    },
+    tail("open-short", "open", "p99.9 new short 80", "New connections, handlers of 0.2 ms: p99.9, milliseconds"),
+    tail(
+        "open-long",
+        "open",
+        "p99.9 new long 80",
+        "New connections, 1 % of the handlers take 30 ms: p99.9, milliseconds",
+    ),
+    tail(
+        "open-node-short",
+        "open-node",
+        "p99.9 new short 80",
+        "Node, new connections, handlers of 0.2 ms: p99.9, milliseconds",
+    ),
+    tail(
+        "open-node-long",
+        "open-node",
+        "p99.9 new long 80",
+        "Node, new connections, 1 % of the handlers take 30 ms: p99.9, milliseconds",
+    ),
 ];
 
 /// The charts of a figure: file and caption.
@@ -192,7 +260,7 @@ fn growth(of: &str, steps: &[usize], record: &Record) -> (Vec<String>, Vec<Curve
         Curve { label: name.into(), values }
     };
     let measured = |name: &&str| record.samples.iter().any(|sample| sample.contender == *name);
-    let shown = ["reuseport", "passed", "kernel"].into_iter().filter(measured).map(curve).collect();
+    let shown = ["reuseport", "passed", "kernel", "rotation"].into_iter().filter(measured).map(curve).collect();
     (steps.iter().map(usize::to_string).collect(), shown)
 }
 

@@ -63,6 +63,24 @@ fn wait_for(fd: &OwnedFd, what: PollFlags) -> Result<()> {
     }
 }
 
+/// Waits until a connection is made or has failed.
+pub fn await_made(fd: &OwnedFd) -> Result<()> {
+    wait_for(fd, PollFlags::POLLOUT)
+}
+
+/// Waits for the first bytes that come, and takes them: an answer that is smaller than any packet.
+pub fn await_answer(fd: &OwnedFd) -> Result<()> {
+    let mut bytes = [0; 1024];
+    loop {
+        match recv(fd.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+            Ok(0) => return fail("a connection was ended that should have stayed"),
+            Ok(_) => return Ok(()),
+            Err(Errno::EAGAIN | Errno::EINTR) => wait_for(fd, PollFlags::POLLIN)?,
+            Err(errno) => return Err(failed("a connection that was not served")(errno)),
+        }
+    }
+}
+
 /// Reads what there is; says whether the server has closed.
 fn is_ended(fd: &OwnedFd) -> Result<bool> {
     let mut bytes = [0; 1024];

@@ -34,6 +34,7 @@ pub enum Kind {
 pub const PASSED: u32 = 1;
 pub const KERNEL: u32 = 2;
 pub const SHARED: u32 = 3;
+pub const ROTATION: u32 = 4;
 const AUTO: u32 = 0;
 const NONE: u32 = 1;
 const RR: u32 = 2;
@@ -53,7 +54,7 @@ const fn node(name: &'static str, title: &'static str, policy: &'static str, our
 }
 
 /// All of them, in the order of tables and charts.
-pub static ALL: [Contender; 22] = [
+pub static ALL: [Contender; 24] = [
     raw("single", "one process: accept4, close"),
     raw("shared", "shared listener, event loops"),
     raw("exclusive", "shared listener, EPOLLEXCLUSIVE"),
@@ -64,6 +65,7 @@ pub static ALL: [Contender; 22] = [
     cluster("none", "libcluster none (shared)", NONE, AUTO),
     cluster("passed", "libcluster passed, round-robin", RR, PASSED),
     cluster("kernel", "libcluster kernel, round-robin", RR, KERNEL),
+    cluster("rotation", "libcluster rotation, round-robin", RR, ROTATION),
     cluster("passed-least-loaded", "libcluster passed, least loaded", LEAST_LOADED, PASSED),
     cluster("kernel-least-loaded", "libcluster kernel, least loaded", LEAST_LOADED, KERNEL),
     cluster("passed-source-hash", "libcluster passed, source hash", SOURCE_HASH, PASSED),
@@ -75,6 +77,7 @@ pub static ALL: [Contender; 22] = [
     node("node-none", "node:cluster SCHED_NONE", "none", None),
     node("cluster-rs-passed", "cluster-rs passed", "rr", Some("passed")),
     node("cluster-rs-kernel", "cluster-rs kernel", "rr", Some("kernel")),
+    node("cluster-rs-rotation", "cluster-rs rotation", "rr", Some("rotation")),
     node("cluster-rs", "cluster-rs, default settings", "rr", Some("auto")),
 ];
 
@@ -91,7 +94,7 @@ pub struct Shape {
     pub answers: bool,
     /// Workers in C use an event loop also for a single address.
     pub event_loop: bool,
-    /// Workers in Node speak HTTP.
+    /// Workers speak HTTP; those in C have an event loop then.
     pub http: bool,
     /// Workers accept nothing until the board says so.
     pub held: bool,
@@ -111,6 +114,11 @@ impl Shape {
 impl Contender {
     pub fn is_node(&self) -> bool {
         matches!(self.kind, Kind::Node { .. })
+    }
+
+    /// One of the programs in C, whose workers know all of `Shape` but what is said to be Node's.
+    pub fn is_in_c(&self) -> bool {
+        matches!(self.kind, Kind::Raw(_) | Kind::Cluster { .. })
     }
 
     /// Of this project, and so built from what is in the checkout.

@@ -74,6 +74,16 @@ struct Run<'a> {
     tally: Tally,
 }
 
+/// Waits for events, and gives how many there are. epoll_wait knows milliseconds only.
+pub fn await_some(epoll: &Epoll, events: &mut [EpollEvent], wait: Duration) -> Result<usize> {
+    let mut polled = [PollFd::new(epoll.0.as_fd(), PollFlags::POLLIN)];
+    match ppoll(&mut polled, Some(TimeSpec::from_duration(wait)), None) {
+        Ok(0) | Err(Errno::EINTR) => Ok(0),
+        Ok(_) => epoll.wait(events, 0u8).map_err(failed("epoll_wait")),
+        Err(errno) => Err(failed("ppoll")(errno)),
+    }
+}
+
 /// Called at its time, once, with what is known by then.
 pub type Moment<'a> = (Duration, Box<dyn FnMut(&Tally) -> Result<()> + 'a>);
 
@@ -164,15 +174,8 @@ impl Run<'_> {
     }
 
     fn turn(&mut self, wait: Duration) -> Result<()> {
-        // epoll_wait knows milliseconds only.
-        let mut polled = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
-        match ppoll(&mut polled, Some(TimeSpec::from_duration(wait)), None) {
-            Ok(0) | Err(Errno::EINTR) => return Ok(()),
-            Ok(_) => {}
-            Err(errno) => return Err(failed("ppoll")(errno)),
-        }
         let mut events = [EpollEvent::empty(); 64];
-        let count = self.epoll.wait(&mut events, 0u8).map_err(failed("epoll_wait"))?;
+        let count = await_some(&self.epoll, &mut events, wait)?;
         for event in &events[..count] {
             self.progress(event.data() as usize, event.events());
         }

@@ -1,6 +1,7 @@
 //! What libcluster costs beside the alternatives, from one interleaved run: see bench/README.md.
 
 mod against;
+mod arrivals;
 mod board;
 mod charts;
 mod contender;

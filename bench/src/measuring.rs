@@ -1,5 +1,6 @@
 //! The rounds of one figure: every contender once in each, in an order that is reversed every other round.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::Range;
 use std::time::Instant;
@@ -27,6 +28,7 @@ pub struct Measuring<'a> {
     /// Places in `sides`. The two builds of a contender stand next to each other.
     taking_part: Vec<(usize, &'static Contender)>,
     remarks: Vec<String>,
+    known: BTreeMap<String, f64>,
     done: usize,
     sound: bool,
 }
@@ -39,7 +41,7 @@ impl<'a> Measuring<'a> {
             let builds = if contender.is_ours() { sides.len() } else { 1 };
             taking_part.extend((0..builds).map(|side| (side, contender)));
         }
-        Self { options, figure, sides, taking_part, remarks: Vec::new(), done: 0, sound: true }
+        Self { options, figure, sides, taking_part, remarks: Vec::new(), known: BTreeMap::new(), done: 0, sound: true }
     }
 
     pub fn record(&self) -> &Record {
@@ -100,7 +102,9 @@ impl<'a> Measuring<'a> {
     fn once(&mut self, place: usize, contender: &'static Contender, number: usize) {
         let Side { prefix, shop, record } = &mut self.sides[place];
         let samples = record.samples.len();
-        let mut round = Round { shop, plan: &self.options.plan, contender, number, record, remarks: &mut self.remarks };
+        let plan = &self.options.plan;
+        let (remarks, known) = (&mut self.remarks, &mut self.known);
+        let mut round = Round { shop, plan, contender, number, record, remarks, known };
         match (self.figure.round)(&mut round) {
             Ok(()) => return,
             Err(Error::Unavailable(why)) => println!("  without {prefix}{}: {why}", contender.name),

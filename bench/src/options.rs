@@ -10,8 +10,8 @@ use crate::verdict::BOUND;
 
 pub const USAGE: &str = "\
 usage: cluster-bench [option ...] [figure ...]
-  figures: cost spread stall kill memory scale http block (all of them)
-  --quick          the main contenders, few rounds; under 3 minutes
+  figures: cost spread stall kill memory scale wakes idle lasting http block open open-node (all of them)
+  --quick          the main contenders, few rounds; some 5 minutes
   --tiny           next to nothing: shows that the benchmark works
   --rounds N       instead of 9 (figures that give ratios) and 5 (those that count)
   --only A,B       these contenders, and the baselines of the ratios

@@ -102,6 +102,17 @@ impl Record {
         names
     }
 
+    /// Of whom there are samples of a measure.
+    pub fn contenders(&self, measure: &str) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for sample in self.samples.iter().filter(|sample| sample.measure == measure) {
+            if !names.contains(&sample.contender.as_str()) {
+                names.push(&sample.contender);
+            }
+        }
+        names
+    }
+
     /// A line for the circumstances each, then one for each sample: measure, contender, round, value, with tabs between.
     pub fn to_text(&self) -> String {
         let mut text = String::new();

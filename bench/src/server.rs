@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::board::Board;
 use crate::client::{HTTP, Target};
-use crate::contender::{Contender, KERNEL, Kind, PASSED, SHARED, SOURCE_HASH, Shape};
+use crate::contender::{Contender, KERNEL, Kind, PASSED, ROTATION, SHARED, SOURCE_HASH, Shape};
 use crate::error::{Error, Result, fail, failed};
 use crate::nginx::{self, Nginx};
 use crate::process;
@@ -32,12 +32,14 @@ enum Counts {
     Nginx(PathBuf),
 }
 
-/// CPU time in microseconds, and how often a CPU was given to one of the processes.
+/// CPU time in microseconds, how often a CPU was given to one of the processes, and how often one of them was woken.
 #[derive(Default, Clone, Copy)]
 pub struct Used {
     pub primary: f64,
     pub workers: f64,
     pub runs: f64,
+    pub primary_wakes: f64,
+    pub worker_wakes: f64,
 }
 
 impl Used {
@@ -47,11 +49,18 @@ impl Used {
 
     /// For each of so many connections.
     pub fn since(self, before: Self, connections: usize) -> Self {
-        let each = |now: f64, before: f64| (now - before) / connections as f64;
+        self.per(before, connections as f64)
+    }
+
+    /// For each of so many connections, requests or seconds.
+    pub fn per(self, before: Self, units: f64) -> Self {
+        let each = |now: f64, before: f64| (now - before) / units;
         Self {
             primary: each(self.primary, before.primary),
             workers: each(self.workers, before.workers),
             runs: each(self.runs, before.runs),
+            primary_wakes: each(self.primary_wakes, before.primary_wakes),
+            worker_wakes: each(self.worker_wakes, before.worker_wakes),
         }
     }
 }
@@ -140,7 +149,7 @@ impl Server {
             std::thread::sleep(Duration::from_micros(200));
         }
         self.ports = self.board.ports(shape.addresses);
-        if let Kind::Cluster { mechanism: wanted @ (PASSED | KERNEL), .. } = contender.kind {
+        if let Kind::Cluster { mechanism: wanted @ (PASSED | KERNEL | ROTATION), .. } = contender.kind {
             let deadline = Instant::now() + Duration::from_secs(2);
             while self.board.mechanism() == 0 && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_micros(200));
@@ -151,6 +160,7 @@ impl Server {
                     PASSED => "passed",
                     KERNEL => "kernel",
                     SHARED => "shared",
+                    ROTATION => "rotation",
                     _ => "unknown",
                 };
                 return Err(Error::Unavailable(format!("the mechanism used is {name}")));
@@ -252,8 +262,15 @@ impl Server {
         let mut used = Used::default();
         for (i, pid) in self.pids.iter().enumerate() {
             let (cpu, runs) = process::used(*pid)?;
+            let wakes = process::wakes(*pid)?;
             used.runs += runs;
-            if i == 0 && self.pids.len() > 1 { used.primary += cpu } else { used.workers += cpu }
+            if i == 0 && self.pids.len() > 1 {
+                used.primary += cpu;
+                used.primary_wakes += wakes;
+            } else {
+                used.workers += cpu;
+                used.worker_wakes += wakes;
+            }
         }
         Ok(used)
     }
@@ -342,6 +359,7 @@ fn command_for(shop: &Workshop, contender: &Contender, shape: Shape, board: &Boa
         let mut command = Command::new(shop.program(program)?);
         command.args(first).arg(format!("workers={}", shape.workers)).arg(format!("addresses={}", shape.addresses));
         command.arg(format!("answer={}", u8::from(shape.answers))).arg(format!("epoll={}", u8::from(shape.event_loop)));
+        command.arg(format!("http={}", u8::from(shape.http)));
         command.env("BENCH_BOARD", board.path()).env_remove("CL_MECHANISM").stdin(Stdio::null());
         Ok((command, None))
     };

@@ -13,7 +13,7 @@ pub static FIGURE: Figure = Figure {
     name: "cost",
     title: "accept and close, 4 workers",
     baseline: "reuseport",
-    contenders: &["single", "reuseport", "none", "passed", "kernel", "node-rr"],
+    contenders: &["single", "reuseport", "none", "passed", "kernel", "rotation", "node-rr"],
     more: &[
         "shared",
         "exclusive",
@@ -30,6 +30,7 @@ pub static FIGURE: Figure = Figure {
         "node-none",
         "cluster-rs-passed",
         "cluster-rs-kernel",
+        "cluster-rs-rotation",
     ],
     rounds: |plan| plan.rounds,
     measures,

@@ -10,7 +10,8 @@ use crate::crowd::{Crowd, Pace};
 use crate::error::{Result, fail};
 use crate::server::{Server, Used};
 
-const CONTENDERS: &[&str] = &["node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel", "cluster-rs"];
+const CONTENDERS: &[&str] =
+    &["node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel", "cluster-rs-rotation", "cluster-rs"];
 
 pub static CLOSE: Figure = Figure {
     name: "http",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Figure, How, Measure, Round, TICKS_MS, measure};
+use super::{ALL_BUT_ONE, Figure, How, Measure, Round, TICKS_MS, longest_but_one, measure};
 use crate::contender::Shape;
 use crate::crowd::{Crowd, Pace, sends};
 use crate::error::{Result, fail};
@@ -14,8 +14,8 @@ pub static FIGURE: Figure = Figure {
     name: "kill",
     title: "6,000 connections a second, one of 4 workers hangs for 200 ms and is killed",
     baseline: "reuseport",
-    contenders: &["reuseport", "passed", "kernel"],
-    more: &["shared", "none", "node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel"],
+    contenders: &["reuseport", "passed", "kernel", "rotation"],
+    more: &["shared", "none", "node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel", "cluster-rs-rotation"],
     rounds: |plan| plan.trials,
     measures,
     round,
@@ -31,6 +31,7 @@ fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
         measure("lost", "connections lost", "", 0, How::Largest),
         measure("hung", "of them without any answer for 3 s", "", 0, How::Largest),
         measure("longest", "the longest of those served", "ms", 1, How::Largest).grain(TICKS_MS),
+        measure("others", ALL_BUT_ONE, "ms", 1, How::Largest).grain(TICKS_MS),
     ]
 }
 
@@ -57,5 +58,6 @@ fn round(round: &mut Round) -> Result<()> {
     round.note("lost", tally.lost() as f64);
     round.note("hung", tally.hung as f64);
     round.note("longest", tally.latencies.iter().copied().fold(0.0, f64::max));
+    round.note("others", longest_but_one(&tally.latencies));
     server.stop()
 }

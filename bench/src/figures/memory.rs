@@ -1,7 +1,7 @@
 //! What a worker that does nothing weighs, and what connections weigh that wait.
 
 use super::{Figure, How, Measure, Round, measure};
-use crate::contender::{Kind, Shape};
+use crate::contender::Shape;
 use crate::error::Result;
 use crate::process;
 use crate::server::Server;
@@ -10,8 +10,8 @@ pub static FIGURE: Figure = Figure {
     name: "memory",
     title: "4 idle workers; connections that wait because no worker accepts",
     baseline: "reuseport",
-    contenders: &["reuseport", "passed", "kernel"],
-    more: &["none", "libuv", "node-rr", "cluster-rs-passed", "cluster-rs-kernel"],
+    contenders: &["reuseport", "passed", "kernel", "rotation"],
+    more: &["none", "libuv", "node-rr", "cluster-rs-passed", "cluster-rs-kernel", "cluster-rs-rotation"],
     rounds: |plan| plan.trials.min(3),
     measures,
     round,
@@ -43,7 +43,7 @@ fn round(round: &mut Round) -> Result<()> {
     round.note("primary", process::private_memory(server.pids[0])?);
     server.stop()?;
 
-    if !matches!(round.contender.kind, Kind::Raw(_) | Kind::Cluster { .. }) {
+    if !round.contender.is_in_c() {
         return Ok(());
     }
     let shape = Shape { addresses: ADDRESSES, held: true, event_loop: true, ..Shape::workers(4) };

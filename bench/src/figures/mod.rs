@@ -2,11 +2,17 @@
 
 mod cost;
 mod http;
+mod idle;
 mod kill;
+mod lasting;
 mod memory;
+mod open;
 mod scale;
 mod spread;
 mod stall;
+mod wakes;
+
+use std::collections::BTreeMap;
 
 use crate::contender::Contender;
 use crate::error::Result;
@@ -59,6 +65,15 @@ pub fn measure(
 /// The longest of thousands of connections is one that had to wait for a processor, so many milliseconds more or less.
 const TICKS_MS: f64 = 10.0;
 
+/// One connection may be in the hand of the worker as it stops; nobody can take it from there.
+const ALL_BUT_ONE: &str = "the longest but for one";
+
+fn longest_but_one(latencies: &[f64]) -> f64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_by(|one, other| other.total_cmp(one));
+    sorted.get(1).copied().unwrap_or(0.0)
+}
+
 impl Measure {
     pub fn more_is_better(self) -> Self {
         Self { better: Better::More, ..self }
@@ -76,6 +91,8 @@ pub struct Round<'a> {
     pub contender: &'static Contender,
     pub number: usize,
     pub record: &'a mut Record,
+    /// What the first round found out, so that the others do the same.
+    pub known: &'a mut BTreeMap<String, f64>,
     /// Things that could not be measured here, said once each.
     pub remarks: &'a mut Vec<String>,
 }
@@ -107,15 +124,20 @@ pub struct Figure {
     pub round: fn(&mut Round) -> Result<()>,
 }
 
-pub static ALL: [&Figure; 8] = [
+pub static ALL: [&Figure; 13] = [
     &cost::FIGURE,
     &spread::FIGURE,
     &stall::FIGURE,
     &kill::FIGURE,
     &memory::FIGURE,
     &scale::FIGURE,
+    &wakes::FIGURE,
+    &idle::FIGURE,
+    &lasting::FIGURE,
     &http::CLOSE,
     &http::BLOCK,
+    &open::IN_C,
+    &open::IN_NODE,
 ];
 
 pub fn named(name: &str) -> Option<&'static Figure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Figure, How, Measure, Round, TICKS_MS, measure};
+use super::{ALL_BUT_ONE, Figure, How, Measure, Round, TICKS_MS, longest_but_one, measure};
 use crate::contender::Shape;
 use crate::crowd::{Crowd, Pace, Tally, sends};
 use crate::error::{Result, fail};
@@ -16,8 +16,17 @@ pub static FIGURE: Figure = Figure {
     name: "stall",
     title: "4,000 connections a second, one of 4 workers stopped or busy for 1 s",
     baseline: "reuseport",
-    contenders: &["reuseport", "passed", "kernel"],
-    more: &["shared", "none", "libuv", "node-rr", "node-none", "cluster-rs-passed", "cluster-rs-kernel"],
+    contenders: &["reuseport", "passed", "kernel", "rotation"],
+    more: &[
+        "shared",
+        "none",
+        "libuv",
+        "node-rr",
+        "node-none",
+        "cluster-rs-passed",
+        "cluster-rs-kernel",
+        "cluster-rs-rotation",
+    ],
     rounds: |plan| plan.trials,
     measures,
     round,
@@ -35,8 +44,10 @@ fn measures(_: &crate::plan::Plan) -> Vec<Measure> {
     vec![
         measure("stopped", "connections over 100 ms, a worker stopped", "", 0, How::Largest),
         measure("stopped-longest", "the longest of them all", "ms", 1, How::Largest).grain(TICKS_MS),
+        measure("stopped-others", ALL_BUT_ONE, "ms", 1, How::Largest).grain(TICKS_MS),
         measure("busy", "connections over 100 ms, a worker busy", "", 0, How::Largest),
         measure("busy-longest", "the longest of them all", "ms", 1, How::Largest).grain(TICKS_MS),
+        measure("busy-others", ALL_BUT_ONE, "ms", 1, How::Largest).grain(TICKS_MS),
         measure("loop", "24 clients in a closed loop, over 40 ms, one of 2 workers stopped", "", 0, How::Largest)
             .grain(CLIENTS as f64),
         measure("loop-kept", "of what both would serve, served", "", 2, How::Median).more_is_better(),
@@ -79,6 +90,7 @@ fn round(round: &mut Round) -> Result<()> {
         let longest = tally.latencies.iter().copied().fold(0.0, f64::max);
         round.note(kind, tally.latencies.iter().filter(|taken| **taken > LONG_MS).count() as f64);
         round.note(&format!("{kind}-longest"), longest);
+        round.note(&format!("{kind}-others"), longest_but_one(&tally.latencies));
         server.stop()?;
     }
     closed_loop(round)
