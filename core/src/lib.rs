@@ -74,4 +74,4 @@ pub use sys::panics;
 pub use sys::passing::{Coming, coming, discard_unread, refuse_descriptors};
 pub use sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 pub use wire::MESSAGE_MAX;
-pub use worker::{AcceptFlags, ListenOptions, Listener, Worker};
+pub use worker::{AcceptFlags, ListenOptions, Listener, Standing, Worker};

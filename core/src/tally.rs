@@ -95,6 +95,24 @@ impl Part {
         }
         u128::from(own) * u128::from(all) >= due
     }
+
+    /// How many more than the mean this one has taken in this round.
+    pub(crate) fn ahead(&self) -> u64 {
+        if self.round.load(Ordering::Relaxed) != self.page.u32_at::<ROUND>().load(Ordering::Acquire) {
+            return 0;
+        }
+        self.own.load(Ordering::Relaxed).saturating_sub(self.taken() / u64::from(self.parts()))
+    }
+
+    /// What all have taken in this round. Another value whenever a connection is taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.page.u64_at::<TAKEN>().load(Ordering::Relaxed)
+    }
+
+    /// By how many parts it is shared.
+    pub(crate) fn parts(&self) -> u32 {
+        self.page.u32_at::<PARTS>().load(Ordering::Relaxed).max(1)
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_how_far_ahead_one_is() {
+        let (mut tally, owners) = with_parts(2, 2);
+        for _ in 0..40 {
+            owners[0].took(1);
+        }
+        assert_eq!((owners[0].ahead(), owners[1].ahead(), owners[1].taken()), (20, 0, 40));
+        tally.share_among(3);
+        assert_eq!((owners[0].ahead(), owners[0].parts(), owners[0].taken()), (0, 3, 0));
+    }
+
+    #[test]
     fn whatever_stands_in_the_page_is_survived() {
         let (tally, owners) = with_parts(2, 1);
         for taken in [0, 1, u64::MAX - 1, u64::MAX] {
@@ -160,6 +189,7 @@ mod tests {
                 tally.page.u32_at::<PARTS>().store(parts, Ordering::Relaxed);
                 owners[0].took(1);
                 owners[0].took(u32::MAX);
+                owners[0].ahead();
                 tally.taken();
             }
         }

@@ -47,13 +47,18 @@ function taker(tcp) {
   };
 }
 
-/** Calls `turn` whenever the listener may have a connection, each time in an async scope of its own. */
-function watch(listener, turn) {
+/**
+ * Calls `turn` whenever the listener may have a connection, each time in an async scope of its own, and `turnInLine` whenever one may be
+ * in the socket that all workers have.
+ */
+function watch(listener, turn, turnInLine) {
   const scoped = () => {
     const { AsyncResource } = require('node:async_hooks');
     new AsyncResource('CLUSTER_RS').runInAsyncScope(turn);
   };
-  listener.watch(turn, scoped, process.env.CLUSTER_RS_WAIT === 'thread');
+  const onAThread = process.env.CLUSTER_RS_WAIT === 'thread';
+  listener.watch(turn, scoped, onAThread);
+  if (turnInLine && !onAThread) listener.watchInTurn(turnInLine);
 }
 
 module.exports = { classOf, taker, watch };

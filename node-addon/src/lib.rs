@@ -2,7 +2,8 @@
 //! says and does; what is here moves connections.
 
 mod keys;
-pub mod listener;
+pub mod lines;
+mod listener;
 mod loop_sockets;
 mod names;
 pub mod pipes;

@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::lines::{Line, Lines, SharedSocket};
 use crate::loop_sockets::LoopSockets;
 use crate::uv;
 use crate::watch::{Watch, Watched};
@@ -45,16 +46,35 @@ pub struct Listener {
     /// Where libuv may accept, and the socket from which it does.
     sockets: Option<Rc<LoopSockets>>,
     own_socket: Option<i32>,
+    lines: Option<Rc<Lines>>,
+    in_turn: Option<InTurn>,
+}
+
+/// The socket that all workers have, while the event loop watches it.
+struct InTurn {
+    watch: Watch,
+    line: Rc<Line>,
 }
 
 impl Listener {
     pub(crate) fn new(inner: cluster_core::Listener, worker: Option<Arc<Worker>>) -> Self {
-        Self { inner: Some(Arc::new(inner)), worker, watch: None, sockets: None, own_socket: None }
+        let inner = Some(Arc::new(inner));
+        Self { inner, worker, watch: None, sockets: None, own_socket: None, lines: None, in_turn: None }
     }
 
-    pub(crate) fn with_sockets(mut self, sockets: &Rc<LoopSockets>) -> Self {
+    /// Where an event loop may accept.
+    pub(crate) fn on_loop(mut self, sockets: &Rc<LoopSockets>, lines: &Rc<Lines>) -> Self {
         self.sockets = Some(Rc::clone(sockets));
+        self.lines = Some(Rc::clone(lines));
         self
+    }
+
+    /// Stands in line again, at its end.
+    fn come(&self) {
+        if let (Some(in_turn), Some(lines)) = (&self.in_turn, &self.lines) {
+            in_turn.watch.resume();
+            in_turn.line.come(lines);
+        }
     }
 }
 
@@ -145,6 +165,58 @@ impl Listener {
         Ok(())
     }
 
+    /// If this listener may accept in rotation: calls `turn` on the event loop while somebody may wait in the socket that all workers
+    /// have. To be called after `watch`, and only where that needs no thread.
+    #[napi]
+    pub fn watch_in_turn(&mut self, env: Env, turn: Function<(), ()>) -> Result<()> {
+        let (Some(inner), Some(lines), None) = (&self.inner, &self.lines, &self.in_turn) else { return Ok(()) };
+        let Some(socket) = SharedSocket::of(inner) else { return Ok(()) };
+        let Some(line) = lines.add(&env, inner, &socket) else { return Ok(()) };
+        match Watch::start(&env, Arc::new(socket), &turn, &turn, false) {
+            Ok(watch) => self.in_turn = Some(InTurn { watch, line }),
+            Err(error) => {
+                lines.forget(&line);
+                return Err(error);
+            }
+        }
+        self.come();
+        Ok(())
+    }
+
+    /// Takes one connection from that socket: its descriptor, or a negative errno value.
+    #[napi]
+    pub fn accept_in_turn(&self) -> i32 {
+        let Some(inner) = &self.inner else { return -libc::EBADF };
+        match inner.accept_in_turn(ACCEPT) {
+            Ok((connection, had_its_part)) => {
+                if let (Some(in_turn), Some(lines)) = (&self.in_turn, &self.lines) {
+                    in_turn.line.took(inner, had_its_part, lines);
+                }
+                connection.into_raw_fd()
+            }
+            Err(error) if [libc::EAGAIN, libc::EMFILE, libc::ENFILE, libc::EBADF].contains(&-error.code()) => {
+                error.code()
+            }
+            Err(_) => {
+                // A unix socket was shut down, for instance. The mailbox brings the rest.
+                self.leave_line();
+                if let (Some(in_turn), Some(worker)) = (&self.in_turn, &self.worker) {
+                    in_turn.line.give_up(worker, inner);
+                }
+                -libc::EAGAIN
+            }
+        }
+    }
+
+    /// Accepts in rotation no more. How many of those who wait in the socket that all have are this worker's to take before it leaves.
+    #[napi]
+    pub fn leave_line(&self) -> u32 {
+        let (Some(inner), Some(in_turn)) = (&self.inner, &self.in_turn) else { return 0 };
+        in_turn.line.leave();
+        in_turn.watch.pause();
+        inner.last_part()
+    }
+
     /// Takes nothing for a while. What waits, and what would come, goes to other workers.
     #[napi]
     pub fn pause(&self) {
@@ -155,6 +227,7 @@ impl Listener {
     /// Stops looking for connections. What waits stays where it is.
     #[napi]
     pub fn ignore(&self) {
+        self.leave_line();
         if let Some(watch) = &self.watch {
             watch.pause();
         }
@@ -167,6 +240,7 @@ impl Listener {
         if let Some(watch) = &self.watch {
             watch.resume();
         }
+        self.come();
     }
 
     fn tell_paused(&self, paused: bool) {
@@ -181,6 +255,10 @@ impl Listener {
     pub fn close(&mut self) {
         if let (Some(sockets), Some(socket)) = (&self.sockets, self.own_socket.take()) {
             sockets.forget(socket);
+        }
+        if let (Some(in_turn), Some(lines)) = (self.in_turn.take(), &self.lines) {
+            lines.forget(&in_turn.line);
+            in_turn.watch.close();
         }
         if let Some(watch) = self.watch.take() {
             watch.close();

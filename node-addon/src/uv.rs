@@ -16,9 +16,11 @@ use cluster_core::Worker;
 use napi::bindgen_prelude::{Function, JsValue, Object};
 use napi::{Env, sys};
 
+use crate::lines::Lines;
 use crate::loop_sockets::LoopSockets;
 use crate::watch::Watched;
 
+pub(crate) mod line;
 mod reading;
 
 use reading::{OnAlloc, OnRead, OnWalk};
@@ -69,9 +71,13 @@ libuv! {
     poll_stop: fn(*mut Handle) -> c_int;
     prepare_init: fn(*mut c_void, *mut Handle) -> c_int;
     prepare_start: fn(*mut Handle, OnHandle) -> c_int;
+    idle_init: fn(*mut c_void, *mut Handle) -> c_int;
+    idle_start: fn(*mut Handle, OnHandle) -> c_int;
+    idle_stop: fn(*mut Handle) -> c_int;
     close: fn(*mut Handle, OnHandle);
     unref: fn(*mut Handle);
     backend_fd: fn(*const c_void) -> c_int;
+    backend_timeout: fn(*const c_void) -> c_int;
     now: fn(*const c_void) -> u64;
     handle_size: fn(c_int) -> usize;
     walk: fn(*mut c_void, OnWalk, *mut c_void);
@@ -101,7 +107,9 @@ enum Purpose {
     /// `turn` is called while a descriptor is readable. The descriptor stays open for as long as libuv may look at it.
     Readable { turn: sys::napi_ref, _watched: Watched },
     /// Something is done in each turn of the loop.
-    Turns { worker: Weak<Worker>, sockets: Rc<LoopSockets>, event_loop: *const c_void },
+    Turns { worker: Weak<Worker>, sockets: Rc<LoopSockets>, lines: Rc<Lines>, event_loop: *const c_void },
+    /// The loop is not to sleep.
+    Awake,
 }
 
 /// The address of a handle's `data`.
@@ -281,16 +289,17 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
 
 /// Shows the primary a sign of life of the worker in each turn of the event loop, without JavaScript. Does not keep the
 /// loop alive. Where libuv cannot be found there is no such sign.
-pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<LoopSockets>) {
+pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<LoopSockets>, lines: &Rc<Lines>) {
     let Some(uv) = libuv() else { return };
     let Ok(event_loop) = loop_of(env) else { return };
-    let purpose = Purpose::Turns { worker, sockets: Rc::clone(sockets), event_loop };
+    let purpose = Purpose::Turns { worker, sockets: Rc::clone(sockets), lines: Rc::clone(lines), event_loop };
     // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
     let init = |handle| unsafe { (uv.prepare_init)(event_loop, handle) };
     if let Ok(handle) = open(env, uv, UV_PREPARE, purpose, init) {
         // SAFETY: the loop exists, and the handle is initialized.
         unsafe {
             sockets.begin((uv.backend_fd)(event_loop));
+            lines.begin((uv.backend_fd)(event_loop));
             (uv.prepare_start)(handle, on_turn);
         }
     }
@@ -299,12 +308,14 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<Lo
 unsafe extern "C" fn on_turn(handle: *mut Handle) {
     // SAFETY: the data lives until `on_closed`.
     let attached = unsafe { &**data_of(handle) };
-    if let Purpose::Turns { worker, sockets, event_loop } = &attached.purpose
+    if let Purpose::Turns { worker, sockets, lines, event_loop } = &attached.purpose
         && let Some(worker) = worker.upgrade()
     {
         worker.beat();
         // SAFETY: the loop outlives its handles; its clock is a variable of its own.
         sockets.turn(&worker, unsafe { (attached.uv.now)(*event_loop) });
+        // SAFETY: as above.
+        lines.turn(&worker, || unsafe { (attached.uv.backend_timeout)(*event_loop) } != 0);
     }
 }
 

@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{Buffer, Either, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::lines::Lines;
 use crate::listener::Listener;
 use crate::loop_sockets::LoopSockets;
 use crate::told::Query;
@@ -32,6 +33,7 @@ type Asked = Either<Listener, i32>;
 pub struct Member {
     worker: Arc<Worker>,
     sockets: Rc<LoopSockets>,
+    lines: Rc<Lines>,
     watch: Option<Watch>,
 }
 
@@ -139,15 +141,16 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        let sockets = Rc::default();
-        uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets);
-        Self { worker, sockets, watch: None }
+        let (sockets, lines) = (Rc::default(), Rc::default());
+        uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets, &lines);
+        Self { worker, sockets, lines, watch: None }
     }
 
     fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {
         match outcome {
             Ok(listener) => {
-                Either::A(Listener::new(listener, Some(Arc::clone(&self.worker))).with_sockets(&self.sockets))
+                let share = Listener::new(listener, Some(Arc::clone(&self.worker)));
+                Either::A(share.on_loop(&self.sockets, &self.lines))
             }
             Err(error) => Either::B(error.code()),
         }

@@ -82,6 +82,14 @@ impl Beside {
         matches!(&self.socket, Socket::Shared(line) if line.is_in_turn() && line.is_within())
     }
 
+    /// The line of those who accept in rotation, if this one may stand there.
+    pub(super) fn line(&self) -> Option<&Line> {
+        match &self.socket {
+            Socket::Shared(line) if line.is_in_turn() => Some(line),
+            _ => None,
+        }
+    }
+
     /// Connections come from the socket, too.
     fn is_within(&self) -> bool {
         match &self.socket {

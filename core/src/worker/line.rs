@@ -72,6 +72,11 @@ impl Line {
         }
     }
 
+    /// How turns are kept even.
+    pub(super) fn part(&self) -> Option<&Part> {
+        self.turns.as_ref().map(|(part, _)| part)
+    }
+
     /// A connection was accepted. Whoever has had its part by that goes to the end.
     pub(super) fn took(&self) {
         if self.turns.as_ref().is_some_and(|(part, _)| part.took(1)) {

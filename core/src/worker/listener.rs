@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::accepting::{AcceptFlags, Accepting};
+use super::accepting::{AcceptFlags, Accepting, accept_from, nothing_there};
 use super::alone;
 use super::leaving::Leaving;
+use super::line::Line;
 use super::mailbox::Mailbox;
 use super::source::{Grant, Socket, Source};
 use super::watching::Watching;
@@ -16,6 +17,7 @@ use crate::options::{self, SocketOption};
 use crate::scoreboard::OwnBoard;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::socket;
+use crate::tally::Part;
 
 /// How to listen, beside the address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +33,18 @@ pub struct ListenOptions {
     /// kernel does.
     pub options: Vec<SocketOption>,
 }
+
+/// How a worker stands among those who accept in rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// How many connections more than the mean it has taken.
+    pub ahead: u64,
+    /// What all have taken. Another value whenever a connection is taken.
+    pub taken: u64,
+}
+
+/// How many may wait in a socket whose kind does not tell: the most that net.core.somaxconn is by default.
+const ROOM_UNKNOWN: u32 = 4096;
 
 /// This worker's part in an address of the primary's.
 pub(super) struct Share {
@@ -145,6 +159,36 @@ impl Listener {
     /// It accepts from a socket that all have, in rotation with the others.
     pub(super) fn is_in_turn(&self) -> bool {
         self.source.is_in_turn()
+    }
+
+    /// For an event loop that keeps its place in the line by itself: the socket that all have, if this listener may accept in rotation.
+    /// The loop watches it exclusively and apart from the listener, and says so with [`Worker::seat`](super::Worker::seat).
+    pub fn socket_in_turn(&self) -> Option<BorrowedFd<'_>> {
+        self.source.line().map(Line::socket)
+    }
+
+    /// Takes one connection from that socket, without waiting. True: this worker has had its part by that, and belongs at the end of
+    /// the line.
+    pub fn accept_in_turn(&self, flags: AcceptFlags) -> Result<(OwnedFd, bool)> {
+        self.check_not_closed()?;
+        let line = self.source.line().ok_or_else(nothing_there)?;
+        let outcome = accept_from(line.socket(), flags).and_then(|taken| taken.ok_or_else(nothing_there));
+        self.accepting.note(&outcome, true);
+        outcome.map(|(connection, _)| (connection, line.part().is_none_or(|part| part.took(1))))
+    }
+
+    /// How this worker stands among those who accept in rotation.
+    pub fn standing(&self) -> Standing {
+        let part = self.source.line().and_then(Line::part);
+        part.map_or_else(Standing::default, |part| Standing { ahead: part.ahead(), taken: part.taken() })
+    }
+
+    /// How many of those who wait in the socket that all have are this worker's to take before it leaves. With the parts of the others
+    /// these are all.
+    pub fn last_part(&self) -> u32 {
+        let Some(line) = self.source.line() else { return 0 };
+        let room = socket::listening_room(line.socket()).ok().flatten().unwrap_or(ROOM_UNKNOWN);
+        room.saturating_add(1).div_ceil(line.part().map_or(1, Part::parts))
     }
 
     pub(crate) fn watch(&self, epoll: BorrowedFd, data: u64) -> Result<()> {

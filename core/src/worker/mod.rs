@@ -25,7 +25,7 @@ pub use accepting::AcceptFlags;
 use ask::Questions;
 pub(crate) use identity::{channel_in_environment, stray_channel, taken, unjoined};
 use join::Joined;
-pub use listener::{ListenOptions, Listener};
+pub use listener::{ListenOptions, Listener, Standing};
 
 use crate::address::Address;
 use crate::bind::{ListenFlags, resolve};
@@ -249,13 +249,18 @@ impl Worker {
         self.tell_of(listener, |listener| FromWorker::Unseat { listener })
     }
 
+    /// Says that the program accepts in rotation, from [`Listener::socket_in_turn`]. `unseat` takes it back.
+    pub fn seat(&self, listener: &Listener) -> Result<()> {
+        self.tell_of(listener, |listener| FromWorker::Seat { listener })
+    }
+
     /// Has an epoll of the program's tell `data` whenever accept has something to say, also where that takes turns with other workers.
     /// Not to be nested in another epoll.
     pub fn watch(&self, listener: &Listener, epoll: BorrowedFd, data: u64) -> Result<()> {
         let was_in_turn = listener.is_in_turn();
         listener.watch(epoll, data)?;
         if listener.is_in_turn() && !was_in_turn {
-            self.tell_of(listener, |listener| FromWorker::Seat { listener })?;
+            self.seat(listener)?;
         }
         Ok(())
     }

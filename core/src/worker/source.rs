@@ -7,6 +7,7 @@ use super::accepting::{AcceptFlags, Accepted, Accepting};
 use super::alone::Alone;
 use super::beside::{self, Beside};
 use super::leaving::Leaving;
+use super::line::Line;
 use super::mailbox::Mailbox;
 use super::primary_gone::EndsWithUs;
 use crate::bind::Bound;
@@ -128,6 +129,14 @@ impl Source {
     /// It accepts in rotation.
     pub(super) fn is_in_turn(&self) -> bool {
         matches!(self, Source::Mailbox(_, Socket::Beside(beside)) if beside.is_in_turn())
+    }
+
+    /// The line of those who accept in rotation, if this one may stand there.
+    pub(super) fn line(&self) -> Option<&Line> {
+        match self {
+            Source::Mailbox(_, Socket::Beside(beside)) => beside.line(),
+            _ => None,
+        }
     }
 
     /// An epoll of the program's tells `data` when accept has something to say.

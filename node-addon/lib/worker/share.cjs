@@ -78,17 +78,21 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
   }
 
   // Takes one connection. It is ours once accept() has returned; the program's code runs right after.
-  function turn() {
+  function turn(from) {
     if (resting) return;
     if (isFull(server)) {
       rest(() => !isFull(server), LOOK_AGAIN, LOOK_AGAIN);
       return;
     }
-    handOver(next(accept));
+    handOver(next(from));
   }
 
   function accept() {
     return listener.accept();
+  }
+
+  function acceptInTurn() {
+    return listener.acceptInTurn();
   }
 
   function next(from) {
@@ -125,8 +129,8 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
     }
   }
 
-  function takeFrom(from) {
-    while (!resting && !isFull(server)) {
+  function takeFrom(from, most = Infinity) {
+    for (let taken = 0; taken < most && !resting && !isFull(server); taken += 1) {
       const connection = next(from);
       if (typeof connection === 'number') {
         if (from === accept && !ended && connection !== -EMFILE && connection !== -ENFILE) refused(connection);
@@ -145,6 +149,7 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
   // The server is about to be closed, and there may be no other worker. So it takes all that wait at once.
   function takeAll() {
     takeFrom(accept);
+    takeFrom(acceptInTurn, listener.leaveLine());
     if (handle !== standIn) takeFrom(() => acceptFrom(handle.fd));
   }
 
@@ -169,7 +174,7 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
       return outcome;
     };
   }
-  watch(listener, turn);
+  watch(listener, () => turn(accept), () => turn(acceptInTurn));
   // A server that is full leaves what waits to others.
   const isServed = () => ended || resting !== null;
   return { handle, takeAll, isServed };

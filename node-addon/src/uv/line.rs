@@ -1,0 +1,56 @@
+#![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // libuv and epoll(7) are C.
+//! Exclusive entries in libuv's epoll. libuv makes entries that are not, changes one only if what it waits for changes, which the kernel
+//! refuses for an exclusive one, and does not mind that an entry is missing when it removes it.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use napi::Env;
+
+use super::{Handle, Libuv, Purpose, libuv, loop_of, open};
+
+/// `uv_handle_type` of an idle handle, the same since libuv 1.0.
+const UV_IDLE: c_int = 6;
+
+/// Adds an exclusive entry of the kind that libuv makes for what it reads.
+pub(crate) fn enter(backend: c_int, descriptor: c_int) -> bool {
+    let events = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
+    // libuv looks at the descriptor's number alone.
+    let mut event = libc::epoll_event { events, u64: u64::from(descriptor.unsigned_abs()) };
+    // SAFETY: epoll_ctl(2) with integers and a variable of ours.
+    unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_ADD, descriptor, &mut event) == 0 }
+}
+
+/// Removes an entry. False: there was none.
+pub(crate) fn leave(backend: c_int, descriptor: c_int) -> bool {
+    // SAFETY: epoll_ctl(2) with integers; the event is not used for a removal.
+    unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) == 0 }
+}
+
+/// Keeps the loop from sleeping. Like a `Watch`, it is used on the loop's thread alone.
+pub(crate) struct Awake {
+    handle: *mut Handle,
+    uv: &'static Libuv,
+}
+
+impl Awake {
+    pub(crate) fn new(env: &Env) -> Option<Self> {
+        let uv = libuv()?;
+        let event_loop = loop_of(env).ok()?;
+        // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
+        let handle = open(env, uv, UV_IDLE, Purpose::Awake, |handle| unsafe { (uv.idle_init)(event_loop, handle) });
+        Some(Self { handle: handle.ok()?, uv })
+    }
+
+    pub(crate) fn begin(&self) {
+        // SAFETY: the handle is initialized, and lives as long as the environment.
+        unsafe { (self.uv.idle_start)(self.handle, on_idle) };
+    }
+
+    pub(crate) fn end(&self) {
+        // SAFETY: as above; stopping twice is allowed.
+        unsafe { (self.uv.idle_stop)(self.handle) };
+    }
+}
+
+unsafe extern "C" fn on_idle(_handle: *mut Handle) {}
