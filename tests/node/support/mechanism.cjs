@@ -5,7 +5,7 @@
 const { spawnSync } = require('node:child_process');
 
 const MODULE = process.env.CLUSTER_MODULE || 'cluster-rs';
-const FORCED = ['passed', 'kernel'];
+const FORCED = ['passed', 'kernel', 'rotation'];
 // The exit code of a probe that was refused.
 const REFUSED = 3;
 let known = process.env.TESTS_MECHANISM;
