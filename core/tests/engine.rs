@@ -23,10 +23,15 @@ const TESTS: [(&str, fn()); 3] = [
 type TestOfEach = fn(Mechanism);
 
 /// What every mechanism promises.
-const TESTS_OF_EACH: [(&str, TestOfEach); 5] = [
+const TESTS_OF_EACH: [(&str, TestOfEach); 4] = [
     ("an_option_that_one_worker_sets_all_have", an_option_that_one_worker_sets_all_have),
     ("a_forked_worker_serves_and_leaves_when_asked", a_forked_worker_serves_and_leaves_when_asked),
     ("a_primary_is_driven_from_a_thread", a_primary_is_driven_from_a_thread),
+    ("turns_are_even", turns_are_even),
+];
+
+/// What those promise that give each connection to a worker before that asks for it.
+const TESTS_OF_GIVERS: [(&str, TestOfEach); 2] = [
     (
         "what_a_dead_worker_had_not_taken_is_served_and_counted_once",
         what_a_dead_worker_had_not_taken_is_served_and_counted_once,
@@ -34,7 +39,8 @@ const TESTS_OF_EACH: [(&str, TestOfEach); 5] = [
     ("turns_are_exact", turns_are_exact),
 ];
 
-const MECHANISMS: [(&str, Mechanism); 2] = [("passed", Mechanism::Passed), ("kernel", Mechanism::Kernel)];
+const MECHANISMS: [(&str, Mechanism); 3] =
+    [("passed", Mechanism::Passed), ("kernel", Mechanism::Kernel), ("rotation", Mechanism::Rotation)];
 
 /// All of them, with those of each mechanism under a name for each.
 fn tests() -> Vec<(String, Box<dyn Fn()>)> {
@@ -43,7 +49,8 @@ fn tests() -> Vec<(String, Box<dyn Fn()>)> {
         tests.push((name.to_string(), Box::new(test)));
     }
     for (kind, mechanism) in MECHANISMS {
-        for (name, test) in TESTS_OF_EACH {
+        let of_givers = if mechanism == Mechanism::Rotation { &[][..] } else { &TESTS_OF_GIVERS };
+        for (name, test) in TESTS_OF_EACH.iter().chain(of_givers).copied() {
             let test = move || {
                 if is_allowed(mechanism) {
                     test(mechanism);
@@ -277,7 +284,12 @@ fn a_primary_is_driven_from_a_thread(mechanism: Mechanism) {
                         primary.send(worker.id, b"serve").unwrap();
                     }
                     Event::Listening { port: Some(found), mechanism: kind, .. } => {
-                        assert_eq!(kind == MechanismKind::Kernel, mechanism == Mechanism::Kernel);
+                        let wanted = match mechanism {
+                            Mechanism::Kernel => MechanismKind::Kernel,
+                            Mechanism::Rotation => MechanismKind::Rotation,
+                            _ => MechanismKind::Passed,
+                        };
+                        assert_eq!(kind, wanted);
                         seen.push("listening");
                         port.send(found).unwrap();
                     }
@@ -323,6 +335,21 @@ fn what_a_dead_worker_had_not_taken_is_served_and_counted_once(mechanism: Mechan
     if mechanism == Mechanism::Passed {
         assert_eq!(stats.reclaimed, 6);
     }
+    stop(primary);
+}
+
+/// Also where workers come to an address with which others began.
+fn turns_are_even(mechanism: Mechanism) {
+    let (mut primary, address, _) = cluster(mechanism, &[b"serve", b"serve", b"serve"]);
+    let counts = while_turning(&mut primary, || {
+        let mut counts = BTreeMap::new();
+        for _ in 0..3000 {
+            *counts.entry(ask(address)).or_insert(0_u32) += 1;
+        }
+        counts
+    });
+    assert!(counts.len() == 3 && counts.values().all(|count| (970..=1030).contains(count)), "{counts:?}");
+    assert_eq!(primary.handles()[0].stats.accepted, 3000);
     stop(primary);
 }
 
