@@ -68,6 +68,11 @@ impl Flow {
         })
     }
 
+    /// A route that is no more had given so many to workers.
+    pub(super) fn count_begun(&mut self, count: u64) {
+        self.stats.accepted += count;
+    }
+
     /// Takes all that wait in the kernel. False: something was short.
     pub(super) fn take_all(&mut self, route: &mut dyn Route) -> bool {
         loop {

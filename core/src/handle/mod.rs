@@ -295,7 +295,7 @@ impl Handle {
 
     /// A member accepts from the shared socket from here on. False: it may not.
     pub(crate) fn stand_in_line(&mut self, listener: u32) -> bool {
-        let is_open = self.closing.is_none();
+        let is_open = self.closing.is_none() && self.sockets.route().is_in_line();
         let Some(member) = self.members.by_listener(listener) else { return true };
         if !member.may_stand_in_line() {
             return false;

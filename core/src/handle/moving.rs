@@ -30,7 +30,8 @@ impl Handle {
 
     /// How another socket is made in the place of the one it has; `None` where workers have that.
     pub(crate) fn made_with(&self) -> Option<(ListenFlags, &Shape)> {
-        let (flags, shape) = self.made_with.as_ref().filter(|_| self.mechanism() == MechanismKind::Passed)?;
+        let can_move = matches!(self.mechanism(), MechanismKind::Passed | MechanismKind::Rotation);
+        let (flags, shape) = self.made_with.as_ref().filter(|_| can_move)?;
         Some((*flags, shape))
     }
 
@@ -55,6 +56,12 @@ impl Handle {
         old.each_socket(&mut |one| door::shut(one, false));
         old.accept_last();
         self.flow.take_all(&mut *old);
+        self.flow.count_begun(old.begun());
+        // Whoever has the old one takes no part in another.
+        for member in self.members.iter_mut() {
+            member.leave_line();
+        }
+        self.give_turns();
         Ok(())
     }
 }
