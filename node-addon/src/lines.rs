@@ -4,14 +4,14 @@
 //! one worker for one connection, the first in the line of those who sleep. Whoever has had its part adds the entry anew.
 //!
 //! A worker that never sleeps sees whoever comes, whether it is its turn or not. One that is far ahead therefore leaves the line until
-//! others have caught up, or nobody takes anything, or it would sleep.
+//! others have caught up, or have taken nothing for a while. In that case it takes what comes until one of them does, too.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use cluster_core::{Listener, Worker};
+use cluster_core::{Listener, Standing, Worker};
 use napi::Env;
 
 use crate::uv;
@@ -19,6 +19,8 @@ use crate::uv;
 /// Connections more than the mean with which a worker stands aside, and with which it comes back.
 const FAR_AHEAD: u64 = 16;
 const ALMOST_EVEN: u64 = 8;
+/// For how long it waits for others who take nothing, in milliseconds of the loop's clock.
+const PATIENCE: u64 = 2;
 
 /// The socket of a listener that may accept in rotation.
 pub(crate) struct SharedSocket(Arc<Listener>);
@@ -40,8 +42,11 @@ enum Place {
     /// libuv has not added the socket yet.
     Coming,
     Within,
-    /// Others come first. What all had taken when it was last looked at.
-    Aside(u64),
+    /// Others come first.
+    Aside {
+        since: u64,
+        taken: u64,
+    },
     /// The kernel was short of memory for an entry.
     Failed,
     Outside,
@@ -53,6 +58,8 @@ pub(crate) struct Line {
     socket: i32,
     listener: Weak<Listener>,
     place: Cell<Place>,
+    /// What all had taken with the last one that this worker took, if nobody else takes anything.
+    alone: Cell<Option<u64>>,
     /// The primary was told.
     seated: Cell<bool>,
 }
@@ -65,8 +72,10 @@ impl Line {
         }
         uv::line::leave(self.backend, self.socket);
         let standing = listener.standing();
-        if standing.ahead > FAR_AHEAD {
-            self.place.set(Place::Aside(standing.taken));
+        let alone = self.alone.get().filter(|before| standing.taken == before.wrapping_add(1));
+        self.alone.set(alone.map(|_| standing.taken));
+        if standing.ahead > FAR_AHEAD && alone.is_none() {
+            self.place.set(Place::Aside { since: lines.now.get(), taken: standing.taken });
             lines.restless.set(true);
         } else if !self.enter() {
             lines.restless.set(true);
@@ -92,17 +101,23 @@ impl Line {
         }
     }
 
-    /// `sleeps`: the loop is about to. True if this is to be called again before it does.
-    fn settle(&self, worker: &Worker, sleeps: bool) -> bool {
+    /// True if this is to be called again soon. `now`: the loop's time.
+    fn settle(&self, worker: &Worker, now: u64) -> bool {
         let Some(listener) = self.listener.upgrade() else { return false };
         match self.place.get() {
             Place::Coming if !uv::line::leave(self.backend, self.socket) => return true,
             Place::Coming | Place::Failed => drop(self.enter()),
-            Place::Aside(before) => {
-                let standing = listener.standing();
-                if !sleeps && standing.ahead > ALMOST_EVEN && standing.taken != before {
-                    self.place.set(Place::Aside(standing.taken));
-                    return true;
+            Place::Aside { since, taken: before } => {
+                let Standing { ahead, taken } = listener.standing();
+                if ahead > ALMOST_EVEN {
+                    let is_over = now.saturating_sub(since) >= PATIENCE;
+                    if is_over && taken != before {
+                        self.place.set(Place::Aside { since: now, taken });
+                    }
+                    if !is_over || taken != before {
+                        return true;
+                    }
+                    self.alone.set(Some(taken));
                 }
                 self.enter();
             }
@@ -131,10 +146,11 @@ impl Line {
 pub(crate) struct Lines {
     /// The descriptor of the loop's epoll, once it is known.
     backend: Cell<Option<i32>>,
-    awake: RefCell<Option<uv::line::Awake>>,
+    alarm: RefCell<Option<uv::line::Alarm>>,
     lines: RefCell<Vec<Rc<Line>>>,
-    /// One of them is to be looked at before the loop sleeps.
+    /// One of them is to be looked at in the next turn.
     restless: Cell<bool>,
+    now: Cell<u64>,
 }
 
 impl Lines {
@@ -146,14 +162,15 @@ impl Lines {
     /// The event loop is about to watch the socket. `None`: it cannot keep a place in a line.
     pub(crate) fn add(&self, env: &Env, listener: &Arc<Listener>, socket: &SharedSocket) -> Option<Rc<Line>> {
         let backend = self.backend.get()?;
-        if self.awake.borrow().is_none() {
-            *self.awake.borrow_mut() = Some(uv::line::Awake::new(env)?);
+        if self.alarm.borrow().is_none() {
+            *self.alarm.borrow_mut() = Some(uv::line::Alarm::new(env)?);
         }
         let line = Rc::new(Line {
             backend,
             socket: socket.as_fd().as_raw_fd(),
             listener: Arc::downgrade(listener),
             place: Cell::new(Place::Outside),
+            alone: Cell::new(None),
             seated: Cell::new(false),
         });
         self.lines.borrow_mut().push(Rc::clone(&line));
@@ -165,20 +182,16 @@ impl Lines {
         self.lines.borrow_mut().retain(|known| !Rc::ptr_eq(known, line));
     }
 
-    /// Called in each turn, before the loop polls. `sleeps`: whether it would.
-    pub(crate) fn turn(&self, worker: &Worker, sleeps: impl FnOnce() -> bool) {
+    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds.
+    pub(crate) fn turn(&self, worker: &Worker, now: u64) {
+        self.now.set(now);
         if !self.restless.replace(false) {
             return;
         }
-        let awake = self.awake.borrow();
-        let Some(awake) = awake.as_ref() else { return };
-        awake.end();
-        let sleeps = sleeps();
-        let restless = self.lines.borrow().iter().fold(false, |restless, line| line.settle(worker, sleeps) || restless);
-        if restless {
+        let restless = self.lines.borrow().iter().fold(false, |restless, line| line.settle(worker, now) || restless);
+        if let Some(alarm) = self.alarm.borrow().as_ref().filter(|_| restless) {
             self.restless.set(true);
-            // A loop that has descriptors yet to be added says that it would not sleep, and may do so nevertheless.
-            awake.begin();
+            alarm.set(1);
         }
     }
 }

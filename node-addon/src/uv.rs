@@ -71,13 +71,11 @@ libuv! {
     poll_stop: fn(*mut Handle) -> c_int;
     prepare_init: fn(*mut c_void, *mut Handle) -> c_int;
     prepare_start: fn(*mut Handle, OnHandle) -> c_int;
-    idle_init: fn(*mut c_void, *mut Handle) -> c_int;
-    idle_start: fn(*mut Handle, OnHandle) -> c_int;
-    idle_stop: fn(*mut Handle) -> c_int;
+    timer_init: fn(*mut c_void, *mut Handle) -> c_int;
+    timer_start: fn(*mut Handle, OnHandle, u64, u64) -> c_int;
     close: fn(*mut Handle, OnHandle);
     unref: fn(*mut Handle);
     backend_fd: fn(*const c_void) -> c_int;
-    backend_timeout: fn(*const c_void) -> c_int;
     now: fn(*const c_void) -> u64;
     handle_size: fn(c_int) -> usize;
     walk: fn(*mut c_void, OnWalk, *mut c_void);
@@ -108,8 +106,8 @@ enum Purpose {
     Readable { turn: sys::napi_ref, _watched: Watched },
     /// Something is done in each turn of the loop.
     Turns { worker: Weak<Worker>, sockets: Rc<LoopSockets>, lines: Rc<Lines>, event_loop: *const c_void },
-    /// The loop is not to sleep.
-    Awake,
+    /// The loop is to turn.
+    Alarm,
 }
 
 /// The address of a handle's `data`.
@@ -313,9 +311,9 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
     {
         worker.beat();
         // SAFETY: the loop outlives its handles; its clock is a variable of its own.
-        sockets.turn(&worker, unsafe { (attached.uv.now)(*event_loop) });
-        // SAFETY: as above.
-        lines.turn(&worker, || unsafe { (attached.uv.backend_timeout)(*event_loop) } != 0);
+        let now = unsafe { (attached.uv.now)(*event_loop) };
+        sockets.turn(&worker, now);
+        lines.turn(&worker, now);
     }
 }
 

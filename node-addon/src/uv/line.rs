@@ -9,8 +9,8 @@ use napi::Env;
 
 use super::{Handle, Libuv, Purpose, libuv, loop_of, open};
 
-/// `uv_handle_type` of an idle handle, the same since libuv 1.0.
-const UV_IDLE: c_int = 6;
+/// `uv_handle_type` of a timer, the same since libuv 1.0.
+const UV_TIMER: c_int = 13;
 
 /// Adds an exclusive entry of the kind that libuv makes for what it reads.
 pub(crate) fn enter(backend: c_int, descriptor: c_int) -> bool {
@@ -27,30 +27,26 @@ pub(crate) fn leave(backend: c_int, descriptor: c_int) -> bool {
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) == 0 }
 }
 
-/// Keeps the loop from sleeping. Like a `Watch`, it is used on the loop's thread alone.
-pub(crate) struct Awake {
+/// Ends the loop's sleep. Like a `Watch`, it is used on the loop's thread alone.
+pub(crate) struct Alarm {
     handle: *mut Handle,
     uv: &'static Libuv,
 }
 
-impl Awake {
+impl Alarm {
     pub(crate) fn new(env: &Env) -> Option<Self> {
         let uv = libuv()?;
         let event_loop = loop_of(env).ok()?;
         // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
-        let handle = open(env, uv, UV_IDLE, Purpose::Awake, |handle| unsafe { (uv.idle_init)(event_loop, handle) });
+        let handle = open(env, uv, UV_TIMER, Purpose::Alarm, |handle| unsafe { (uv.timer_init)(event_loop, handle) });
         Some(Self { handle: handle.ok()?, uv })
     }
 
-    pub(crate) fn begin(&self) {
-        // SAFETY: the handle is initialized, and lives as long as the environment.
-        unsafe { (self.uv.idle_start)(self.handle, on_idle) };
-    }
-
-    pub(crate) fn end(&self) {
-        // SAFETY: as above; stopping twice is allowed.
-        unsafe { (self.uv.idle_stop)(self.handle) };
+    /// At the latest in so many milliseconds.
+    pub(crate) fn set(&self, milliseconds: u64) {
+        // SAFETY: the handle is initialized, and lives as long as the environment. libuv refuses to start one that closes.
+        unsafe { (self.uv.timer_start)(self.handle, on_alarm, milliseconds, 0) };
     }
 }
 
-unsafe extern "C" fn on_idle(_handle: *mut Handle) {}
+unsafe extern "C" fn on_alarm(_handle: *mut Handle) {}
