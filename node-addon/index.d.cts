@@ -26,10 +26,11 @@ declare module 'node:cluster' {
   interface ClusterSettings {
     /**
      * How connections reach the workers; it counts as it is at the first fork. `kernel`: the kernel gives them to the workers by
-     * itself, which takes the capability CAP_BPF; `passed`: the primary accepts them and passes them on; `auto`, the default:
-     * the first of these that is to be had.
+     * itself, which takes the capability CAP_BPF; `passed`: the primary accepts them and passes them on; `rotation`: the workers
+     * accept them from one socket, each in its turn, under SCHED_RR; `auto`, the default: the first of `kernel` and `passed` that is
+     * to be had.
      */
-    mechanism?: 'auto' | 'passed' | 'kernel' | undefined;
+    mechanism?: 'auto' | 'passed' | 'kernel' | 'rotation' | undefined;
 
     /**
      * What workers may listen on; it counts as it is at each fork, for all workers from then on. Left out: anything. Each is a port, on
@@ -112,9 +113,9 @@ declare namespace cluster {
     address: string;
     /**
      * How connections reach the workers; `passed`: the primary accepts them and passes them on; `kernel`: the kernel gives them
-     * to the workers; `shared`: the workers take them from one socket.
+     * to the workers; `rotation`: the workers take them from one socket in turn; `shared`: without turns.
      */
-    mechanism: 'passed' | 'kernel' | 'shared';
+    mechanism: 'passed' | 'kernel' | 'rotation' | 'shared';
     /**
      * Who gets the next one; `rr`: the workers in turn; `least-loaded`: the one with the least load; `source-hash`: the one
      * of the client's address.

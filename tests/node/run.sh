@@ -6,7 +6,7 @@
 # NODE            the Node to test with (node)
 # CLUSTER_MODULE  what the programs of the tests require (cluster-rs). With node:cluster the tests look at stock Node instead, and
 #                 those that only cluster-rs promises are left out: what both pass is no invention of ours
-# CL_MECHANISM    forces a mechanism, passed or kernel; the kernel's needs a privilege (kernel, where that is there)
+# CL_MECHANISM    forces a mechanism, passed, kernel or rotation; the kernel's needs a privilege (kernel, where that is there)
 # JOBS, LIMIT     how many files run at a time (2); the seconds after which all is ended (1800)
 set -euo pipefail
 cd "$(dirname "$0")"

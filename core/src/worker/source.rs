@@ -76,8 +76,11 @@ impl Source {
             beside::Socket::Own(socket)
         } else if mechanism == MechanismKind::Rotation as u32 {
             let page = page.ok_or_else(incomplete)?;
-            let part = Part::of(page.as_fd()).context("mapping the page of an address")?;
-            beside::Socket::shared(socket, Some(part))?
+            match Part::of(page.as_fd()) {
+                Ok(part) => beside::Socket::shared(socket, Some(part))?,
+                // Nobody could say whose turn it is. The mailbox alone serves it.
+                Err(_) => return Ok(Source::Mailbox(mailbox, Socket::None)),
+            }
         } else {
             beside::Socket::shared(socket, None)?
         };

@@ -9,7 +9,7 @@ const fs = require('node:fs');
 const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
-const { ask, refusal } = require('../support/index.cjs');
+const { ask, exactTurns, refusal } = require('../support/index.cjs');
 const { exchange, hold, release } = require('./fixtures/clients.cjs');
 const { startRig } = require('./fixtures/rig.cjs');
 
@@ -194,6 +194,7 @@ test('listen({ fd }) of a socket that the primary was given', async (t) => {
 test('every worker reports the address and serves it while connections are open', async (t) => {
   const rig = await startRig(t, {
     workers: 4,
+    env: exactTurns(),
     serve(w) {
       require('node:net').createServer((socket) => socket.write(`${w.id}`)).listen(0, '127.0.0.1');
     },

@@ -4,7 +4,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { ask, isStock, mechanism, ours, until } = require('../support/index.cjs');
+const { ask, exactTurns, isStock, mechanism, ours, until } = require('../support/index.cjs');
 const { hold, release, tally } = require('./fixtures/clients.cjs');
 const { startRig } = require('./fixtures/rig.cjs');
 
@@ -128,7 +128,7 @@ test('stats: no addresses before the first listen(), none after the last worker'
 });
 
 test('stats: connections wait for a busy worker, go to another one, and nothing is lost', ours, async (t) => {
-  const rig = await startRig(t, { serve: answerId });
+  const rig = await startRig(t, { serve: answerId, env: exactTurns() });
   const awake = rig.inWorker(1, (w) => {
     w.tell({ asleep: true });
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000);

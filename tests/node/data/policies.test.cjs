@@ -5,7 +5,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const { isDeepStrictEqual } = require('node:util');
-const { ask, mechanism, ours, request, until } = require('../support/index.cjs');
+const { ask, mechanismOfOthers, ours, request, until } = require('../support/index.cjs');
 const { hold, release, tally } = require('./fixtures/clients.cjs');
 const { startRig } = require('./fixtures/rig.cjs');
 
@@ -59,7 +59,7 @@ for (const [name, serve, one] of [['net', answerId, byNet], ['http', answerHttp,
     await settled(one, rig.port, (found) => isDeepStrictEqual(found, successors));
     const { workers, addresses } = await rig.stats();
     assert.equal(workers.find(({ id }) => id === 4).slot, 1);
-    assert.deepEqual(addresses.map(({ policy, mechanism, lost }) => [policy, mechanism, lost]), [['source-hash', mechanism(), 0]]);
+    assert.deepEqual(addresses.map(({ policy, mechanism, lost }) => [policy, mechanism, lost]), [['source-hash', mechanismOfOthers(), 0]]);
   });
 }
 

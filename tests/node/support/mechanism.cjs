@@ -25,6 +25,19 @@ function mechanism() {
   return known;
 }
 
+/** The mechanism of a policy that is not round-robin: rotation is for that one alone. */
+function mechanismOfOthers() {
+  return mechanism() === 'rotation' ? isAllowed() ? 'kernel' : 'passed' : mechanism();
+}
+
+/**
+ * The environment of a test that is about exact turns, or about what waits for one worker. In rotation turns are even in the long run,
+ * and who waits is not anybody's yet.
+ */
+function exactTurns() {
+  return mechanism() === 'rotation' ? { CL_MECHANISM: 'passed' } : {};
+}
+
 function probe() {
   // Where no packages are installed for tests, it is there, too.
   const cluster = require('../../../node-addon');
@@ -40,4 +53,4 @@ function probe() {
 if (process.env.MECHANISM_PROBE) probe();
 else if (require.main === module) console.log(mechanism());
 
-module.exports = { mechanism };
+module.exports = { exactTurns, mechanism, mechanismOfOthers };

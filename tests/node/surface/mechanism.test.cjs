@@ -20,7 +20,7 @@ function listen({ cluster, report }) {
     .listen(0, '127.0.0.1');
 }
 
-const kinds = mechanism() === 'kernel' ? ['passed', 'kernel'] : ['passed'];
+const kinds = ['passed', 'rotation', ...mechanism() === 'kernel' ? ['kernel'] : []];
 
 for (const kind of kinds) {
   test(`${kind} by setupPrimary, whatever the environment says`, ours, async () => {
@@ -71,7 +71,7 @@ test('a name that is none is refused by setupPrimary, and by fork where it came 
     worker() {},
   });
   const message = (received) =>
-    `The property 'settings.mechanism' must be one of: 'auto', 'passed', 'kernel'. Received ${received}`;
+    `The property 'settings.mechanism' must be one of: 'auto', 'passed', 'kernel', 'rotation'. Received ${received}`;
   assert.deepEqual(run.all('refused'), ['\'fast\'', 'null', '7'].map((received) =>
     ['TypeError', 'ERR_INVALID_ARG_VALUE', message(received)]));
   assert.deepEqual(run.all('settings'), [[{}]]);
