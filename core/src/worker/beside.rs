@@ -57,7 +57,10 @@ impl Beside {
         }
         let beside = Self { poll, socket, accepts: AtomicU32::new(0), is_programs: AtomicBool::new(false) };
         if ends {
-            primary_gone::wake_at_death(beside.socket());
+            match &beside.socket {
+                Socket::Own(own) => primary_gone::wake_at_death(own.as_fd()),
+                Socket::Shared(line) => primary_gone::wake_all_at_death(line.socket()),
+            }
         }
         Ok(beside)
     }

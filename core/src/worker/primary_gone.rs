@@ -19,6 +19,10 @@ static FOLLOWED: AtomicU32 = AtomicU32::new(0);
 /// This process leaves when it has finished, with or without a primary.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 static TO_WAKE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+/// The watch says so. An end of file may also mean that the primary has done with this worker.
+static CERTAIN: AtomicBool = AtomicBool::new(false);
+/// Listening sockets that other workers have, too. What happens to them happens to all.
+static SHARED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// See `EndsWithUs`.
 static TO_END: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
@@ -48,9 +52,16 @@ pub(crate) fn wake_at_death(socket: BorrowedFd) {
     TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).push(socket.as_raw_fd());
 }
 
+/// The same for one that other workers have, too, once the death is certain.
+pub(crate) fn wake_all_at_death(socket: BorrowedFd) {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).push(socket.as_raw_fd());
+}
+
 /// Must be called before the socket is closed.
 pub(crate) fn forget(socket: RawFd) {
-    TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
+    for known in [&TO_WAKE, &SHARED] {
+        known.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != socket);
+    }
 }
 
 /// A copy of an own socket that the program accepts from by itself. It is shut down when a process that has lost its primary ends,
@@ -97,6 +108,9 @@ pub(crate) fn end() -> bool {
     let ends = !LEAVING.load(Ordering::SeqCst);
     if ends {
         shut_down(&TO_END.lock().unwrap_or_else(PoisonError::into_inner));
+        if CERTAIN.load(Ordering::SeqCst) {
+            shut_down(&SHARED.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         drop_untaken();
     }
     ends
@@ -123,6 +137,7 @@ fn shut_down(sockets: &[RawFd]) {
 
 /// Runs on the watch thread of a process that learns of the death by itself.
 pub(crate) fn note_death() {
+    CERTAIN.store(true, Ordering::SeqCst);
     GONE.store(true, Ordering::SeqCst);
 }
 
@@ -147,6 +162,7 @@ fn empty(socket: BorrowedFd) {
 
 /// Runs on the watch thread.
 pub(crate) fn on_death() {
-    GONE.store(true, Ordering::SeqCst);
+    note_death();
     shut_down(&TO_WAKE.lock().unwrap_or_else(PoisonError::into_inner));
+    shut_down(&SHARED.lock().unwrap_or_else(PoisonError::into_inner));
 }
