@@ -188,7 +188,8 @@ impl Lines {
         if !self.restless.replace(false) {
             return;
         }
-        let restless = self.lines.borrow().iter().fold(false, |restless, line| line.settle(worker, now) || restless);
+        // Each is to be settled.
+        let restless = self.lines.borrow().iter().filter(|line| line.settle(worker, now)).count() > 0;
         if let Some(alarm) = self.alarm.borrow().as_ref().filter(|_| restless) {
             self.restless.set(true);
             alarm.set(1);
