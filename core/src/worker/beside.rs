@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, nothing_there};
+use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, is_shortage, nothing_there};
 use super::line::Line;
 use super::mailbox::Mailbox;
 use super::primary_gone;
@@ -151,6 +151,7 @@ impl Beside {
                 Ok(Some(taken)) => return Ok(taken),
                 // Also after a stop: this thread may be the only one that was woken for what waits in the socket.
                 outcome if from_socket => {
+                    let outcome = outcome.inspect_err(|_| self.leave_if_stopped(mailbox));
                     if let Some(taken) = self.accept_mine(mailbox, accepting, flags)? {
                         return Ok(taken);
                     }
@@ -161,8 +162,17 @@ impl Beside {
                         return Err(nothing_there());
                     }
                 }
-                outcome => drop(outcome?),
+                outcome => drop(outcome.inspect_err(|_| self.leave_if_stopped(mailbox))?),
             }
+        }
+    }
+
+    /// Behind the stop, an epoll of the program's tells of no more connections.
+    fn leave_if_stopped(&self, mailbox: &Mailbox) {
+        if let Socket::Shared(line) = &self.socket
+            && mailbox.is_stopped()
+        {
+            line.leave();
         }
     }
 
@@ -176,11 +186,9 @@ impl Beside {
     fn accept_last(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
         let last = match &self.socket {
             Socket::Own(_) => self.accept_mine(mailbox, accepting, flags)?,
-            Socket::Shared(line) => {
-                line.leave();
-                None
-            }
+            Socket::Shared(_) => None,
         };
+        self.leave_if_stopped(mailbox);
         last.ok_or_else(Error::shutdown)
     }
 
@@ -190,8 +198,10 @@ impl Beside {
         match accept_from(self.socket(), flags) {
             Err(error) if error.is(libc::EINVAL) => accepting.check_not_closed()?,
             outcome => {
-                if let (Socket::Shared(line), Ok(Some(_))) = (&self.socket, &outcome) {
-                    line.took();
+                match (&self.socket, &outcome) {
+                    (Socket::Shared(line), Ok(Some(_))) => line.took(),
+                    (Socket::Shared(line), Err(error)) if is_shortage(error) => line.is_short(),
+                    _ => {}
                 }
                 return outcome;
             }

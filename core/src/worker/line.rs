@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use crate::error::{Context, Result};
 use crate::sys::poll::Poll;
-use crate::sys::{Sys, descriptor, lock};
+use crate::sys::{Sys, descriptor, lock, socket};
 use crate::tally::Part;
 
 pub(super) struct Line {
@@ -55,11 +55,19 @@ impl Line {
         self.turns.as_ref().filter(|_| other).map_or(self.socket.as_fd(), |(_, second)| second.as_fd())
     }
 
-    /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell.
+    /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell. An error: it waits where it
+    /// did.
     pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
-        self.leave();
-        poll.add_exclusive(&self.socket, data)?;
-        *lock(&self.place) = Some(Place { poll, data, other: false });
+        let mut place = lock(&self.place);
+        if let Some(old) = &*place {
+            old.poll.remove(self.descriptor(old.other));
+        }
+        if let Err(errno) = poll.add_exclusive(&self.socket, data) {
+            place.take_if(|old| old.poll.add_exclusive(self.descriptor(old.other), old.data).is_err());
+            self.within.store(place.is_some(), Ordering::SeqCst);
+            return Err(errno);
+        }
+        *place = Some(Place { poll, data, other: false });
         self.within.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -79,7 +87,18 @@ impl Line {
         }
     }
 
+    /// Descriptors or memory are short here. This worker may have been the only one to be woken, so it wakes the others.
+    pub(super) fn is_short(&self) {
+        self.go_behind();
+        if self.is_within() {
+            socket::rouse(self.socket());
+        }
+    }
+
     fn go_behind(&self) {
+        if self.turns.is_none() {
+            return;
+        }
         // Another thread that is at it does the same.
         let mut place = match self.place.try_lock() {
             Ok(place) => place,
