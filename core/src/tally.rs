@@ -16,9 +16,9 @@ const PARTS: usize = 64;
 /// u32, the primary's: another value whenever `TAKEN` has begun anew.
 const ROUND: usize = 68;
 
-/// How far a part may fall behind the mean and have all of it made up for. A worker that was stopped for a second would else be the
-/// first whenever it is idle, for a second.
-const MADE_UP_FOR: u64 = 64;
+/// How far a part may fall behind the mean and have all of it made up for. A worker that stood still for long would else be the first
+/// for as long, whenever it is idle.
+const MADE_UP_FOR: u64 = 1024;
 
 /// The page as the primary has it, with the descriptor for the workers.
 pub(crate) struct Tally {
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn who_was_away_is_not_made_up_for_more_than_a_little() {
         let (_tally, owners) = with_parts(2, 2);
-        for _ in 0..1000 {
+        for _ in 0..20_000 {
             owners[0].took(1);
         }
-        let in_front = (0..1000).take_while(|_| !owners[1].took(1)).count() as u64;
+        let in_front = (0..20_000).take_while(|_| !owners[1].took(1)).count() as u64;
         assert!((MADE_UP_FOR / 2..=2 * MADE_UP_FOR + 2).contains(&in_front), "{in_front}");
     }
 
