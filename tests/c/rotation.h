@@ -9,14 +9,12 @@
 enum { BY_ACCEPT, BY_WATCH, BY_POLL, BY_THREADS }; /* how a worker waits */
 enum { WORKERS = 4, THREADS = 4, TOLD = 4711 };
 
-/* What each slot's worker does; set before it is forked. */
-static int way_of[WORKERS];
 /* Wake-ups after which nothing was there. */
 static int in_vain;
 
 static inline int watched_listener(const char *address, int epoll) {
-    int listener = OK(listen_flags(address, CL_LISTEN_NONBLOCK));
-    OK(cl_listener_watch(listener, epoll, TOLD));
+    int listener = listen_flags(address, CL_LISTEN_NONBLOCK);
+    if (listener != -ESHUTDOWN) OK(cl_listener_watch(OK(listener), epoll, TOLD));
     return listener;
 }
 
@@ -32,6 +30,7 @@ static inline int told_within(int epoll, int ms) {
 
 /* One connection for an event, as cluster.h advises. */
 static inline int serve_by(int listener, int epoll) {
+    if (listener == -ESHUTDOWN) return 0; /* asked to leave before it began */
     for (;;) {
         if (epoll >= 0) (void)told_within(epoll, -1);
         else (void)readable_within(listener, 60000);
@@ -39,7 +38,7 @@ static inline int serve_by(int listener, int epoll) {
         if (connection == -ESHUTDOWN) break;
         if (connection == -EPIPE) _exit(3);
         if (connection == -EAGAIN) in_vain++;
-        else answer(OK(connection));
+        if (connection != -EAGAIN) answer(OK(connection));
     }
     OK(cl_close(listener));
     if (epoll >= 0) {
@@ -58,7 +57,9 @@ static inline void *serve_in_thread(void *listener) {
 
 static inline int serve_by_threads(const char *address) {
     pthread_t threads[THREADS];
-    int listener = OK(cl_listen(address, 0));
+    int listener = cl_listen(address, 0);
+    if (listener == -ESHUTDOWN) return 0;
+    OK(listener);
     for (int i = 0; i < THREADS; i++) CHECK_EQ(pthread_create(&threads[i], NULL, serve_in_thread, &listener), 0);
     for (int i = 0; i < THREADS; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
     OK(cl_close(listener));
@@ -69,10 +70,12 @@ static inline int serve_in_a_way(const char *address, int way) {
     int epoll = way == BY_WATCH ? new_epoll() : -1;
     switch (way) {
     case BY_WATCH: return serve_by(watched_listener(address, epoll), epoll);
-    case BY_POLL: return serve_by(OK(listen_flags(address, CL_LISTEN_NONBLOCK)), -1);
+    case BY_POLL: return serve_by(listen_flags(address, CL_LISTEN_NONBLOCK), -1);
     case BY_THREADS: return serve_by_threads(address);
-    default: return serve_listener(OK(cl_listen(address, 0)));
+    default: break;
     }
+    int listener = cl_listen(address, 0);
+    return listener == -ESHUTDOWN ? 0 : serve_listener(OK(listener));
 }
 
 #endif

@@ -55,7 +55,7 @@ CL__FN void cl__go_behind(struct cl__listener *listener) {
 }
 
 /* Counts a connection that was taken. True: by that this worker has had its part, and others come first now. One that has
- * fallen far behind, as it was stopped, has no more than 64 made up for. */
+ * fallen far behind, as it was stopped, has no more than 1024 made up for. */
 CL__FN int cl__has_had_its_part(struct cl__listener *listener) {
 #if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
     unsigned long long *taken = (unsigned long long *)(void *)listener->page;
@@ -68,7 +68,7 @@ CL__FN int cl__has_had_its_part(struct cl__listener *listener) {
     unsigned shares = __atomic_load_n(parts, __ATOMIC_RELAXED);
     if (shares == 0) shares = 1;
     unsigned long long mean = all / shares;
-    if (mean > 64 && own < mean - 64) __atomic_store_n(&listener->took, mean - 64, __ATOMIC_RELAXED);
+    if (mean > 1024 && own < mean - 1024) __atomic_store_n(&listener->took, mean - 1024, __ATOMIC_RELAXED);
     return own >= mean + (all % shares != 0);
 #else
     (void)listener;

@@ -121,7 +121,7 @@ impl Beside {
     }
 
     pub(super) fn accept(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
-        let mut looked = false;
+        let (mut looked, mut first) = (false, true);
         loop {
             accepting.check_not_closed()?;
             if mailbox.is_stopped() {
@@ -131,7 +131,8 @@ impl Beside {
                 return mailbox.accept(accepting, flags);
             }
             let (mut from_mailbox, mut from_socket) = (self.is_turn_of(mailbox), true);
-            if accepting.expects_nothing() {
+            // Where the program's epoll has told of it, our own does not.
+            if accepting.expects_nothing() && (self.polls_socket() || !std::mem::take(&mut first)) {
                 (from_mailbox, from_socket) = (false, !self.polls_socket());
                 if accepting.waits() {
                     accepting.show_idle();

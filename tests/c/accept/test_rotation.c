@@ -1,6 +1,9 @@
 /* The mechanism rotation: turns are even however a worker waits, and nobody waits for a wake-up that was lost. */
 #include "rotation.h"
 
+/* What each slot's worker does; set before it is forked. */
+static int way_of[WORKERS];
+
 static int serve_in_my_way(void) { return serve_in_a_way("127.0.0.1:0", way_of[cl_worker_slot()]); }
 
 /* Connections of which some wait at the same time; how many each worker had goes to counts. From a thread, because a
@@ -180,9 +183,9 @@ static int is_stopped(int pid) {
     return end != NULL && end[2] == 'T';
 }
 
-/* A worker that computes or is stopped is passed over, and has little made up for. */
+/* A worker that computes or is stopped is passed over. */
 static void stopped(void) {
-    int ids[WORKERS], port = 0, had;
+    int ids[WORKERS], port = 0;
     use_mechanism("rotation");
     primary_ready(serve_in_my_way);
     for (int i = 0; i < WORKERS; i++) ids[i] = fork_worker();
@@ -195,8 +198,7 @@ static void stopped(void) {
     CHECK(drive(port, 600, 1, ids).counts[2] <= 1);
     CHECK(now_ms() - start < 5000 * check_slow());
     SYS(kill(pid_of(ids[2]), SIGCONT));
-    had = drive(port, 400, 1, ids).counts[2];
-    CHECK(had > 50 && had < 400 / WORKERS + 100);
+    CHECK(drive(port, 400, 1, ids).counts[2] > 50);
     finish();
 }
 

@@ -119,9 +119,11 @@ static void waits_in_rotation(void) {
 
 /* Others have copies of what was watched, a child of this process too, so closing alone would leave it in the epoll. */
 static int close_and_look(void) {
+    char text[8];
     int epoll = new_epoll();
     int listener = watched_listener("127.0.0.1:0", epoll);
     if (cl_worker_slot() != 0) return serve_by(listener, epoll);
+    OK(cl_receive(text, sizeof text, 10000));
     pid_t child = SYS(fork());
     if (child == 0) {
         for (;;) pause();
@@ -142,6 +144,7 @@ static void closed(int policy) {
     int port = await_listening(one, 1);
     int two = fork_worker();
     await_listening(two, 1);
+    OK(cl_worker_send(one, "close", 5));
     PUMP_UNTIL(find_event(CL_EVENT_MESSAGE, one, 0) >= 0, 3000);
     for (int i = 0; i < 50; i++) CHECK_EQ(ask(port), two);
     CHECK_EQ(await_exit(one, 3000)->exit_code, 0);
