@@ -296,8 +296,9 @@ impl Handle {
     /// A member accepts from the shared socket from here on. False: it may not.
     pub(crate) fn stand_in_line(&mut self, listener: u32) -> bool {
         let is_open = self.closing.is_none();
+        let in_turn = self.mechanism() == MechanismKind::Rotation;
         let Some(member) = self.members.by_listener(listener) else { return true };
-        if !member.may_stand_in_line() {
+        if !in_turn || !member.may_stand_in_line() {
             return false;
         }
         if is_open {

@@ -6,47 +6,6 @@ static int way_of[WORKERS];
 
 static int serve_in_my_way(void) { return serve_in_a_way("127.0.0.1:0", way_of[cl_worker_slot()]); }
 
-/* Connections of which some wait at the same time; how many each worker had goes to counts. From a thread, because a
- * primary that is busy with something else is passed over, too. */
-typedef struct {
-    int port, connections, outstanding, done;
-    const int *ids;
-    int counts[WORKERS];
-} clients_t;
-
-static void *come(void *argument) {
-    clients_t *self = (clients_t *)argument;
-    int clients[64];
-    char text[96];
-    for (int i = 0; i < self->connections; i += self->outstanding) {
-        for (int j = 0; j < self->outstanding; j++) clients[j] = connect4(self->port);
-        for (int j = 0; j < self->outstanding; j++) {
-            int at = 0, n = receive_all(clients[j], text, sizeof text);
-            if (n <= 0) check_fail(__FILE__, __LINE__, "connection %d: %s", i + j, n < 0 ? strerror(-n) : "end of file");
-            while (at < WORKERS && self->ids[at] != atoi(text)) at++;
-            CHECK(at < WORKERS);
-            self->counts[at]++;
-            close(clients[j]);
-        }
-    }
-    __atomic_store_n(&self->done, 1, __ATOMIC_SEQ_CST);
-    return NULL;
-}
-
-static clients_t drive(int port, int connections, int outstanding, const int *ids) {
-    clients_t clients;
-    pthread_t thread;
-    ZERO(clients);
-    clients.port = port;
-    clients.connections = connections;
-    clients.outstanding = outstanding;
-    clients.ids = ids;
-    CHECK_EQ(pthread_create(&thread, NULL, come, &clients), 0);
-    while (!__atomic_load_n(&clients.done, __ATOMIC_SEQ_CST)) turn(5);
-    CHECK_EQ(pthread_join(thread, NULL), 0);
-    return clients;
-}
-
 /* Of those who come one after the other. Of a burst, who is awake may have more. */
 static void are_even(int port, int connections, int outstanding, const int *ids) {
     clients_t clients = drive(port, connections, outstanding, ids);
