@@ -162,6 +162,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         if (alone || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
+        if (result >= 0) __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED); /* more may be there, from before */
         if (result == -EAGAIN && !alone) {
             result = cl__accept_socket(listener->socket, peer, length, flags);
             if (listener->page != NULL && result >= 0 && cl__has_had_its_part(listener)) cl__go_behind(listener);

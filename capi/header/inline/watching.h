@@ -50,6 +50,7 @@ CL__FN int cl__listener_watch(struct cl__listener *listener, int fd, int epoll_f
         cl__close_fd(epoll);
     } else {
         cl__set(&listener->watched, epoll);
+        __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED);
         if (cl__is_in_turn(listener) && !was_in_turn)
             code = cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
         if (code < 0) cl__end_watch(listener);

@@ -97,6 +97,7 @@ impl Beside {
             Socket::Shared(line) => line.enter(Arc::clone(programs), data)?,
         }
         self.is_programs.store(true, Ordering::SeqCst);
+        self.accepts.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -149,7 +150,11 @@ impl Beside {
             // The mailbox comes first, so that a busy socket does not hide the stop.
             let taken = if from_mailbox { mailbox.take(accepting, flags) } else { Ok(None) };
             match taken {
-                Ok(Some(taken)) => return Ok(taken),
+                Ok(Some(taken)) => {
+                    // There may be more, who came before those in the socket.
+                    self.accepts.store(0, Ordering::Relaxed);
+                    return Ok(taken);
+                }
                 // Also after a stop: this thread may be the only one that was woken for what waits in the socket.
                 outcome if from_socket => {
                     let outcome = outcome.inspect_err(|_| self.leave_if_stopped(mailbox));
