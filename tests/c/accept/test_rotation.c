@@ -9,7 +9,7 @@ static int serve_in_my_way(void) { return serve_in_a_way("127.0.0.1:0", way_of[c
 /* Of those who come one after the other. Of a burst, who is awake may have more. */
 static void are_even(int port, int connections, int outstanding, const int *ids) {
     clients_t clients = drive(port, connections, outstanding, ids);
-    int part = connections / WORKERS, least = outstanding > 1 ? part / 4 : part - part / 10;
+    int part = connections / WORKERS, least = outstanding > 1 ? part / 20 : part - part / 10;
     for (int i = 0; i < WORKERS; i++)
         if (clients.counts[i] < least)
             check_fail(__FILE__, __LINE__, "of %d, %d at a time, they had %d, %d, %d and %d", connections, outstanding,
