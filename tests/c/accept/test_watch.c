@@ -1,4 +1,4 @@
-/* cl_listener_watch: an epoll of the program's tells when cl_accept has something to say, in every role and with every mechanism. */
+/* cl_listener_watch: an epoll of the program's tells when cl_accept has something to say, in every role and mechanism. */
 #include "rotation.h"
 
 static void come_and_be_told(int epoll, int listener, int client) {
@@ -195,8 +195,8 @@ static void no_herd_in_rotation(void) {
 }
 static void no_herd_shared(void) { no_herd(CL_SCHED_NONE); }
 
-/* What a thread says about a listener that another closes at that moment is said before the close or not at all: a primary kills who
- * speaks of a listener that he does not have. */
+/* What a thread says about a listener that another closes at that moment is said before the close or not at all: a primary
+ * kills who speaks of a listener that he does not have. */
 typedef struct {
     int listener, epoll, over;
 } watched_t;

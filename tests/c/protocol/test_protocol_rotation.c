@@ -1,4 +1,4 @@
-/* The mechanism rotation by hand: a worker that takes part as docs/protocol.md says, one that does not, and a primary that grants it. */
+/* The mechanism rotation by hand: a worker that takes part as docs/protocol.md says, one that does not, and a primary. */
 #include "primary_by_hand.h"
 #include "rotation.h"
 #include "worker_by_hand.h"

@@ -46,12 +46,13 @@ static int start(const char *part) {
 
 /* -- What the functions work on --------------------------------------------------------------------------------- */
 
-static int listener = -1, client = -1, idle;
+static int listener = -1, client = -1, loop = -1, idle;
 
 static void close_all(void) {
     if (client >= 0) close(client);
     if (listener >= 0) cl_close(listener);
-    client = listener = -1;
+    if (loop >= 0) close(loop);
+    client = listener = loop = -1;
 }
 
 static void listens(void) {
@@ -68,11 +69,10 @@ static void has_client(void) {
     if (connect(client, (struct sockaddr *)&name, sizeof name) < 0) fail("a client");
 }
 
-static int loop = -1;
-
 static void has_loop(void) {
     listens();
-    if (loop < 0 && (loop = epoll_create1(EPOLL_CLOEXEC)) < 0) fail("an epoll");
+    loop = epoll_create1(EPOLL_CLOEXEC);
+    if (loop < 0) fail("an epoll");
 }
 
 static void is_watched(void) {
