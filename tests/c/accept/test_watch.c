@@ -64,13 +64,13 @@ static void tcp(void) { watches("127.0.0.1:0"); }
 IN_WORKERS(tcp)
 static void in_rotation(void) {
     use_mechanism("rotation");
-    run_in_worker(tcp, CL_SCHED_RR, 0);
+    run_in_worker(tcp, CL_SCHED_RR, 1);
 }
 static void unix_path(void) { watches(unix_address(case_path("socket"))); }
 IN_WORKERS(unix_path)
 static void unix_in_rotation(void) {
     use_mechanism("rotation");
-    run_in_worker(unix_path, CL_SCHED_RR, 0);
+    run_in_worker(unix_path, CL_SCHED_RR, 1);
 }
 
 static void udp(void) {
@@ -112,7 +112,7 @@ static void of_one_that_waits(void) {
 IN_WORKERS(of_one_that_waits)
 static void waits_in_rotation(void) {
     use_mechanism("rotation");
-    run_in_worker(of_one_that_waits, CL_SCHED_RR, 0);
+    run_in_worker(of_one_that_waits, CL_SCHED_RR, 1);
 }
 
 /* -- Its end ------------------------------------------------------------------------------------------------------- */
@@ -138,11 +138,12 @@ static int close_and_look(void) {
 }
 
 static void closed(int policy) {
+    if (worker_side()) exit(close_and_look());
     use_policy(policy);
     primary_ready(close_and_look);
-    int one = fork_worker();
+    int one = spawn_worker();
     int port = await_listening(one, 1);
-    int two = fork_worker();
+    int two = spawn_worker();
     await_listening(two, 1);
     OK(cl_worker_send(one, "close", 5));
     PUMP_UNTIL(find_event(CL_EVENT_MESSAGE, one, 0) >= 0, 3000);
@@ -175,9 +176,10 @@ static int count_in_vain(void) {
 static void no_herd(int policy) {
     enum { CONNECTIONS = 200 };
     int ids[8], port = 0, vain = 0;
+    if (worker_side()) exit(count_in_vain());
     use_policy(policy);
     primary_ready(count_in_vain);
-    for (int i = 0; i < 8; i++) ids[i] = fork_worker();
+    for (int i = 0; i < 8; i++) ids[i] = spawn_worker();
     for (int i = 0; i < 8; i++) port = await_listening(ids[i], 1);
     pump_for(50);
     for (int i = 0; i < CONNECTIONS; i++) CHECK(ask(port) > 0);
@@ -232,7 +234,7 @@ static void closed_under_its_feet(void) {
 }
 static void closed_under_its_feet_in_rotation(void) {
     use_mechanism("rotation");
-    run_in_worker(closed_under_its_feet, CL_SCHED_RR, 0);
+    run_in_worker(closed_under_its_feet, CL_SCHED_RR, 1);
 }
 
 static const check_case_t cases[] = {
