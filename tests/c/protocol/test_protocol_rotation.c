@@ -291,6 +291,37 @@ static void serves_until_stop(void) {
     CHECK_EQ(serve_listener(OK(cl_listen("127.0.0.1:0", 0))), 0);
 }
 
+/* The descriptor by which a process waits in line. */
+static int entry_of(pid_t pid) {
+    char name[300], line[256];
+    int found = -1;
+    snprintf(name, sizeof name, "/proc/%d/fdinfo", (int)pid);
+    DIR *folder = opendir(name);
+    for (struct dirent *one = folder != NULL ? readdir(folder) : NULL; one != NULL; one = readdir(folder)) {
+        snprintf(name, sizeof name, "/proc/%d/fdinfo/%s", (int)pid, one->d_name);
+        FILE *file = fopen(name, "re");
+        unsigned events;
+        int fd;
+        while (file != NULL && fgets(line, sizeof line, file) != NULL)
+            if (sscanf(line, "tfd: %d events: %x", &fd, &events) == 2 && (events & EPOLLEXCLUSIVE)) found = fd;
+        if (file != NULL) fclose(file);
+    }
+    closedir(folder);
+    return found;
+}
+
+/* Comes to its socket when so many were taken; whether it went to the end of the line by that. */
+static int goes_behind(const hand_t *self, const granted_t *granted, unsigned long long taken) {
+    char text[64];
+    int before = entry_of(self->pid);
+    CHECK(before >= 0);
+    __atomic_store_n((unsigned long long *)(void *)granted->page, taken, __ATOMIC_SEQ_CST);
+    int client = connect4(granted->port);
+    CHECK(receive_all(client, text, sizeof text) > 0);
+    close(client);
+    return entry_of(self->pid) != before;
+}
+
 /* It counts what it accepted from the socket, and not what was in its mailbox. */
 static void counts(void) {
     char text[64];
@@ -313,6 +344,17 @@ static void counts(void) {
     CHECK(receive_all(pair[0], text, sizeof text) > 0);
     close(pair[0]);
     CHECK_EQ(__atomic_load_n(taken, __ATOMIC_SEQ_CST), 40);
+    /* A new round; half of what is taken is its part. */
+    __atomic_add_fetch((unsigned *)(void *)(granted.page + 68), 1, __ATOMIC_SEQ_CST);
+    CHECK_EQ(goes_behind(&self, &granted, 0), 1);
+    CHECK_EQ(goes_behind(&self, &granted, 3), 1);
+    CHECK_EQ(goes_behind(&self, &granted, 6), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 8), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 9), 1);
+    /* Not more than 1,024 are made up for. */
+    CHECK_EQ(goes_behind(&self, &granted, 99999), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 97954), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 97955), 1);
     /* Whatever stands there. */
     memset(granted.page, 0xff, 4096);
     int client = connect4(granted.port);
