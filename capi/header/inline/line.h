@@ -42,14 +42,17 @@ CL__FN void cl__leave_line(struct cl__listener *listener) {
     cl__let_line(listener);
 }
 
-/* To the end of the line: the other descriptor is there before this one goes. If that fails it stays where it is. */
+/* To the end of the line, in this order: an entry that is deleted takes a wake-up for another thread with it, and one that
+ * is added looks whether somebody waits. */
 CL__FN void cl__go_behind(struct cl__listener *listener) {
     if (listener->other < 0 || !cl__hold_line(listener, 0)) return; /* another thread does the same */
     int next = cl__in_line(listener, !listener->is_other), now = cl__in_line(listener, listener->is_other);
-    if (listener->line >= 0 && (!cl__watch_with(listener->line, next, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data) ||
-                                errno == EEXIST)) {
+    if (listener->line >= 0) {
         epoll_ctl(listener->line, EPOLL_CTL_DEL, now, NULL);
-        listener->is_other = !listener->is_other;
+        if (!cl__watch_with(listener->line, next, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data) || errno == EEXIST)
+            listener->is_other = !listener->is_other;
+        else
+            (void)cl__watch_with(listener->line, now, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
     }
     cl__let_line(listener);
 }

@@ -1,8 +1,7 @@
 //! A worker's place in the line of those who wait for connections at a socket that all have.
 //!
 //! The kernel keeps the line: those with an exclusive entry for the socket in an epoll, in the order in which they were made. Two
-//! descriptors of the socket take turns in it, so that the one at the end is there before the one in front goes, and a failure leaves
-//! things as they were.
+//! descriptors of the socket take turns in it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,13 +105,12 @@ impl Line {
             Err(TryLockError::WouldBlock) => return,
         };
         let Some(place) = place.as_mut() else { return };
+        // In this order: an entry that is deleted takes a wake-up for another thread with it, and one that is added looks whether
+        // somebody waits.
+        place.poll.remove(self.descriptor(place.other));
         match place.poll.add_exclusive(self.descriptor(!place.other), place.data) {
-            Ok(()) | Err(Errno::EEXIST) => {
-                place.poll.remove(self.descriptor(place.other));
-                place.other = !place.other;
-            }
-            // It stays where it is.
-            Err(_) => {}
+            Ok(()) | Err(Errno::EEXIST) => place.other = !place.other,
+            Err(_) => _ = place.poll.add_exclusive(self.descriptor(place.other), place.data),
         }
     }
 }

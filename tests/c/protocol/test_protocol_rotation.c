@@ -61,8 +61,8 @@ static void count_one(void) {
     own_round = round;
     own++;
     if ((unsigned long long)own * parts < __atomic_add_fetch(taken, 1, __ATOMIC_RELAXED)) return;
-    watch(sockets[!entered], EPOLLIN | EPOLLEXCLUSIVE, 1);
     SYS(epoll_ctl(epoll, EPOLL_CTL_DEL, sockets[entered], NULL));
+    watch(sockets[!entered], EPOLLIN | EPOLLEXCLUSIVE, 1);
     entered = !entered;
 }
 
