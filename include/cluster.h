@@ -1389,7 +1389,9 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     X(close, (int fd), fd)
 /* An earlier library of this version lacks these and is still used for the rest. */
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
-    X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
+    X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length) \
+    X(listener_watch, (int fd, int epoll_fd, unsigned long long data), fd, epoll_fd, data) \
+    X(listener_unwatch, (int fd), fd)
 
 struct cl__library {
     int loaded, missing; /* missing: it was searched for and not found */
@@ -1408,14 +1410,21 @@ struct cl__library {
 /* -- What a process has once --------------------------------------------------------------------------------------- */
 
 enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the table of listeners */
-/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: also from the slot's own. */
+/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: from one that all have, or the
+ * slot's own, and from a mailbox. */
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP, CL__SETSOCKOPT = 17
+    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
-/* In the number of ONLINE: this worker sets socket options later. In a grant's kind: the primary accepts that. */
+/* In the number of ONLINE: this worker accepts in rotation; it sets socket options later. In a grant's kind: the primary
+ * accepts the latter. Without 64-bit atomics there is no counting in a page that others have. */
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
+enum { CL__OFFERS_ROTATION = 2 };
+#else
+enum { CL__OFFERS_ROTATION = 0 };
+#endif
 enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
 
 struct cl__listener {
@@ -1424,6 +1433,7 @@ struct cl__listener {
     int receiving; /* threads that receive from the mailbox and have not acted on it yet */
     int own;       /* the socket is the slot's own (mechanism kernel) */
     int accepts;   /* calls of cl_accept */
+    int empty;     /* so many more calls expect to find nothing, and wait before they look */
     int shortages; /* how many in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
     int shut;      /* BOUND: when its door was shut, in ms and never 0; 0: it is open */
@@ -1433,6 +1443,13 @@ struct cl__listener {
     unsigned flags, number; /* number: the primary's name for it */
     int granted;            /* by the primary, which has to be told of its end */
     int settable;           /* the primary sets socket options for it */
+    int watched;            /* the program's epoll that tells of it, by a descriptor of our own; -1: none */
+    int line;               /* where it waits in line at a socket that all have: an epoll; -1: it does not */
+    int lining;             /* a thread changes its place in the line */
+    int other, is_other;    /* a second descriptor of `socket`, to take turns with, or -1; that one has the entry */
+    unsigned round;         /* the round of the page in which it took `took` connections */
+    unsigned long long line_data, took; /* line_data: what the epoll tells of the socket */
+    unsigned char *page;    /* of the address, where all accept in rotation; else NULL */
     char *text;             /* the address, for "the same address twice" */
     char *file;             /* the socket file to remove, if it is still this inode */
     dev_t device;
@@ -1457,7 +1474,7 @@ struct cl__process {
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd returned; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
-    pthread_mutex_t begin, asking, reading, table;
+    pthread_mutex_t begin, asking, reading, table, watching;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
     struct cl__library library;
@@ -1835,15 +1852,16 @@ CL__FN void cl__start_watch(void) {
 
 /* -- The scoreboard ------------------------------------------------------------------------------------------------ */
 
-/* Maps it. A file that could still shrink is not mapped: to touch what is gone is SIGBUS. */
-CL__FN void cl__map_board(int fd) {
+/* Maps the page of a file, and closes that; NULL: it cannot be. A file that could still shrink is not mapped: to touch
+ * what is gone is SIGBUS. */
+CL__FN unsigned char *cl__map(int fd) {
     struct stat found;
+    void *page = MAP_FAILED;
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
-    if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096) {
-        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (page != MAP_FAILED) cl__this()->board = (unsigned char *)page;
-    }
+    if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096)
+        page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     cl__close_fd(fd);
+    return page != MAP_FAILED ? (unsigned char *)page : NULL;
 }
 
 /* This worker's page; NULL in a child made by fork(2), which counts nothing. */
@@ -2016,10 +2034,11 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     }
     cl__this()->pipe = cl__pipe_inode(fds[2]);
     cl__this()->version = cl__number(hello + 16);
-    if (cl__this()->version == CL__PROTOCOL) cl__map_board(fds[3]);
+    if (cl__this()->version == CL__PROTOCOL) cl__this()->board = cl__map(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
-    (void)cl__frame(CL__ONLINE, CL__OFFERS_OPTIONS, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
+    unsigned offers = (unsigned)CL__OFFERS_OPTIONS | (unsigned)CL__OFFERS_ROTATION;
+    (void)cl__frame(CL__ONLINE, offers, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
     return 0;
 }
 
@@ -2170,13 +2189,23 @@ CL__FN int cl__receive(void *buffer, size_t capacity, int timeout_ms) {
     }
 }
 
-CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
+/* What our own epolls tell of a descriptor. */
+CL__FN unsigned long long cl__data_of(int fd) {
+    epoll_data_t data;
+    memset(&data, 0, sizeof data);
+    data.fd = fd;
+    return data.u64;
+}
+
+/* 0: from here on `epoll` tells `data` of a descriptor. */
+CL__FN int cl__watch_with(int epoll, int fd, unsigned events, unsigned long long data) {
     struct epoll_event event;
     memset(&event, 0, sizeof event);
     event.events = events;
-    event.data.fd = fd;
+    event.data.u64 = data;
     return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
 }
+CL__FN int cl__watch_for(int epoll, int fd, unsigned events) { return cl__watch_with(epoll, fd, events, cl__data_of(fd)); }
 
 /* Both sockets in one descriptor: it stays readable when the request to leave was taken out of the channel. */
 CL__FN int cl__channel_fd(void) {
@@ -2521,6 +2550,109 @@ CL__FN int cl__listen_alone(struct cl__address *at, const cl_listen_options_t *o
     return 0;
 }
 
+/* -- The line of those who wait at a socket that all have, as in core/src/worker/line.rs and core/src/tally.rs ----- */
+
+/* From here on only this thread changes the place in the line. 0: another does, and `patient` is 0. */
+CL__FN int cl__hold_line(struct cl__listener *listener, int patient) {
+    while (__atomic_exchange_n(&listener->lining, 1, __ATOMIC_ACQUIRE)) {
+        if (!patient) return 0;
+        sched_yield();
+    }
+    return 1;
+}
+CL__FN void cl__let_line(struct cl__listener *listener) { __atomic_store_n(&listener->lining, 0, __ATOMIC_RELEASE); }
+
+/* The descriptor of the socket that has the entry, or the one that has not. */
+CL__FN int cl__in_line(struct cl__listener *listener, int is_other) {
+    return is_other ? listener->other : listener->socket;
+}
+
+/* 0: it waits in this epoll from here on, at the end of the line, and nowhere else. Otherwise, with errno, it waits where
+ * it did. */
+CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned long long data) {
+    const unsigned events = EPOLLIN | EPOLLEXCLUSIVE;
+    (void)cl__hold_line(listener, 1);
+    int before = listener->line, had = cl__in_line(listener, listener->is_other);
+    if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, had, NULL);
+    int failed = cl__watch_with(epoll, listener->socket, events, data), why = errno;
+    if (!failed) {
+        listener->is_other = 0;
+        listener->line_data = data;
+        cl__set(&listener->line, epoll);
+    } else if (before >= 0 && cl__watch_with(before, had, events, listener->line_data)) {
+        cl__set(&listener->line, -1);
+    }
+    cl__let_line(listener);
+    errno = why;
+    return failed;
+}
+
+CL__FN void cl__leave_line(struct cl__listener *listener) {
+    (void)cl__hold_line(listener, 1);
+    if (listener->line >= 0) epoll_ctl(listener->line, EPOLL_CTL_DEL, cl__in_line(listener, listener->is_other), NULL);
+    cl__set(&listener->line, -1);
+    cl__let_line(listener);
+}
+
+/* To the end of the line, in this order: an entry that is deleted takes a wake-up for another thread with it, and one that
+ * is added looks whether somebody waits. */
+CL__FN void cl__go_behind(struct cl__listener *listener) {
+    if (listener->other < 0 || !cl__hold_line(listener, 0)) return; /* another thread does the same */
+    int next = cl__in_line(listener, !listener->is_other), now = cl__in_line(listener, listener->is_other);
+    if (listener->line >= 0) {
+        epoll_ctl(listener->line, EPOLL_CTL_DEL, now, NULL);
+        if (!cl__watch_with(listener->line, next, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data) || errno == EEXIST)
+            listener->is_other = !listener->is_other;
+        else
+            (void)cl__watch_with(listener->line, now, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
+    }
+    cl__let_line(listener);
+}
+
+/* Counts a connection that was taken. True: by that this worker has had its part, and others come first now. One that has
+ * fallen far behind, as it was stopped, has no more than 1024 made up for. */
+CL__FN int cl__has_had_its_part(struct cl__listener *listener) {
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
+    unsigned long long *taken = (unsigned long long *)(void *)listener->page;
+    unsigned *parts = (unsigned *)(void *)(listener->page + 64), *round = parts + 1;
+    unsigned now = __atomic_load_n(round, __ATOMIC_ACQUIRE);
+    if (__atomic_exchange_n(&listener->round, now, __ATOMIC_RELAXED) != now)
+        __atomic_store_n(&listener->took, 0, __ATOMIC_RELAXED);
+    unsigned long long all = __atomic_add_fetch(taken, 1, __ATOMIC_RELAXED);
+    unsigned long long own = __atomic_add_fetch(&listener->took, 1, __ATOMIC_RELAXED);
+    unsigned shares = __atomic_load_n(parts, __ATOMIC_RELAXED);
+    if (shares == 0) shares = 1;
+    unsigned long long mean = all / shares;
+    if (mean > 1024 && own < mean - 1024) __atomic_store_n(&listener->took, mean - 1024, __ATOMIC_RELAXED);
+    return own >= mean + (all % shares != 0);
+#else
+    (void)listener;
+    return 0;
+#endif
+}
+
+/* After a call that ended in this result. Who was asked to leave is not woken any more. Who is short of descriptors may
+ * have been the only one to be woken, so it wakes the others. */
+CL__FN void cl__stand_back(struct cl__listener *listener, int result) {
+    if (result == -ESHUTDOWN) cl__leave_line(listener);
+    if (result != -EMFILE && result != -ENFILE && !cl__is_short_of_memory(-result)) return;
+    cl__go_behind(listener);
+    if (cl__get(&listener->line) >= 0) shutdown(listener->socket, SHUT_WR); /* of one that listens it only wakes who waits */
+}
+
+/* What the grant of a listener in rotation has brought is put to use. A program that waits by itself may wait for our
+ * epoll in one of its own. There an exclusive entry would wake everybody, so it comes in line by cl_listener_watch only. */
+CL__FN int cl__take_part(struct cl__listener *listener) {
+    if (listener->page == NULL) return cl__say(-ENOMEM, "the page of an address cannot be mapped");
+    listener->other = fcntl(listener->socket, CL__F_DUPFD_CLOEXEC, 3);
+    if (listener->other < 0) return cl__os("duplicating a listening socket");
+    if (listener->flags & CL_LISTEN_NONBLOCK) return 0;
+    if (cl__enter_line(listener, listener->fd, cl__data_of(listener->socket))) return cl__os("epoll");
+    /* Without a primary the next call says so. */
+    (void)cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+    return 0;
+}
+
 /* -- Shares of the primary's addresses ----------------------------------------------------------------------------- */
 
 /* Options and address as one text: a line for each option, then the address. */
@@ -2549,14 +2681,13 @@ CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds)
             cl__wait(cl__this()->grants, POLLIN, -1, -1);
             continue;
         }
-        int n = cl__packet(cl__this()->grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
+        int n = cl__packet(cl__this()->grants, answer, (size_t)room - 1, NULL, 0, fds, 3, MSG_CMSG_CLOEXEC);
         if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
         if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__this()->asked) {
             answer[n] = '\0';
             if ((code = (int)cl__number(answer + 8)) >= 0) return n;
         }
-        cl__close_fd(fds[0]);
-        cl__close_fd(fds[1]);
+        for (int i = 0; i < 3; i++) cl__close_fd(fds[i]);
         if (code < 0) return cl__fail(code, "%s", n > 12 ? (char *)answer + 12 : cl_strerror(code));
         code = 0;
     }
@@ -2567,7 +2698,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
     unsigned asked[3] = {flags, (unsigned)options->backlog, (unsigned)listener->index};
     unsigned char grant[544];
-    int n, fds[2];
+    int n, fds[3];
     char text[sizeof at->text];
     int code = cl__write_options(text, sizeof text, at->text, options);
     if (code < 0) return code;
@@ -2576,11 +2707,12 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     if (n < 0) return n;
     listener->mailbox = fds[0];
     listener->socket = fds[1];
+    listener->page = cl__map(fds[2]);
     if (n < 24 || n > 24 + (int)sizeof listener->name) return cl__say(-EPROTO, "the primary's answer makes no sense");
     listener->number = cl__number(grant + 12);
     listener->granted = 1;
-    int passed = cl__number(grant + 16) == 1;
-    if (fds[0] < 0 || (!passed && fds[1] < 0))
+    int passed = cl__number(grant + 16) == CL_MECHANISM_PASSED, turns = cl__number(grant + 16) == CL_MECHANISM_ROTATION;
+    if (fds[0] < 0 || (!passed && fds[1] < 0) || (turns && fds[2] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
@@ -2593,10 +2725,11 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
-    if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
-        cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))
+    if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN))
         return cl__os("epoll");
-    return 0;
+    if (turns) return cl__take_part(listener);
+    if (listener->own) return cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE) ? cl__os("epoll") : 0;
+    return cl__enter_line(listener, listener->fd, cl__data_of(fds[1])) ? cl__os("epoll") : 0;
 }
 
 /* -- The table of listeners ---------------------------------------------------------------------------------------- */
@@ -2612,6 +2745,9 @@ CL__FN void cl__dispose(struct cl__listener *listener) {
     cl__close_fd(listener->mailbox);
     cl__close_fd(listener->socket);
     cl__close_fd(listener->wake);
+    cl__close_fd(listener->other);
+    if (listener->page != NULL) munmap(listener->page, 4096);
+    listener->page = NULL;
     free(listener->file);
     free(listener->text);
     listener->file = listener->text = NULL;
@@ -2646,8 +2782,8 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     if (text == NULL) return cl__say(-ENOMEM, "no memory is left");
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
-    listener->mailbox = listener->socket = listener->wake = -1;
-    listener->stopped = listener->shut = listener->own = listener->accepts = listener->shortages = 0;
+    listener->mailbox = listener->socket = listener->wake = listener->other = listener->line = listener->watched = -1;
+    listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
     listener->index = index;
     listener->flags = options->flags;
     listener->granted = listener->settable = 0;
@@ -2834,11 +2970,21 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
 }
 
+/* Looking in vain costs system calls. A program that is faster than its clients finds nothing at each call, so after one
+ * that did the next ones wait first. */
+CL__FN int cl__expects_nothing(struct cl__listener *listener) {
+    int left = cl__get(&listener->empty);
+    if (left <= 0 || (listener->flags & CL_LISTEN_NONBLOCK) || cl__get(&listener->watched) >= 0) return 0;
+    cl__set(&listener->empty, left - 1);
+    return 1;
+}
+
 CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
-    int result, woken = 0;
-    /* The slot's own socket is tried first, and the mailbox now and then. */
-    int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
+    int result = 0, woken = 0;
+    /* The slot's own socket is tried first, and the mailbox now and then; so in rotation until the STOP. */
+    int look = (!listener->own && (listener->page == NULL || cl__get(&listener->stopped))) ||
+               __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
     if (peer != NULL && length == NULL) return cl__say(-EINVAL, "the peer's address needs a length");
@@ -2848,15 +2994,25 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     /* A socket that is never empty must not hide that this worker is to leave. */
     if (listener->kind == CL__BOUND && cl__this()->worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
-    do {
+    if (cl__expects_nothing(listener)) {
+        result = cl__wait_for_connection(listener, &woken);
+        look = 1;
+    }
+    while (result == 0) {
+        /* In rotation and outside of the line there is only the mailbox. */
+        int alone = listener->kind == CL__PASSED || (listener->page != NULL && cl__get(&listener->line) < 0);
         result = -EAGAIN;
         /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
          * STOP instead, nobody else would know that a connection waits. */
-        if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken && look &&
+        if (alone || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
-        if (result == -EAGAIN && listener->kind != CL__PASSED)
+        if (result >= 0) __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED); /* more may be there, from before */
+        if (result == -EAGAIN && !alone) {
             result = cl__accept_socket(listener->socket, peer, length, flags);
+            if (listener->page != NULL && result >= 0 && cl__has_had_its_part(listener)) cl__go_behind(listener);
+            if (listener->kind == CL__SHARED && result == -EAGAIN) cl__set(&listener->empty, 8);
+        }
         if (listener->own && (result == -ESHUTDOWN || result == -EINVAL)) {
             /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
              * the socket away, because this worker is no member any more. */
@@ -2875,10 +3031,11 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             result = 0;
             continue;
         }
-        if (result != -EAGAIN) return result;
+        if (result != -EAGAIN) break;
         result = look ? cl__wait_for_connection(listener, &woken) : 0;
         look = 1;
-    } while (result == 0);
+    }
+    if (listener->kind == CL__SHARED && !listener->own) cl__stand_back(listener, result);
     return result;
 }
 
@@ -2898,6 +3055,81 @@ CL__FN int cl__accept4(struct cl__listener *listener, int fd, struct sockaddr *p
     return result;
 }
 
+/* -- An epoll of the program's that tells of a listener ------------------------------------------------------------ */
+
+/* Takes it out. (Closing would not do: others have copies.) A socket that takes no turns is our own epoll's again. The
+ * caller has `watching` locked, or is the last that uses the listener. */
+CL__FN void cl__end_watch(struct cl__listener *listener) {
+    int epoll = listener->watched;
+    if (listener->mailbox >= 0 && listener->kind != CL__DATAGRAM) epoll_ctl(epoll, EPOLL_CTL_DEL, listener->mailbox, NULL);
+    if (listener->kind == CL__SHARED && !listener->own) {
+        cl__leave_line(listener);
+        if (listener->page == NULL && !cl__get(&listener->stopped))
+            (void)cl__enter_line(listener, listener->fd, cl__data_of(listener->socket));
+    } else if (listener->socket >= 0) {
+        epoll_ctl(epoll, EPOLL_CTL_DEL, listener->socket, NULL);
+    }
+    cl__set(&listener->watched, -1);
+    cl__close_fd(epoll);
+}
+
+/* 0: this epoll tells of everything that accept has something to say of. */
+CL__FN int cl__begin_watch(struct cl__listener *listener, int epoll, unsigned long long data) {
+    if (listener->kind == CL__BOUND) return cl__watch_with(epoll, listener->socket, EPOLLIN | EPOLLEXCLUSIVE, data);
+    if (listener->kind == CL__DATAGRAM) return cl__watch_with(epoll, listener->socket, EPOLLIN, data);
+    if (cl__watch_with(epoll, listener->mailbox, EPOLLIN, data)) return -1;
+    if (listener->kind == CL__PASSED) return 0;
+    if (!(listener->own ? cl__watch_with(epoll, listener->socket, EPOLLIN, data) : cl__enter_line(listener, epoll, data)))
+        return 0;
+    int why = errno;
+    epoll_ctl(epoll, EPOLL_CTL_DEL, listener->mailbox, NULL);
+    errno = why;
+    return -1;
+}
+
+/* It accepts in rotation. */
+CL__FN int cl__is_in_turn(struct cl__listener *listener) {
+    return listener->page != NULL && cl__get(&listener->line) >= 0;
+}
+
+CL__FN int cl__listener_watch(struct cl__listener *listener, int fd, int epoll_fd, unsigned long long data) {
+    int code = 0, epoll = fcntl(epoll_fd, CL__F_DUPFD_CLOEXEC, 3);
+    (void)fd;
+    if (epoll < 0 && errno == EBADF) return cl__fail(-EBADF, "%d is no descriptor", epoll_fd);
+    if (epoll < 0) return cl__os("duplicating an epoll");
+    pthread_mutex_lock(&cl__this()->watching);
+    int was_in_turn = cl__is_in_turn(listener);
+    if (listener->watched >= 0)
+        code = cl__say(-EEXIST, "the listener is watched already; end that first (cl_listener_unwatch)");
+    else if (cl__begin_watch(listener, epoll, data))
+        code = cl__os("epoll_ctl");
+    if (code < 0) {
+        cl__close_fd(epoll);
+    } else {
+        cl__set(&listener->watched, epoll);
+        __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED);
+        if (cl__is_in_turn(listener) && !was_in_turn)
+            code = cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+        if (code < 0) cl__end_watch(listener);
+    }
+    pthread_mutex_unlock(&cl__this()->watching);
+    return code;
+}
+
+CL__FN int cl__listener_unwatch(struct cl__listener *listener, int fd) {
+    int code = 0;
+    (void)fd;
+    pthread_mutex_lock(&cl__this()->watching);
+    int was_in_turn = cl__is_in_turn(listener);
+    if (listener->watched < 0)
+        code = cl__say(-ENOENT, "the listener is not watched");
+    else
+        cl__end_watch(listener);
+    if (code == 0 && was_in_turn) code = cl__frame(CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+    pthread_mutex_unlock(&cl__this()->watching);
+    return code;
+}
+
 /* -- A listener's name, options and end ---------------------------------------------------------------------------- */
 
 CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockaddr *name, socklen_t *length) {
@@ -2912,13 +3144,12 @@ CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockadd
 CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, const void *value, socklen_t length) {
     unsigned asked[3] = {listener->number, (unsigned)level, (unsigned)name};
     unsigned char answer[544];
-    int fds[2], n;
+    int fds[3], n;
     int code = cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
     if (code == 0 && (code = cl__leaving()) > 0) code = 0;
     if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__this()->asked, asked, sizeof asked, value, length);
     if ((n = cl__await_answer(code, answer, sizeof answer, fds)) < 0) return n;
-    cl__close_fd(fds[0]);
-    cl__close_fd(fds[1]);
+    for (int i = 0; i < 3; i++) cl__close_fd(fds[i]);
     return n == 12 ? 0 : cl__say(-EPROTO, "the primary's answer makes no sense");
 }
 
@@ -2949,6 +3180,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
         return cl__no_listener(fd);
     cl__ring(listener->wake);
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
+    if (listener->watched >= 0) cl__end_watch(listener);
     /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__this()->table);

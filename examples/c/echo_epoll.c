@@ -1,7 +1,8 @@
 /* An echo server for programs that have an event loop of their own: the listener is one more descriptor in it.
  *
- * A listener made with CL_LISTEN_NONBLOCK becomes readable when a connection waits, when this worker is asked to leave
- * and when the primary is gone; cl_accept tells which. Everything else is plain epoll.
+ * cl_listener_watch puts a listener made with CL_LISTEN_NONBLOCK into the loop's epoll. That tells of it when a connection
+ * waits, when this worker is asked to leave and when the primary is gone; cl_accept tells which. Everything else is plain
+ * epoll.
  *
  * build:  cc -o echo_epoll echo_epoll.c -lcluster
  * run:    ./echo_epoll [address [workers]]        (127.0.0.1:4445, 2 workers)
@@ -13,10 +14,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 enum { CANNOT_LISTEN = 3 }; /* the exit code of a worker that no replacement could better */
+enum { OF_LISTENER = 0 };   /* what events have that are no client's: a pointer that is NULL */
 
 struct client {
     int fd;
@@ -84,10 +87,10 @@ static int converse(struct client *client) {
     return 1;
 }
 
-/* Takes what waits, at most a few at once so that the present clients have their turn.
+/* Takes what waits, at most a few at once so that the present clients have their turn, and other workers theirs.
  * Returns 0 or why there will be no more. */
 static int accept_some(int listener) {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 4; i++) {
         int fd = cl_accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd == -EAGAIN)
             return 0;
@@ -107,8 +110,8 @@ static int worker_main(void *address) {
         return CANNOT_LISTEN;
     }
     loop = epoll_create1(EPOLL_CLOEXEC);
-    if (loop < 0 || watch(EPOLL_CTL_ADD, listener, EPOLLIN, NULL) < 0) {
-        perror("echo_epoll: epoll");
+    if (loop < 0 || cl_listener_watch(listener, loop, OF_LISTENER) < 0) {
+        fprintf(stderr, "echo_epoll: the loop: %s\n", loop < 0 ? strerror(errno) : cl_last_error());
         return 1;
     }
 
@@ -122,7 +125,7 @@ static int worker_main(void *address) {
             return 1;
         }
         if (resting)
-            resting = watch(EPOLL_CTL_ADD, listener, EPOLLIN, NULL) < 0;
+            resting = cl_listener_watch(listener, loop, OF_LISTENER) < 0;
 
         for (int i = 0; i < count; i++) {
             struct client *client = (struct client *)events[i].data.ptr;
@@ -133,7 +136,7 @@ static int worker_main(void *address) {
             }
             state = accept_some(listener);
             if (state < 0)
-                watch(EPOLL_CTL_DEL, listener, 0, NULL);
+                cl_listener_unwatch(listener);
             /* Without a free descriptor the listener would stay readable and this loop would spin. Nothing is lost
              * meanwhile: libcluster gives the connections to other workers. */
             resting = state == -EMFILE;

@@ -174,6 +174,8 @@ static const struct signatures {
     const char *(*version)(void);
     unsigned (*version_number)(void);
     int (*setsockopt)(int, int, int, const void *, socklen_t);
+    int (*listener_watch)(int, int, unsigned long long);
+    int (*listener_unwatch)(int);
 } contract = {
     cl_is_primary, cl_is_worker, cl_worker_id, cl_worker_slot,
     cl_listen, cl_listen_with, cl_accept, cl_accept4, cl_getsockname, cl_close,
@@ -181,7 +183,7 @@ static const struct signatures {
     cl_worker_ids, cl_worker_info, cl_worker_send, cl_worker_disconnect, cl_worker_kill,
     cl_send, cl_receive, cl_channel_fd, cl_disconnect, cl_set_load,
     cl_strerror, cl_err_name, cl_last_error, cl_version, cl_version_number,
-    cl_setsockopt,
+    cl_setsockopt, cl_listener_watch, cl_listener_unwatch,
 };
 
 int main(void)

@@ -125,11 +125,21 @@ CL__FN int cl__wait_for_connection(struct cl__listener *listener, int *woken) {
     return cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
 }
 
+/* Looking in vain costs system calls. A program that is faster than its clients finds nothing at each call, so after one
+ * that did the next ones wait first. */
+CL__FN int cl__expects_nothing(struct cl__listener *listener) {
+    int left = cl__get(&listener->empty);
+    if (left <= 0 || (listener->flags & CL_LISTEN_NONBLOCK) || cl__get(&listener->watched) >= 0) return 0;
+    cl__set(&listener->empty, left - 1);
+    return 1;
+}
+
 CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     char any;
-    int result, woken = 0;
-    /* The slot's own socket is tried first, and the mailbox now and then. */
-    int look = !listener->own || __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
+    int result = 0, woken = 0;
+    /* The slot's own socket is tried first, and the mailbox now and then; so in rotation until the STOP. */
+    int look = (!listener->own && (listener->page == NULL || cl__get(&listener->stopped))) ||
+               __atomic_fetch_add(&listener->accepts, 1, __ATOMIC_RELAXED) % 16 == 0;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return cl__fail(-EINVAL, "the accept flags %#x hold unknown bits", (unsigned)flags);
     if (peer != NULL && length == NULL) return cl__say(-EINVAL, "the peer's address needs a length");
@@ -139,15 +149,25 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     /* A socket that is never empty must not hide that this worker is to leave. */
     if (listener->kind == CL__BOUND && cl__this()->worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
-    do {
+    if (cl__expects_nothing(listener)) {
+        result = cl__wait_for_connection(listener, &woken);
+        look = 1;
+    }
+    while (result == 0) {
+        /* In rotation and outside of the line there is only the mailbox. */
+        int alone = listener->kind == CL__PASSED || (listener->page != NULL && cl__get(&listener->line) < 0);
         result = -EAGAIN;
         /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
          * STOP instead, nobody else would know that a connection waits. */
-        if (listener->kind == CL__PASSED || (listener->kind == CL__SHARED && !woken && look &&
+        if (alone || (listener->kind == CL__SHARED && !woken && look &&
             (cl__get(&listener->stopped) || recv(listener->mailbox, &any, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)))
             result = cl__take(listener, peer, length, flags);
-        if (result == -EAGAIN && listener->kind != CL__PASSED)
+        if (result >= 0) __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED); /* more may be there, from before */
+        if (result == -EAGAIN && !alone) {
             result = cl__accept_socket(listener->socket, peer, length, flags);
+            if (listener->page != NULL && result >= 0 && cl__has_had_its_part(listener)) cl__go_behind(listener);
+            if (listener->kind == CL__SHARED && result == -EAGAIN) cl__set(&listener->empty, 8);
+        }
         if (listener->own && (result == -ESHUTDOWN || result == -EINVAL)) {
             /* What waits in the slot's own socket is this worker's even behind a STOP. EINVAL: the primary has taken
              * the socket away, because this worker is no member any more. */
@@ -166,10 +186,11 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
             result = 0;
             continue;
         }
-        if (result != -EAGAIN) return result;
+        if (result != -EAGAIN) break;
         result = look ? cl__wait_for_connection(listener, &woken) : 0;
         look = 1;
-    } while (result == 0);
+    }
+    if (listener->kind == CL__SHARED && !listener->own) cl__stand_back(listener, result);
     return result;
 }
 

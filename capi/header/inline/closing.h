@@ -12,13 +12,12 @@ CL__FN int cl__getsockname(struct cl__listener *listener, int fd, struct sockadd
 CL__FN int cl__ask_to_set(struct cl__listener *listener, int level, int name, const void *value, socklen_t length) {
     unsigned asked[3] = {listener->number, (unsigned)level, (unsigned)name};
     unsigned char answer[544];
-    int fds[2], n;
+    int fds[3], n;
     int code = cl__get(&listener->state) == CL__OPEN ? 0 : cl__say(-EBADF, "the listener was closed meanwhile");
     if (code == 0 && (code = cl__leaving()) > 0) code = 0;
     if (code == 0) code = cl__frame(CL__SETSOCKOPT, ++cl__this()->asked, asked, sizeof asked, value, length);
     if ((n = cl__await_answer(code, answer, sizeof answer, fds)) < 0) return n;
-    cl__close_fd(fds[0]);
-    cl__close_fd(fds[1]);
+    for (int i = 0; i < 3; i++) cl__close_fd(fds[i]);
     return n == 12 ? 0 : cl__say(-EPROTO, "the primary's answer makes no sense");
 }
 
@@ -49,6 +48,7 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
         return cl__no_listener(fd);
     cl__ring(listener->wake);
     while (cl__get(&listener->users) != 1) poll(NULL, 0, 1);
+    if (listener->watched >= 0) cl__end_watch(listener);
     /* What waits in the mailbox goes to other workers: the primary holds a copy of it. */
     if (listener->granted) (void)cl__frame(CL__CLOSE, 0, &listener->number, sizeof listener->number, NULL, 0);
     pthread_mutex_lock(&cl__this()->table);

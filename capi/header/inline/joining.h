@@ -56,10 +56,11 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     }
     cl__this()->pipe = cl__pipe_inode(fds[2]);
     cl__this()->version = cl__number(hello + 16);
-    if (cl__this()->version == CL__PROTOCOL) cl__map_board(fds[3]);
+    if (cl__this()->version == CL__PROTOCOL) cl__this()->board = cl__map(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
-    (void)cl__frame(CL__ONLINE, CL__OFFERS_OPTIONS, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
+    unsigned offers = (unsigned)CL__OFFERS_OPTIONS | (unsigned)CL__OFFERS_ROTATION;
+    (void)cl__frame(CL__ONLINE, offers, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
     return 0;
 }
 

@@ -34,7 +34,9 @@
     X(close, (int fd), fd)
 /* An earlier library of this version lacks these and is still used for the rest. */
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
-    X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length)
+    X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length) \
+    X(listener_watch, (int fd, int epoll_fd, unsigned long long data), fd, epoll_fd, data) \
+    X(listener_unwatch, (int fd), fd)
 
 struct cl__library {
     int loaded, missing; /* missing: it was searched for and not found */

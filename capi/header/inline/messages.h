@@ -64,13 +64,23 @@ CL__FN int cl__receive(void *buffer, size_t capacity, int timeout_ms) {
     }
 }
 
-CL__FN int cl__watch_for(int epoll, int fd, unsigned events) {
+/* What our own epolls tell of a descriptor. */
+CL__FN unsigned long long cl__data_of(int fd) {
+    epoll_data_t data;
+    memset(&data, 0, sizeof data);
+    data.fd = fd;
+    return data.u64;
+}
+
+/* 0: from here on `epoll` tells `data` of a descriptor. */
+CL__FN int cl__watch_with(int epoll, int fd, unsigned events, unsigned long long data) {
     struct epoll_event event;
     memset(&event, 0, sizeof event);
     event.events = events;
-    event.data.fd = fd;
+    event.data.u64 = data;
     return epoll < 0 || (fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0);
 }
+CL__FN int cl__watch_for(int epoll, int fd, unsigned events) { return cl__watch_with(epoll, fd, events, cl__data_of(fd)); }
 
 /* Both sockets in one descriptor: it stays readable when the request to leave was taken out of the channel. */
 CL__FN int cl__channel_fd(void) {

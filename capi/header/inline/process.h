@@ -1,14 +1,21 @@
 /* -- What a process has once --------------------------------------------------------------------------------------- */
 
 enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the table of listeners */
-/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: also from the slot's own. */
+/* How connections come. BOUND: from a socket of this process, not the primary's; SHARED: from one that all have, or the
+ * slot's own, and from a mailbox. */
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP, CL__SETSOCKOPT = 17
+    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
-/* In the number of ONLINE: this worker sets socket options later. In a grant's kind: the primary accepts that. */
+/* In the number of ONLINE: this worker accepts in rotation; it sets socket options later. In a grant's kind: the primary
+ * accepts the latter. Without 64-bit atomics there is no counting in a page that others have. */
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
+enum { CL__OFFERS_ROTATION = 2 };
+#else
+enum { CL__OFFERS_ROTATION = 0 };
+#endif
 enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
 
 struct cl__listener {
@@ -17,6 +24,7 @@ struct cl__listener {
     int receiving; /* threads that receive from the mailbox and have not acted on it yet */
     int own;       /* the socket is the slot's own (mechanism kernel) */
     int accepts;   /* calls of cl_accept */
+    int empty;     /* so many more calls expect to find nothing, and wait before they look */
     int shortages; /* how many in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
     int shut;      /* BOUND: when its door was shut, in ms and never 0; 0: it is open */
@@ -26,6 +34,13 @@ struct cl__listener {
     unsigned flags, number; /* number: the primary's name for it */
     int granted;            /* by the primary, which has to be told of its end */
     int settable;           /* the primary sets socket options for it */
+    int watched;            /* the program's epoll that tells of it, by a descriptor of our own; -1: none */
+    int line;               /* where it waits in line at a socket that all have: an epoll; -1: it does not */
+    int lining;             /* a thread changes its place in the line */
+    int other, is_other;    /* a second descriptor of `socket`, to take turns with, or -1; that one has the entry */
+    unsigned round;         /* the round of the page in which it took `took` connections */
+    unsigned long long line_data, took; /* line_data: what the epoll tells of the socket */
+    unsigned char *page;    /* of the address, where all accept in rotation; else NULL */
     char *text;             /* the address, for "the same address twice" */
     char *file;             /* the socket file to remove, if it is still this inode */
     dev_t device;
@@ -50,7 +65,7 @@ struct cl__process {
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int news;                  /* what cl_channel_fd returned; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
-    pthread_mutex_t begin, asking, reading, table;
+    pthread_mutex_t begin, asking, reading, table, watching;
     struct cl__listener listeners[CL__LISTENERS];
     int places;                /* of `listeners` that were ever used */
     struct cl__library library;

@@ -1,14 +1,15 @@
 /* -- The scoreboard ------------------------------------------------------------------------------------------------ */
 
-/* Maps it. A file that could still shrink is not mapped: to touch what is gone is SIGBUS. */
-CL__FN void cl__map_board(int fd) {
+/* Maps the page of a file, and closes that; NULL: it cannot be. A file that could still shrink is not mapped: to touch
+ * what is gone is SIGBUS. */
+CL__FN unsigned char *cl__map(int fd) {
     struct stat found;
+    void *page = MAP_FAILED;
     int seals = fd >= 0 ? fcntl(fd, CL__F_GET_SEALS) : -1;
-    if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096) {
-        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (page != MAP_FAILED) cl__this()->board = (unsigned char *)page;
-    }
+    if (seals > 0 && (seals & CL__F_SEAL_SHRINK) && fstat(fd, &found) == 0 && found.st_size >= 4096)
+        page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     cl__close_fd(fd);
+    return page != MAP_FAILED ? (unsigned char *)page : NULL;
 }
 
 /* This worker's page; NULL in a child made by fork(2), which counts nothing. */

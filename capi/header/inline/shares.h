@@ -26,14 +26,13 @@ CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds)
             cl__wait(cl__this()->grants, POLLIN, -1, -1);
             continue;
         }
-        int n = cl__packet(cl__this()->grants, answer, (size_t)room - 1, NULL, 0, fds, 2, MSG_CMSG_CLOEXEC);
+        int n = cl__packet(cl__this()->grants, answer, (size_t)room - 1, NULL, 0, fds, 3, MSG_CMSG_CLOEXEC);
         if (n < 0) return cl__fail(n, "the primary's answer: %s", cl_strerror(n));
         if (n >= 12 && cl__type(answer, n) == CL__GRANT && cl__number(answer + 4) == cl__this()->asked) {
             answer[n] = '\0';
             if ((code = (int)cl__number(answer + 8)) >= 0) return n;
         }
-        cl__close_fd(fds[0]);
-        cl__close_fd(fds[1]);
+        for (int i = 0; i < 3; i++) cl__close_fd(fds[i]);
         if (code < 0) return cl__fail(code, "%s", n > 12 ? (char *)answer + 12 : cl_strerror(code));
         code = 0;
     }
@@ -44,7 +43,7 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
     unsigned asked[3] = {flags, (unsigned)options->backlog, (unsigned)listener->index};
     unsigned char grant[544];
-    int n, fds[2];
+    int n, fds[3];
     char text[sizeof at->text];
     int code = cl__write_options(text, sizeof text, at->text, options);
     if (code < 0) return code;
@@ -53,11 +52,12 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     if (n < 0) return n;
     listener->mailbox = fds[0];
     listener->socket = fds[1];
+    listener->page = cl__map(fds[2]);
     if (n < 24 || n > 24 + (int)sizeof listener->name) return cl__say(-EPROTO, "the primary's answer makes no sense");
     listener->number = cl__number(grant + 12);
     listener->granted = 1;
-    int passed = cl__number(grant + 16) == 1;
-    if (fds[0] < 0 || (!passed && fds[1] < 0))
+    int passed = cl__number(grant + 16) == CL_MECHANISM_PASSED, turns = cl__number(grant + 16) == CL_MECHANISM_ROTATION;
+    if (fds[0] < 0 || (!passed && fds[1] < 0) || (turns && fds[2] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
@@ -70,8 +70,9 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     fcntl(fds[1], F_SETFL, fcntl(fds[1], F_GETFL) | O_NONBLOCK);
     /* One descriptor to poll for mailbox and socket. For a connection the kernel wakes one worker, not all. */
     cl__set(&listener->fd, cl__high(epoll_create1(EPOLL_CLOEXEC)));
-    if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN) ||
-        cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE))
+    if (cl__watch_for(listener->fd, fds[0], EPOLLIN) || cl__watch_for(listener->fd, listener->wake, EPOLLIN))
         return cl__os("epoll");
-    return 0;
+    if (turns) return cl__take_part(listener);
+    if (listener->own) return cl__watch_for(listener->fd, fds[1], EPOLLIN | EPOLLEXCLUSIVE) ? cl__os("epoll") : 0;
+    return cl__enter_line(listener, listener->fd, cl__data_of(fds[1])) ? cl__os("epoll") : 0;
 }

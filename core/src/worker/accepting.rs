@@ -134,7 +134,7 @@ impl Accepting {
     }
 }
 
-fn is_shortage(error: &Error) -> bool {
+pub(super) fn is_shortage(error: &Error) -> bool {
     [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].into_iter().any(|errno| error.is(errno))
 }
 

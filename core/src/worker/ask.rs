@@ -1,7 +1,7 @@
 //! What a worker asks of its primary, one question at a time, and the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use nix::errno::Errno;
 
@@ -96,7 +96,7 @@ impl Questions {
         *last = last.wrapping_add(1);
         {
             // After the close the number would name a listener that this worker does not have, which is an offence.
-            let _before_close = lock(&self.closing);
+            let _before_close = self.hold_close();
             listener.check_not_closed()?;
             let SocketOption { level, name, value } = option;
             let (number, level, name) = (*last, *level, *name);
@@ -113,9 +113,14 @@ impl Questions {
         })
     }
 
+    /// Until that is dropped no listener is closed.
+    pub(super) fn hold_close(&self) -> MutexGuard<'_, ()> {
+        lock(&self.closing)
+    }
+
     /// Gives a listener's share back.
     pub(super) fn close(&self, channel: &Channel, listener: &Listener) {
-        let _last_word = lock(&self.closing);
+        let _last_word = self.hold_close();
         listener.finish();
         if let Some(share) = listener.share() {
             give_back(channel, share.listener);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, nothing_there};
+use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, is_shortage, nothing_there};
 use super::line::Line;
 use super::mailbox::Mailbox;
 use super::primary_gone;
@@ -108,6 +108,7 @@ impl Beside {
             Socket::Shared(line) => line.enter(Arc::clone(programs), data)?,
         }
         self.is_programs.store(true, Ordering::SeqCst);
+        self.accepts.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -132,7 +133,7 @@ impl Beside {
     }
 
     pub(super) fn accept(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
-        let mut looked = false;
+        let (mut looked, mut first) = (false, true);
         loop {
             accepting.check_not_closed()?;
             if mailbox.is_stopped() {
@@ -142,7 +143,8 @@ impl Beside {
                 return mailbox.accept(accepting, flags);
             }
             let (mut from_mailbox, mut from_socket) = (self.is_turn_of(mailbox), true);
-            if accepting.expects_nothing() {
+            // Where the program's epoll has told of it, our own does not.
+            if accepting.expects_nothing() && (self.polls_socket() || !std::mem::take(&mut first)) {
                 (from_mailbox, from_socket) = (false, !self.polls_socket());
                 if accepting.waits() {
                     accepting.show_idle();
@@ -159,9 +161,14 @@ impl Beside {
             // The mailbox comes first, so that a busy socket does not hide the stop.
             let taken = if from_mailbox { mailbox.take(accepting, flags) } else { Ok(None) };
             match taken {
-                Ok(Some(taken)) => return Ok(taken),
+                Ok(Some(taken)) => {
+                    // There may be more, who came before those in the socket.
+                    self.accepts.store(0, Ordering::Relaxed);
+                    return Ok(taken);
+                }
                 // Also after a stop: this thread may be the only one that was woken for what waits in the socket.
                 outcome if from_socket => {
+                    let outcome = outcome.inspect_err(|_| self.leave_if_stopped(mailbox));
                     if let Some(taken) = self.accept_mine(mailbox, accepting, flags)? {
                         return Ok(taken);
                     }
@@ -172,8 +179,17 @@ impl Beside {
                         return Err(nothing_there());
                     }
                 }
-                outcome => drop(outcome?),
+                outcome => drop(outcome.inspect_err(|_| self.leave_if_stopped(mailbox))?),
             }
+        }
+    }
+
+    /// Behind the stop, an epoll of the program's tells of no more connections.
+    fn leave_if_stopped(&self, mailbox: &Mailbox) {
+        if let Socket::Shared(line) = &self.socket
+            && mailbox.is_stopped()
+        {
+            line.leave();
         }
     }
 
@@ -187,11 +203,9 @@ impl Beside {
     fn accept_last(&self, mailbox: &Mailbox, accepting: &Accepting, flags: AcceptFlags) -> Result<Accepted> {
         let last = match &self.socket {
             Socket::Own(_) => self.accept_mine(mailbox, accepting, flags)?,
-            Socket::Shared(line) => {
-                line.leave();
-                None
-            }
+            Socket::Shared(_) => None,
         };
+        self.leave_if_stopped(mailbox);
         last.ok_or_else(Error::shutdown)
     }
 
@@ -201,8 +215,10 @@ impl Beside {
         match accept_from(self.socket(), flags) {
             Err(error) if error.is(libc::EINVAL) => accepting.check_not_closed()?,
             outcome => {
-                if let (Socket::Shared(line), Ok(Some(_))) = (&self.socket, &outcome) {
-                    line.took();
+                match (&self.socket, &outcome) {
+                    (Socket::Shared(line), Ok(Some(_))) => line.took(),
+                    (Socket::Shared(line), Err(error)) if is_shortage(error) => line.is_short(),
+                    _ => {}
                 }
                 return outcome;
             }

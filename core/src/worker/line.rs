@@ -1,8 +1,7 @@
 //! A worker's place in the line of those who wait for connections at a socket that all have.
 //!
 //! The kernel keeps the line: those with an exclusive entry for the socket in an epoll, in the order in which they were made. Two
-//! descriptors of the socket take turns in it, so that the one at the end is there before the one in front goes, and a failure leaves
-//! things as they were.
+//! descriptors of the socket take turns in it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,7 @@ use nix::errno::Errno;
 
 use crate::error::{Context, Result};
 use crate::sys::poll::Poll;
-use crate::sys::{Sys, descriptor, lock};
+use crate::sys::{Sys, descriptor, lock, socket};
 use crate::tally::Part;
 
 pub(super) struct Line {
@@ -55,11 +54,19 @@ impl Line {
         self.turns.as_ref().filter(|_| other).map_or(self.socket.as_fd(), |(_, second)| second.as_fd())
     }
 
-    /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell.
+    /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell. An error: it waits where it
+    /// did.
     pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
-        self.leave();
-        poll.add_exclusive(&self.socket, data)?;
-        *lock(&self.place) = Some(Place { poll, data, other: false });
+        let mut place = lock(&self.place);
+        if let Some(old) = &*place {
+            old.poll.remove(self.descriptor(old.other));
+        }
+        if let Err(errno) = poll.add_exclusive(&self.socket, data) {
+            place.take_if(|old| old.poll.add_exclusive(self.descriptor(old.other), old.data).is_err());
+            self.within.store(place.is_some(), Ordering::SeqCst);
+            return Err(errno);
+        }
+        *place = Some(Place { poll, data, other: false });
         self.within.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -84,7 +91,18 @@ impl Line {
         }
     }
 
+    /// Descriptors or memory are short here. This worker may have been the only one to be woken, so it wakes the others.
+    pub(super) fn is_short(&self) {
+        self.go_behind();
+        if self.is_within() {
+            socket::rouse(self.socket());
+        }
+    }
+
     fn go_behind(&self) {
+        if self.turns.is_none() {
+            return;
+        }
         // Another thread that is at it does the same.
         let mut place = match self.place.try_lock() {
             Ok(place) => place,
@@ -92,13 +110,12 @@ impl Line {
             Err(TryLockError::WouldBlock) => return,
         };
         let Some(place) = place.as_mut() else { return };
+        // In this order: an entry that is deleted takes a wake-up for another thread with it, and one that is added looks whether
+        // somebody waits.
+        place.poll.remove(self.descriptor(place.other));
         match place.poll.add_exclusive(self.descriptor(!place.other), place.data) {
-            Ok(()) | Err(Errno::EEXIST) => {
-                place.poll.remove(self.descriptor(place.other));
-                place.other = !place.other;
-            }
-            // It stays where it is.
-            Err(_) => {}
+            Ok(()) | Err(Errno::EEXIST) => place.other = !place.other,
+            Err(_) => _ = place.poll.add_exclusive(self.descriptor(place.other), place.data),
         }
     }
 }

@@ -257,16 +257,18 @@ impl Worker {
     /// Has an epoll of the program's tell `data` whenever accept has something to say, also where that takes turns with other workers.
     /// Not to be nested in another epoll.
     pub fn watch(&self, listener: &Listener, epoll: BorrowedFd, data: u64) -> Result<()> {
+        let _before_close = self.questions.hold_close();
         let was_in_turn = listener.is_in_turn();
         listener.watch(epoll, data)?;
         if listener.is_in_turn() && !was_in_turn {
-            self.seat(listener)?;
+            self.seat(listener).inspect_err(|_| _ = listener.unwatch())?;
         }
         Ok(())
     }
 
     /// It does not any more. False: it did not.
     pub fn unwatch(&self, listener: &Listener) -> Result<bool> {
+        let _before_close = self.questions.hold_close();
         let was_in_turn = listener.is_in_turn();
         let was_watched = listener.unwatch();
         if was_in_turn && !listener.is_in_turn() {

@@ -17,6 +17,7 @@ static int close_when_told(void) {
 
 static void handed_on(int policy, int spawned) {
     int clients[14];
+    use_exact_turns();
     use_policy(policy);
     primary_ready(close_when_told);
     int one = spawned ? spawn_worker() : fork_worker(), two = spawned ? spawn_worker() : fork_worker();
@@ -95,6 +96,7 @@ static int exit_after_some(void) {
 }
 
 static void exit_without_close(void) {
+    use_exact_turns();
     primary_ready(exit_after_some);
     int one = fork_worker(), two = fork_worker();
     int port = await_listening(one, 1);

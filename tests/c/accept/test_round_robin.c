@@ -24,6 +24,7 @@ static void drive(int port, int connections, const int *ids, int *counts) {
 static void exact(int spawned) {
     int ids[WORKERS], counts[WORKERS] = {0, 0, 0, 0}, port = 0;
     int connections = check_slow() > 1 ? 400 : 4000;
+    use_exact_turns();
     primary_ready(serve_any_port);
     for (int i = 0; i < WORKERS; i++) ids[i] = spawned ? spawn_worker() : fork_worker();
     for (int i = 0; i < WORKERS; i++) port = await_listening(ids[i], 1);
@@ -66,6 +67,7 @@ static void spawned(void) {
 /* A burst that waits all at once is dealt out as exactly while nobody's mailbox is full. */
 static void burst(void) {
     int ids[WORKERS], clients[WORKERS * 4], counts[WORKERS] = {0, 0, 0, 0}, port = 0;
+    use_exact_turns();
     primary_ready(serve_any_port);
     for (int i = 0; i < WORKERS; i++) ids[i] = fork_worker();
     for (int i = 0; i < WORKERS; i++) port = await_listening(ids[i], 1);
@@ -99,6 +101,7 @@ static int serve_two_ports(void) {
 }
 
 static void two_ports(void) {
+    use_exact_turns();
     primary_ready(serve_two_ports);
     int one = fork_worker(), two = fork_worker();
     int first = await_listening(one, 1), second = await_listening(one, 2);

@@ -13,6 +13,7 @@ static int burst(int port, int how_many, int id) {
 }
 
 static void stopped(int policy, int spawned) {
+    use_exact_turns();
     use_policy(policy);
     primary_ready(serve_any_port);
     int one = spawned ? spawn_worker() : fork_worker(), two = spawned ? spawn_worker() : fork_worker();

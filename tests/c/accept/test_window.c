@@ -62,6 +62,7 @@ static void window_256(void) { of_size(256, 200, 270); }
 
 /* A full mailbox is passed over at once: the neighbour has all the rest, without waiting for any watch. */
 static void full_is_passed_over(void) {
+    use_exact_turns();
     primary_ready(hold_until_told);
     int one = fork_worker(), two = fork_worker(), served = 0;
     int port = await_listening(one, 1);

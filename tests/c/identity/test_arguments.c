@@ -29,6 +29,8 @@ static void sockets(void) {
         REFUSED(cl_accept4(not_ours[i], NULL, NULL, SOCK_CLOEXEC), -EBADF);
         REFUSED(cl_getsockname(not_ours[i], address, &length), -EBADF);
         REFUSED(cl_setsockopt(not_ours[i], SOL_SOCKET, SO_KEEPALIVE, &pair[0], sizeof pair[0]), -EBADF);
+        REFUSED(cl_listener_watch(not_ours[i], pair[0], 0), -EBADF);
+        REFUSED(cl_listener_unwatch(not_ours[i]), -EBADF);
         REFUSED(cl_close(not_ours[i]), -EBADF);
     }
     CHECK(fcntl(0, F_GETFD) >= 0 && fcntl(pair[0], F_GETFD) >= 0 && fcntl(pair[1], F_GETFD) >= 0);
@@ -48,6 +50,10 @@ static void sockets(void) {
     REFUSED(cl_accept4(listener, NULL, NULL, O_APPEND), -EINVAL);
     REFUSED(cl_accept4(listener, NULL, NULL, SOCK_CLOEXEC | 1), -EINVAL);
     REFUSED(cl_setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, NULL, sizeof(int)), -EINVAL);
+    REFUSED(cl_listener_watch(listener, -1, 0), -EBADF);
+    REFUSED(cl_listener_watch(listener, INT_MAX, 0), -EBADF);
+    REFUSED(cl_listener_watch(listener, client, 0), -EINVAL);
+    REFUSED(cl_listener_unwatch(listener), -ENOENT);
     REFUSED(cl_getsockname(listener, NULL, &length), -EINVAL);
     REFUSED(cl_getsockname(listener, address, NULL), -EINVAL);
     /* None of these cost the waiting connection. */

@@ -32,6 +32,7 @@ static int serve_late(void) {
 /* The only worker holds some unread when it is asked to leave: those it was given it serves itself. */
 static void queue_is_served(int spawned) {
     int clients[4];
+    use_exact_turns();
     primary_ready(serve_late);
     int one = spawned ? spawn_worker() : fork_worker();
     int port = await_listening(one, 1);
@@ -158,6 +159,7 @@ static int leave_by_itself(void) {
 static void own_will(int spawned) {
     cl_settings_t settings;
     int clients[3];
+    use_exact_turns();
     ZERO(settings);
     settings.size = sizeof settings;
     settings.stop_deadline_ms = 100;

@@ -131,6 +131,7 @@ static void exit_handlers(void) {
 /* Many at once, served by all, gone without a trace. */
 static void many(void) {
     int ids[24], port = 0, count = check_slow() > 1 ? 6 : 24; /* all must get their turn in time to be in the rotation */
+    use_exact_turns();
     primary_ready(serve_any_port);
     for (int i = 0; i < count; i++) ids[i] = fork_worker();
     for (int i = 0; i < count; i++) port = await_listening(ids[i], 1);

@@ -55,6 +55,7 @@ static unsigned waiting_at(int id) {
 /* Slot 0 holds half of them unread and dies; slot 1 answers all. */
 static void to_the_neighbour(int policy, int spawned) {
     int clients[CLIENTS];
+    use_exact_turns();
     use_policy(policy);
     primary_ready(chosen);
     int one = spawned ? spawn_worker() : fork_worker(), two = spawned ? spawn_worker() : fork_worker();
@@ -84,6 +85,7 @@ static void neighbour_spawned(void) {
 /* The only worker dies: its successor in the slot answers. */
 static void to_the_successor(int spawned) {
     int clients[CLIENTS];
+    use_exact_turns();
     primary_ready(chosen);
     int one = spawned ? spawn_worker() : fork_worker();
     int port = await_listening(one, 1);

@@ -77,6 +77,7 @@ static void ask_kill_and_stop(pid_t primary) {
 }
 
 static void until_stopped(void) {
+    use_exact_turns();
     int before = count_descriptors();
     pid_t driver = drive_by(ask_kill_and_stop);
     CHECK_EQ(cl_serve(3, serve_and_report, report_pipe), 0);

@@ -32,7 +32,8 @@ static int look_and_serve(void) {
     CHECK_EQ(look_for_doors(), 0);
     int listener = OK(cl_listen("127.0.0.1:0", 0));
     port_served = bound_port(listener);
-    CHECK(look_for_doors() <= 1);
+    /* In rotation it has two descriptors of the same. */
+    CHECK(look_for_doors() <= (expected_mechanism() == CL_MECHANISM_ROTATION ? 2 : 1));
     return serve_listener(listener);
 }
 

@@ -68,6 +68,7 @@ static int tell(int id, const char *address) {
 /* A port somebody else has: each asker is told, nothing is remembered, the next try may succeed. */
 static void occupied(int spawned) {
     char address[64];
+    use_exact_turns();
     occupant = plain_listener(0);
     int port = system_port(occupant);
     snprintf(address, sizeof address, "127.0.0.1:%d", port);

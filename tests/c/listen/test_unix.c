@@ -193,6 +193,7 @@ static int serve_path(void) { return serve_listener(OK(cl_listen(unix_address(ca
 
 static void unlinked_at_the_end(void) {
     const char *place = case_path("shared");
+    use_exact_turns();
     primary_ready(serve_path);
     int one = fork_worker(), two = fork_worker();
     CHECK_EQ(await_listening(one, 1), -1);

@@ -37,6 +37,7 @@ static void both_answer(int one, int other) {
 }
 
 static void removed_by_each(void) {
+    use_exact_turns(); /* here workers do not have the socket itself */
     choose_place(CL_SCHED_RR);
     int first = fork_worker();
     await_listening(first, 1);
@@ -65,6 +66,7 @@ static int serve_and_remove(void) {
 
 /* One that leaves takes the file with it, while others serve: as in a reload. */
 static void removed_at_the_end(void) {
+    use_exact_turns();
     choose_place(CL_SCHED_RR);
     worker_main = serve_and_remove;
     int first = fork_worker();
@@ -82,6 +84,7 @@ static void removed_at_the_end(void) {
 /* What the first asker wanted is what the new socket is made with. */
 static void as_before(void) {
     struct stat status;
+    use_exact_turns();
     choose_place(CL_SCHED_RR);
     flags = CL_LISTEN_WRITABLE_ALL;
     int first = fork_worker();
@@ -106,6 +109,7 @@ static int stopped_workers_main(void) {
 static void waiting_clients(void) {
     enum { CLIENTS = 40 };
     int clients[CLIENTS];
+    use_exact_turns();
     choose_place(CL_SCHED_RR);
     worker_main = stopped_workers_main;
     int first = fork_worker();
@@ -125,14 +129,20 @@ static void waiting_clients(void) {
 }
 
 /* The workers have the socket itself; the program is told. */
-static void shared(void) {
-    choose_place(CL_SCHED_NONE);
+static void of_all(int policy) {
+    choose_place(policy);
     int first = fork_worker();
     await_listening(first, 1);
     int second = fork_worker();
     await_listening(second, 1);
     PUMP_UNTIL(told_of_it() == 1, 3000);
     finish();
+}
+
+static void shared(void) { of_all(CL_SCHED_NONE); }
+static void in_rotation(void) {
+    use_mechanism("rotation");
+    of_all(CL_SCHED_RR);
 }
 
 /* A file that another server has put there stays, and the program is told. */
@@ -161,6 +171,7 @@ static void anothers_file(void) {
 
 static const check_case_t cases[] = {
     {"removed_by_each", removed_by_each}, {"removed_at_the_end", removed_at_the_end}, {"as_before", as_before},
-    {"waiting_clients", waiting_clients}, {"shared", shared},                         {"anothers_file", anothers_file},
+    {"waiting_clients", waiting_clients}, {"shared", shared},                         {"in_rotation", in_rotation},
+    {"anothers_file", anothers_file},
 };
 CHECK_MAIN(cases)

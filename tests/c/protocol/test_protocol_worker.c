@@ -1,67 +1,6 @@
 /* The library as a worker under a primary made by hand: what it sends and what it makes of what it gets. */
-#include "frame.h"
+#include "primary_by_hand.h"
 #include <pthread.h>
-
-static const unsigned char nonce[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-
-typedef struct {
-    int channel, grants, lifeline;
-    pid_t pid;
-} hand_t;
-
-/* What goes with the hello as the page of the scoreboard, if anything does. */
-static int board_file = -1;
-
-/* Starts a role as worker 5 in slot 2. */
-static hand_t start_worker(const char *role, unsigned version) {
-    hand_t self;
-    unsigned char hello[32];
-    int channel[2], grants[2], lifeline[2];
-    char number[16];
-    SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel));
-    SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, grants));
-    SYS(pipe2(lifeline, O_CLOEXEC));
-    memcpy(hello, "libclust", 8);
-    put_u32(hello + 8, version);
-    put_u32(hello + 12, 5);
-    put_u32(hello + 16, 2);
-    put_u32(hello + 20, (unsigned)getpid());
-    memcpy(hello + 24, nonce, 8);
-    int passed[4] = {grants[1], lifeline[0], pidfd_of(getpid()), board_file};
-    if (passed[2] < 0) check_skip("pidfd_open(2) is missing here");
-    CHECK_EQ(send_frame(channel[0], HELLO, 0, hello, sizeof hello, passed, board_file >= 0 ? 4 : 3), 0);
-    for (int i = 0; i < 3; i++) close(passed[i]);
-    SYS(fcntl(channel[1], F_SETFD, 0));
-    snprintf(number, sizeof number, "%d", channel[1]);
-    setenv("CL_CHANNEL_FD", number, 1);
-    setenv("CL_WORKER_ID", "5", 1);
-    setenv("CL_WORKER_SLOT", "2", 1);
-    self.pid = start_role(role, -1);
-    unsetenv("CL_CHANNEL_FD");
-    unsetenv("CL_WORKER_ID");
-    unsetenv("CL_WORKER_SLOT");
-    close(channel[1]);
-    self.channel = channel[0];
-    self.grants = grants[0];
-    self.lifeline = lifeline[1];
-    return self;
-}
-
-static void expect_online(const hand_t *self) {
-    const frame_t *frame = expect_frame(self->channel, ONLINE, 16);
-    CHECK_EQ(frame->number & 4, 4); /* it sets socket options later */
-    CHECK_EQ(frame->fd_count, 0);
-    CHECK_EQ(get_u32(frame->body), 1);
-    CHECK_EQ(get_u32(frame->body + 4), self->pid);
-    CHECK(memcmp(frame->body + 8, nonce, 8) == 0);
-}
-
-static void end_worker(hand_t *self) {
-    WAIT_SUCCESS(self->pid);
-    close(self->channel);
-    close(self->grants);
-    close(self->lifeline);
-}
 
 /* -- One whole life ------------------------------------------------------------------------------------------------ */
 
@@ -210,10 +149,10 @@ static void play(void) {
 }
 
 static void pass_a_page(int seals) {
-    board_file = SYS(memfd_create("board", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    SYS(ftruncate(board_file, 4096));
-    SYS(fcntl(board_file, F_ADD_SEALS, seals));
-    const char *board = (const char *)mmap(NULL, 4096, PROT_READ, MAP_SHARED, board_file, 0);
+    board_of_worker = SYS(memfd_create("board", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    SYS(ftruncate(board_of_worker, 4096));
+    SYS(fcntl(board_of_worker, F_ADD_SEALS, seals));
+    const char *board = (const char *)mmap(NULL, 4096, PROT_READ, MAP_SHARED, board_of_worker, 0);
     CHECK(board != MAP_FAILED);
     counts = (const unsigned long long *)(const void *)board;
     loads = (const unsigned *)(const void *)(board + 80);
@@ -247,7 +186,7 @@ static void scoreboard(void) {
     close(pair[1]);
     close(first);
     close(second);
-    close(board_file);
+    close(board_of_worker);
 }
 
 /* A page that could be taken from under it, a worker does without. */
@@ -265,7 +204,7 @@ static void scoreboard_that_may_shrink(void) {
     close(self.grants);
     close(self.lifeline);
     close(mailbox);
-    close(board_file);
+    close(board_of_worker);
 }
 
 /* -- Socket options later ------------------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,12 +46,13 @@ static int start(const char *part) {
 
 /* -- What the functions work on --------------------------------------------------------------------------------- */
 
-static int listener = -1, client = -1, idle;
+static int listener = -1, client = -1, loop = -1, idle;
 
 static void close_all(void) {
     if (client >= 0) close(client);
     if (listener >= 0) cl_close(listener);
-    client = listener = -1;
+    if (loop >= 0) close(loop);
+    client = listener = loop = -1;
 }
 
 static void listens(void) {
@@ -65,6 +67,17 @@ static void has_client(void) {
     if (cl_getsockname(listener, (struct sockaddr *)&name, &length) < 0) fail("the name");
     client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connect(client, (struct sockaddr *)&name, sizeof name) < 0) fail("a client");
+}
+
+static void has_loop(void) {
+    listens();
+    loop = epoll_create1(EPOLL_CLOEXEC);
+    if (loop < 0) fail("an epoll");
+}
+
+static void is_watched(void) {
+    has_loop();
+    if (cl_listener_watch(listener, loop, 0) < 0) fail("watching");
 }
 
 static int ended(int result) {
@@ -115,6 +128,8 @@ static int do_setsockopt(void) {
     int on = 1;
     return cl_setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
+static int do_listener_watch(void) { return cl_listener_watch(listener, loop, 0); }
+static int do_listener_unwatch(void) { return cl_listener_unwatch(listener); }
 static int do_close(void) { return cl_close(listener); }
 static int do_setup_primary(void) {
     cl_settings_t settings = {.size = sizeof settings, .respawn = CL_RESPAWN_NEVER};
@@ -185,6 +200,8 @@ static const function_t functions[] = {
     {"cl_accept4", do_accept4, has_client, NULL, 1},
     {"cl_getsockname", do_getsockname, listens, NULL, 1},
     {"cl_setsockopt", do_setsockopt, listens, NULL, 1},
+    {"cl_listener_watch", do_listener_watch, has_loop, NULL, 1},
+    {"cl_listener_unwatch", do_listener_unwatch, is_watched, NULL, 1},
     {"cl_close", do_close, listens, NULL, 1},
     {"cl_setup_primary", do_setup_primary, NULL, NULL, 0},
     {"cl_fork", do_fork, NULL, ended, 0},

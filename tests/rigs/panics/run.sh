@@ -28,4 +28,5 @@ check built built
 check every-function every_function
 check panics-passed in_mechanism passed
 check panics-auto in_mechanism auto
+check panics-rotation in_mechanism rotation
 finish

@@ -11,7 +11,8 @@ typedef enum { ALONE, PRIMARY, WORKER } role_t;
 
 #define FUNCTIONS(X) \
     X(is_primary, 8) X(is_worker, 8) X(worker_id, 8) X(worker_slot, 8) X(listen, 4) X(listen_with, 12) X(accept, 40) \
-    X(accept4, 40) X(getsockname, 60) X(setsockopt, 40) X(close, 24) X(setup_primary, 20) X(fork, 8) X(spawn, 12) X(serve, 2) X(run, 1) \
+    X(accept4, 40) X(getsockname, 60) X(setsockopt, 40) X(listener_watch, 40) X(listener_unwatch, 30) X(close, 24) \
+    X(setup_primary, 20) X(fork, 8) X(spawn, 12) X(serve, 2) X(run, 1) \
     X(step, 60) X(poll_fd, 16) X(stop, 1) X(on_event, 8) X(worker_ids, 40) X(worker_info, 60) X(worker_send, 40) \
     X(worker_disconnect, 16) X(worker_kill, 30) X(send, 40) X(receive, 60) X(channel_fd, 20) X(disconnect, 2) \
     X(set_load, 60) X(strerror, 40) X(err_name, 40) X(last_error, 40) X(version, 8) X(version_number, 8)
@@ -127,6 +128,12 @@ static int call_setsockopt(dice_t *dice) {
     memcpy(value, &number, sizeof number);
     size_t length = once_in(dice, 4) ? (size_t)below(dice, sizeof value) : sizeof number;
     return cl_setsockopt(any_descriptor(dice), PICK(dice, levels), PICK(dice, names), once_in(dice, 16) ? NULL : value, (socklen_t)length);
+}
+
+/* Not the library's own: the program may not put anything into these. */
+static int call_listener_watch(dice_t *dice) {
+    int epoll = once_in(dice, 4) ? PICK(dice, odd_numbers) : foreign_epoll;
+    return cl_listener_watch(any_descriptor(dice), epoll, roll(dice));
 }
 
 /* -- Results ------------------------------------------------------------------------------------------------------- */
@@ -344,6 +351,8 @@ static void call(dice_t *dice, int function) {
         length = once_in(dice, 2) ? sizeof name : (socklen_t)below(dice, 20);
         JUDGE(getsockname, cl_getsockname(fd, once_in(dice, 16) ? NULL : (struct sockaddr *)&name, once_in(dice, 16) ? NULL : &length));
         break;
+    case F_listener_watch: JUDGE(listener_watch, call_listener_watch(dice)); break;
+    case F_listener_unwatch: JUDGE(listener_unwatch, cl_listener_unwatch(any_descriptor(dice))); break;
     case F_setsockopt: JUDGE(setsockopt, call_setsockopt(dice)); break;
     case F_close:
         fd = once_in(dice, 4) ? swap(&open_listeners[below(dice, OPEN_MOST)], -1) : once_in(dice, 4) ? any_descriptor(dice) : PICK(dice, odd_numbers);

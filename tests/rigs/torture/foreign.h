@@ -40,7 +40,7 @@ static void keep(const char *what, int fd) {
     foreign[foreign_count++] = look_at(what, SYS(fd));
 }
 
-static int foreign_listener;
+static int foreign_listener, foreign_epoll;
 
 static void open_foreign(void) {
     int ends[2];
@@ -75,7 +75,8 @@ static void open_foreign(void) {
     SYS(bind(datagrams, (struct sockaddr *)&any, sizeof any));
     keep("datagram socket", datagrams);
     keep("new socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    keep("epoll", epoll_create1(EPOLL_CLOEXEC));
+    foreign_epoll = SYS(epoll_create1(EPOLL_CLOEXEC));
+    keep("epoll", foreign_epoll);
     keep("eventfd", eventfd(5, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 

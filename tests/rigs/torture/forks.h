@@ -41,6 +41,8 @@ static inline const char *not_refused(int listener, int id) {
         REFUSE(cl_accept4(numbers[i], (struct sockaddr *)&name, &length, SOCK_CLOEXEC));
         REFUSE(cl_getsockname(numbers[i], (struct sockaddr *)&name, &length));
         REFUSE(cl_setsockopt(numbers[i], SOL_SOCKET, SO_KEEPALIVE, &length, sizeof length));
+        REFUSE(cl_listener_watch(numbers[i], 0, 0));
+        REFUSE(cl_listener_unwatch(numbers[i]));
         REFUSE(cl_close(numbers[i]));
         REFUSE(cl_worker_info(i == 0 ? id : numbers[i], &info));
         REFUSE(cl_worker_send(i == 0 ? id : numbers[i], "x", 1));

@@ -15,6 +15,7 @@ use crate::primary::event::Event;
 use crate::primary::ground::Ground;
 use crate::primary::talk::Asked;
 use crate::primary::workers::Entry;
+use crate::settings::MechanismKind;
 use crate::wire::Answer;
 
 /// Open listeners of one worker that asks for itself.
@@ -92,7 +93,7 @@ impl Place<'_> {
         let (listener, slot) = (listeners.add(handle.id), worker.slot);
         let joined = Mailbox::new(ground.settings.window, Arc::clone(&worker.board)).and_then(|mailbox| {
             let mut member = Member::new(listener, worker.id, slot, mailbox, ground.settings.window_most);
-            if own_socket && worker.may_share_sockets() {
+            if own_socket && worker.may_share_sockets() && handle.mechanism() == MechanismKind::Rotation {
                 member.allow_line();
             }
             handle.join(member, own_socket, ground.poll)
