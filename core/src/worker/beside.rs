@@ -38,8 +38,8 @@ const MAILBOX: u64 = 0;
 const SOCKET: u64 = 1;
 
 impl Socket {
-    pub(super) fn shared(socket: OwnedFd, part: Option<Part>) -> Result<Self> {
-        Line::new(socket, part).map(Self::Shared)
+    pub(super) fn shared(socket: OwnedFd, part: Option<Part>) -> Self {
+        Self::Shared(Line::new(socket, part))
     }
 }
 

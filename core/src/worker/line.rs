@@ -1,23 +1,19 @@
 //! A worker's place in the line of those who wait for connections at a socket that all have.
 //!
-//! The kernel keeps the line: those with an exclusive entry for the socket in an epoll, in the order in which they were made. Two
-//! descriptors of the socket take turns in it.
+//! The kernel keeps the line: those with an exclusive entry for the socket in an epoll, in the order in which they were made.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
-use nix::errno::Errno;
-
-use crate::error::{Context, Result};
 use crate::sys::poll::Poll;
-use crate::sys::{Sys, descriptor, lock, socket};
+use crate::sys::{Sys, lock, socket};
 use crate::tally::Part;
 
 pub(super) struct Line {
     socket: OwnedFd,
-    /// How turns are kept even, and the other descriptor. `None`: whoever was first stays so (NONE).
-    turns: Option<(Part, OwnedFd)>,
+    /// How turns are kept even. `None`: whoever was first stays so (NONE).
+    part: Option<Part>,
     within: AtomicBool,
     place: Mutex<Option<Place>>,
 }
@@ -25,16 +21,12 @@ pub(super) struct Line {
 struct Place {
     poll: Arc<Poll>,
     data: u64,
-    /// The other descriptor has the entry.
-    other: bool,
 }
 
 impl Line {
     /// Outside of it.
-    pub(super) fn new(socket: OwnedFd, part: Option<Part>) -> Result<Self> {
-        let with_other = |part| Ok((part, descriptor::duplicate(socket.as_fd())?));
-        let turns = part.map(with_other).transpose().context("duplicating a listening socket")?;
-        Ok(Self { socket, turns, within: AtomicBool::new(false), place: Mutex::new(None) })
+    pub(super) fn new(socket: OwnedFd, part: Option<Part>) -> Self {
+        Self { socket, part, within: AtomicBool::new(false), place: Mutex::new(None) }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
@@ -43,15 +35,11 @@ impl Line {
 
     /// Turns are even among all.
     pub(super) fn is_in_turn(&self) -> bool {
-        self.turns.is_some()
+        self.part.is_some()
     }
 
     pub(super) fn is_within(&self) -> bool {
         self.within.load(Ordering::SeqCst)
-    }
-
-    fn descriptor(&self, other: bool) -> BorrowedFd<'_> {
-        self.turns.as_ref().filter(|_| other).map_or(self.socket.as_fd(), |(_, second)| second.as_fd())
     }
 
     /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell. An error: it waits where it
@@ -59,14 +47,14 @@ impl Line {
     pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
         let mut place = lock(&self.place);
         if let Some(old) = &*place {
-            old.poll.remove(self.descriptor(old.other));
+            old.poll.remove(&self.socket);
         }
         if let Err(errno) = poll.add_exclusive(&self.socket, data) {
-            place.take_if(|old| old.poll.add_exclusive(self.descriptor(old.other), old.data).is_err());
+            place.take_if(|old| old.poll.add_exclusive(&self.socket, old.data).is_err());
             self.within.store(place.is_some(), Ordering::SeqCst);
             return Err(errno);
         }
-        *place = Some(Place { poll, data, other: false });
+        *place = Some(Place { poll, data });
         self.within.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -75,18 +63,18 @@ impl Line {
     pub(super) fn leave(&self) {
         self.within.store(false, Ordering::SeqCst);
         if let Some(old) = lock(&self.place).take() {
-            old.poll.remove(self.descriptor(old.other));
+            old.poll.remove(&self.socket);
         }
     }
 
     /// How turns are kept even.
     pub(super) fn part(&self) -> Option<&Part> {
-        self.turns.as_ref().map(|(part, _)| part)
+        self.part.as_ref()
     }
 
     /// A connection was accepted. Whoever has had its part by that goes to the end.
     pub(super) fn took(&self) {
-        if self.turns.as_ref().is_some_and(|(part, _)| part.took(1)) {
+        if self.part.as_ref().is_some_and(|part| part.took(1)) {
             self.go_behind();
         }
     }
@@ -100,7 +88,7 @@ impl Line {
     }
 
     fn go_behind(&self) {
-        if self.turns.is_none() {
+        if self.part.is_none() {
             return;
         }
         // Another thread that is at it does the same.
@@ -109,13 +97,13 @@ impl Line {
             Err(TryLockError::Poisoned(place)) => place.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let Some(place) = place.as_mut() else { return };
-        // In this order: an entry that is deleted takes a wake-up for another thread with it, and one that is added looks whether
-        // somebody waits.
-        place.poll.remove(self.descriptor(place.other));
-        match place.poll.add_exclusive(self.descriptor(!place.other), place.data) {
-            Ok(()) | Err(Errno::EEXIST) => place.other = !place.other,
-            Err(_) => _ = place.poll.add_exclusive(self.descriptor(place.other), place.data),
+        let Some(at) = place.as_ref() else { return };
+        // An entry that is deleted takes a wake-up for another thread with it, and one that is added looks whether somebody waits.
+        at.poll.remove(&self.socket);
+        let add = || at.poll.add_exclusive(&self.socket, at.data);
+        if add().or_else(|_| add()).is_err() {
+            *place = None;
+            self.within.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -139,7 +127,7 @@ mod tests {
         let listening = UnixListener::bind(&directory).unwrap();
         let mut tally = Tally::new().unwrap();
         tally.share_among(1);
-        let line = Line::new(listening.as_fd().try_clone_to_owned().unwrap(), Some(tally.own_part().unwrap())).unwrap();
+        let line = Line::new(listening.as_fd().try_clone_to_owned().unwrap(), Some(tally.own_part().unwrap()));
         let (first, second) = (Arc::new(Poll::new().unwrap()), Arc::new(Poll::new().unwrap()));
         let _client = UnixStream::connect(&directory).unwrap();
         assert!(!line.is_within());

@@ -77,12 +77,12 @@ impl Source {
         } else if mechanism == MechanismKind::Rotation as u32 {
             let page = page.ok_or_else(incomplete)?;
             match Part::of(page.as_fd()) {
-                Ok(part) => beside::Socket::shared(socket, Some(part))?,
+                Ok(part) => beside::Socket::shared(socket, Some(part)),
                 // Nobody could say whose turn it is. The mailbox alone serves it.
                 Err(_) => return Ok(Source::Mailbox(mailbox, Socket::None)),
             }
         } else {
-            beside::Socket::shared(socket, None)?
+            beside::Socket::shared(socket, None)
         };
         let beside = Beside::new(&mailbox, socket, ends, waits)?;
         Ok(Source::Mailbox(mailbox, Socket::Beside(beside)))
