@@ -4,7 +4,7 @@
 // and nothing of its own is closed for it. Where the whole group was signalled it has the signal already, or gets it any moment now.
 
 const { OWN_END } = require('../query.cjs');
-const { SIGNALS, isHandled, letGo } = require('./hold-signals.cjs');
+const { SIGNALS, isHandled, isHeld, keep, letGo } = require('./hold-signals.cjs');
 const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
 
 /** The primary's word for a stop: { signals, at, isForAll, again }. The script gets the first of `signals` that it handles. */
@@ -39,8 +39,15 @@ class Deliveries {
       configurable: true,
       writable: true,
       value: function emitNoted(event, ...args) {
-        const isNoted = SIGNALS.includes(event) && isHandled(event) && !deliveries.#raised.delete(event);
-        if (!isNoted) return Reflect.apply(emit, this, [event, ...args]);
+        if (!SIGNALS.includes(event)) return Reflect.apply(emit, this, [event, ...args]);
+        if (isHeld(event)) {
+          // Not to hooks of signal-exit, which would end the process.
+          keep(event);
+          return true;
+        }
+        const isRaised = deliveries.#raised.delete(event);
+        if (isHandled(event)) letGo(event);
+        if (isRaised || !isHandled(event)) return Reflect.apply(emit, this, [event, ...args]);
         const times = { from: now(), to: Infinity };
         deliveries.#times.set(event, times);
         tell();
