@@ -93,6 +93,9 @@ function forWorker(given, place, fd, { exec, execArgv, cwd }) {
   };
 }
 
+/** What the command line adds for a server behind a wrapper, which then ends as one without; see cli/behind-wrapper.cjs. */
+const BEHIND_WRAPPER = { CLUSTER_RS_COMMAND: '1' };
+
 // The primary writes digits only, within an int.
 const NUMBER = /^[0-9]{1,10}$/;
 const MOST = 2 ** 31 - 1;
@@ -122,6 +125,7 @@ function remove() {
   delete process.env.CL_WORKER_SLOT;
   delete process.env.CL_CHANNEL_FD;
   delete process.env.CL_WORKER_SIGNALS;
+  for (const name of Object.keys(BEHIND_WRAPPER)) delete process.env[name];
   removePreload();
   process.execArgv.forEach((word, i) => {
     for (const alias of Object.values(aliases(HOME))) if (word.endsWith(alias)) process.execArgv[i] = word.slice(0, -alias.length) + NAME;
@@ -151,4 +155,4 @@ function closeChannel(fd) {
   }
 }
 
-module.exports = { closeChannel, forWorker, isGiven, optionsFor, read, remove, words };
+module.exports = { BEHIND_WRAPPER, closeChannel, forWorker, isGiven, optionsFor, read, remove, words };

@@ -10,6 +10,7 @@ const { find, loadAll, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
 const signals = require('./signals.cjs');
 const { absence, load } = require('../addon.cjs');
+const { BEHIND_WRAPPER } = require('../environment.cjs');
 const { POLICIES } = require('../names.cjs');
 const { version } = require('../../package.json');
 
@@ -41,7 +42,7 @@ function forker(cluster, { nodeOptions, instanceVar }, script) {
   const more = [...nodeOptions, ...typescript(script, nodeOptions)];
   return (slot) => {
     cluster.setupPrimary({ execArgv: [...preload.execArgvFor(script), ...more] });
-    return cluster.fork({ [instanceVar]: String(slot) });
+    return cluster.fork({ [instanceVar]: String(slot), ...BEHIND_WRAPPER });
   };
 }
 

@@ -4,18 +4,23 @@
 // and nothing of its own is closed for it. Where the whole group was signalled it has the signal already, or gets it any moment now.
 
 const { OWN_END } = require('../query.cjs');
-const { SIGNALS, isHandled, isHeld, keep, letGo } = require('./hold-signals.cjs');
+const { isWrapper } = require('../wrapper.cjs');
+const { SIGNALS, SPREAD, ask, isHandled, isHeld, keep, letGo } = require('./hold-signals.cjs');
 const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
 
-/** The primary's word for a stop: { signals, at, isForAll, again }. The script gets the first of `signals` that it handles. */
+/**
+ * The primary's word for a stop: { signals, at, isForAll, again, listens }. The script gets the first of `signals` that it handles.
+ * A wrapper such as npm, whose child `listens`, goes when that has gone; see behind-wrapper.cjs.
+ */
 const STOP = 'NODE_CLUSTER_RS_STOP';
-/** The worker's answer: { signal }, the one that the script ends with; without one the worker finishes its connections. */
+/**
+ * The worker's answer: { signal }, the one that the script ends with; without one the worker finishes its connections. { isPassedOn }:
+ * a wrapper's.
+ */
 const OWN = 'NODE_CLUSTER_RS_OWN';
 /** The worker's word that its script gets a signal. If it ends of that, the primary may be about to get the same. */
 const HAD = 'NODE_CLUSTER_RS_HAD';
 
-/** How long a signal to the whole group may take from one process of it to another, in milliseconds. */
-const SPREAD = 100;
 /** A signal that came so long before the stop, in milliseconds, was the same one. */
 const SAME = 1000;
 
@@ -40,11 +45,8 @@ class Deliveries {
       writable: true,
       value: function emitNoted(event, ...args) {
         if (!SIGNALS.includes(event)) return Reflect.apply(emit, this, [event, ...args]);
-        if (isHeld(event)) {
-          // Not to hooks of signal-exit, which would end the process.
-          keep(event);
-          return true;
-        }
+        // Hooks of signal-exit would end the process.
+        if (isHeld(event) && keep(event)) return true;
         const isRaised = deliveries.#raised.delete(event);
         if (isHandled(event)) letGo(event);
         if (isRaised || !isHandled(event)) return Reflect.apply(emit, this, [event, ...args]);
@@ -88,7 +90,13 @@ function answerStops() {
   const deliveries = new Deliveries(() => tell({ cmd: HAD }));
   let isOwn = false;
 
-  function stop({ signals, at, isForAll, again }) {
+  function stop({ signals, at, isForAll, again, listens }) {
+    ask();
+    if (listens && !again && isWrapper(process.argv[1])) {
+      isOwn = true;
+      tell({ cmd: OWN, isPassedOn: true });
+      return;
+    }
     const signal = signals.find((one) => deliveries.has(one, at)) ?? signals.find(isHandled) ?? (again ? signals[0] : undefined);
     tell({ cmd: OWN, signal });
     if (signal === undefined) {
@@ -111,4 +119,4 @@ function answerStops() {
   });
 }
 
-module.exports = { HAD, OWN, STOP, answerStops, now };
+module.exports = { Deliveries, HAD, OWN, STOP, answerStops, now };

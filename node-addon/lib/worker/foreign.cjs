@@ -6,6 +6,7 @@
 const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf, refusalOf } = require('../address.cjs');
+const { BEHIND_WRAPPER } = require('../environment.cjs');
 const { isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
@@ -60,6 +61,7 @@ class Membership {
   #hold;
   #left = false;
   #load;
+  #ownEnd;
 
   /** `taken` is called when this process has the place, or nobody can have it any more. */
   constructor(cluster, adopt, taken) {
@@ -84,6 +86,7 @@ class Membership {
     try {
       this.#taken();
       const member = this.#adopt();
+      if (member) this.#ownEnd?.joined();
       member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
       return member;
     } catch (error) {
@@ -99,7 +102,7 @@ class Membership {
     if (message) this.#cluster.worker.emit('message', message);
     if (message || errno === -ERRNO.EAGAIN) return;
     this.#member.unwatch();
-    if (errno === -ERRNO.EPIPE && !this.#left) {
+    if (errno === -ERRNO.EPIPE && !this.#left && !this.#ownEnd?.isSignalled) {
       endOwnSockets();
       process.exit(0);
     }
@@ -140,6 +143,11 @@ class Membership {
     this.#left = true;
     const { worker } = this.#cluster;
     worker.exitedAfterDisconnect = true;
+    if (this.#ownEnd?.begin()) {
+      this.#member?.unwatch();
+      clearInterval(this.#hold);
+      return;
+    }
     let open = 1;
     const closed = () => {
       open -= 1;
@@ -148,6 +156,7 @@ class Membership {
       clearInterval(this.#hold);
       worker.state = 'disconnected';
       worker.emit('disconnect');
+      this.#ownEnd?.finished();
     };
     for (const share of this.#shares) {
       open += 1;
@@ -162,6 +171,11 @@ class Membership {
       if (share.stopped) share.close();
     }
     process.nextTick(closed);
+  }
+
+  /** See cli/behind-wrapper.cjs. */
+  endBy(ownEnd) {
+    this.#ownEnd = ownEnd;
   }
 
   get isConnected() {
@@ -202,6 +216,8 @@ class Membership {
 /** Patches node:cluster, which was loaded as a worker's. `taken`: see Membership. */
 function patch(cluster, Member, { fd, id, slot }, taken) {
   const worker = new cluster.Worker({ id, process, state: 'online' });
+  const isChild = Member.primaryOf(fd, id, slot) === process.ppid;
+  const isOfCommand = !isChild && Object.keys(BEHIND_WRAPPER).every((name) => process.env[name] !== undefined);
   const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot), taken);
   worker.slot = slot;
   // It does not know its primary's policy, so it reports a load only if the program does.
@@ -225,8 +241,9 @@ function patch(cluster, Member, { fd, id, slot }, taken) {
     else process.nextTick(() => membership.listen(server, query, callback));
   };
 
+  if (isOfCommand) membership.endBy(new (require('../cli/behind-wrapper.cjs').OwnEnd)());
   // The primary's own child joins at once.
-  if (Member.primaryOf(fd, id, slot) === process.ppid) membership.join();
+  if (isChild) membership.join();
 }
 
 module.exports = { patch };

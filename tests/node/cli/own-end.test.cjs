@@ -296,3 +296,16 @@ for (const [what, text] of Object.entries(WITHOUT_HANDLER)) {
     }
   });
 }
+
+test('a signal to the group that comes when the worker has just finished is no other', ours, async () => {
+  const text = `require('./server.js');
+    setInterval(() => {}, 1000);
+    process.on('disconnect', () => process.kill(process.pid, 'SIGINT'));
+    process.on('SIGTERM', () => { console.log('done'); process.exit(0); });`;
+  const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': text } }, async (started) => {
+    await started.port();
+    started.kill('SIGINT');
+  });
+  assert.equal(count(run, 'done'), 1);
+  assert.equal(run.code, 0);
+});
