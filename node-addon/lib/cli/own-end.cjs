@@ -6,6 +6,7 @@
 const { OWN_END } = require('../query.cjs');
 const { isWrapper } = require('../wrapper.cjs');
 const { SIGNALS, SPREAD, ask, isHandled, isHeld, keep, letGo } = require('./hold-signals.cjs');
+const { afterListens, endListens, watchListens } = require('./listens.cjs');
 const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
 
 /**
@@ -32,11 +33,13 @@ function now() {
 
 /** Keeps in mind which signals the script got that no stop has accounted for. */
 class Deliveries {
+  #tell;
   #times = new Map();
   #raised = new Set();
 
   /** `tell` is called right before the script gets one. */
   constructor(tell) {
+    this.#tell = tell;
     const deliveries = this;
     const { emit } = process;
     // A listener would be seen: some programs count those of a signal.
@@ -44,22 +47,28 @@ class Deliveries {
       configurable: true,
       writable: true,
       value: function emitNoted(event, ...args) {
-        if (!SIGNALS.includes(event)) return Reflect.apply(emit, this, [event, ...args]);
+        const pass = () => Reflect.apply(emit, this, [event, ...args]);
+        if (!SIGNALS.includes(event)) return pass();
         // Hooks of signal-exit would end the process.
         if (isHeld(event) && keep(event)) return true;
-        const isRaised = deliveries.#raised.delete(event);
-        if (isHandled(event)) letGo(event);
-        if (isRaised || !isHandled(event)) return Reflect.apply(emit, this, [event, ...args]);
-        const times = { from: now(), to: Infinity };
-        deliveries.#times.set(event, times);
-        tell();
-        try {
-          return Reflect.apply(emit, this, [event, ...args]);
-        } finally {
-          times.to = now();
-        }
+        const deliver = () => deliveries.#deliver(event, pass);
+        return (isHandled(event) && afterListens(deliver)) || deliver();
       },
     });
+  }
+
+  #deliver(signal, pass) {
+    const isRaised = this.#raised.delete(signal);
+    if (isHandled(signal)) letGo(signal);
+    if (isRaised || !isHandled(signal)) return pass();
+    const times = { from: now(), to: Infinity };
+    this.#times.set(signal, times);
+    this.#tell();
+    try {
+      return pass();
+    } finally {
+      times.to = now();
+    }
   }
 
   /** Whether the script has had the signal of a stop that the primary was asked for at that time. */
@@ -85,6 +94,7 @@ function nothing() {}
 
 function answerStops() {
   watchWebSockets();
+  watchListens();
   const { send } = process;
   const tell = (message) => process.connected && Reflect.apply(send, process, [message, undefined, undefined, nothing]);
   const deliveries = new Deliveries(() => tell({ cmd: HAD }));
@@ -104,11 +114,13 @@ function answerStops() {
       return;
     }
     isOwn = true;
+    endListens();
     const give = () => {
       if (deliveries.has(signal, at)) deliveries.claim(signal);
       else deliveries.raise(signal);
     };
-    if (deliveries.has(signal, at) || !isForAll) give();
+    if (deliveries.has(signal, at)) give();
+    else if (!isForAll) setImmediate(give);
     else setTimeout(give, SPREAD);
   }
 

@@ -12,6 +12,7 @@ const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
 const { endOwnSockets } = require('./own-socket.cjs');
 const { serve, trackHttp2 } = require('./share.cjs');
+const { standIn } = require('./stand-in.cjs');
 
 const LONGEST = 2 ** 31 - 1;
 // The longest message in bytes; see docs/protocol.md.
@@ -20,30 +21,6 @@ const LONGEST_MESSAGE = 65536;
 const LAST_ERRNO = 4095;
 
 function nothing() {}
-
-/** Node's stand-in for a listening socket, as its own workers have it. */
-function standIn(name) {
-  let timer = null;
-  const handle = {
-    listen: () => 0,
-    ref() {
-      timer ??= setInterval(nothing, LONGEST);
-    },
-    unref() {
-      clearInterval(timer);
-      timer = null;
-    },
-    close: () => handle.unref(),
-  };
-  if (name) {
-    handle.getsockname = (out) => {
-      Object.assign(out, name);
-      return 0;
-    };
-  }
-  handle.ref();
-  return handle;
-}
 
 // The addon's sentence about a failed call names the errno.
 function errnoOf(error) {
