@@ -78,24 +78,29 @@ test('the command from elsewhere, removed: workers go on without it, and that is
   assert.equal(run.stderr.match(/the files of cluster-rs are gone from \S+\/releases\/1\/node_modules\/cluster-rs/g).length, 1);
 });
 
-test('a program of its own that forks', ours, async () => {
-  const PROGRAM = `
-    const cluster = require('cluster-rs');
-    if (cluster.isPrimary) {
-      cluster.fork().on('listening', ({ port }) => console.log('cluster-rs: listening on x:' + port + ' '));
-      process.on('SIGHUP', () => cluster.fork().on('online', () => console.log('online')).on('listening', () => console.log('second')));
-      process.on('SIGTERM', () => cluster.disconnect(() => process.exit(0)));
-    } else require('./server.js');`;
-  const run = await cli({
-    files: { ...files, 'releases/1/main.js': PROGRAM, 'releases/2/main.js': PROGRAM },
-    command: ([node]) => installed([node, 'current/main.js']),
-  }, async (started) => {
-    await started.port();
-    replace(started);
-    started.kill('SIGHUP');
-    await started.wait(/second/);
-    started.kill();
+const ELSEWHERE = `for release in 1 2; do mv releases/$release/node_modules releases/$release/modules; done
+  NODE_PATH=$PWD/current/modules exec "$@"`;
+
+for (const [where, before] of [['its node_modules', []], ['NODE_PATH', ['sh', '-c', ELSEWHERE, '-']]]) {
+  test(`a program of its own that forks, with the package in ${where}`, ours, async () => {
+    const PROGRAM = `
+      const cluster = require('cluster-rs');
+      if (cluster.isPrimary) {
+        cluster.fork().on('listening', ({ port }) => console.log('cluster-rs: listening on x:' + port + ' '));
+        process.on('SIGHUP', () => cluster.fork().on('online', () => console.log('online')).on('listening', () => console.log('second')));
+        process.on('SIGTERM', () => cluster.disconnect(() => process.exit(0)));
+      } else require('./server.js');`;
+    const run = await cli({
+      files: { ...files, 'releases/1/main.js': PROGRAM, 'releases/2/main.js': PROGRAM },
+      command: ([node]) => installed([...before, node, 'current/main.js']),
+    }, async (started) => {
+      await started.port();
+      replace(started);
+      started.kill('SIGHUP');
+      await started.wait(/second/);
+      started.kill();
+    });
+    assert.equal(run.code, 0);
+    assert.equal(run.stderr, '');
   });
-  assert.equal(run.code, 0);
-  assert.equal(run.stderr, '');
-});
+}
