@@ -3,8 +3,8 @@
 // In the worker. A script that handles the signal of a stop itself ends as it would without a cluster: it gets that signal, once,
 // and nothing of its own is closed for it. Where the whole group was signalled it has the signal already, or gets it any moment now.
 
+const environment = require('../environment.cjs');
 const { OWN_END } = require('../query.cjs');
-const { isWrapper } = require('../wrapper.cjs');
 const { SIGNALS, SPREAD, ask, isHandled, isHeld, keep, letGo } = require('./hold-signals.cjs');
 const { afterListens, endListens, watchListens } = require('./listens.cjs');
 const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
@@ -102,7 +102,8 @@ function answerStops() {
 
   function stop({ signals, at, isForAll, again, listens }) {
     ask();
-    if (listens && !again && isWrapper(process.argv[1])) {
+    // A wrapper has left the words about its place where they are.
+    if (listens && !again && environment.isGiven()) {
       isOwn = true;
       tell({ cmd: OWN, isPassedOn: true });
       return;
