@@ -12,6 +12,7 @@ const signals = require('./signals.cjs');
 const { absence, load } = require('../addon.cjs');
 const { BEHIND_WRAPPER } = require('../environment.cjs');
 const { POLICIES } = require('../names.cjs');
+const { isWrapper } = require('../wrapper.cjs');
 const { version } = require('../../package.json');
 
 /** One Ctrl-C may come as two signals, from the terminal and from npx. A later one is another. */
@@ -73,9 +74,12 @@ async function run(argv, output) {
   const { answer, isEcosystem } = require('./ecosystem.cjs');
   if (isEcosystem(options.script)) throw await answer(options.script);
   const script = find(options.script);
-  const { count, why } = howMany(options.instances);
   const cluster = require('../../index.cjs');
   setUp(cluster, options, script);
+  // A server in a worker's child finds the port of another's taken.
+  const isAlone = absence() !== undefined && isWrapper(script);
+  const { count, why } = isAlone ? { count: 1, why: null } : howMany(options.instances);
+  if (isAlone) output.warn(`only one worker can serve behind ${options.script} without the addon`);
   await loadAll(options.primary);
 
   const { Supervisor } = require('./supervisor.cjs');
