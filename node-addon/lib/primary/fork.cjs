@@ -80,8 +80,11 @@ function forkEnrolled(cluster, ready, fork, given) {
     const stdio = withChannel(cluster.settings, place.fd);
     const number = Array.isArray(stdio) ? stdio.length - 1 : place.fd;
     const { exec, cwd, execArgv = process.execArgv } = cluster.settings;
-    const ours = { stdio, ...(Array.isArray(execArgv) && { execArgv: environment.optionsFor(execArgv, exec) }) };
-    const worker = forkUnder(cluster, ours, () => fork(environment.forWorker(given, place, number, { exec, execArgv, cwd })));
+    // What is no list Node refuses.
+    const words = Array.isArray(execArgv) ? environment.optionsFor(execArgv, exec) : undefined;
+    const ours = { stdio, ...(words && { execArgv: words }) };
+    const settings = { exec, execArgv: words ?? [], cwd };
+    const worker = forkUnder(cluster, ours, () => fork(environment.forWorker(given, place, number, settings)));
     if (worker.process.pid === undefined) {
       engine.ended(place.id, true);
       return { worker };

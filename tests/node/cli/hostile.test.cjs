@@ -37,21 +37,39 @@ async function suffer(attack) {
 
 test('addresses that are none', ours, async () => {
   const lines = await suffer((send) => {
-    const odd = [5, true, null, {}, [], '', { toString: null }, { includes: 1 }];
+    for (const addressType of [4, -1, 'udp4', null]) {
+      for (const address of ['', null]) send({ act: 'listening', address, port: 1, addressType, key: 'k' });
+      send({ act: 'listening', address: 'x', port: null, addressType, key: {} });
+      send({ act: 'listening', address: 'x', port: 1, addressType, fd: null });
+    }
     let seq = 1000;
-    for (const value of odd) {
-      for (const addressType of [4, -1, 'udp4', value]) {
-        send({ act: 'listening', address: value, port: 1, addressType, key: 'k' });
-        send({ act: 'listening', address: 'x', port: value, addressType, key: 'k' });
-        send({ act: 'listening', address: 'x', port: 1, addressType, fd: value, key: 'k' });
-      }
-      // A query with an object in it is an offence, which ends the worker (data-hostile).
-      if (typeof value !== 'object') send({ act: 'queryServer', seq: seq++, address: value, port: 80, addressType: 4, index: 0, backlog: 1 });
+    for (const value of [5, true, null, '']) {
+      send({ act: 'queryServer', seq: seq++, address: value, port: 80, addressType: 4, index: 0, backlog: 1 });
     }
     send({ act: 'listening' });
     send({ act: 'listening', address: 'the-end', port: 1, addressType: 4 });
   });
   assert.ok(lines.every((line) => !/TypeError/.test(line)), lines.join('\n'));
+});
+
+// Node never sends one; data/hostile has them all.
+test('an address that cannot be ends its worker, and the next one serves', ours, async () => {
+  const attack = `(send) => {
+    const fs = require('node:fs');
+    if (fs.existsSync('attacked')) return;
+    fs.writeFileSync('attacked', '');
+    send({ act: 'listening', address: { toString: null }, port: 1, addressType: 4 });
+  }`;
+  const run = await cli({ args: ['-i', '2', 'app.js'], files: { 'app.js': program(attack) } }, async (started) => {
+    const port = await started.port();
+    await started.wait(/worker [0-9]+: it sent an address that cannot be and was ended\n/, { on: 'stderr' });
+    const instances = new Set();
+    while (instances.size < 2) instances.add((await request(port)).body);
+    started.kill();
+  });
+  assert.equal(run.code, 0);
+  assert.ok(IS_PRINTABLE.test(run.stderr));
+  assert.doesNotMatch(run.stderr, /TypeError/);
 });
 
 test('addresses with control characters, and with lines of ours in them', ours, async () => {

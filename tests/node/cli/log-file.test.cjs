@@ -39,7 +39,7 @@ for (const code of ['ENOSPC', 'EDQUOT', 'EIO', 'EFBIG']) {
         assert.equal(state.text, 'first\none\ntwo\nthree\nthree\nthree\nthree\nthree\nlast\nvery last\n');
         continue;
       }
-      const [, lost] = new RegExp(`^cluster-rs: ([0-9]+) lines? w(?:as|ere) lost here \\(${code}\\)$`).exec(said) ?? [, 0];
+      const [, lost] = new RegExp(`^cluster-rs: ([0-9]+) lines? w(?:as|ere) lost here \\(${code}\\)$`).exec(said) ?? ['', 0];
       const whole = lines.filter((line) => ['one', 'two', 'three'].includes(line)).length;
       assert.equal(Number(lost), 7 - whole, `with room for ${room}: ${JSON.stringify(state.text)}`);
       assert.ok(state.text.endsWith(`\n${said}${said && '\n'}last\nvery last\n`), JSON.stringify(state.text));

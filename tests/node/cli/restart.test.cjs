@@ -130,7 +130,7 @@ test('a cluster that has listened never gives up', ours, async () => {
         if (fs.existsSync('broken')) process.exit(5);
         require('node:http').createServer((request, response) => {
           fs.writeFileSync('broken', '');
-          process.exit(5);
+          process.exit(6);
         }).listen('app.sock');`,
     },
   }, async (started) => {
@@ -141,6 +141,8 @@ test('a cluster that has listened never gives up', ours, async () => {
     rmSync(`${started.directory}/broken`);
     // It serves again: that is to say, it can be ended by a request again.
     await until(() => provoke(socket, '/').then(() => existsSync(`${started.directory}/broken`)), 'service');
+    // What ends during the stop would count as a stop that failed.
+    await started.wait(/exited with code 6/, { on: 'stderr', count: 2 });
     started.kill();
   });
   assert.equal(run.code, 0);
