@@ -93,8 +93,8 @@ function forWorker(given, place, fd, { exec, execArgv, cwd }) {
   };
 }
 
-/** What the command line adds for a server behind a wrapper, which then ends as one without; see cli/behind-wrapper.cjs. */
-const BEHIND_WRAPPER = { CLUSTER_RS_COMMAND: '1' };
+/** The variable by which the command line names a module, by which a server behind a wrapper ends as one without. */
+const BEHIND_WRAPPER = 'CLUSTER_RS_BEHIND_WRAPPER';
 
 // The primary writes digits only, within an int.
 const NUMBER = /^[0-9]{1,10}$/;
@@ -125,7 +125,7 @@ function remove() {
   delete process.env.CL_WORKER_SLOT;
   delete process.env.CL_CHANNEL_FD;
   delete process.env.CL_WORKER_SIGNALS;
-  for (const name of Object.keys(BEHIND_WRAPPER)) delete process.env[name];
+  delete process.env[BEHIND_WRAPPER];
   removePreload();
   process.execArgv.forEach((word, i) => {
     for (const alias of Object.values(aliases(HOME))) if (word.endsWith(alias)) process.execArgv[i] = word.slice(0, -alias.length) + NAME;

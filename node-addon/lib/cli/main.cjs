@@ -11,6 +11,7 @@ const { buryOrphans } = require('./orphans.cjs');
 const signals = require('./signals.cjs');
 const { absence, load } = require('../addon.cjs');
 const { BEHIND_WRAPPER } = require('../environment.cjs');
+const { ownFile } = require('../own-files.cjs');
 const { POLICIES } = require('../names.cjs');
 const { isWrapper } = require('../wrapper.cjs');
 const { version } = require('../../package.json');
@@ -43,7 +44,7 @@ function forker(cluster, { nodeOptions, instanceVar }, script) {
   const more = [...nodeOptions, ...typescript(script, nodeOptions)];
   return (slot) => {
     cluster.setupPrimary({ execArgv: [...preload.execArgvFor(script), ...more] });
-    return cluster.fork({ [instanceVar]: String(slot), ...BEHIND_WRAPPER });
+    return cluster.fork({ [instanceVar]: String(slot), [BEHIND_WRAPPER]: ownFile('lib/cli/behind-wrapper.cjs', script) });
   };
 }
 

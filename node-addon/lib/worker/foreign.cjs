@@ -150,7 +150,7 @@ class Membership {
     process.nextTick(closed);
   }
 
-  /** See cli/behind-wrapper.cjs. */
+  /** See environment.cjs. */
   endBy(ownEnd) {
     this.#ownEnd = ownEnd;
   }
@@ -194,7 +194,7 @@ class Membership {
 function patch(cluster, Member, { fd, id, slot }, taken) {
   const worker = new cluster.Worker({ id, process, state: 'online' });
   const isChild = Member.primaryOf(fd, id, slot) === process.ppid;
-  const isOfCommand = !isChild && Object.keys(BEHIND_WRAPPER).every((name) => process.env[name] !== undefined);
+  const { [BEHIND_WRAPPER]: ending } = process.env;
   const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot), taken);
   worker.slot = slot;
   // It does not know its primary's policy, so it reports a load only if the program does.
@@ -218,7 +218,7 @@ function patch(cluster, Member, { fd, id, slot }, taken) {
     else process.nextTick(() => membership.listen(server, query, callback));
   };
 
-  if (isOfCommand) membership.endBy(new (require('../cli/behind-wrapper.cjs').OwnEnd)());
+  if (!isChild && ending) membership.endBy(new (require(ending).OwnEnd)());
   // The primary's own child joins at once.
   if (isChild) membership.join();
 }
