@@ -4,6 +4,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const http = require('node:http');
 const path = require('node:path');
 const { ours, request } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
@@ -104,3 +105,35 @@ for (const [where, before] of [['its node_modules', []], ['NODE_PATH', ['sh', '-
     assert.equal(run.stderr, '');
   });
 }
+
+test('a worker whose release was removed takes its first connection, reports a load and drains', ours, async () => {
+  const PROGRAM = `
+    const cluster = require('cluster-rs');
+    if (cluster.isPrimary) {
+      cluster.setupPrimary({ mechanism: 'passed' });
+      cluster.fork().on('listening', ({ port }) => console.log('cluster-rs: listening on x:' + port + ' '));
+      process.on('SIGHUP', () => Object.values(cluster.workers)[0].send('load'));
+      process.on('SIGTERM', () => cluster.disconnect(() => process.exit(0)));
+    } else {
+      process.on('message', () => { cluster.worker.setLoad(3); console.log('reported'); });
+      require('./server.js');
+    }`;
+  const run = await cli({
+    files: { ...files, 'releases/1/main.js': PROGRAM },
+    command: ([node]) => installed([node, 'current/main.js']),
+  }, async (started) => {
+    const port = await started.port();
+    replace(started);
+    started.kill('SIGHUP');
+    await started.wait(/reported/);
+    const agent = new http.Agent({ keepAlive: true });
+    const held = request(port, { path: '/stay', agent });
+    await started.wait(/held/);
+    started.kill();
+    const { body, headers } = await held;
+    assert.deepEqual([body, headers.connection], ['stayed', 'close']);
+    agent.destroy();
+  });
+  assert.equal(run.code, 0);
+  assert.equal(run.stderr, '');
+});
