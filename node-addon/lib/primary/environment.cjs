@@ -67,8 +67,7 @@ function withPreload(options, register) {
  */
 function forWorker(given, place, fd, { exec, execArgv, cwd }) {
   const own = 'NODE_OPTIONS' in Object(given) ? given.NODE_OPTIONS : process.env.NODE_OPTIONS;
-  // What is no list Node itself refuses.
-  const options = own ?? (Array.isArray(execArgv) ? optionsOfFiles(execArgv, cwd) : undefined);
+  const options = own ?? optionsOfFiles(execArgv, cwd);
   const register = ownFile('register.cjs', exec);
   const all = register === undefined ? options : withPreload(options, register);
   return {
