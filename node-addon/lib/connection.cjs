@@ -10,10 +10,18 @@ const { load } = require('./addon.cjs');
 const SOCKET = 0; // TCPConstants.SOCKET and PipeConstants.SOCKET.
 const classes = new Map();
 
-// A net.Socket that begins to connect has a handle. For TCP that has no descriptor until the name is looked up, so nothing is opened
-// here. A unix socket would connect at once.
+// A net.Socket that begins to connect has a handle. For TCP the port is refused before Node looks at the host and opens anything: the
+// pattern of an IPv6 address alone costs a worker 160 kB. A unix socket would connect at once.
 function example(tcp) {
-  if (tcp) return new net.Socket().connect({ host: 'localhost', port: 1, lookup() {} });
+  if (tcp) {
+    const socket = new net.Socket();
+    try {
+      socket.connect({ port: -1 });
+    } catch {
+      // As it should.
+    }
+    return socket;
+  }
   return new net.Socket({ fd: load().unconnectedSocket(), manualStart: true });
 }
 
@@ -47,18 +55,4 @@ function taker(tcp) {
   };
 }
 
-/**
- * Calls `turn` whenever the listener may have a connection, each time in an async scope of its own, and `turnInLine` whenever one may be
- * in the socket that all workers have.
- */
-function watch(listener, turn, turnInLine) {
-  const scoped = () => {
-    const { AsyncResource } = require('node:async_hooks');
-    new AsyncResource('CLUSTER_RS').runInAsyncScope(turn);
-  };
-  const onAThread = process.env.CLUSTER_RS_WAIT === 'thread';
-  listener.watch(turn, scoped, onAThread);
-  if (turnInLine && !onAThread) listener.watchInTurn(turnInLine);
-}
-
-module.exports = { classOf, taker, watch };
+module.exports = { classOf, taker };

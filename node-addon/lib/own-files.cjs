@@ -42,6 +42,9 @@ function* candidates(scripts) {
       // It is gone.
     }
   }
+  for (const folder of (process.env.NODE_PATH ?? '').split(path.delimiter)) {
+    if (folder !== '') yield path.join(folder, 'cluster-rs');
+  }
 }
 
 /** The path of a file of the package; undefined if it is nowhere. `script`: what the workers run. */

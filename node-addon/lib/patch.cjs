@@ -4,7 +4,7 @@
 
 const environment = require('./environment.cjs');
 const { absence, load } = require('./addon.cjs');
-const { isOfWrapper, isWrapper } = require('./wrapper.cjs');
+const { isWrapper } = require('./wrapper.cjs');
 
 const PATCHED = Symbol.for('cluster-rs.patched');
 
@@ -33,7 +33,7 @@ function foreignMember(place) {
 
 // A program forks its helpers with a channel of its own. They have got its place because it does not listen yet.
 function isHelper(Member) {
-  return Member !== undefined && process.channel !== undefined && !isOfWrapper();
+  return Member !== undefined && process.channel !== undefined && !require('./ancestors.cjs').isOfWrapper();
 }
 
 // node:cluster is loaded as what the environment says at that moment, for good.

@@ -39,3 +39,9 @@ pub const ENFILE: i32 = libc::ENFILE;
 pub fn fault_of_rules(rules: Vec<String>) -> Option<String> {
     rules.iter().find_map(|rule| ListenRule::parse(rule).err()).map(|error| error.sentence().to_owned())
 }
+
+/// Gives memory that this process has freed back to the system. The C library keeps what Node's start has freed.
+#[napi]
+pub fn give_back_memory() {
+    uv::give_back_memory();
+}

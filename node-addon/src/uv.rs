@@ -372,3 +372,12 @@ pub(crate) fn is_descriptor(number: c_int) -> bool {
     // SAFETY: fcntl(2) with integers; of a number that is none it is an error.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
+
+/// Gives back what the process has freed; see `give_back_memory`.
+pub(crate) fn give_back_memory() {
+    // SAFETY: glibc's own function, which may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

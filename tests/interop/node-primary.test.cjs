@@ -200,13 +200,23 @@ test('while the JavaScript of a Node primary is held up, workers of all language
   });
 });
 
-test('the script of a runner finds nothing of how it was started', async () => {
+test('the script of a runner finds nothing of how it was started, once it listens', async () => {
   const files = {
     'npm-cli.js': RUNNER,
-    'server.cjs': `${SERVER}
+    // Until it listens it may be a wrapper itself; a client finds it listening.
+    'server.cjs': `
+const { Server } = require('node:net');
+const { emit } = Server.prototype;
+Server.prototype.emit = function look(name, ...rest) {
+  if (name === 'connection') note();
+  return emit.call(this, name, ...rest);
+};
 const ours = /^(CL_(?!MECHANISM$)|CLUSTER_RS_|NODE_(OPTIONS|UNIQUE_ID|CHANNEL))/;
-const names = Object.keys(process.env).filter((name) => ours.test(name));
-require('node:fs').writeFileSync('seen.json', JSON.stringify({ names, worker: require('node:cluster').isWorker }));`,
+function note() {
+  const names = Object.keys(process.env).filter((name) => ours.test(name));
+  require('node:fs').writeFileSync('seen.json', JSON.stringify({ names, worker: require('node:cluster').isWorker }));
+}
+${SERVER}`,
   };
   const starts = [{ exec: 'DIRECTORY/npm-cli.js', args: [inNode] }];
   await play({ primary, files, env, data: { starts }, commands: true }, async (running) => {

@@ -2,6 +2,7 @@
 
 // pm2's file of programs, and the commands that do the same here.
 
+const fs = require('node:fs');
 const path = require('node:path');
 
 const { Failure } = require('./failure.cjs');
@@ -11,7 +12,7 @@ const NAMES = /^(?:.*\.)?(?:ecosystem\.config|pm2\.config|ecosystem)\.(?:[cm]?js
 const NOT_HERE = ['watch', 'max_memory_restart', 'cron_restart', 'error_file', 'out_file', 'log_file', 'max_restarts', 'interpreter'];
 
 function isEcosystem(script) {
-  return NAMES.test(path.basename(script));
+  return NAMES.test(path.basename(script)) && fs.existsSync(script);
 }
 
 /** A word as a shell takes it. */
@@ -38,7 +39,7 @@ function commandOf(app) {
   const nodeArgs = app.node_args ?? app.interpreter_args;
   option('--node-options', nodeArgs === undefined ? undefined : Array.isArray(nodeArgs) ? nodeArgs.join(' ') : nodeArgs);
   option('--respawn', app.autorestart === false ? 'never' : undefined);
-  words.push(quoted(script ?? 'server.js'));
+  words.push(quoted(script));
   if (args !== undefined && listed(args) !== '') words.push('--', listed(args));
   const missing = NOT_HERE.filter((name) => app[name] !== undefined && app[name] !== false);
   return words.join(' ') + (missing.length === 0 ? '' : ` (not here: ${missing.join(', ')})`);
@@ -47,8 +48,9 @@ function commandOf(app) {
 async function appsIn(file) {
   if (/\.ya?ml$/.test(file)) return [];
   const given = /\.json$/.test(file) ? require(file) : await import(require('node:url').pathToFileURL(file));
-  const { apps = [] } = given.default ?? given;
-  return Array.isArray(apps) ? apps.filter((app) => Object(app) === app) : [];
+  // pm2 takes a list without a name, or one program, too.
+  const all = given.default ?? given;
+  return [all?.apps ?? all].flat().filter((app) => typeof app?.script === 'string');
 }
 
 /** What to say to somebody who gives such a file as the script. */

@@ -4,7 +4,8 @@
 // other workers' servers taken. All of it is read from /proc.
 
 const fs = require('node:fs');
-const { commandOf, isWrapper, parentOf } = require('../wrapper.cjs');
+const { commandOf, parentOf } = require('../ancestors.cjs');
+const { isWrapper } = require('../wrapper.cjs');
 
 // In /proc/net/tcp and /proc/net/unix.
 const LISTENS = '0A';

@@ -22,6 +22,12 @@ function exitCodeOf({ code, signal }) {
   return signal ? 128 + constants.signals[signal] : code;
 }
 
+const PASSED_ON = 'passed on';
+
+function signalIn({ signal }) {
+  return Object.hasOwn(constants.signals, signal) ? signal : null;
+}
+
 class Life extends EventEmitter {
   startedAt = performance.now();
   /** Names of the addresses on which it listens. */
@@ -29,7 +35,7 @@ class Life extends EventEmitter {
   /** Why an address could not be had, the last one. */
   bindError = null;
   ending = null;
-  /** Since it has answered a stop: the signal with which the script ends itself, or null. */
+  /** Since it has answered a stop: the signal with which the script ends itself, or null. PASSED_ON: its child has its place. */
   own = undefined;
   #signalledAt = -Infinity;
   worker = null;
@@ -95,7 +101,9 @@ class Life extends EventEmitter {
 
   /** Gives the script one of the signals unless it has it already. `again`: even if it does not handle it. */
   relay(signals, isForAll, again = false) {
-    if (this.connected) this.worker.process.send({ cmd: STOP, signals, at: now(), isForAll, again }, () => {});
+    if (!this.connected) return;
+    const listens = this.addresses.size > 0;
+    this.worker.process.send({ cmd: STOP, signals, at: now(), isForAll, again, listens }, () => {});
   }
 
   /** Sends a signal, with the word that lets it through hold-signals.cjs in the worker. */
@@ -115,7 +123,7 @@ class Life extends EventEmitter {
 
   #hears(message) {
     if (message?.cmd === HAD) this.#signalledAt = performance.now();
-    if (message?.cmd === OWN) this.own ||= Object.hasOwn(constants.signals, message.signal) ? message.signal : null;
+    if (message?.cmd === OWN) this.own ||= message.isPassedOn === true ? PASSED_ON : signalIn(message);
     return false;
   }
 

@@ -10,7 +10,10 @@ const { find, loadAll, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
 const signals = require('./signals.cjs');
 const { absence, load } = require('../addon.cjs');
+const { BEHIND_WRAPPER } = require('../environment.cjs');
+const { ownFile } = require('../own-files.cjs');
 const { POLICIES } = require('../names.cjs');
+const { isWrapper } = require('../wrapper.cjs');
 const { version } = require('../../package.json');
 
 /** One Ctrl-C may come as two signals, from the terminal and from npx. A later one is another. */
@@ -41,7 +44,7 @@ function forker(cluster, { nodeOptions, instanceVar }, script) {
   const more = [...nodeOptions, ...typescript(script, nodeOptions)];
   return (slot) => {
     cluster.setupPrimary({ execArgv: [...preload.execArgvFor(script), ...more] });
-    return cluster.fork({ [instanceVar]: String(slot) });
+    return cluster.fork({ [instanceVar]: String(slot), [BEHIND_WRAPPER]: ownFile('lib/cli/behind-wrapper.cjs', script) });
   };
 }
 
@@ -72,9 +75,12 @@ async function run(argv, output) {
   const { answer, isEcosystem } = require('./ecosystem.cjs');
   if (isEcosystem(options.script)) throw await answer(options.script);
   const script = find(options.script);
-  const { count, why } = howMany(options.instances);
   const cluster = require('../../index.cjs');
   setUp(cluster, options, script);
+  // A server in a worker's child finds the port of another's taken.
+  const isAlone = absence() !== undefined && isWrapper(script);
+  const { count, why } = isAlone ? { count: 1, why: null } : howMany(options.instances);
+  if (isAlone) output.warn(`only one worker can serve behind ${options.script} without the addon`);
   await loadAll(options.primary);
 
   const { Supervisor } = require('./supervisor.cjs');

@@ -3,19 +3,25 @@
 // In the worker. A script that handles the signal of a stop itself ends as it would without a cluster: it gets that signal, once,
 // and nothing of its own is closed for it. Where the whole group was signalled it has the signal already, or gets it any moment now.
 
+const environment = require('../environment.cjs');
 const { OWN_END } = require('../query.cjs');
-const { SIGNALS, isHandled, letGo } = require('./hold-signals.cjs');
+const { SIGNALS, SPREAD, ask, isHandled, isHeld, keep, letGo } = require('./hold-signals.cjs');
+const { afterListens, endListens, watchListens } = require('./listens.cjs');
 const { closeWebSockets, watchWebSockets } = require('./web-sockets.cjs');
 
-/** The primary's word for a stop: { signals, at, isForAll, again }. The script gets the first of `signals` that it handles. */
+/**
+ * The primary's word for a stop: { signals, at, isForAll, again, listens }. The script gets the first of `signals` that it handles.
+ * A wrapper such as npm, whose child `listens`, goes when that has gone; see behind-wrapper.cjs.
+ */
 const STOP = 'NODE_CLUSTER_RS_STOP';
-/** The worker's answer: { signal }, the one that the script ends with; without one the worker finishes its connections. */
+/**
+ * The worker's answer: { signal }, the one that the script ends with; without one the worker finishes its connections. { isPassedOn }:
+ * a wrapper's.
+ */
 const OWN = 'NODE_CLUSTER_RS_OWN';
 /** The worker's word that its script gets a signal. If it ends of that, the primary may be about to get the same. */
 const HAD = 'NODE_CLUSTER_RS_HAD';
 
-/** How long a signal to the whole group may take from one process of it to another, in milliseconds. */
-const SPREAD = 100;
 /** A signal that came so long before the stop, in milliseconds, was the same one. */
 const SAME = 1000;
 
@@ -27,11 +33,13 @@ function now() {
 
 /** Keeps in mind which signals the script got that no stop has accounted for. */
 class Deliveries {
+  #tell;
   #times = new Map();
   #raised = new Set();
 
   /** `tell` is called right before the script gets one. */
   constructor(tell) {
+    this.#tell = tell;
     const deliveries = this;
     const { emit } = process;
     // A listener would be seen: some programs count those of a signal.
@@ -39,18 +47,28 @@ class Deliveries {
       configurable: true,
       writable: true,
       value: function emitNoted(event, ...args) {
-        const isNoted = SIGNALS.includes(event) && isHandled(event) && !deliveries.#raised.delete(event);
-        if (!isNoted) return Reflect.apply(emit, this, [event, ...args]);
-        const times = { from: now(), to: Infinity };
-        deliveries.#times.set(event, times);
-        tell();
-        try {
-          return Reflect.apply(emit, this, [event, ...args]);
-        } finally {
-          times.to = now();
-        }
+        const pass = () => Reflect.apply(emit, this, [event, ...args]);
+        if (!SIGNALS.includes(event)) return pass();
+        // Hooks of signal-exit would end the process.
+        if (isHeld(event) && keep(event)) return true;
+        const deliver = () => deliveries.#deliver(event, pass);
+        return (isHandled(event) && afterListens(deliver)) || deliver();
       },
     });
+  }
+
+  #deliver(signal, pass) {
+    const isRaised = this.#raised.delete(signal);
+    if (isHandled(signal)) letGo(signal);
+    if (isRaised || !isHandled(signal)) return pass();
+    const times = { from: now(), to: Infinity };
+    this.#times.set(signal, times);
+    this.#tell();
+    try {
+      return pass();
+    } finally {
+      times.to = now();
+    }
   }
 
   /** Whether the script has had the signal of a stop that the primary was asked for at that time. */
@@ -76,12 +94,20 @@ function nothing() {}
 
 function answerStops() {
   watchWebSockets();
+  watchListens();
   const { send } = process;
   const tell = (message) => process.connected && Reflect.apply(send, process, [message, undefined, undefined, nothing]);
   const deliveries = new Deliveries(() => tell({ cmd: HAD }));
   let isOwn = false;
 
-  function stop({ signals, at, isForAll, again }) {
+  function stop({ signals, at, isForAll, again, listens }) {
+    ask();
+    // A wrapper has left the words about its place where they are.
+    if (listens && !again && environment.isGiven()) {
+      isOwn = true;
+      tell({ cmd: OWN, isPassedOn: true });
+      return;
+    }
     const signal = signals.find((one) => deliveries.has(one, at)) ?? signals.find(isHandled) ?? (again ? signals[0] : undefined);
     tell({ cmd: OWN, signal });
     if (signal === undefined) {
@@ -89,11 +115,13 @@ function answerStops() {
       return;
     }
     isOwn = true;
+    endListens();
     const give = () => {
       if (deliveries.has(signal, at)) deliveries.claim(signal);
       else deliveries.raise(signal);
     };
-    if (deliveries.has(signal, at) || !isForAll) give();
+    if (deliveries.has(signal, at)) give();
+    else if (!isForAll) setImmediate(give);
     else setTimeout(give, SPREAD);
   }
 
@@ -104,4 +132,4 @@ function answerStops() {
   });
 }
 
-module.exports = { HAD, OWN, STOP, answerStops, now };
+module.exports = { Deliveries, HAD, OWN, STOP, answerStops, now };

@@ -13,7 +13,8 @@ exports.execArgvFor = (script) => {
 const at = process.execArgv.indexOf(__filename);
 if (at > 0 && isMainThread && process.connected) {
   process.execArgv.splice(at - 1, 2);
-  require('./hold-signals.cjs').holdSignals();
-  require('./own-end.cjs').answerStops();
-  require('./let-end.cjs').letEnd();
+  const load = require('../../register.cjs').light ?? ((name) => require(`../${name}`));
+  load('./cli/hold-signals.cjs').holdSignals();
+  load('./cli/own-end.cjs').answerStops();
+  load('./cli/let-end.cjs').letEnd();
 }

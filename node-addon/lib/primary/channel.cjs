@@ -30,10 +30,14 @@ class Channel {
     child.once('disconnect', () => this.#drop());
   }
 
+  /** Node keeps a list of the sockets that came of a server. */
+  hasList(server) {
+    return Object.hasOwn(Object(this.#channel?.sockets?.got), server);
+  }
+
   /** The worker waits to hear that all sockets of a server are closed. */
   isAsking(server) {
-    const lists = this.#channel?.sockets?.got;
-    return typeof server === 'string' && Object.hasOwn(Object(lists), server) && lists[server].listenerCount('empty') > 0;
+    return this.hasList(server) && this.#channel.sockets.got[server].listenerCount('empty') > 0;
   }
 
   /** The message of a handle has come. */

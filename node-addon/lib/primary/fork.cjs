@@ -6,7 +6,7 @@ const { ChildProcess } = require('node:child_process');
 const fs = require('node:fs');
 const { errno: ERRNO } = require('node:os').constants;
 
-const environment = require('../environment.cjs');
+const environment = require('./environment.cjs');
 
 const WORDS = ['pipe', 'ignore', 'inherit', 'overlapped'];
 

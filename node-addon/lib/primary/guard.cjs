@@ -7,13 +7,16 @@ const { errno: ERRNO } = require('node:os').constants;
 
 const { isDatagram, isQuery, keyOf } = require('../query.cjs');
 const { Channel } = require('./channel.cjs');
-const { Handles } = require('./handles.cjs');
+const { Handles, isName } = require('./handles.cjs');
 const { PASSED_OVER, reply } = require('./ipc.cjs');
 const { shareOfDescriptors } = require('./limit.cjs');
 const { boundAnswers } = require('./unread.cjs');
 
 // How many addresses one worker may have, and the part of this process's descriptors that they may be. Node opens some without end.
 const ADDRESSES = [2, 4096];
+
+const ASKS_CLOSED = 'NODE_SOCKET_NOTIFY_CLOSE';
+const ASKS_COUNT = 'NODE_SOCKET_GET_COUNT';
 
 function isInteger(value, least, most) {
   return Number.isInteger(value) && value >= least && value <= most;
@@ -145,6 +148,16 @@ function guard(cluster, worker, warn, shutOut) {
     return true;
   }
 
+  // A worker that closes a server asks about the sockets of it that it has sent. Node answers only where it has got one of them.
+  function hearAsking({ cmd, key }) {
+    if (!isName(key)) return true;
+    // Node notes each time that it is asked.
+    if (channel.hasList(key)) return cmd === ASKS_CLOSED && channel.isAsking(key);
+    const answer = cmd === ASKS_CLOSED ? { cmd: 'NODE_SOCKET_ALL_CLOSED' } : { cmd: 'NODE_SOCKET_COUNT', count: 0 };
+    if (child.channel) child._send({ ...answer, key }, null, true);
+    return true;
+  }
+
   function hearQuery(message) {
     // Nobody answers one that leaves.
     if (worker.exitedAfterDisconnect) return false;
@@ -172,8 +185,7 @@ function guard(cluster, worker, warn, shutOut) {
       return true;
     }
     if (message.cmd === 'NODE_HANDLE') return hearHandle(message, handle);
-    // Node notes each time that it is asked.
-    if (message.cmd === 'NODE_SOCKET_NOTIFY_CLOSE') return channel.isAsking(message.key);
+    if (message.cmd === ASKS_CLOSED || message.cmd === ASKS_COUNT) return hearAsking(message);
     if (message.cmd === 'NODE_CLUSTER' && message.act === 'close') asked.close(message.key);
     return isQuery(message) && hearQuery(message);
   }

@@ -20,11 +20,21 @@ const CLASSES = new Map([
 const SERVERS = 256;
 const LONGEST_NAME = 1024;
 
+// Sockets that nobody listens for are left to Node for a moment, so many at a time and so long, in milliseconds: it closes them when
+// their clients do. One that is closed at once surprises a client that has just connected.
+const UNHEARD = 8;
+const MOMENT = 1000;
+
 // Handles that are open at a time, of one worker and of all, and the parts of this process's descriptors that they may be.
 const OF_ONE = [4, 1024];
 const OF_ALL = [2, 4096];
 
 function nothing() {}
+
+// Whether it may be the name of a server.
+function isName(key) {
+  return typeof key === 'string' && key.length <= LONGEST_NAME && !(key in Object.prototype);
+}
 
 // Those that the program got, and maybe has, by worker.
 const given = new Map();
@@ -45,6 +55,17 @@ function ownerOf(handle) {
   return symbol && handle[symbol];
 }
 
+// Closing the handle under a datagram socket would be the end of this process when the program closes the socket.
+function close(handle) {
+  const owner = ownerOf(handle) ?? handle;
+  try {
+    if (typeof owner.destroy === 'function') owner.destroy();
+    else owner.close();
+  } catch {
+    // The program has closed it.
+  }
+}
+
 /** The handles that one worker sends. */
 class Handles {
   #cluster;
@@ -54,6 +75,7 @@ class Handles {
   #warn;
   #offend;
   #told = false;
+  #unheard = 0;
 
   /**
    * `warn` is told in a sentence, once; `offend(what)` when the worker sends what no Node sends. To be made before the program can
@@ -78,13 +100,15 @@ class Handles {
   }
 
   #isServer(key) {
-    if (typeof key !== 'string' || key.length > LONGEST_NAME || key in Object.prototype) return false;
+    if (!isName(key)) return false;
     return this.#servers.size < SERVERS || this.#servers.has(key);
   }
 
   /** Takes a handle without a fault. Returns whether that is all; otherwise Node goes on with it. */
   take(message, handle) {
-    if (!this.#isHeard()) return this.#refuse(message, handle, 'nobody listens for it');
+    const isHeard = this.#isHeard();
+    const mayWait = message.type === 'net.Socket' && this.#unheard < UNHEARD;
+    if (!isHeard && !mayWait) return this.#refuse(message, handle, 'nobody listens for it');
     const most = shareOfDescriptors(...OF_ONE);
     const isMuch = () => this.#count() >= most || countOpen() >= shareOfDescriptors(...OF_ALL);
     if (isMuch()) forgetClosed();
@@ -97,7 +121,17 @@ class Handles {
     if (!given.has(this.#worker)) given.set(this.#worker, new Set());
     given.get(this.#worker).add(handle);
     if (message.key !== undefined) this.#servers.add(message.key);
+    if (!isHeard) this.#closeSoon(handle);
     return this.#deliver(message, handle);
+  }
+
+  #closeSoon(handle) {
+    this.#tell('nobody listens for it');
+    this.#unheard += 1;
+    setTimeout(() => {
+      this.#unheard -= 1;
+      close(handle);
+    }, MOMENT).unref();
   }
 
   #count() {
@@ -139,16 +173,7 @@ class Handles {
 
   /** Closes what the program got of this worker. */
   closeAll() {
-    for (const handle of given.get(this.#worker) ?? []) {
-      // Closing the handle under a datagram socket would be the end of this process when the program closes the socket.
-      const owner = ownerOf(handle) ?? handle;
-      try {
-        if (typeof owner.destroy === 'function') owner.destroy();
-        else owner.close();
-      } catch {
-        // The program has closed it.
-      }
-    }
+    for (const handle of given.get(this.#worker) ?? []) close(handle);
     given.delete(this.#worker);
   }
 
@@ -162,10 +187,14 @@ class Handles {
     handle.close();
     this.#acknowledge();
     this.#emit(msg);
+    this.#tell(why);
+    return true;
+  }
+
+  #tell(why) {
     if (!this.#told) this.#warn(`worker ${this.#worker.id}: it sent a handle, which was closed: ${why}`);
     this.#told = true;
-    return true;
   }
 }
 
-module.exports = { Handles };
+module.exports = { Handles, isName };

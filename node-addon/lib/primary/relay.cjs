@@ -5,7 +5,8 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
-const { taker, watch } = require('../connection.cjs');
+const { taker } = require('../connection.cjs');
+const { watch } = require('../watch.cjs');
 
 // How long a worker that refused is left alone, in milliseconds. Others may take the connection meanwhile.
 const PAUSE = 50;

@@ -73,12 +73,21 @@ function sayClose(response, isLate) {
   };
 }
 
-// Answers that wait for this one were begun before anybody was told of them.
+// Answers that wait for this one were begun before anybody was told of them. Node gives each the connection in this way when the one
+// before has ended.
 function sayCloseFrom(socket) {
-  const response = socket?._httpMessage;
+  let response = socket?._httpMessage;
   if (!response) return;
   sayClose(response, false);
-  response.once('finish', () => sayCloseFrom(socket));
+  Object.defineProperty(socket, '_httpMessage', {
+    configurable: true,
+    enumerable: true,
+    get: () => response,
+    set(next) {
+      response = next;
+      if (next) sayClose(next, false);
+    },
+  });
 }
 
 function closeSilent(list, silent) {

@@ -6,11 +6,13 @@
 const { errno: ERRNO } = require('node:os').constants;
 
 const { addressOf, refusalOf } = require('../address.cjs');
+const { BEHIND_WRAPPER } = require('../environment.cjs');
 const { isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
 const { drain } = require('./drain.cjs');
 const { endOwnSockets } = require('./own-socket.cjs');
 const { serve, trackHttp2 } = require('./share.cjs');
+const { standIn } = require('./stand-in.cjs');
 
 const LONGEST = 2 ** 31 - 1;
 // The longest message in bytes; see docs/protocol.md.
@@ -19,30 +21,6 @@ const LONGEST_MESSAGE = 65536;
 const LAST_ERRNO = 4095;
 
 function nothing() {}
-
-/** Node's stand-in for a listening socket, as its own workers have it. */
-function standIn(name) {
-  let timer = null;
-  const handle = {
-    listen: () => 0,
-    ref() {
-      timer ??= setInterval(nothing, LONGEST);
-    },
-    unref() {
-      clearInterval(timer);
-      timer = null;
-    },
-    close: () => handle.unref(),
-  };
-  if (name) {
-    handle.getsockname = (out) => {
-      Object.assign(out, name);
-      return 0;
-    };
-  }
-  handle.ref();
-  return handle;
-}
 
 // The addon's sentence about a failed call names the errno.
 function errnoOf(error) {
@@ -60,6 +38,7 @@ class Membership {
   #hold;
   #left = false;
   #load;
+  #ownEnd;
 
   /** `taken` is called when this process has the place, or nobody can have it any more. */
   constructor(cluster, adopt, taken) {
@@ -84,6 +63,7 @@ class Membership {
     try {
       this.#taken();
       const member = this.#adopt();
+      if (member) this.#ownEnd?.joined();
       member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
       return member;
     } catch (error) {
@@ -99,7 +79,7 @@ class Membership {
     if (message) this.#cluster.worker.emit('message', message);
     if (message || errno === -ERRNO.EAGAIN) return;
     this.#member.unwatch();
-    if (errno === -ERRNO.EPIPE && !this.#left) {
+    if (errno === -ERRNO.EPIPE && !this.#left && !this.#ownEnd?.isSignalled) {
       endOwnSockets();
       process.exit(0);
     }
@@ -140,6 +120,11 @@ class Membership {
     this.#left = true;
     const { worker } = this.#cluster;
     worker.exitedAfterDisconnect = true;
+    if (this.#ownEnd?.begin()) {
+      this.#member?.unwatch();
+      clearInterval(this.#hold);
+      return;
+    }
     let open = 1;
     const closed = () => {
       open -= 1;
@@ -148,6 +133,7 @@ class Membership {
       clearInterval(this.#hold);
       worker.state = 'disconnected';
       worker.emit('disconnect');
+      this.#ownEnd?.finished();
     };
     for (const share of this.#shares) {
       open += 1;
@@ -162,6 +148,11 @@ class Membership {
       if (share.stopped) share.close();
     }
     process.nextTick(closed);
+  }
+
+  /** See environment.cjs. */
+  endBy(ownEnd) {
+    this.#ownEnd = ownEnd;
   }
 
   get isConnected() {
@@ -202,6 +193,8 @@ class Membership {
 /** Patches node:cluster, which was loaded as a worker's. `taken`: see Membership. */
 function patch(cluster, Member, { fd, id, slot }, taken) {
   const worker = new cluster.Worker({ id, process, state: 'online' });
+  const isChild = Member.primaryOf(fd, id, slot) === process.ppid;
+  const { [BEHIND_WRAPPER]: ending } = process.env;
   const membership = new Membership(cluster, () => Member.adoptForeign(fd, id, slot), taken);
   worker.slot = slot;
   // It does not know its primary's policy, so it reports a load only if the program does.
@@ -225,8 +218,9 @@ function patch(cluster, Member, { fd, id, slot }, taken) {
     else process.nextTick(() => membership.listen(server, query, callback));
   };
 
+  if (!isChild && ending) membership.endBy(new (require(ending).OwnEnd)());
   // The primary's own child joins at once.
-  if (Member.primaryOf(fd, id, slot) === process.ppid) membership.join();
+  if (isChild) membership.join();
 }
 
 module.exports = { patch };

@@ -4,8 +4,7 @@
 // server that may have to leave connections to other workers takes them from the mailbox, one by one.
 
 const fs = require('node:fs');
-
-const { classOf } = require('../connection.cjs');
+const net = require('node:net');
 
 const SERVER = 1; // TCPConstants.SERVER.
 
@@ -24,6 +23,19 @@ function atExit() {
   if (process.connected === false) endOwnSockets();
 }
 
+// Node's cluster makes handles in the first way. The second needs an example of the class, which costs an idle worker more memory.
+// But a thread can be terminated between two steps, so it makes the handle before it has the descriptor; see connection.cjs.
+function handleOn(takeSocket) {
+  const isThread = process.chdir.disabled === true;
+  const handle = isThread ? new (require('../connection.cjs').classOf(true))(SERVER) : undefined;
+  const fd = takeSocket();
+  const made = fd < 0 ? fd : handle ? handle.open(fd) || handle : net._createServerHandle(null, undefined, undefined, fd);
+  if (typeof made !== 'number') return made;
+  handle?.close();
+  if (fd >= 0) fs.closeSync(fd);
+  return undefined;
+}
+
 /**
  * The handle on the slot's own socket, to be used in place of Node's stand-in; undefined if there is none or it cannot be used.
  */
@@ -33,13 +45,9 @@ function takeOwnSocket(listener, standIn, server) {
     listener.leaveOwnSocket();
     return undefined;
   }
-  // The handle first: see connection.cjs.
-  const handle = new (classOf(true))(SERVER);
-  const fd = listener.takeSocket(server);
-  if (fd < 0 || handle.open(fd) !== 0) {
+  const handle = handleOn(() => listener.takeSocket(server));
+  if (!handle) {
     listener.leaveOwnSocket();
-    handle.close();
-    if (fd >= 0) fs.closeSync(fd);
     return undefined;
   }
   // Node calls listen(2) again, with this worker's backlog. The backlog of the first worker that asked is the one for all.

@@ -6,16 +6,34 @@
 const { load } = require('../addon.cjs');
 const { closeChannel } = require('../environment.cjs');
 const { OWN_END, isDatagram } = require('../query.cjs');
-const { Burden } = require('./burden.cjs');
-const { drain } = require('./drain.cjs');
-const { sendOwn } = require('./repairs.cjs');
 const { serve, trackHttp2 } = require('./share.cjs');
+
+// An idle worker does not need these.
+require.keep?.('./burden.cjs');
+require.keep?.('./drain.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
 const MARK = { crs: 1 };
 
 // How long a worker that leaves waits for the engine to say that no more connections come. Longer than the engine itself waits.
 const LAST = 3500;
+
+// How a send to a dead primary fails. Node notices the death only later, by the end of the channel.
+const GONE = ['EPIPE', 'ECONNRESET', 'ERR_IPC_CHANNEL_CLOSED'];
+
+/**
+ * process.send that ignores a dead primary for node:cluster's own messages. Their failure would be an exception that ends a leaving
+ * worker with its requests in hand. What the program sends fails as it does in Node.
+ */
+function sendOwn(send) {
+  function told(error) {
+    if (error && !GONE.includes(error.code)) process.emit('error', error);
+  }
+  return function sendToPrimary(message, handle, ...rest) {
+    const own = message?.cmd === 'NODE_CLUSTER' && rest.length === 0 && typeof handle !== 'function';
+    return Reflect.apply(send, this, own ? [message, handle, undefined, told] : [message, handle, ...rest]);
+  };
+}
 
 function nothing() {}
 
@@ -42,7 +60,13 @@ function join(place) {
  */
 function patch(cluster, place) {
   const member = place && join(place);
-  const burden = new Burden(cluster.worker ?? {}, (told) => member?.setLoad(told));
+  const worker = cluster.worker ?? {};
+  let burden;
+  const burdened = () => (burden ??= new (require('./burden.cjs').Burden)(worker, (told) => member?.setLoad(told)));
+  worker.setLoad = (told) => {
+    burdened();
+    worker.setLoad(told);
+  };
   if (!place) return false;
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return false;
@@ -55,7 +79,7 @@ function patch(cluster, place) {
     member.outlive();
     for (const { server, takeAll } of shares.values()) {
       takeAll();
-      drain(server);
+      require('./drain.cjs').drain(server);
     }
   }
 
@@ -114,12 +138,12 @@ function patch(cluster, place) {
       }
       if (!share) return Reflect.apply(callback, this, [errno, handle, ...rest]);
       trackHttp2(server);
-      if (message.crsLoad === 1) burden.measure(servers);
+      if (message.crsLoad === 1) burdened().measure(servers);
       const { handle: used, takeAll, isServed: isDone } = serve(share, handle, server, {
         closed: () => shares.delete(handle),
         // Not in the turn in which the last connection may have come.
         stopped: () => leave && setImmediate(() => isServed() && leave()),
-        taken: () => burden.connected(),
+        taken: () => burden?.connected(),
       });
       shares.set(handle, { server, takeAll, isServed: isDone });
       const outcome = Reflect.apply(callback, this, [errno, used, ...rest]);

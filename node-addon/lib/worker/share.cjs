@@ -5,14 +5,22 @@
 
 const fs = require('node:fs');
 
-const { taker, watch } = require('../connection.cjs');
 const { load } = require('../addon.cjs');
+const { watch } = require('../watch.cjs');
 const { forgetOwnSocket, takeOwnSocket } = require('./own-socket.cjs');
+
+require.keep?.('./sessions.cjs');
+require.keep?.('../connection.cjs');
 
 const OLD_ZERO = Number(process.versions.node.split('.')[0]) < 21;
 const LOOK_AGAIN = 100;
 const DESCRIPTORS = [5, 100];
+// How long a worker has listened, in milliseconds, when its start is taken to be over.
+const STARTED = 500;
+/** A process of more bytes is not small. */
+const SMALL = 128 << 20;
 
+let isTrimmed = false;
 let ownerSymbol;
 
 // Where Node keeps the object behind a handle.
@@ -36,6 +44,14 @@ function hasDescriptor() {
   } catch {
     return false;
   }
+}
+
+// What the start of a Node program frees is more than this package needs, but stays with the process. To look through much memory
+// would hold the worker up, and where there is much this is little.
+function giveBackMemory() {
+  if (isTrimmed) return;
+  isTrimmed = true;
+  setTimeout(() => process.memoryUsage.rss() < SMALL && load().giveBackMemory(), STARTED).unref();
 }
 
 /** Node before version 24 keeps no list of an HTTP/2 server's sessions. Only such servers cost the memory for one. */
@@ -97,7 +113,7 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
 
   function next(from) {
     try {
-      take ??= taker(listener.isTcp);
+      take ??= require('../connection.cjs').taker(listener.isTcp);
     } catch {
       // Learning the class of the handles takes a descriptor.
       return -EMFILE;
@@ -175,6 +191,7 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
     };
   }
   watch(listener, () => turn(accept), () => turn(acceptInTurn));
+  giveBackMemory();
   // A server that is full leaves what waits to others.
   const isServed = () => ended || resting !== null;
   return { handle, takeAll, isServed };

@@ -166,6 +166,12 @@ test('pm2\'s file of programs is answered with the commands that do the same', o
     args: ['ecosystem.config.json'], files: { 'ecosystem.config.json': '{ "apps": [{ "script": "a.js", "instances": 0 }, { "script": "b c.js", "cwd": "/srv" }] }' },
   });
   assert.match(two.stderr, /; the same here:\n {2}cluster-rs -i 0 a\.js\n {2}cd \/srv && cluster-rs -i 1 'b c\.js'\n$/);
+  for (const text of ['{ "script": "a.js" }', '[{ "script": "a.js" }]', '{ "apps": { "script": "a.js" } }']) {
+    const other = await cli({ args: ['start', 'ecosystem.json'], files: { 'ecosystem.json': text } });
+    assert.equal(other.stderr, "cluster-rs: ecosystem.json is a file of pm2's, and no program; the same here: cluster-rs -i 1 a.js\n");
+  }
+  const missing = await cli({ args: ['ecosystem.config.js'] });
+  assert.match(missing.stderr, /^cluster-rs: no such file: .*\/ecosystem\.config\.js\n$/);
   const broken = await cli({ args: ['ecosystem.config.js'], files: { 'ecosystem.config.js': 'module.exports = {' } });
   assert.match(broken.stderr, /^cluster-rs: ecosystem\.config\.js is a file of pm2's, and no program; it cannot be read: .*\n$/);
 });

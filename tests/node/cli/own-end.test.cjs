@@ -262,3 +262,50 @@ test('a stream of events ends when the script ends it', ours, async () => {
   assert.equal((await answer).body, 'data: hello\n\nevent: bye\n\n');
   assert.equal(run.code, 0);
 });
+
+// While one listens, a signal to the whole group is the script's; afterwards it waits for the last request again.
+const WITHOUT_HANDLER = {
+  'a handler that was taken away': `const ignore = () => {};
+    for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, ignore).removeListener(signal, ignore);`,
+  'all handlers taken away': "for (const signal of ['SIGTERM', 'SIGINT']) process.removeAllListeners(signal);",
+  'a hook of signal-exit': `const emitter = globalThis[Symbol.for('signal-exit emitter')] = { count: 1 };
+    for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, function hook() {
+      if (process.listeners(signal).length !== emitter.count) return;
+      console.log('hook');
+      process.removeListener(signal, hook);
+      emitter.count = 0;
+      process.kill(process.pid, signal);
+    });
+    setInterval(() => {}, 1000);`,
+};
+
+for (const [what, text] of Object.entries(WITHOUT_HANDLER)) {
+  test(`a signal to the group and ${what}: requests are finished first`, ours, async () => {
+    for (const signal of ['SIGTERM', 'SIGINT']) {
+      const files = { 'app.js': `require('./server.js'); ${text}` };
+      const run = await cli({ args: ['-i', '1', 'app.js'], files }, async (started) => {
+        const [answer] = await begin(started, await started.port());
+        started.kill(signal, -started.pid);
+        await started.wait(/stopping 1 worker/);
+        started.write('release', '');
+        assert.match((await answer).body, /^held by/);
+      });
+      assert.equal(count(run, 'hook'), what.startsWith('a hook') ? 1 : 0);
+      assert.equal(run.stderr, '');
+      assert.equal(run.code, 0);
+    }
+  });
+}
+
+test('a signal to the group that comes when the worker has just finished is no other', ours, async () => {
+  const text = `require('./server.js');
+    setInterval(() => {}, 1000);
+    process.on('disconnect', () => process.kill(process.pid, 'SIGINT'));
+    process.on('SIGTERM', () => { console.log('done'); process.exit(0); });`;
+  const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': text } }, async (started) => {
+    await started.port();
+    started.kill('SIGINT');
+  });
+  assert.equal(count(run, 'done'), 1);
+  assert.equal(run.code, 0);
+});

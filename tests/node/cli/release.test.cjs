@@ -4,6 +4,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const http = require('node:http');
 const path = require('node:path');
 const { ours, request } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
@@ -78,23 +79,60 @@ test('the command from elsewhere, removed: workers go on without it, and that is
   assert.equal(run.stderr.match(/the files of cluster-rs are gone from \S+\/releases\/1\/node_modules\/cluster-rs/g).length, 1);
 });
 
-test('a program of its own that forks', ours, async () => {
+const ELSEWHERE = `for release in 1 2; do mv releases/$release/node_modules releases/$release/modules; done
+  NODE_PATH=$PWD/current/modules exec "$@"`;
+
+for (const [where, before] of [['its node_modules', []], ['NODE_PATH', ['sh', '-c', ELSEWHERE, '-']]]) {
+  test(`a program of its own that forks, with the package in ${where}`, ours, async () => {
+    const PROGRAM = `
+      const cluster = require('cluster-rs');
+      if (cluster.isPrimary) {
+        cluster.fork().on('listening', ({ port }) => console.log('cluster-rs: listening on x:' + port + ' '));
+        process.on('SIGHUP', () => cluster.fork().on('online', () => console.log('online')).on('listening', () => console.log('second')));
+        process.on('SIGTERM', () => cluster.disconnect(() => process.exit(0)));
+      } else require('./server.js');`;
+    const run = await cli({
+      files: { ...files, 'releases/1/main.js': PROGRAM, 'releases/2/main.js': PROGRAM },
+      command: ([node]) => installed([...before, node, 'current/main.js']),
+    }, async (started) => {
+      await started.port();
+      replace(started);
+      started.kill('SIGHUP');
+      await started.wait(/second/);
+      started.kill();
+    });
+    assert.equal(run.code, 0);
+    assert.equal(run.stderr, '');
+  });
+}
+
+test('a worker whose release was removed takes its first connection, reports a load and drains', ours, async () => {
   const PROGRAM = `
     const cluster = require('cluster-rs');
     if (cluster.isPrimary) {
+      cluster.setupPrimary({ mechanism: 'passed' });
       cluster.fork().on('listening', ({ port }) => console.log('cluster-rs: listening on x:' + port + ' '));
-      process.on('SIGHUP', () => cluster.fork().on('online', () => console.log('online')).on('listening', () => console.log('second')));
+      process.on('SIGHUP', () => Object.values(cluster.workers)[0].send('load'));
       process.on('SIGTERM', () => cluster.disconnect(() => process.exit(0)));
-    } else require('./server.js');`;
+    } else {
+      process.on('message', () => { cluster.worker.setLoad(3); console.log('reported'); });
+      require('./server.js');
+    }`;
   const run = await cli({
-    files: { ...files, 'releases/1/main.js': PROGRAM, 'releases/2/main.js': PROGRAM },
+    files: { ...files, 'releases/1/main.js': PROGRAM },
     command: ([node]) => installed([node, 'current/main.js']),
   }, async (started) => {
-    await started.port();
+    const port = await started.port();
     replace(started);
     started.kill('SIGHUP');
-    await started.wait(/second/);
+    await started.wait(/reported/);
+    const agent = new http.Agent({ keepAlive: true });
+    const held = request(port, { path: '/stay', agent });
+    await started.wait(/held/);
     started.kill();
+    const { body, headers } = await held;
+    assert.deepEqual([body, headers.connection], ['stayed', 'close']);
+    agent.destroy();
   });
   assert.equal(run.code, 0);
   assert.equal(run.stderr, '');

@@ -5,7 +5,7 @@ const test = require('node:test');
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const net = require('node:net');
-const { happens, ours, request } = require('../support/index.cjs');
+const { happens, ours, request, until } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
 
 const RUN = `
@@ -154,4 +154,17 @@ test('a program that is none of Node\'s is told as that', ours, async () => {
     assert.match(run.said()[0], /sh is no program for Node; give the JavaScript file that it starts, or make it a script of package\.json: /);
     assert.deepEqual([run.said().length, run.code], [1, 1]);
   }
+});
+
+test('where this system has no addon one worker is started behind a wrapper, and that is said', ours, async () => {
+  const port = await freePort();
+  const run = await cli({
+    files: { ...files, 'mac.cjs': "Object.defineProperty(process, 'platform', { value: 'darwin' });" },
+    command: ([node, bin]) => [node, '-r', './mac.cjs', bin, '-i', '3', 'npm.cjs', '--', 'node say.js'], env: { PORT: String(port) },
+  }, async (started) => {
+    await started.wait(/1 worker of npm\.cjs/);
+    await until(() => request(port).catch(() => null), 'an answer');
+    started.kill('SIGTERM', -started.pid);
+  });
+  assert.deepEqual(run.said(), ['only one worker can serve behind npm.cjs without the addon']);
 });

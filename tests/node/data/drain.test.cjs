@@ -91,7 +91,8 @@ test('what a client has asked for at once is answered, and the last answer says 
       const answers = [];
       const server = require('node:http').createServer((request, answer) => {
         answer.setHeader('Connection', 'keep-alive');
-        answers.push((then) => answer.end(`<${request.url}>`, then));
+        // When it is sent: one that is ready before its turn is left as it is.
+        answers.push((then) => answer.end(`<${request.url}>`).once('close', then));
         if (request.url === '/3') process.send('all', whenClosed);
       }).listen(0, '127.0.0.1');
       // Node closes it when the worker leaves.

@@ -161,6 +161,95 @@ test('600 handles that nobody listens for are closed at once', ours, async () =>
   assert.deepEqual(warnings, [['flood', 'worker 1: it sent a handle, which was closed: nobody listens for it']]);
 });
 
+test('a socket that nobody listens for is closed when its client ends, and not before', async () => {
+  const run = await play({
+    async primary({ cluster, report, happens }) {
+      const worker = cluster.fork();
+      report('exit', ...await happens(worker, 'exit'));
+    },
+    worker({ cluster, report }) {
+      const net = require('node:net');
+      const server = net.createServer((socket) => {
+        process.send('the first', socket);
+        process.send('the second', socket);
+      });
+      server.listen(0, '127.0.0.1', () => {
+        const client = net.connect(server.address().port, '127.0.0.1');
+        let hasEnded = false;
+        setTimeout(() => {
+          hasEnded = true;
+          client.end();
+        }, 300);
+        client.on('close', () => {
+          report('closed', hasEnded);
+          // The primary is asked. It may not have heard yet that the socket is closed.
+          server.getConnections((error, count) => report('count', error, count <= 1));
+          cluster.worker.disconnect();
+        });
+      });
+    },
+  });
+  assert.deepEqual([run.all('closed'), run.all('count'), run.all('exit')], [[[true]], [[null, true]], [[0, null]]]);
+});
+
+test('many sockets that nobody listens for: few are open, none after a second, and their server can be closed', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens }) {
+      const open = () => require('node:fs').readdirSync('/proc/self/fd').length;
+      cluster.fork();
+      const [worker] = await happens(cluster, 'listening');
+      const before = open();
+      let most = 0;
+      const timer = setInterval(() => { most = Math.max(most, open() - before); }, 10);
+      await happens(worker, 'disconnect');
+      clearInterval(timer);
+      report('open', most, open() - before);
+    },
+    worker({ cluster, report }) {
+      const net = require('node:net');
+      const server = net.createServer((socket) => process.send('mine no more', socket));
+      server.listen(0, '127.0.0.1', () => {
+        let left = 60;
+        for (let i = 0; i < 60; i++) {
+          net.connect(server.address().port, '127.0.0.1').resume().on('error', () => {}).on('close', () => {
+            left -= 1;
+            if (left > 0) return;
+            server.getConnections((error, count) => report('count', error, count <= 8));
+            cluster.worker.disconnect();
+          });
+        }
+      });
+    },
+  });
+  const [[most, atLast]] = run.all('open');
+  assert.ok(most < 15 && atLast < 4, `${most} were open, at last ${atLast}`);
+  assert.deepEqual(run.all('count'), [[null, true]]);
+});
+
+// The primary cannot have got the socket of which a worker asks.
+test('a worker that asks about the sockets of a server is answered, whatever has become of them', ours, async () => {
+  const run = await play({
+    async primary({ cluster, report, happens }) {
+      const worker = cluster.fork();
+      report('exit', ...await happens(worker, 'exit'));
+    },
+    worker({ report }) {
+      const heard = [];
+      process.on('internalMessage', ({ cmd, key, count }) => {
+        if (!/^NODE_SOCKET/.test(cmd)) return;
+        heard.push([cmd, key, count]);
+        if (heard.length < 2) return;
+        report('heard', heard);
+        process.exit(0);
+      });
+      for (const cmd of ['NODE_SOCKET_GET_COUNT', 'NODE_SOCKET_NOTIFY_CLOSE']) process._send({ cmd, key: '4:127.0.0.1:1' });
+    },
+  });
+  const server = '4:127.0.0.1:1';
+  assert.deepEqual(run.one('heard'), [['NODE_SOCKET_COUNT', server, 0], ['NODE_SOCKET_ALL_CLOSED', server, null]]);
+  assert.deepEqual(run.all('exit'), [[0, null]]);
+});
+
 test('a listener that keeps handles: so many, and then whoever sends them is ended and they are closed', ours, async () => {
   const { after: { flood }, warnings } = await check({ flood: FLOOD.replace('600', '1200') }, { isHeard: true, wait: 3000 });
   assert.ok(flood.open < 10, `${flood.open} are open`);
