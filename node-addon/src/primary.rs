@@ -62,7 +62,6 @@ impl Shared {
                 // A defect in one turn must not stop accepting for good; the state is valid at every step.
                 let turn = std::panic::AssertUnwindSafe(|| primary.dispatch(&ready));
                 let defect = std::panic::catch_unwind(turn).is_err();
-                self.keys().prune(&primary);
                 let mut events = primary.take_events();
                 if defect {
                     events.push(Event::Warning { worker: None, text: "the engine has a defect; see above".into() });
@@ -102,6 +101,9 @@ impl Shared {
             Ok(granted) => {
                 if granted.is_new {
                     self.poller.interrupt();
+                    // Here and not in each turn, which moves connections.
+                    let primary = self.lock();
+                    self.keys().prune(&primary);
                 }
                 Answer { keys: self.keys().share(granted.handle, keys), ..Answer::granted(granted) }
             }
@@ -158,15 +160,12 @@ impl Engine {
     /// What workers may listen on from now on.
     #[napi]
     pub fn allow(&self, allow: Allow) -> Result<()> {
-        let mut settings = self.shared.lock().settings().clone();
-        let before = settings.listen_allow.take();
+        let before = self.shared.lock().settings().clone();
+        let mut settings = before.clone();
         (settings.listen_allow, settings.listen_max) = allow.parsed()?;
         // Names are looked up without the lock, or the engine's thread would wait for the name server too. Only this thread changes
         // settings. Rules that are the same go on as they are: no silent name server and no folder that is gone stops a fork.
-        let permits = match settings.listen_allow == before {
-            true => None,
-            false => Some(settings.listen_allow.as_deref().map(Permits::new).transpose().map_err(refusal)?),
-        };
+        let permits = Permits::changed(&before, &settings).map_err(refusal)?;
         self.shared.lock().configure_with(settings, permits).map_err(refusal)
     }
 

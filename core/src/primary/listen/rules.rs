@@ -50,8 +50,8 @@ impl Permits {
         settings.listen_allow.as_deref().map(Self::new).transpose()
     }
 
-    /// The same where it is not what was declared before. `None`: it is, and nothing is looked up.
-    pub(crate) fn changed(before: &Settings, after: &Settings) -> Result<Option<Option<Self>>> {
+    /// What `after` declares, where `before` declared something else. `None`: it did not, and nothing is looked up.
+    pub fn changed(before: &Settings, after: &Settings) -> Result<Option<Option<Self>>> {
         if before.listen_allow == after.listen_allow { Ok(None) } else { Self::of(after).map(Some) }
     }
 
