@@ -10,6 +10,7 @@
 //! `Sockets`, `Choosing`, `TurnsGiven`, `Flow`. Only the handle calls them all: in `pump`, `watch`, `audit` and `closing`, and here,
 //! where members come and go.
 
+mod attention;
 mod audit;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
@@ -31,6 +32,8 @@ mod watch;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+pub(crate) use attention::AUDIT;
+use attention::Attention;
 pub(crate) use audit::Audited;
 use choosing::Choosing;
 use flow::Flow;
@@ -76,6 +79,7 @@ pub(crate) struct Handle {
     choosing: Choosing,
     turns: TurnsGiven,
     flow: Flow,
+    attention: Attention,
     /// Nobody new comes in.
     closing: Option<Shut>,
     /// When the program was last told of something that a worker may have brought about.
@@ -106,6 +110,7 @@ impl Handle {
             choosing: Choosing::new(Policy::RoundRobin, 0, false),
             turns: TurnsGiven::default(),
             flow: Flow::default(),
+            attention: Attention::default(),
             closing: None,
             warned_at: None,
         }
@@ -192,6 +197,7 @@ impl Handle {
             return Err(errno);
         }
         self.members.add(member);
+        self.attention.wake_anew();
         self.give_turns();
         Ok(outcome)
     }
@@ -199,6 +205,7 @@ impl Handle {
     /// Takes a listener out. What waits for it goes to the others. Returns how many connections it had taken.
     pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
         let Some(mut member) = self.members.remove(listener) else { return 0 };
+        self.attention.wake_anew();
         self.give_turns();
         poll.remove(member.mailbox.sender());
         let assigned = self.sockets.route().assigned(member.slot);
@@ -253,9 +260,13 @@ impl Handle {
     }
 
     /// A member's own socket has a connection.
-    pub(crate) fn own_socket_announced(&mut self, listener: u32) {
-        if let Some(own) = self.members.by_listener(listener).and_then(Member::own_socket_mut) {
-            own.announced();
+    pub(crate) fn own_socket_announced(&mut self, listener: u32, poll: &Poll) {
+        let route = self.sockets.route();
+        let Some(member) = self.members.by_listener(listener) else { return };
+        let assigned = route.assigned(member.slot);
+        if let Some(own) = member.own_socket_mut() {
+            own.announced(assigned, poll);
+            self.attention.announced(route.begun(), Instant::now());
         }
     }
 

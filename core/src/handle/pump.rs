@@ -47,6 +47,7 @@ impl Handle {
         let (open, again) = self.choosing.await_room(&mut self.members, poll, now);
         let paused = self.flow.paused_until(now);
         let wanted = open && paused.is_none();
+        self.sockets.watch_quiet_ones(self.attention.interest());
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
         self.sockets.watch(wanted && self.closing.is_none(), wanted, &mut self.members, poll);
         let dry = matches!(end, Some(Accepted::Nothing)) && !self.flow.has_unsent();

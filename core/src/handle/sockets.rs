@@ -17,11 +17,13 @@ pub(super) struct Sockets {
     token: Token,
     /// The poll tells when somebody comes to the primary's socket.
     accepting: bool,
+    /// What it tells of own sockets in which nothing is known to wait.
+    quiet: Interest,
 }
 
 impl Sockets {
     pub(super) fn new(route: Box<dyn Route>, token: Token) -> Self {
-        Self { route, retired: Retired::default(), token, accepting: false }
+        Self { route, retired: Retired::default(), token, accepting: false, quiet: Interest::ReadableOnce }
     }
 
     pub(super) fn route(&self) -> &dyn Route {
@@ -57,6 +59,18 @@ impl Sockets {
         self.retired.announced();
     }
 
+    /// What the poll is to tell, from the next `watch` on, of own sockets in which nothing is known to wait.
+    pub(super) fn watch_quiet_ones(&mut self, interest: Interest) {
+        self.quiet = interest;
+    }
+
+    /// The poll is to tell of the next who comes to a socket that workers have, too, and that is no member's own. False: it cannot.
+    pub(super) fn watch_common(&self, poll: &Poll) -> bool {
+        let mut all = true;
+        self.route.each_common(&mut |socket| all &= poll.watch_once(socket, self.token.pack()).is_ok());
+        all
+    }
+
     pub(super) fn is_accepting(&self) -> bool {
         self.accepting
     }
@@ -73,7 +87,7 @@ impl Sockets {
             }
         }
         for member in members.iter_mut() {
-            member.watch_own_socket(poll, wanted);
+            member.watch_own_socket(poll, self.quiet, wanted);
             member.watch_for_return(poll);
         }
         self.retired.watch(poll, self.token, wanted);
@@ -165,6 +179,7 @@ impl Sockets {
         if let Some(socket) = self.route.primary_socket() {
             poll.remove(socket);
         }
+        self.route.each_common(&mut |socket| poll.remove(socket));
         for (_, mut own) in self.retired.take_all() {
             own.forget(poll);
             give_up(own.socket());

@@ -124,10 +124,11 @@ impl Site {
             in_time: true,
             patience: Duration::from_millis(60),
             part_of_running: PART_OF_RUNNING,
+            calm: false,
             slack: 2,
             workers: &Silent,
         };
-        self.handle.watch(&look);
+        self.handle.watch(&look, Instant::now());
     }
 
     /// Looks until a member has lost its turn; how many it took.

@@ -41,6 +41,16 @@ pub(crate) trait Route: Send {
     fn audit(&mut self) -> Found {
         Found::default()
     }
+    /// Sockets that workers have, too, and that are not `OwnSocket`s of members: what comes to one is a reason to audit.
+    fn each_common(&self, _see: &mut dyn FnMut(BorrowedFd<'_>)) {}
+    /// There is something to audit.
+    fn is_common(&self) -> bool {
+        false
+    }
+    /// `begun` says whether anybody came.
+    fn counts(&self) -> bool {
+        false
+    }
     /// There are sockets that a worker had.
     fn keeps_former(&self) -> bool {
         false
