@@ -16,11 +16,12 @@ const FEW: u64 = 32;
 /// After so many audits in a row without a connection it sleeps.
 const QUIET_AUDITS: u32 = 2;
 
-/// So many announcements of what was taken at once, and one in so many connections, are too many.
+/// So many announcements of what was taken at once, and one in each so many connections that could be announced, are too many. (Of
+/// workers that can be passed over so many are announced if they are busy for a third of the time.)
 const NEEDLESS: u32 = 3;
-const CONNECTIONS_OF_ONE: u64 = 30;
+const CONNECTIONS_OF_ONE: u64 = 3;
 /// For so many audits it stays calm, before it tries again.
-const CALM_AUDITS: u32 = 64;
+const CALM_AUDITS: u32 = 16;
 /// A look for so many connections,
 const CONNECTIONS_OF_A_LOOK: u32 = 12;
 /// and this often. The last is for how long somebody may wait in front of a worker that was hung when nobody else came.
@@ -35,9 +36,9 @@ pub(super) struct Attention {
     /// Connections that were begun by the last audit, where the kernel counts them.
     audited: u64,
     quiet: u32,
-    /// Announcements that were not needed, since so many connections were begun.
+    /// Announcements of late that were not needed, of so many connections.
     needless: u32,
-    since: u64,
+    of: u64,
     /// They are not worth having, for so many audits.
     worthless: u32,
     calm: Option<Calm>,
@@ -60,7 +61,7 @@ pub(super) enum Looked {
 
 impl Default for Attention {
     fn default() -> Self {
-        Self { awake: true, woken: true, audited: 0, quiet: 0, needless: 0, since: 0, worthless: 0, calm: None }
+        Self { awake: true, woken: true, audited: 0, quiet: 0, needless: 0, of: 0, worthless: 0, calm: None }
     }
 }
 
@@ -134,14 +135,19 @@ impl Attention {
         Looked::All
     }
 
-    /// So many connections that were announced had been taken when they were looked for. True: from here on it is calm.
-    pub(super) fn were_needless(&mut self, count: u32, begun: u64, now: Instant) -> bool {
-        if count == 0 || self.calm.is_some() {
+    /// A connection that was announced, the last of so many, had been taken when it was looked for. True: from here on it is calm.
+    pub(super) fn was_needless(&mut self, last_of: u64, begun: u64, now: Instant) -> bool {
+        if self.calm.is_some() {
             return false;
         }
-        self.needless += count;
-        let connections = begun.saturating_sub(self.since);
-        if self.needless < NEEDLESS || u64::from(self.needless) * CONNECTIONS_OF_ONE < connections {
+        // What was before the last few counts less and less.
+        if self.needless >= 2 * NEEDLESS {
+            self.needless /= 2;
+            self.of /= 2;
+        }
+        self.needless += 1;
+        self.of += last_of;
+        if self.needless < NEEDLESS || u64::from(self.needless) * CONNECTIONS_OF_ONE <= self.of {
             return false;
         }
         self.worthless = CALM_AUDITS;
@@ -153,7 +159,7 @@ impl Attention {
     /// the next is due; `None`: it sleeps.
     pub(super) fn audited(&mut self, begun: u64, counted: bool, may_sleep: bool) -> Option<Duration> {
         let fresh = begun.saturating_sub(self.audited);
-        (self.audited, self.since, self.needless) = (begun, begun, 0);
+        self.audited = begun;
         if fresh == 0 {
             self.quiet += 1;
         } else {
@@ -198,11 +204,13 @@ mod tests {
     fn announcements_that_nobody_needs_are_not_asked_for() {
         let (mut attention, now) = (Attention::default(), Instant::now());
         attention.announced(1, now);
-        assert!(!attention.were_needless(2, 1000, now));
-        assert!(!attention.were_needless(1, 1000, now), "one in many is worth having");
-        attention.audited(1000, true, true);
-        assert!(!attention.were_needless(2, 1002, now));
-        assert!(attention.were_needless(1, 1003, now));
+        assert!(
+            !(0..100).any(|_| attention.was_needless(3, 1000, now)),
+            "of a worker that is busy for a third of the time"
+        );
+        let mut attention = Attention::default();
+        assert!(!(1..NEEDLESS).any(|_| attention.was_needless(1, 1002, now)));
+        assert!(attention.was_needless(1, 1003, now));
         assert_eq!(attention.interest(), Interest::None);
         for _ in 0..CALM_AUDITS - 1 {
             attention.audited(attention.audited + 100, true, true);
@@ -232,7 +240,7 @@ mod tests {
     fn a_calm_address_is_looked_at_once_in_ten_connections_and_not_when_nobody_comes() {
         for per_second in [10, 100, 1000] {
             let (mut attention, mut now, mut begun) = (Attention::default(), Instant::now(), 3);
-            assert!(attention.were_needless(3, begun, now));
+            assert!((0..NEEDLESS).any(|_| attention.was_needless(1, begun, now)));
             looks(&mut attention, per_second, &mut begun, now, 5);
             now += 5 * SECOND;
             let count = looks(&mut attention, per_second, &mut begun, now, 20);

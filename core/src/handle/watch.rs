@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Handle;
 use super::attention::Looked;
 use super::member::Member;
-use crate::mechanism::{LOOK, Look, Watched};
+use crate::mechanism::{LOOK, Look, OwnSocket, Watched};
 
 impl Handle {
     /// True when some member should be looked at.
@@ -29,8 +29,9 @@ impl Handle {
         let look = &Look { calm: self.attention.is_calm(), ..look };
         let each = self.members.iter_mut().map(|member| member.look(look, route.assigned(member.slot)));
         let watched = each.fold(Watched::default(), Watched::and);
-        let needless = self.members.own_sockets_mut().map(|own| u32::from(own.take_needless())).sum();
-        self.attention.were_needless(needless, route.begun(), now);
+        for last_of in self.members.own_sockets_mut().filter_map(OwnSocket::take_needless) {
+            self.attention.was_needless(last_of, route.begun(), now);
+        }
         self.give_up_spoiled(look.poll);
         let (turns_changed, some_behind) = self.members.compare(look.slack);
         if watched.changed || turns_changed {

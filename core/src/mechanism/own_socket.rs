@@ -45,8 +45,10 @@ pub(crate) struct OwnSocket {
     behind_worker: bool,
     /// The poll has told that a connection found the worker busy, and nobody has looked since.
     announced: bool,
-    /// That one, and all others, had been taken by then.
-    needless: bool,
+    /// Connections that were begun since the poll was to tell, without being announced, and with the one that was.
+    unannounced: u64,
+    /// That one, and all others, had been taken by then: the last of so many.
+    needless: Option<u64>,
     /// As far as is known, nothing is left to be rescued.
     drained: bool,
     moved_here: MovedHere,
@@ -93,7 +95,8 @@ impl OwnSocket {
             used: false,
             behind_worker: false,
             announced: false,
-            needless: false,
+            unannounced: 0,
+            needless: None,
             drained: false,
             moved_here: MovedHere::No,
             spoiled: false,
@@ -230,6 +233,7 @@ impl OwnSocket {
     /// One look of the watch, while its worker has its turns. `assigned`: connections begun with the slot.
     pub(crate) fn look(&mut self, look: &Look, assigned: u64) -> Seen {
         if !self.busy {
+            self.unannounced += assigned.saturating_sub(self.assigned);
             self.assigned = assigned;
             return Seen::Moving(Watched::default());
         }
@@ -250,7 +254,10 @@ impl OwnSocket {
             self.moved_here = MovedHere::No;
             self.busy = fresh > 0 && !look.calm;
             self.used |= assigned > self.assigned_before + self.rescued;
-            self.needless = std::mem::take(&mut self.announced);
+            if std::mem::take(&mut self.announced) {
+                self.needless = Some(self.unannounced);
+            }
+            self.unannounced = 0;
         } else if self.standstill.look(look, self.worker, assigned.saturating_sub(waiting.into())) {
             self.standstill = Standstill::default();
             self.drained = false;
@@ -271,9 +278,9 @@ impl OwnSocket {
         Seen::Moving(Watched { again, changed: !self.busy })
     }
 
-    /// The last look showed that the poll need not have told of it.
-    pub(crate) fn take_needless(&mut self) -> bool {
-        std::mem::take(&mut self.needless)
+    /// The last look showed that the poll need not have told of a connection, which was the last of so many.
+    pub(crate) fn take_needless(&mut self) -> Option<u64> {
+        self.needless.take()
     }
 
     /// Has the poll watch it, under a token that says whose it is.
@@ -304,6 +311,7 @@ impl OwnSocket {
             Some((_, Interest::ReadableByNobody)) => {
                 self.forget(poll);
                 self.announced = self.behind_worker;
+                self.unannounced += assigned.saturating_sub(self.assigned);
                 self.assigned = assigned;
                 if self.waiting().is_some_and(|waiting| waiting > 0) {
                     socket::wake_waiting(self.socket.as_fd());
