@@ -4,6 +4,11 @@
 //! connections come by the mailbox, one by one, and only if there is a descriptor for each. The same holds for a server that the
 //! program limits, because it leaves connections to other workers.
 
+//!
+//! libuv watches such a socket as if nobody else did, and then the kernel wakes the primary for each connection, too: it may not pass
+//! over a waiter of that kind (EPOLLEXCLUSIVE, epoll_ctl(2)). So libuv's entry is made anew once it is there, behind its back. libuv
+//! never changes the entry of a socket that listens, which would fail; it takes it out.
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Weak;
@@ -16,6 +21,10 @@ use crate::uv;
 /// How many descriptors must be free: more than the connections that may wait in a listening socket (Node's backlog is 511),
 /// because libuv takes them all at once.
 const PLENTY: u64 = 1024;
+/// How often it is looked whether they are: a program opens a few thousand in this time at most. And after a pause as long as this the
+/// loop has the time to look in any case, also for a limit that was lowered from outside.
+const LOOK: u64 = 10;
+const PAUSE: u64 = 3;
 /// No event loop is known.
 const NONE: i32 = -1;
 /// No loop's clock shows this time.
@@ -25,20 +34,28 @@ struct OwnSocket {
     socket: i32,
     listener: Weak<Listener>,
     server: Rc<uv::Server>,
+    /// The loop's entry is one that may be passed over.
+    exclusive: Cell<bool>,
 }
 
 /// The sockets of one event loop.
 pub(crate) struct LoopSockets {
     /// The descriptor of the loop's epoll.
     backend: Cell<i32>,
-    /// The loop's time, in milliseconds, when there were plenty of descriptors.
+    /// The loop's time, in milliseconds, when there were plenty of descriptors, and that of its last turn.
     looked: Cell<u64>,
+    turned: Cell<u64>,
     sockets: RefCell<Vec<OwnSocket>>,
 }
 
 impl Default for LoopSockets {
     fn default() -> Self {
-        Self { backend: Cell::new(NONE), looked: Cell::new(NEVER), sockets: RefCell::default() }
+        Self {
+            backend: Cell::new(NONE),
+            looked: Cell::new(NEVER),
+            turned: Cell::new(NEVER),
+            sockets: RefCell::default(),
+        }
     }
 }
 
@@ -55,7 +72,12 @@ impl LoopSockets {
 
     /// libuv accepts from a socket, for a server.
     pub(crate) fn add(&self, socket: i32, listener: Weak<Listener>, server: uv::Server) {
-        self.sockets.borrow_mut().push(OwnSocket { socket, listener, server: Rc::new(server) });
+        self.sockets.borrow_mut().push(OwnSocket {
+            socket,
+            listener,
+            server: Rc::new(server),
+            exclusive: Cell::new(false),
+        });
     }
 
     /// The socket is about to be closed.
@@ -69,11 +91,14 @@ impl LoopSockets {
         self.forget(socket);
     }
 
-    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds. For descriptors it looks once in a millisecond,
-    /// in which a program opens a few hundred at most.
+    /// Called in each turn, before the loop polls. `now`: its time, in milliseconds.
     pub(crate) fn turn(&self, worker: &Worker, now: u64) {
         self.leave_limited(worker);
-        if self.looked.get() == now {
+        for own in self.sockets.borrow().iter().filter(|own| !own.exclusive.get()) {
+            own.exclusive.set(uv::watch_exclusively(self.backend.get(), own.socket));
+        }
+        let paused = now.wrapping_sub(self.turned.replace(now)) >= PAUSE;
+        if !paused && now.wrapping_sub(self.looked.get()) < LOOK {
             return;
         }
         if self.sockets.borrow().is_empty() || has_plenty() {

@@ -46,16 +46,54 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
+CL__FN int cl__ms(void) {
+    long now[2] = {0, 0};
+    cl__os_clock_gettime(CL__CLOCK_MONOTONIC, now);
+    return (int)(((unsigned)now[0] * 1000u + (unsigned)(now[1] / 1000000)) & 0x7fffffff);
+}
+/* At most 20 ms ago. 0: never. */
+CL__FN int cl__is_recent(int time, int now) {
+    return time != 0 && (((unsigned)now - (unsigned)time) & 0x7fffffff) < 20;
+}
+
+/* Where the upper half of the numbers begins, if there are 1024 and none of some in that half is in use; 0: perhaps. */
+CL__FN int cl__upper_half(void) {
+    unsigned long limits[2] = {0, 0};
+    if (cl__os_syscall(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, NULL, limits) != 0 || sizeof(long) < 8) return 0;
+    int limit = limits[0] > 0x7fffffff ? 0x7fffffff : (int)limits[0], half = limit / 2;
+    if (limit < 1024) return 0;
+    for (int i = 0; i < 8; i++)
+        if (fcntl(limit - 1 - (limit - half - 1) / 7 * i, F_GETFD) >= 0) return 0;
+    return half;
+}
+
+/* Whether a descriptor is free: a receive into a full table succeeds and loses the connection. Whoever receives many in
+ * a short time asks once for those of 20 ms, while the table is nowhere near its limit (core/src/sys/room.rs). */
+CL__FN int cl__room(struct cl__listener *listener) {
+    int now = cl__ms();
+    if (cl__is_recent(cl__get(&listener->plenty), now)) return 0;
+    int fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return cl__os("a place for a connection");
+    close(fd);
+    if (!cl__is_recent(cl__get(&listener->asked_since), now)) {
+        cl__set(&listener->asked_since, now);
+        cl__set(&listener->asked, 0);
+    }
+    int asked = cl__get(&listener->asked) + 1;
+    cl__set(&listener->asked, asked);
+    int half = asked >= 8 ? cl__upper_half() : 0;
+    if (fd < half) cl__set(&listener->half, half);
+    cl__set(&listener->plenty, fd < half ? now : 0);
+    return 0;
+}
+
 /* Takes the next connection out of a mailbox; -EAGAIN: it is empty. Only one: what is received dies with us. */
 CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, socklen_t *length, int flags) {
     unsigned char parcel[8 + sizeof(struct sockaddr_storage)];
     int n, type, fd, how = flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0;
     for (;;) {
         if (cl__get(&listener->stopped)) return cl__asked_to_leave();
-        /* A receive into a full descriptor table succeeds and loses the connection, so look for a free one first. */
-        fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
-        if (fd < 0) return cl__os("a place for a connection");
-        close(fd);
+        if ((n = cl__room(listener)) < 0) return n;
         cl__add(&listener->receiving, 1);
         n = cl__packet_at_once(listener->mailbox, parcel, sizeof parcel, NULL, 0, &fd, 1, how);
         type = cl__type(parcel, n);
@@ -65,6 +103,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
         }
         cl__add(&listener->receiving, -1);
         if (type == CL__CONNECTION && fd >= 0) {
+            if (fd >= cl__get(&listener->half)) cl__set(&listener->plenty, 0);
             if (flags & SOCK_NONBLOCK) fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
             if (peer != NULL && n > 8) cl__give_name(peer, length, parcel + 8, (socklen_t)n - 8);
             else if (peer != NULL) getpeername(fd, peer, length);

@@ -50,6 +50,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = listener->other = listener->line = listener->watched = -1;
     listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
+    listener->plenty = listener->half = listener->asked = listener->asked_since = 0;
     listener->index = index;
     listener->flags = options->flags;
     listener->granted = listener->settable = 0;

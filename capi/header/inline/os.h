@@ -31,6 +31,7 @@ struct cl__addrinfo {
     struct cl__addrinfo *next;
 };
 extern int cl__os_accept4(int, struct sockaddr *, socklen_t *, int) __asm__("accept4");
+extern int cl__os_clock_gettime(int, long *) __asm__("clock_gettime");
 extern void cl__os_freeaddrinfo(struct cl__addrinfo *) __asm__("freeaddrinfo");
 extern const char *cl__os_gai_strerror(int) __asm__("gai_strerror");
 extern int cl__os_getaddrinfo(const char *, const char *, const struct cl__addrinfo *, struct cl__addrinfo **)

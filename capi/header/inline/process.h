@@ -27,6 +27,7 @@ struct cl__listener {
     int empty;     /* so many more calls expect to find nothing, and wait before they look */
     int shortages; /* how many in a row found descriptors or memory short */
     int stopped;   /* STOP was received */
+    int plenty, half, asked, asked_since; /* see cl__room */
     int shut;      /* BOUND: when its door was shut, in ms and never 0; 0: it is open */
     int kind, fd, mailbox, socket;
     int wake;      /* eventfd by which cl_close wakes waiting threads; -1: nobody waits */

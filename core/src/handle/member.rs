@@ -189,12 +189,12 @@ impl Member {
         self.standing.is_source() || self.own.as_ref().is_some_and(|own| own.is_source(self.has_turn()))
     }
 
-    /// What the poll is to tell of its own socket. `wanted`: somebody else could serve what waits in it.
-    pub(super) fn watch_own_socket(&mut self, poll: &Poll, wanted: bool) {
+    /// What the poll is to tell of its own socket: `quiet` where nothing is known to wait. `wanted`: somebody else could serve what waits.
+    pub(super) fn watch_own_socket(&mut self, poll: &Poll, quiet: Interest, wanted: bool) {
         let (has_turn, token) = (self.has_turn(), Token::OwnSocket(self.listener));
         if let Some(own) = &mut self.own {
             let interest = match (has_turn, own.is_busy()) {
-                (true, false) => Interest::ReadableOnce,
+                (true, false) => quiet,
                 (false, _) if wanted => Interest::Readable,
                 _ => Interest::None,
             };
@@ -202,7 +202,7 @@ impl Member {
         }
     }
 
-    fn expect_some(&mut self) {
+    pub(super) fn expect_some(&mut self) {
         if let Some(own) = &mut self.own {
             own.expect_some();
         }

@@ -10,6 +10,7 @@
 //! `Sockets`, `Choosing`, `TurnsGiven`, `Flow`. Only the handle calls them all: in `pump`, `watch`, `audit` and `closing`, and here,
 //! where members come and go.
 
+mod attention;
 mod audit;
 #[cfg(any(test, feature = "fuzzing"))]
 mod check;
@@ -32,6 +33,8 @@ mod watch;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+pub(crate) use attention::AUDIT;
+use attention::Attention;
 pub(crate) use audit::Audited;
 use choosing::Choosing;
 use flow::Flow;
@@ -79,6 +82,7 @@ pub(crate) struct Handle {
     turns: TurnsGiven,
     flow: Flow,
     rousing: Rousing,
+    attention: Attention,
     /// Nobody new comes in.
     closing: Option<Shut>,
     /// When the program was last told of something that a worker may have brought about.
@@ -110,6 +114,7 @@ impl Handle {
             turns: TurnsGiven::default(),
             flow: Flow::default(),
             rousing: Rousing::default(),
+            attention: Attention::default(),
             closing: None,
             warned_at: None,
         }
@@ -198,6 +203,7 @@ impl Handle {
             return Err(errno);
         }
         self.members.add(member);
+        self.attention.wake_anew();
         self.give_turns();
         Ok(outcome)
     }
@@ -205,6 +211,7 @@ impl Handle {
     /// Takes a listener out. What waits for it goes to the others. Returns how many connections it had taken.
     pub(crate) fn leave(&mut self, listener: u32, poll: &Poll) -> u64 {
         let Some(mut member) = self.members.remove(listener) else { return 0 };
+        self.attention.wake_anew();
         self.give_turns();
         self.has_left_the_line(&member);
         poll.remove(member.mailbox.sender());
@@ -268,14 +275,20 @@ impl Handle {
     }
 
     /// The listening socket is readable.
-    pub(crate) fn announced(&mut self) {
-        self.sockets.announced();
+    pub(crate) fn announced(&mut self, now: Instant) {
+        if self.sockets.announced() {
+            self.suspect(now);
+        }
     }
 
     /// A member's own socket has a connection.
-    pub(crate) fn own_socket_announced(&mut self, listener: u32) {
-        if let Some(own) = self.members.by_listener(listener).and_then(Member::own_socket_mut) {
-            own.announced();
+    pub(crate) fn own_socket_announced(&mut self, listener: u32, poll: &Poll) {
+        let route = self.sockets.route();
+        let Some(member) = self.members.by_listener(listener) else { return };
+        let assigned = route.assigned(member.slot);
+        if let Some(own) = member.own_socket_mut() {
+            own.announced(assigned, poll);
+            self.attention.announced(route.begun(), Instant::now());
         }
     }
 
@@ -319,11 +332,21 @@ impl Handle {
             return;
         }
         let anybody = self.members.iter().any(|member| member.is_in_line() && member.has_turn());
-        let route = self.sockets.route_mut();
-        if self.closing.is_none() && anybody && route.rouse() {
-            self.rousing.some_wait(route.begun(), now);
+        let route = self.sockets.route();
+        let begun = route.begun();
+        if self.closing.is_none() && anybody && route.has_unroused() && !self.rousing.is_unfounded(begun) {
+            route.rouse();
+            self.rousing.some_wait(begun, now);
         } else {
             self.rousing.end();
+        }
+    }
+
+    /// Somebody may wait in front of one who was woken for him and does something else.
+    fn suspect(&mut self, now: Instant) {
+        let route = self.sockets.route();
+        if route.has_unroused() {
+            self.rousing.suspect(route.begun(), now);
         }
     }
 

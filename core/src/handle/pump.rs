@@ -49,6 +49,7 @@ impl Handle {
         let (open, again) = self.choosing.await_room(&mut self.members, poll, given, now);
         let paused = self.flow.paused_until(now);
         let wanted = open && paused.is_none();
+        self.sockets.watch_quiet_ones(self.attention.interest());
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
         let accepting = wanted && self.closing.is_none() && self.choosing.sink(&mut self.members, false).is_some();
         self.sockets.watch(accepting, wanted, &mut self.members, poll);

@@ -1,5 +1,6 @@
-//! Whoever was woken for a connection may have died, or been told to leave, before it took it. The kernel wakes nobody else for it.
-//! So for a while after somebody has left the line the primary looks whether anybody waits, and wakes all who could accept him.
+//! Whoever was woken for a connection may have died, been told to leave or begun something else before it took it. The kernel wakes
+//! nobody else for it. So for a while after somebody has left the line, and in each audit, the primary looks whether anybody waits, and
+//! wakes all who could accept him.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,26 @@ pub(super) struct Rousing {
     taken: u64,
     /// Looks in a row that found more taken.
     moved: u32,
+    /// Nobody has left, but somebody waited. Nobody is woken if connections have been taken since.
+    suspected: bool,
 }
 
 impl Rousing {
     /// Somebody has left the line.
     pub(super) fn begin(&mut self, now: Instant) {
-        *self = Self { at: Some(now), told: false, pause: LOOK.0, taken: self.taken, moved: 0 };
+        *self = Self { at: Some(now), told: false, pause: LOOK.0, taken: self.taken, moved: 0, suspected: false };
+    }
+
+    /// Somebody waits; `taken`: connections taken by now.
+    pub(super) fn suspect(&mut self, taken: u64, now: Instant) {
+        if self.at.is_none() {
+            *self = Self { at: Some(now + LOOK.0), told: false, pause: LOOK.0, taken, moved: 0, suspected: true };
+        }
+    }
+
+    /// There is no reason to look after all.
+    pub(super) fn is_unfounded(&mut self, taken: u64) -> bool {
+        std::mem::take(&mut self.suspected) && taken != self.taken
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -77,6 +92,21 @@ mod tests {
         assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
         rousing.end();
         assert_eq!((rousing.is_due(now), rousing.take_alarm()), (false, None));
+    }
+
+    #[test]
+    fn a_suspicion_ends_when_something_was_taken() {
+        let now = Instant::now();
+        let mut rousing = Rousing::default();
+        rousing.suspect(7, now);
+        assert!(!rousing.is_due(now) && rousing.is_due(now + LOOK.0));
+        assert!(!rousing.is_unfounded(7));
+        rousing.end();
+        rousing.suspect(7, now);
+        assert!(rousing.is_unfounded(8));
+        rousing.begin(now);
+        rousing.suspect(8, now);
+        assert!(rousing.is_due(now) && !rousing.is_unfounded(9), "somebody has left");
     }
 
     #[test]

@@ -17,11 +17,15 @@ pub(super) struct Sockets {
     token: Token,
     /// The poll tells when somebody comes to the primary's socket.
     accepting: bool,
+    /// What it tells of own sockets in which nothing is known to wait.
+    quiet: Interest,
+    /// It tells of the next who comes to a socket that workers have, too.
+    tells_of_next: bool,
 }
 
 impl Sockets {
     pub(super) fn new(route: Box<dyn Route>, token: Token) -> Self {
-        Self { route, retired: Retired::default(), token, accepting: false }
+        Self { route, retired: Retired::default(), token, accepting: false, quiet: Interest::ReadableOnce, tells_of_next: false }
     }
 
     pub(super) fn route(&self) -> &dyn Route {
@@ -50,12 +54,39 @@ impl Sockets {
             poll.remove(socket);
         }
         self.accepting = false;
+        self.tells_of_next = false;
         Ok(std::mem::replace(&mut self.route, route))
     }
 
-    pub(super) fn announced(&mut self) {
+    /// True if it was the next who came to a socket that workers have, too.
+    pub(super) fn announced(&mut self) -> bool {
         self.route.announced();
         self.retired.announced();
+        self.tells_of_next
+    }
+
+    /// What the poll is to tell, from the next `watch` on, of own sockets in which nothing is known to wait.
+    pub(super) fn watch_quiet_ones(&mut self, interest: Interest) {
+        self.quiet = interest;
+    }
+
+    /// The poll is to tell of the next who comes to a socket that workers have, too, and that is no member's own. False: it cannot.
+    pub(super) fn watch_common(&mut self, poll: &Poll) -> bool {
+        self.leave_line(poll);
+        self.tells_of_next = true;
+        let mut all = true;
+        self.route.each_common(&mut |socket| all &= poll.watch_once(socket, self.token.pack()).is_ok());
+        all
+    }
+
+    /// An exclusive entry cannot be changed into another, nor another into one.
+    fn leave_line(&mut self, poll: &Poll) {
+        if self.route.is_in_line()
+            && let Some(socket) = self.route.primary_socket()
+        {
+            poll.remove(socket);
+            self.accepting = false;
+        }
     }
 
     pub(super) fn is_accepting(&self) -> bool {
@@ -65,8 +96,13 @@ impl Sockets {
     /// What the poll is to tell of all sockets. `accepting`: of those who come to the primary's. `wanted`: of what waits in others that
     /// somebody could serve.
     pub(super) fn watch(&mut self, accepting: bool, wanted: bool, members: &mut Members, poll: &Poll) {
+        if self.tells_of_next && self.quiet != Interest::ReadableOnce {
+            self.tells_of_next = false;
+            self.leave_line(poll);
+        }
         if let Some(socket) = self.route.primary_socket()
             && self.accepting != accepting
+            && !(self.tells_of_next && self.route.is_in_line())
         {
             let token = self.token.pack();
             let told = match (self.route.is_in_line(), accepting) {
@@ -83,7 +119,7 @@ impl Sockets {
             }
         }
         for member in members.iter_mut() {
-            member.watch_own_socket(poll, wanted);
+            member.watch_own_socket(poll, self.quiet, wanted);
             member.watch_for_return(poll);
         }
         self.retired.watch(poll, self.token, wanted);
@@ -186,6 +222,7 @@ impl Sockets {
         if let Some(socket) = self.route.primary_socket() {
             poll.remove(socket);
         }
+        self.route.each_common(&mut |socket| poll.remove(socket));
         for (_, mut own) in self.retired.take_all() {
             own.forget(poll);
             give_up(own.socket());

@@ -84,7 +84,7 @@ impl Site {
     /// Turns until nothing more moves.
     fn pump(&mut self) {
         for _ in 0..100 {
-            self.handle.announced();
+            self.handle.announced(Instant::now());
             if self.handle.pump(&self.poll, Instant::now()) == Pumped::Done {
                 return;
             }
@@ -124,10 +124,11 @@ impl Site {
             in_time: true,
             patience: Duration::from_millis(60),
             part_of_running: PART_OF_RUNNING,
+            calm: false,
             slack: 2,
             workers: &Silent,
         };
-        self.handle.watch(&look);
+        self.handle.watch(&look, Instant::now());
     }
 
     /// Looks until a member has lost its turn; how many it took.

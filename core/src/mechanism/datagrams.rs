@@ -115,6 +115,14 @@ impl Route for Datagrams {
         self.spare.iter().chain(self.sockets.values()).for_each(|own| see(own.socket.as_fd()));
     }
 
+    fn each_common(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.sockets.values().for_each(|own| see(own.socket.as_fd()));
+    }
+
+    fn is_common(&self) -> bool {
+        true
+    }
+
     #[cfg(any(test, feature = "fuzzing"))]
     fn descriptors_most(&self) -> usize {
         1 + self.sockets.len() + self.former.len()

@@ -177,6 +177,14 @@ impl Route for Kernel {
         Found { risen, ..Found::default() }
     }
 
+    fn is_common(&self) -> bool {
+        true
+    }
+
+    fn counts(&self) -> bool {
+        true
+    }
+
     fn keeps_former(&self) -> bool {
         self.vacant.values().any(|vacant| vacant.of.is_some())
     }

@@ -30,6 +30,8 @@ pub(crate) struct Look<'a> {
     pub(crate) patience: Duration,
     /// A worker that ran for this part of that and took nothing has something else to do.
     pub(crate) part_of_running: u32,
+    /// The poll is not asked about own sockets; an address that is calm is looked at now and then.
+    pub(crate) calm: bool,
     /// How many more connections may wait in one own socket than where the least do.
     pub(crate) slack: u32,
     pub(crate) workers: &'a dyn Pulse,

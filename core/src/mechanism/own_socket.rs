@@ -40,6 +40,15 @@ pub(crate) struct OwnSocket {
     turns: Turns,
     /// Connections are coming in; if not, the poll tells when the next one does.
     busy: bool,
+    /// Its worker has taken something from it, and so watches it; and had by the time from which on the poll does.
+    used: bool,
+    behind_worker: bool,
+    /// The poll has told that a connection found the worker busy, and nobody has looked since.
+    announced: bool,
+    /// Connections that were begun since the poll was to tell, without being announced, and with the one that was.
+    unannounced: u64,
+    /// That one, and all others, had been taken by then: the last of so many.
+    needless: Option<u64>,
     /// As far as is known, nothing is left to be rescued.
     drained: bool,
     moved_here: MovedHere,
@@ -81,7 +90,13 @@ impl OwnSocket {
             rescued: 0,
             depth: 0,
             turns: Turns::All,
-            busy: false,
+            // Its worker may not have it yet, and comes first in the kernel's queue of those who are woken (`announced`).
+            busy: true,
+            used: false,
+            behind_worker: false,
+            announced: false,
+            unannounced: 0,
+            needless: None,
             drained: false,
             moved_here: MovedHere::No,
             spoiled: false,
@@ -218,6 +233,8 @@ impl OwnSocket {
     /// One look of the watch, while its worker has its turns. `assigned`: connections begun with the slot.
     pub(crate) fn look(&mut self, look: &Look, assigned: u64) -> Seen {
         if !self.busy {
+            self.unannounced += assigned.saturating_sub(self.assigned);
+            self.assigned = assigned;
             return Seen::Moving(Watched::default());
         }
         let waiting = match socket::listening_backlog(self.socket.as_fd()) {
@@ -235,7 +252,12 @@ impl OwnSocket {
         if waiting == 0 {
             self.standstill = Standstill::default();
             self.moved_here = MovedHere::No;
-            self.busy = fresh > 0;
+            self.busy = fresh > 0 && !look.calm;
+            self.used |= assigned > self.assigned_before + self.rescued;
+            if std::mem::take(&mut self.announced) {
+                self.needless = Some(self.unannounced);
+            }
+            self.unannounced = 0;
         } else if self.standstill.look(look, self.worker, assigned.saturating_sub(waiting.into())) {
             self.standstill = Standstill::default();
             self.drained = false;
@@ -256,24 +278,56 @@ impl OwnSocket {
         Seen::Moving(Watched { again, changed: !self.busy })
     }
 
+    /// The last look showed that the poll need not have told of a connection, which was the last of so many.
+    pub(crate) fn take_needless(&mut self) -> Option<u64> {
+        self.needless.take()
+    }
+
     /// Has the poll watch it, under a token that says whose it is.
     pub(crate) fn watch(&mut self, poll: &Poll, token: Token, interest: Interest) {
+        if self.watched == Some((token, interest)) {
+            return;
+        }
+        let is_exclusive = |interest| interest == Interest::ReadableByNobody;
+        if is_exclusive(interest) || self.watched.is_some_and(|(_, before)| is_exclusive(before)) {
+            self.forget(poll);
+        }
         let told = match self.watched {
             None => poll.add(&self.socket, token.pack(), interest),
-            Some(before) if before == (token, interest) => return,
             Some(_) => poll.modify(&self.socket, token.pack(), interest),
         };
         if told.is_ok() {
             self.watched = Some((token, interest));
+            self.behind_worker = self.used;
         }
     }
 
-    /// An event has come; one that comes once does not come again.
-    pub(crate) fn announced(&mut self) {
-        if let Some((_, interest @ Interest::ReadableOnce)) = &mut self.watched {
-            *interest = Interest::None;
+    /// An event has come; one that comes once does not come again. `assigned`: connections begun with the slot. Of those who watch for
+    /// what finds nobody waiting the first is told. If that is the primary, because the worker came later, the worker has to be woken,
+    /// and the primary stands behind it from the next time on.
+    pub(crate) fn announced(&mut self, assigned: u64, poll: &Poll) {
+        match &mut self.watched {
+            Some((_, interest @ Interest::ReadableOnce)) => *interest = Interest::None,
+            Some((_, Interest::ReadableByNobody)) => {
+                self.forget(poll);
+                self.announced = self.behind_worker;
+                self.unannounced += assigned.saturating_sub(self.assigned);
+                self.assigned = assigned;
+                if self.waiting().is_some_and(|waiting| waiting > 0) {
+                    socket::wake_waiting(self.socket.as_fd());
+                }
+            }
+            _ => {}
         }
         self.expect_some();
+    }
+
+    /// Something waits, of which the poll has not told.
+    pub(crate) fn look_unannounced(&mut self) {
+        if !self.busy && self.waiting().is_some_and(|waiting| waiting > 0) {
+            socket::wake_waiting(self.socket.as_fd());
+            self.expect_some();
+        }
     }
 
     /// Must come before it is dropped: the worker may have a copy.

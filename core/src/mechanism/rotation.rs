@@ -106,12 +106,12 @@ impl Route for Rotation {
         self.tally.taken().saturating_sub(self.taken)
     }
 
-    fn rouse(&mut self) -> bool {
-        let waits = is_left_waiting(self.shared.socket());
-        if waits {
-            socket::rouse(self.shared.socket());
-        }
-        waits
+    fn has_unroused(&self) -> bool {
+        is_left_waiting(self.shared.socket())
+    }
+
+    fn rouse(&self) {
+        socket::rouse(self.shared.socket());
     }
 
     fn set_option(&mut self, option: &SocketOption) -> Sys<usize> {
@@ -129,6 +129,18 @@ impl Route for Rotation {
 
     fn has_waiting(&self) -> bool {
         self.shared.has_waiting()
+    }
+
+    fn each_common(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.shared.each_common(see);
+    }
+
+    fn is_common(&self) -> bool {
+        self.shared.is_common()
+    }
+
+    fn counts(&self) -> bool {
+        true
     }
 
     fn audit(&mut self) -> Found {

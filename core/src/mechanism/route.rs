@@ -53,10 +53,22 @@ pub(crate) trait Route: Send {
     fn audit(&mut self) -> Found {
         Found::default()
     }
-    /// Wakes whoever waits in line if somebody waits to be accepted. False: nobody does.
-    fn rouse(&mut self) -> bool {
+    /// Sockets that workers have, too, and that are not `OwnSocket`s of members: what comes to one is a reason to audit.
+    fn each_common(&self, _see: &mut dyn FnMut(BorrowedFd<'_>)) {}
+    /// There is something to audit.
+    fn is_common(&self) -> bool {
         false
     }
+    /// `begun` says whether anybody came.
+    fn counts(&self) -> bool {
+        false
+    }
+    /// Somebody waits to be accepted by those in line.
+    fn has_unroused(&self) -> bool {
+        false
+    }
+    /// Wakes whoever waits in line.
+    fn rouse(&self) {}
     /// There are sockets that a worker had.
     fn keeps_former(&self) -> bool {
         false

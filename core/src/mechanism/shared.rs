@@ -82,6 +82,15 @@ impl Route for Shared {
         self.shut && self.condition.is_some() && has_waiting(self.socket.as_fd(), self.over)
     }
 
+    fn each_common(&self, see: &mut dyn FnMut(BorrowedFd<'_>)) {
+        see(self.socket.as_fd());
+    }
+
+    fn is_common(&self) -> bool {
+        // Of datagram sockets nothing is known.
+        self.condition.is_some()
+    }
+
     fn audit(&mut self) -> Found {
         let spoiled = self.condition.as_ref().and_then(|condition| condition.repair(self.socket.as_fd()));
         Found { spoiled, ..Found::default() }

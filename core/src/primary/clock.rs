@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 use super::poller::Poller;
 use crate::mechanism::LOOK;
 
-/// How often sockets that workers have, too, are looked at whether one has spoiled them for the others.
-const AUDIT: Duration = Duration::from_secs(1);
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// One look at every queue.
@@ -52,9 +49,9 @@ pub(crate) struct Clock {
     in_turn: bool,
     /// When the next replacement is tried.
     restart_at: Option<Instant>,
-    /// When anything waits: the time between the last look of the watch and the next.
-    watching: Option<Duration>,
-    auditing: bool,
+    /// When anything waits: the time between the last look of the watch and the next, and when that is.
+    watching: Option<(Duration, Instant)>,
+    audit_at: Option<Instant>,
 }
 
 impl Clock {
@@ -66,7 +63,7 @@ impl Clock {
             in_turn: false,
             restart_at: None,
             watching: None,
-            auditing: false,
+            audit_at: None,
         }
     }
 
@@ -110,7 +107,7 @@ impl Clock {
         let (at, timer) = self.timers.pop_first()?;
         match timer {
             Timer::Restart => self.restart_at = None,
-            Timer::Audit => self.auditing = false,
+            Timer::Audit => self.audit_at = None,
             _ => {}
         }
         Some((at, timer))
@@ -124,26 +121,53 @@ impl Clock {
         }
     }
 
-    /// An audit is due within a second.
-    pub(crate) fn audit_soon(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.auditing, true) {
-            self.add(now + AUDIT, Timer::Audit);
+    /// An audit is due at this time, or earlier.
+    pub(crate) fn audit_by(&mut self, at: Instant) {
+        if let Some(set) = self.audit_at.filter(|set| *set > at) {
+            self.cancel(set, Timer::Audit);
+            self.audit_at = None;
+        }
+        if self.audit_at.is_none() {
+            self.audit_at = Some(at);
+            self.add(at, Timer::Audit);
         }
     }
 
+    /// An audit that would come before the next look of the watch is taken now, which is one wake-up less.
+    pub(crate) fn take_audit(&mut self) -> bool {
+        let next_look = self.watching.map(|(_, at)| at);
+        let Some(at) = self.audit_at.filter(|at| next_look.is_some_and(|look| *at <= look)) else { return false };
+        self.audit_at = None;
+        self.cancel(at, Timer::Audit);
+        true
+    }
+
     /// The watch looks already.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn is_watching(&self) -> bool {
         self.watching.is_some()
     }
 
+    /// It looks within this.
+    pub(crate) fn watches_within(&self, interval: Duration, now: Instant) -> bool {
+        self.watching.is_some_and(|(_, at)| at <= now + interval)
+    }
+
+    /// It looks after this, or earlier.
     pub(crate) fn watch_in(&mut self, interval: Duration, now: Instant) {
-        self.watching = Some(interval);
+        if self.watches_within(interval, now) {
+            return;
+        }
+        if let Some((_, later)) = self.watching {
+            self.cancel(later, Timer::Watch);
+        }
+        self.watching = Some((interval, now + interval));
         self.add(now + interval, Timer::Watch);
     }
 
     /// The watch looks now; the time since its last look, had it been due when it was to be.
     pub(crate) fn take_watch(&mut self) -> Duration {
-        self.watching.take().unwrap_or(LOOK)
+        self.watching.take().map_or(LOOK, |(interval, _)| interval)
     }
 
     /// Sets the one alarm to the earliest timer. An alarm that comes too early is harmless and saves a system call.

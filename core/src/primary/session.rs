@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::event::Event;
 use super::ground::Ground;
 use super::listen::{self, Addresses, Leave, Request};
-use super::talk::{Asked, Judged, Reader, Said, UNITS_OF_A_CHOICE, UNREAD_ANSWERS};
+use super::talk::{Asked, Judged, Reader, Said, UNREAD_ANSWERS};
 use super::workers::{Entry, Granted, WorkerState};
 use crate::bind;
 use crate::error::{EVERSION, Error, Result};
@@ -176,7 +176,7 @@ impl Session<'_> {
         let number = match grant {
             Grant::Asked(number) => {
                 if is_new && place.handle.mechanism() == MechanismKind::Kernel {
-                    self.worker.link.charge(UNITS_OF_A_CHOICE);
+                    self.worker.link.charge_choice();
                 }
                 number
             }

@@ -9,7 +9,7 @@ use super::session::{Next, Session};
 use super::talk::{Heard, Judged, Said, UNITS_PER_TURN, units_of};
 use super::{Event, Primary};
 use crate::error::Result;
-use crate::handle::Pumped;
+use crate::handle::{AUDIT, Pumped};
 use crate::mechanism::{LOOK, Look, PART_OF_RUNNING};
 use crate::settings::Mechanism;
 use crate::token::Token;
@@ -87,12 +87,12 @@ impl Primary {
             Token::Process(worker) => self.process_ended(worker),
             Token::Listening(address) => {
                 if let Some(handle) = self.addresses.touch(address) {
-                    handle.announced();
+                    handle.announced(Instant::now());
                 }
             }
             Token::OwnSocket(listener) => {
                 if let Some(handle) = self.addresses.touch_of(listener) {
-                    handle.own_socket_announced(listener);
+                    handle.own_socket_announced(listener, &self.poller.poll);
                 }
             }
             Token::Mailbox(listener) => {
@@ -151,12 +151,14 @@ impl Primary {
             if let Some(at) = handle.take_alarm(now) {
                 self.clock.add(at, Timer::Pump(id));
             }
-            if handle.wants_audit() {
-                self.clock.audit_soon(now);
+            if handle.begins_to_want_audits() {
+                self.clock.audit_by(now + AUDIT);
             }
             // To look takes a system call for each member in front of which nothing waits.
-            if !self.clock.is_watching() && handle.has_waiting() {
-                self.clock.watch_in(LOOK, now);
+            if !self.clock.watches_within(LOOK, now)
+                && let Some(wait) = handle.next_look(now)
+            {
+                self.clock.watch_in(wait, now);
             }
             match pumped {
                 Pumped::Again => self.addresses.mark(id),
@@ -178,17 +180,23 @@ impl Primary {
             patience: self.settings.patience,
             part_of_running: PART_OF_RUNNING,
             slack: self.settings.slack,
+            calm: false,
             workers: &self.workers,
         };
-        if let Some(again) = self.addresses.watch(&look) {
+        if let Some(again) = self.addresses.watch(&look, now) {
             self.clock.watch_in(again, now);
+        }
+        if self.clock.take_audit() {
+            self.audit(now);
         }
     }
 
     /// Looks at the sockets that workers have, too, and ends those who spoiled one for the others.
     fn audit(&mut self, now: Instant) {
         for (address, audited) in self.addresses.audit(&self.poller.poll, now) {
-            self.clock.audit_soon(now);
+            if let Some(wait) = audited.again {
+                self.clock.audit_by(now + wait);
+            }
             for worker in audited.thieves {
                 if let Some(mut session) = self.session(worker) {
                     session.end("it took its socket out of the group, and with it the others' connections,");

@@ -86,7 +86,7 @@ pub(crate) fn has_room_for((count, eighths): (u64, u64), any: BorrowedFd) -> boo
     (first + 1..most as i32).filter(|number| !is_open(*number)).take(wanted as usize).count() as u64 == wanted
 }
 
-fn is_open(number: i32) -> bool {
+pub(super) fn is_open(number: i32) -> bool {
     // SAFETY: fcntl with integers only.
     check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
 }

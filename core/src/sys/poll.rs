@@ -23,6 +23,9 @@ pub(crate) enum Interest {
     Readable,
     /// Readable, told once.
     ReadableOnce,
+    /// Readable, as an edge, and only if none of those who watch it so and were there before waits at that moment (EPOLLEXCLUSIVE). The
+    /// kernel changes it into nothing else; it is removed and added again.
+    ReadableByNobody,
     /// Writable, as an edge: when room appears.
     RoomAppears,
     /// Readable or writable, level-triggered.
@@ -35,6 +38,7 @@ impl Interest {
             Interest::None => EpollFlags::EPOLLET,
             Interest::Readable => EpollFlags::EPOLLIN,
             Interest::ReadableOnce => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+            Interest::ReadableByNobody => EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLEXCLUSIVE,
             Interest::RoomAppears => EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
             Interest::ReadableOrWritable => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }
@@ -85,6 +89,15 @@ impl Poll {
     pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Sys<()> {
         super::panics::point();
         self.note(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token)))
+    }
+
+    /// Watches for one connection, or that it is shut down, what may be watched already.
+    pub(crate) fn watch_once(&self, fd: impl AsFd, token: u64) -> Sys<()> {
+        let mut event = EpollEvent::new(Interest::ReadableOnce.flags(), token);
+        match self.epoll.modify(&fd, &mut event) {
+            Err(Errno::ENOENT) => self.epoll.add(fd, event),
+            outcome => outcome,
+        }
     }
 
     fn note(&self, outcome: Sys<()>) -> Sys<()> {

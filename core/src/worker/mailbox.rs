@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::accepting::{AcceptFlags, Accepted, Accepting};
 use super::primary_gone;
 use crate::error::{Context, Error, Result};
+use crate::sys::room::Room;
 use crate::sys::{cmsg, descriptor, socket};
 use crate::wire::{self, Parcel};
 
@@ -17,6 +18,8 @@ pub(super) struct Mailbox {
     stopped: AtomicBool,
     /// Threads that have received something and not yet acted on it.
     receiving: AtomicU32,
+    /// For what is received.
+    room: Room,
 }
 
 /// Counts a thread for as long as it lives.
@@ -44,7 +47,7 @@ impl Mailbox {
 
     /// One that a primary holds for a worker.
     pub(super) fn relayed(socket: OwnedFd) -> Self {
-        Self { socket, stopped: AtomicBool::new(false), receiving: AtomicU32::new(0) }
+        Self { socket, stopped: AtomicBool::new(false), receiving: AtomicU32::new(0), room: Room::default() }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -77,7 +80,7 @@ impl Mailbox {
     pub(super) fn take(&self, accepting: &Accepting, flags: AcceptFlags) -> Result<Option<Accepted>> {
         loop {
             self.check_open(accepting)?;
-            descriptor::free_descriptor(self.as_fd()).context("accepting a connection")?;
+            self.room.ask(self.as_fd()).context("accepting a connection")?;
             let mut buffer = [0; wire::PARCEL_MAX];
             let close_on_exec = if flags.close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
             let receiving = Counted::on(&self.receiving);
@@ -98,6 +101,7 @@ impl Mailbox {
             }
             match (Parcel::decode(&buffer[..received.length]), received.take_fd(0)) {
                 (Ok(Parcel::Connection(peer)), Some(connection)) => {
+                    self.room.received(connection.as_raw_fd());
                     if flags.nonblocking {
                         descriptor::make_nonblocking(connection.as_fd()).context("fcntl of a connection")?;
                     }
@@ -109,7 +113,7 @@ impl Mailbox {
                     self.finish();
                 }
                 (Ok(Parcel::Connection(_)), None) => {
-                    // After `free_descriptor` had found one.
+                    // After `Room::ask` had found one.
                     let sentence = "another thread took the last descriptor, and a connection with it";
                     return Err(Error::new(-libc::EMFILE, sentence));
                 }

@@ -117,6 +117,7 @@ fn a_look_that_comes_late_shows_less_and_owners_are_given_time() {
         in_time,
         patience: Duration::from_millis(patience),
         part_of_running: PART_OF_RUNNING,
+        calm: false,
         slack: 2,
         workers: &Silent,
     };

@@ -48,7 +48,7 @@ fn who_falls_behind_has_half_the_turns_of_the_others() {
     site.clients(12);
     [1, 2].iter().for_each(|number| assert_eq!(site.accepts(*number, 9).len(), 4));
     for number in 0..3 {
-        site.handle.own_socket_announced(number);
+        site.handle.own_socket_announced(number, &site.poll);
     }
     site.look();
     assert_eq!(

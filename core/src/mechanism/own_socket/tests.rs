@@ -53,6 +53,7 @@ impl Rig {
             in_time: true,
             patience: PATIENCE,
             part_of_running: PART_OF_RUNNING,
+            calm: false,
             slack: 2,
             workers: &self.known,
         };

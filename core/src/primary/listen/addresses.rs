@@ -112,7 +112,9 @@ impl Addresses {
     /// An address to which something happens, so that it may have something to move.
     pub(crate) fn touch(&mut self, id: u32) -> Option<&mut Handle> {
         self.mark(id);
-        self.by_id.get_mut(&id)
+        let handle = self.by_id.get_mut(&id)?;
+        handle.attend();
+        Some(handle)
     }
 
     /// The same by one of its listeners.
@@ -197,10 +199,10 @@ impl Addresses {
     }
 
     /// One look of the watch at every address; when another is needed.
-    pub(crate) fn watch(&mut self, look: &Look) -> Option<Duration> {
+    pub(crate) fn watch(&mut self, look: &Look, now: Instant) -> Option<Duration> {
         let mut all = Watched::default();
         for (id, handle) in &mut self.by_id {
-            let watched = handle.watch(look);
+            let watched = handle.watch(look, now);
             if watched.changed && !self.marked.contains(id) {
                 self.marked.push(*id);
             }
@@ -214,7 +216,8 @@ impl Addresses {
         let mut found = Vec::new();
         for handle in self.by_id.values_mut().filter(|handle| handle.wants_audit()) {
             let audited = handle.audit(poll, now);
-            if !audited.thieves.is_empty() && !self.marked.contains(&handle.id) {
+            // What it is to be told of may have changed.
+            if !self.marked.contains(&handle.id) {
                 self.marked.push(handle.id);
             }
             found.push((handle.key.clone(), audited));

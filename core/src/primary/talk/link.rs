@@ -138,6 +138,11 @@ impl Link {
         self.allowance.take(units, Instant::now());
     }
 
+    /// The kernel had to check a program for an address that it opened.
+    pub(crate) fn charge_choice(&mut self) {
+        self.allowance.take_choice(Instant::now());
+    }
+
     /// The worker has sent what was not its turn yet.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn has_unread(&self) -> bool {

@@ -15,4 +15,4 @@ pub(crate) type Judged<T> = std::result::Result<T, Malformed>;
 pub(crate) use link::{Link, NewLink};
 pub(crate) use reading::{Asked, Heard, Reader, Said};
 pub(crate) use sending::UNREAD_ANSWERS;
-pub(crate) use units::{UNITS_OF_A_CHOICE, UNITS_PER_TURN, units_of};
+pub(crate) use units::{UNITS_PER_TURN, units_of};

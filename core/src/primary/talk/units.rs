@@ -9,8 +9,6 @@ const BYTES_PER_UNIT: usize = 4096;
 /// What opening an address takes, and closing one. At once a worker may open as many as it may have.
 const UNITS_OF_A_LISTEN: usize = 64;
 const UNITS_OF_A_CLOSE: usize = 8;
-/// What it takes beside where the kernel is to choose: a program that it has to check first.
-pub(crate) const UNITS_OF_A_CHOICE: usize = 192;
 /// A table of all buckets is written anew where clients are told apart and somebody comes or goes, if only for a while. A worker may
 /// have a listener in each of many such addresses.
 const UNITS_OF_A_TABLE: usize = 8;
