@@ -34,6 +34,10 @@ impl Passed {
         self.socket.as_fd()
     }
 
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     fn is_surely_empty(&mut self) -> bool {
         let ask = !std::mem::take(&mut self.announced) && self.in_a_row < ASK_FIRST;
         ask && wait_readable(&[self.socket.as_fd()], Some(Duration::ZERO)) == Ok(Waited::TimedOut)

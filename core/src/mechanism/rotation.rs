@@ -22,6 +22,8 @@ pub(crate) struct Rotation {
     part: Part,
     /// How many members the primary stands for.
     stands_for: u32,
+    /// It stands for all.
+    alone: bool,
     /// What it has taken for them.
     taken: u64,
     /// A connection is there, and it is the primary's turn.
@@ -41,7 +43,7 @@ impl Rotation {
     }
 
     pub(crate) fn new(shared: Shared, (tally, part): (Tally, Part)) -> Self {
-        Self { shared, tally, part, stands_for: 0, taken: 0, announced: false, had_its_part: false, shut: false }
+        Self { shared, tally, part, stands_for: 0, alone: false, taken: 0, announced: false, had_its_part: false, shut: false }
     }
 }
 
@@ -78,15 +80,16 @@ impl Route for Rotation {
         if self.shut {
             return self.shared.accept();
         }
-        // One in a turn, as everybody. The open file is the workers', too, and one may have made it wait.
+        // One in a turn, as everybody, if there is anybody else. The open file is the workers', too, and one may have made it wait.
         let socket = self.shared.socket();
-        if !std::mem::take(&mut self.announced) || descriptor::is_nonblocking(socket) != Ok(true) {
+        let there = std::mem::take(&mut self.announced) || self.alone && is_left_waiting(socket);
+        if !there || descriptor::is_nonblocking(socket) != Ok(true) {
             return Accepted::Nothing;
         }
         let accepted = accept_one(socket);
         if accepted.count() > 0 {
             self.taken += 1;
-            self.had_its_part |= self.part.took(self.stands_for);
+            self.had_its_part |= self.part.took(self.stands_for) && !self.alone;
         }
         accepted
     }
@@ -97,7 +100,7 @@ impl Route for Rotation {
             parts += 1;
             stands_for += u32::from(turn.is_none());
         }
-        self.stands_for = stands_for;
+        (self.stands_for, self.alone) = (stands_for, stands_for == parts);
         self.tally.share_among(parts);
     }
 

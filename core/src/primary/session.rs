@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::event::Event;
 use super::ground::Ground;
-use super::listen::{self, Addresses, Leave, Request};
+use super::listen::{self, Addresses, Asker, Leave, Request};
 use super::talk::{Asked, Judged, Reader, Said, UNREAD_ANSWERS};
 use super::workers::{Entry, Granted, WorkerState};
 use crate::bind;
@@ -20,6 +20,8 @@ pub(super) struct Session<'a> {
     pub(super) ground: Ground<'a>,
     /// The program's choice, or else the environment's.
     pub(super) mechanism: Mechanism,
+    /// How many there are.
+    pub(super) workers: usize,
     pub(super) stopping: bool,
     /// Whether a worker that leaves is replaced, only the program knows.
     pub(super) program_replaces: bool,
@@ -159,7 +161,8 @@ impl Session<'_> {
                 Some(address) => return Err(Denied::InTheWay(address)),
                 None => {
                     let may_share = self.worker.may_share_sockets() && request.own_socket;
-                    self.addresses.open(permit, request, self.mechanism, may_share, &mut self.ground)?
+                    let asker = Asker { wanted: self.mechanism, may_share, workers: self.workers };
+                    self.addresses.open(permit, request, asker, &mut self.ground)?
                 }
             },
         };

@@ -229,8 +229,9 @@ impl Primary {
         };
         let (workers, addresses, reader, ground) = self.parts();
         let (stopping, program_replaces) = (workers.is_stopping(), workers.are_replaced_by_the_program());
+        let count = workers.count();
         let worker = workers.get_mut(worker)?;
-        Some(Session { worker, addresses, reader, ground, mechanism, stopping, program_replaces })
+        Some(Session { worker, addresses, reader, ground, mechanism, workers: count, stopping, program_replaces })
     }
 
     fn flush(&mut self, worker: u32) {

@@ -69,6 +69,16 @@ static void sleeps(int policy) {
 static void sleeps_in_turn(void) { sleeps(CL_SCHED_RR); }
 static void sleeps_shared(void) { sleeps(CL_SCHED_NONE); }
 
+static void by_kernel(void) {
+    use_mechanism("kernel");
+    sleeps(CL_SCHED_RR);
+}
+
+static void rotation(void) {
+    use_mechanism("rotation");
+    sleeps(CL_SCHED_RR);
+}
+
 static void passed(void) {
     use_mechanism("passed");
     sleeps(CL_SCHED_RR);
@@ -88,6 +98,7 @@ static void shut_down(void) {
 /* All connections would be its own; the first of them tells. */
 static void leaves_the_group(void) {
     if (!may_use_bpf()) check_skip("bpf(2) is not allowed here: it takes CAP_BPF");
+    use_mechanism("kernel");
     harm = LEAVE_THE_GROUP;
     int port = begin(CL_SCHED_RR);
     SYS(kill(pid_of(ids[0]), SIGUSR1));
@@ -99,7 +110,7 @@ static void leaves_the_group(void) {
 }
 
 static const check_case_t cases[] = {
-    {"sleeps_in_turn", sleeps_in_turn}, {"sleeps_shared", sleeps_shared}, {"passed", passed}, {"shut_down", shut_down},
+    {"sleeps_in_turn", sleeps_in_turn}, {"sleeps_shared", sleeps_shared}, {"by_kernel", by_kernel}, {"rotation", rotation}, {"passed", passed}, {"shut_down", shut_down},
     {"leaves_the_group", leaves_the_group},
 };
 CHECK_MAIN(cases)

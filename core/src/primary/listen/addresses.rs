@@ -1,6 +1,8 @@
 //! The addresses that are open, by id and by key, and which of them a listener belongs to.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use super::ladder::Ladder;
@@ -30,6 +32,7 @@ pub(crate) struct Addresses {
     /// Those that have something to pump.
     pub(super) marked: Vec<u32>,
     pub(super) ladder: Ladder,
+    cpus: OnceCell<usize>,
     /// What `Settings::listen_allow` says; `None` as there.
     pub(super) permits: Option<Permits>,
     pub(super) postponed: Vec<Waiting>,
@@ -71,6 +74,11 @@ pub(crate) fn key(address: &Address, index: u32) -> String {
 impl Addresses {
     pub(crate) fn new(permits: Option<Permits>) -> Self {
         Self { permits, ..Self::default() }
+    }
+
+    /// How many workers this process's own may run at the same time.
+    pub(super) fn cpus(&self) -> usize {
+        *self.cpus.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
     }
 
     /// Makes ready what new settings need for the first addresses; `permits`: what workers may listen on from here on, if that changes.

@@ -1,11 +1,11 @@
-//! Which mechanism an address gets: `kernel` where it is to be had, else `passed`. Tried once, so that a machine that refuses
-//! is not asked for each address.
+//! The mechanism `kernel` for an address, where it is to be had. Tried once, so that a machine that refuses is not asked for each
+//! address.
 
 use nix::errno::Errno;
 
 use crate::bind::Shape;
 use crate::error::{Error, Result};
-use crate::mechanism::{Choice, Kernel, Passed, Refused, Route, Selector, TABLE};
+use crate::mechanism::{Choice, Kernel, Passed, Refused, Selector, TABLE};
 use crate::settings::Mechanism;
 use crate::sys::Sys;
 use crate::sys::sockaddr::SockAddr;
@@ -51,16 +51,15 @@ impl Ladder {
         self.prepares = None;
     }
 
-    /// The best mechanism for an address that `passed` listens on.
+    /// The mechanism for an address that `passed` listens on; `passed`, where it is not to be had.
     pub(crate) fn climb(
         &mut self,
         passed: Passed,
-        address: &str,
         name: SockAddr,
         shape: Shape,
         (choice, seed): (Choice, u32),
         wanted: Mechanism,
-    ) -> Result<Box<dyn Route>> {
+    ) -> Result<std::result::Result<Kernel, (Passed, String)>> {
         let (passed, forced, reason) = match self.selector(choice) {
             // The asker may ask again when there is room, and then the address gets the mechanism that it should.
             Err(errno) if is_shortage(errno) => return Err(Error::os("bpf", errno)),
@@ -68,7 +67,7 @@ impl Ladder {
             Ok(selector) => {
                 selector.set_seed(seed);
                 match Kernel::new(passed, name, shape, selector) {
-                    Ok(kernel) => return Ok(Box::new(kernel)),
+                    Ok(kernel) => return Ok(Ok(kernel)),
                     Err(Refused { passed, selector, call, errno }) => {
                         self.keep(selector);
                         if is_shortage(errno) {
@@ -88,10 +87,14 @@ impl Ladder {
             }
             return Err(refusal);
         }
+        Ok(Err((passed, reason)))
+    }
+
+    /// The program is to know once why connections are passed on.
+    pub(crate) fn note_passed(&mut self, address: &str, reason: &str) {
         if !std::mem::replace(&mut self.told, true) {
             self.notice = Some(format!("connections to {address} are passed on by the primary, because {reason}"));
         }
-        Ok(Box::new(passed))
     }
 
     pub(crate) fn take_notice(&mut self) -> Option<String> {

@@ -13,12 +13,15 @@ mod moving;
 mod opening;
 mod permits;
 mod postponed;
+mod routes;
 mod rules;
+mod ways;
 
 pub(crate) use addresses::Addresses;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use addresses::key;
 pub(crate) use joining::Request;
 pub(crate) use leaving::Leave;
+pub(crate) use opening::Asker;
 pub(crate) use postponed::LONGEST;
 pub use rules::Permits;

@@ -5,16 +5,15 @@ use std::os::fd::AsFd;
 use super::addresses::Addresses;
 use super::joining::Request;
 use super::permits::Permit;
+use super::routes::Opened;
+use super::ways::{Asked, What};
 use crate::address::Address;
 use crate::bind::{self, ListenFlags};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::handle::Handle;
-use crate::mechanism::{Choice, Datagrams, Passed, Rotation, Route, Shared};
-use crate::policy::Policy;
 use crate::primary::ground::Ground;
 use crate::primary::workers::Entry;
 use crate::settings::Mechanism;
-use crate::sys::bpf::lock_filter;
 use crate::sys::poll::Poll;
 use crate::sys::{descriptor, process, socket};
 
@@ -24,6 +23,16 @@ use crate::sys::{descriptor, process, socket};
 const KEPT_BY_A_NEW_ONE: (u64, u64) = (128, 3);
 const DESCRIPTORS_KEPT: (u64, u64) = (64, 2);
 const KEPT_BY_THE_FIRST: (u64, u64) = (32, 1);
+
+/// Who asks for an address that is to be opened.
+pub(crate) struct Asker {
+    /// What its program has chosen.
+    pub(crate) wanted: Mechanism,
+    /// It may have a socket that others have, too.
+    pub(crate) may_share: bool,
+    /// How many workers there are.
+    pub(crate) workers: usize,
+}
 
 impl Addresses {
     /// Sees that descriptors are left for others. Addresses that nobody serves any more are given up first.
@@ -47,16 +56,9 @@ impl Addresses {
         ))
     }
 
-    /// Opens what a worker was permitted; the address's id. `may_share`: it may have a socket that others have, too. An error is the asker's alone: nothing is kept of it.
-    pub(crate) fn open(
-        &mut self,
-        permit: Permit,
-        request: &Request,
-        wanted: Mechanism,
-        may_share: bool,
-        ground: &mut Ground,
-    ) -> Result<u32> {
-        let opened = self.try_open(permit, request, (ground.settings.policy, wanted, may_share), ground.poll);
+    /// Opens what a worker was permitted; the address's id. An error is the asker's alone: nothing is kept of it.
+    pub(crate) fn open(&mut self, permit: Permit, request: &Request, asker: Asker, ground: &mut Ground) -> Result<u32> {
+        let opened = self.try_open(permit, request, asker, ground);
         // The worker that asked gets the error, but a program in the primary may never see that.
         if let Some(text) = self.ladder.take_complaint() {
             ground.news.warn(None, text);
@@ -75,9 +77,10 @@ impl Addresses {
         &mut self,
         Permit { address, place, key, .. }: Permit,
         Request { shape, flags, .. }: &Request,
-        (policy, wanted, may_share): (Policy, Mechanism, bool),
-        poll: &Poll,
+        Asker { wanted, may_share, workers }: Asker,
+        ground: &mut Ground,
     ) -> Result<u32> {
+        let policy = ground.settings.policy;
         let mut beside = false;
         for handle in self.by_id.values_mut().filter(|handle| handle.is_closing() && handle.key == key) {
             handle.make_way();
@@ -90,40 +93,13 @@ impl Addresses {
                 .map_err(|errno| Error::os("setsockopt SO_REUSEPORT", errno))?;
         }
         let seed = process::random() as u32;
-        let ours = !matches!(address, Address::Inherited(_));
-        // Beside a datagram socket of the program's own no other can be bound.
-        let shared = policy == Policy::None || (bound.datagram && (wanted == Mechanism::Passed || !ours));
-        let in_turn =
-            wanted == Mechanism::Rotation && may_share && policy == Policy::RoundRobin && !bound.datagram && !shared;
-        if (shared || in_turn) && ours {
-            // No worker's filter decides what the others get. A socket of the program's own is left as it is.
-            lock_filter(bound.socket.as_fd()).map_err(|errno| Error::os("setsockopt SO_LOCK_FILTER", errno))?;
-        }
-        let route: Box<dyn Route> = if shared || in_turn {
-            let tally =
-                if in_turn { Some(Rotation::tally().context("memory for the mechanism \"rotation\"")?) } else { None };
-            let all = Shared::new(bound.socket, bound.name, bound.datagram, shape.clone(), ours);
-            match tally {
-                Some(tally) => Box::new(Rotation::new(all, tally)),
-                None => Box::new(all),
-            }
-        } else if bound.datagram {
-            let made = Datagrams::new(bound.socket, bound.name, shape.clone());
-            Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {address}"), errno))?)
-        } else {
-            let passed = Passed::new(bound.socket);
-            // A load has to be known at the moment of the choice, and there the kernel does not know it.
-            let choice = match (&address, policy) {
-                (Address::Inet { .. }, Policy::RoundRobin | Policy::SourceHash) => Some(Choice::of(policy)),
-                _ => None,
-            };
-            match (wanted, choice) {
-                (Mechanism::Passed, _) | (_, None) => Box::new(passed),
-                (wanted, Some(choice)) => {
-                    self.ladder.climb(passed, &key, bound.name, shape.clone(), (choice, seed), wanted)?
-                }
-            }
-        };
+        let what = What::of(&address, &bound);
+        let (name, datagram) = (bound.name, bound.datagram);
+        let nonblocking = flags.contains(ListenFlags::NONBLOCK);
+        let cpus = self.cpus();
+        let asked = Asked { wanted, policy, what, may_share, nonblocking, cpus, workers };
+        let opened = Opened { socket: bound.socket, name, shape: shape.clone() };
+        let route = self.route(&asked, &key, opened, seed)?;
         let id = loop {
             self.last_id = self.last_id.wrapping_add(1).max(1);
             if !self.by_id.contains_key(&self.last_id) {
@@ -131,12 +107,12 @@ impl Addresses {
             }
         };
         let text = address.to_string();
-        let mut handle = Handle::new(id, key.clone(), text, bound.name, bound.datagram, route, bound.file);
+        let mut handle = Handle::new(id, key.clone(), text, name, datagram, route, bound.file);
         handle.choose_by(policy, seed);
-        handle.ours = ours;
+        handle.ours = what.is_ours();
         handle.keep_making(*flags, shape);
-        if let Err(errno) = handle.register(poll) {
-            drop(handle.close(poll));
+        if let Err(errno) = handle.register(ground.poll) {
+            drop(handle.close(ground.poll));
             return Err(Error::os("watching a listening socket", errno));
         }
         self.by_key.insert(key, id);

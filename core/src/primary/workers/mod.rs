@@ -102,6 +102,10 @@ impl Workers {
         self.by_id.values_mut()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(crate) fn ids(&self) -> Vec<u32> {
         self.by_id.keys().copied().collect()
     }
