@@ -1474,6 +1474,7 @@ struct cl__process {
     int self, sender;          /* for held signals: this process, and the primary (0: in an outer pid namespace) */
     int outside;               /* a held signal has come from an outer pid namespace */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
+    int dead;                  /* its process has ended; `gone` may also mean that it has done with this worker */
     int news;                  /* what cl_channel_fd returned; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table, watching;
@@ -1741,11 +1742,31 @@ CL__FN int cl__type(const unsigned char *frame, int n) {
     return type;
 }
 
-/* A child of this process would keep the address open. A socket of the program's (fd:N) is left as it is. */
+CL__FN ino_t cl__pipe_inode(int fd) {
+    struct stat found;
+    return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
+}
+
+/* 1: the primary's process has ended; waits for that. 0: not within that time; -1: that will never be known. */
+CL__FN int cl__await_death(int timeout_ms) {
+    int n = cl__wait(cl__this()->primary, POLLIN, -1, timeout_ms);
+    if (n < 1) return 0;
+    /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
+    if (cl__pipe_inode(cl__this()->primary) != cl__this()->pipe) return -1;
+    if (cl__this()->pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__this()->primary, 0, NULL, 0) < 0 &&
+        (errno == EBADF || errno == EINVAL))
+        return -1; /* signal 0 only checks that it is a pidfd */
+    cl__set(&cl__this()->dead, 1);
+    return 1;
+}
+
+/* A child of this process would keep the address open. Others have a listening socket, too, so it is shut down only when
+ * the primary is dead. A socket of the program's (fd:N) is left as it is. */
 CL__FN void cl__end_share(struct cl__listener *listener) {
     if (listener->mailbox < 0) return;
     shutdown(listener->mailbox, SHUT_RD);
-    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
+    if (listener->kind == CL__SHARED && (listener->own || cl__get(&cl__this()->dead)) &&
+        (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
         shutdown(listener->socket, SHUT_RD);
 }
 
@@ -1761,9 +1782,11 @@ CL__FN void cl__end_shares(void) {
     }
 }
 
-/* Once one call has returned this, all do. */
+/* Once one call has returned this, all do. A dying process's sockets are closed a moment before it has ended. */
 CL__FN int cl__primary_gone(void) {
+    int first = !cl__get(&cl__this()->gone);
     cl__set(&cl__this()->gone, 1);
+    if (first && !cl__get(&cl__this()->dead)) (void)cl__await_death(100);
     cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }
@@ -1794,21 +1817,13 @@ CL__FN int cl__frame(int type, unsigned number, const void *first, size_t first_
 
 /* -- The primary's death ------------------------------------------------------------------------------------------- */
 
-CL__FN ino_t cl__pipe_inode(int fd) {
-    struct stat found;
-    return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
-}
-
 /* When the primary dies, whoever polls sees end of file and our calls return -EPIPE. A worker that does neither is
  * ended within a second: a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
-    while (cl__wait(cl__this()->primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
-    /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
-    if (cl__pipe_inode(cl__this()->primary) != cl__this()->pipe) return NULL;
-    if (cl__this()->pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__this()->primary, 0, NULL, 0) < 0 &&
-        (errno == EBADF || errno == EINVAL))
-        return NULL; /* signal 0 only checks that it is a pidfd */
+    int dead = 0;
+    while ((dead = cl__await_death(-1)) == 0) poll(NULL, 0, 100);
+    if (dead < 0) return NULL;
     cl__set(&cl__this()->gone, 1);
     cl__end_shares();
     shutdown(cl__this()->channel, SHUT_RD);
@@ -2697,8 +2712,7 @@ CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds)
 
 /* Asks the primary for a share and waits for the answer. */
 CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
-    unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
-    unsigned asked[3] = {flags, (unsigned)options->backlog, (unsigned)listener->index};
+    unsigned asked[3] = {options->flags, (unsigned)options->backlog, (unsigned)listener->index};
     unsigned char grant[544];
     int n, fds[3];
     char text[sizeof at->text];
@@ -2716,6 +2730,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     int passed = cl__number(grant + 16) == CL_MECHANISM_PASSED, turns = cl__number(grant + 16) == CL_MECHANISM_ROTATION;
     if (fds[0] < 0 || (!passed && fds[1] < 0) || (turns && fds[2] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
+    /* Nobody could say whose turn it is, so the mailbox alone serves it. */
+    passed |= turns && listener->page == NULL;
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;

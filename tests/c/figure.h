@@ -7,7 +7,11 @@
 /* What is compared: the mechanism that an address of TCP has under `policy`. */
 static inline const char *contender_of(int policy) {
     if (policy == CL_SCHED_NONE) return "libcluster none";
-    return expected_mechanism() == CL_MECHANISM_KERNEL ? "libcluster kernel" : "libcluster passed";
+    switch (expected_mechanism()) {
+    case CL_MECHANISM_KERNEL: return "libcluster kernel";
+    case CL_MECHANISM_ROTATION: return "libcluster rotation";
+    default: return "libcluster passed";
+    }
 }
 
 /* One line of JSON (tests/rigs/faults/README.md); met: 1, 0, or -1 where there is no goal. */

@@ -130,9 +130,8 @@ static inline void use_exact_turns(void) {
 
 /* The mechanism that an address of TCP gets under CL_SCHED_RR. */
 static inline int expected_mechanism(void) {
-    if (is_forced("rotation")) return CL_MECHANISM_ROTATION;
     if (is_forced("passed")) return CL_MECHANISM_PASSED;
-    return may_use_bpf() ? CL_MECHANISM_KERNEL : CL_MECHANISM_PASSED;
+    return is_forced("kernel") ? CL_MECHANISM_KERNEL : CL_MECHANISM_ROTATION;
 }
 
 static inline void primary_ready(int (*main_of_workers)(void)) {

@@ -52,11 +52,31 @@ CL__FN int cl__type(const unsigned char *frame, int n) {
     return type;
 }
 
-/* A child of this process would keep the address open. A socket of the program's (fd:N) is left as it is. */
+CL__FN ino_t cl__pipe_inode(int fd) {
+    struct stat found;
+    return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
+}
+
+/* 1: the primary's process has ended; waits for that. 0: not within that time; -1: that will never be known. */
+CL__FN int cl__await_death(int timeout_ms) {
+    int n = cl__wait(cl__this()->primary, POLLIN, -1, timeout_ms);
+    if (n < 1) return 0;
+    /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
+    if (cl__pipe_inode(cl__this()->primary) != cl__this()->pipe) return -1;
+    if (cl__this()->pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__this()->primary, 0, NULL, 0) < 0 &&
+        (errno == EBADF || errno == EINVAL))
+        return -1; /* signal 0 only checks that it is a pidfd */
+    cl__set(&cl__this()->dead, 1);
+    return 1;
+}
+
+/* A child of this process would keep the address open. Others have a listening socket, too, so it is shut down only when
+ * the primary is dead. A socket of the program's (fd:N) is left as it is. */
 CL__FN void cl__end_share(struct cl__listener *listener) {
     if (listener->mailbox < 0) return;
     shutdown(listener->mailbox, SHUT_RD);
-    if (listener->kind == CL__SHARED && (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
+    if (listener->kind == CL__SHARED && (listener->own || cl__get(&cl__this()->dead)) &&
+        (listener->text == NULL || strncmp(listener->text, "fd:", 3) != 0))
         shutdown(listener->socket, SHUT_RD);
 }
 
@@ -72,9 +92,11 @@ CL__FN void cl__end_shares(void) {
     }
 }
 
-/* Once one call has returned this, all do. */
+/* Once one call has returned this, all do. A dying process's sockets are closed a moment before it has ended. */
 CL__FN int cl__primary_gone(void) {
+    int first = !cl__get(&cl__this()->gone);
     cl__set(&cl__this()->gone, 1);
+    if (first && !cl__get(&cl__this()->dead)) (void)cl__await_death(100);
     cl__end_shares();
     return cl__say(-EPIPE, "the primary is gone");
 }

@@ -64,6 +64,7 @@ struct cl__process {
     int self, sender;          /* for held signals: this process, and the primary (0: in an outer pid namespace) */
     int outside;               /* a held signal has come from an outer pid namespace */
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
+    int dead;                  /* its process has ended; `gone` may also mean that it has done with this worker */
     int news;                  /* what cl_channel_fd returned; 0: nothing yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table, watching;

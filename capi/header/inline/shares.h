@@ -40,8 +40,7 @@ CL__FN int cl__await_answer(int code, unsigned char *answer, int room, int *fds)
 
 /* Asks the primary for a share and waits for the answer. */
 CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, struct cl__listener *listener) {
-    unsigned flags = options->flags & ~(unsigned)CL_LISTEN_NONBLOCK;
-    unsigned asked[3] = {flags, (unsigned)options->backlog, (unsigned)listener->index};
+    unsigned asked[3] = {options->flags, (unsigned)options->backlog, (unsigned)listener->index};
     unsigned char grant[544];
     int n, fds[3];
     char text[sizeof at->text];
@@ -59,6 +58,8 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     int passed = cl__number(grant + 16) == CL_MECHANISM_PASSED, turns = cl__number(grant + 16) == CL_MECHANISM_ROTATION;
     if (fds[0] < 0 || (!passed && fds[1] < 0) || (turns && fds[2] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
+    /* Nobody could say whose turn it is, so the mailbox alone serves it. */
+    passed |= turns && listener->page == NULL;
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;

@@ -1,20 +1,12 @@
 /* -- The primary's death ------------------------------------------------------------------------------------------- */
 
-CL__FN ino_t cl__pipe_inode(int fd) {
-    struct stat found;
-    return fstat(fd, &found) == 0 && (found.st_mode & CL__S_IFMT) == CL__S_IFIFO ? found.st_ino : 0;
-}
-
 /* When the primary dies, whoever polls sees end of file and our calls return -EPIPE. A worker that does neither is
  * ended within a second: a handler or a busy loop must not keep an orphan alive. */
 CL__FN void *cl__watch(void *unused) {
     (void)unused;
-    while (cl__wait(cl__this()->primary, POLLIN, -1, -1) < 1) poll(NULL, 0, 100);
-    /* closefrom(3) in the program closes this descriptor too, and its number may mean anything by now. */
-    if (cl__pipe_inode(cl__this()->primary) != cl__this()->pipe) return NULL;
-    if (cl__this()->pipe == 0 && cl__os_syscall(SYS_pidfd_send_signal, cl__this()->primary, 0, NULL, 0) < 0 &&
-        (errno == EBADF || errno == EINVAL))
-        return NULL; /* signal 0 only checks that it is a pidfd */
+    int dead = 0;
+    while ((dead = cl__await_death(-1)) == 0) poll(NULL, 0, 100);
+    if (dead < 0) return NULL;
     cl__set(&cl__this()->gone, 1);
     cl__end_shares();
     shutdown(cl__this()->channel, SHUT_RD);

@@ -35,10 +35,6 @@ use crate::sys::poll::wait_readable;
 use crate::sys::{descriptor, worker_signals};
 use crate::wire::{self, FromWorker};
 
-/// How long a worker that ends waits to learn whether its primary is dead. The kernel closes a dying process's descriptors before it
-/// reports the death.
-const DEATH_IS_CERTAIN: Duration = Duration::from_millis(100);
-
 /// This process as a worker of a cluster.
 pub struct Worker {
     joined: Joined,
@@ -100,7 +96,7 @@ impl Worker {
     /// [`Listener::take_socket`], because a child could keep them open. Where the program learns of the death by itself it may take
     /// up to 0.1 s until the death is certain.
     pub fn end_if_orphaned(&self) {
-        primary_gone::end_if_orphaned(if primary_gone::follows() { DEATH_IS_CERTAIN } else { Duration::ZERO });
+        primary_gone::end_if_orphaned(if primary_gone::follows() { primary_gone::DEATH_IS_CERTAIN } else { Duration::ZERO });
     }
 
     /// The process number of the primary that started a worker of this id and slot with this channel, if the descriptor

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::sys::{cmsg, descriptor, socket};
 use crate::wire;
 
+/// How long it takes at most from the end of file to the end of the process.
+pub(super) const DEATH_IS_CERTAIN: Duration = Duration::from_millis(100);
+
 static GONE: AtomicBool = AtomicBool::new(false);
 /// The process number of the primary that is watched, or 0.
 static FOLLOWED: AtomicU32 = AtomicU32::new(0);
@@ -38,13 +41,29 @@ pub(crate) fn check() -> Result<()> {
 
 /// Somebody has seen it. From now on every call says so, whatever its own descriptor still shows.
 pub(crate) fn seen() -> Error {
-    GONE.store(true, Ordering::SeqCst);
-    // The watch thread may be too late: this process may end before it runs, and a child live on with copies. If the lock is taken,
+    let first = !GONE.swap(true, Ordering::SeqCst);
+    // The watch thread may be too late: this process may end before it runs, and a child live on with copies. If a lock is taken,
     // another thread is here, or this is a signal handler that interrupted one.
     if let Ok(sockets) = TO_WAKE.try_lock() {
         shut_down(&sockets);
     }
+    if let Ok(sockets) = SHARED.try_lock() {
+        if first && !sockets.is_empty() {
+            await_certainty();
+        }
+        if CERTAIN.load(Ordering::SeqCst) {
+            shut_down(&sockets);
+        }
+    }
     Error::primary_gone()
+}
+
+/// A dying process's sockets are closed a moment before it has ended.
+fn await_certainty() {
+    let late = Instant::now() + DEATH_IS_CERTAIN;
+    while !CERTAIN.load(Ordering::SeqCst) && Instant::now() < late {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Wakes whoever waits on this socket when the primary dies.

@@ -1,4 +1,4 @@
-/* Which mechanism an address gets: kernel where this process may, else passed, and what is said where it is forced. */
+/* Which mechanism an address gets: kernel where this process may, else another, and what is said where it is forced. */
 #include "kernel.h"
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -60,22 +60,31 @@ static int serve_two(void) {
     return result;
 }
 
-/* Served all the same, and the program is told once why so. */
-static void automatic(void (*may_less)(void), const char *because) {
+static void use_auto(int policy) {
+    cl_settings_t settings;
     unsetenv("CL_MECHANISM");
+    ZERO(settings);
+    settings.size = sizeof settings;
+    settings.policy = policy;
+    OK(cl_setup_primary(&settings));
+}
+
+static void expect_mechanism(int mechanism) {
+    for (int i = 0; i < seen_count; i++)
+        if (seen[i].type == CL_EVENT_LISTENING) CHECK_EQ(seen[i].mechanism, mechanism);
+}
+
+/* Each client has its worker all the same, and the program is told once why it is not the kernel that sees to it. */
+static void automatic(void (*may_less)(void), const char *because) {
+    int ids[4];
+    use_auto(CL_SCHED_SOURCE_HASH);
     may_less();
     primary_ready(serve_two);
-    int ids[4], counts[4] = {0, 0, 0, 0};
     for (int i = 0; i < 4; i++) ids[i] = fork_worker();
     for (int i = 0; i < 4; i++) await_listening(ids[i], 2);
-    for (int i = 0; i < seen_count; i++)
-        if (seen[i].type == CL_EVENT_LISTENING) CHECK_EQ(seen[i].mechanism, CL_MECHANISM_PASSED);
-    int port = await_listening(ids[0], 2);
-    for (int i = 0; i < 100; i++) {
-        int id = ask(port);
-        for (int j = 0; j < 4; j++) counts[j] += ids[j] == id;
-    }
-    for (int i = 0; i < 4; i++) CHECK_EQ(counts[i], 25);
+    expect_mechanism(CL_MECHANISM_PASSED);
+    int port = await_listening(ids[0], 2), first = ask(port);
+    for (int i = 0; i < 20; i++) CHECK_EQ(ask(port), first);
     CHECK_EQ(count_events(CL_EVENT_NOTICE, 0), 1);
     CHECK_EQ(count_events(CL_EVENT_WARNING, 0), 0);
     const seen_t *notice = &seen[find_event(CL_EVENT_NOTICE, 0, 0)];
@@ -84,6 +93,53 @@ static void automatic(void (*may_less)(void), const char *because) {
     /* What the harness keeps of it is its beginning. */
     if (strstr(notice->data, because) == NULL) check_fail(__FILE__, __LINE__, "the notice is: %s", notice->data);
     finish();
+}
+
+/* Turns take no privilege, and nothing is to be said. */
+static void in_turn(void (*may_less)(void)) {
+    int ids[4], counts[4] = {0, 0, 0, 0};
+    use_auto(CL_SCHED_RR);
+    may_less();
+    primary_ready(serve_two);
+    for (int i = 0; i < 4; i++) ids[i] = fork_worker();
+    for (int i = 0; i < 4; i++) await_listening(ids[i], 2);
+    expect_mechanism(CL_MECHANISM_ROTATION);
+    int port = await_listening(ids[0], 2);
+    for (int i = 0; i < 200; i++) {
+        int id = ask(port);
+        for (int j = 0; j < 4; j++) counts[j] += ids[j] == id;
+    }
+    for (int i = 0; i < 4; i++) CHECK(counts[i] > 40 && counts[i] < 60);
+    CHECK_EQ(count_events(CL_EVENT_NOTICE, 0), 0);
+    finish();
+}
+
+static void in_turn_without_capability(void) { in_turn(may_less_by_capabilities); }
+static void in_turn_as_nobody(void) { in_turn(may_less_by_user); }
+static void in_turn_eperm(void) { in_turn(may_less_by_eperm); }
+
+static int listen_as_a_loop(void) {
+    int listener = OK(listen_flags("127.0.0.1:0", CL_LISTEN_NONBLOCK));
+    char text[8];
+    while (cl_receive(text, sizeof text, -1) != -ESHUTDOWN) {}
+    OK(cl_close(listener));
+    return 0;
+}
+
+/* A program that waits by itself, and may never say where, gets what does not depend on it. */
+static void event_loop(void) {
+    int may = may_use_bpf();
+    use_auto(CL_SCHED_RR);
+    primary_ready(listen_as_a_loop);
+    await_listening(fork_worker(), 1);
+    expect_mechanism(may ? CL_MECHANISM_KERNEL : CL_MECHANISM_ROTATION);
+    CHECK_EQ(count_events(CL_EVENT_NOTICE, 0), 0);
+    finish();
+}
+
+static void event_loop_without_capability(void) {
+    may_less_by_capabilities();
+    event_loop();
 }
 
 static void auto_without_capability(void) { automatic(may_less_by_capabilities, "CAP_BPF"); }
@@ -438,6 +494,11 @@ static const check_case_t cases[] = {
     {"auto_as_nobody", auto_as_nobody},
     {"auto_eperm", auto_eperm},
     {"auto_enosys", auto_enosys},
+    {"in_turn_without_capability", in_turn_without_capability},
+    {"in_turn_as_nobody", in_turn_as_nobody},
+    {"in_turn_eperm", in_turn_eperm},
+    {"event_loop", event_loop},
+    {"event_loop_without_capability", event_loop_without_capability},
     {"setting_without_capability", setting_without_capability},
     {"setting_as_nobody", setting_as_nobody},
     {"setting_enosys", setting_enosys},

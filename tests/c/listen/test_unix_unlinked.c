@@ -140,9 +140,19 @@ static void of_all(int policy) {
 }
 
 static void shared(void) { of_all(CL_SCHED_NONE); }
+
+/* With these turns the address goes on with another socket, which the workers do not have. */
 static void in_rotation(void) {
     use_mechanism("rotation");
-    of_all(CL_SCHED_RR);
+    choose_place(CL_SCHED_RR);
+    int first = fork_worker();
+    await_listening(first, 1);
+    CHECK_EQ(answered_by(OK(try_connect_unix(place))), first);
+    int second = fork_worker();
+    await_listening(second, 1);
+    both_answer(first, second);
+    CHECK_EQ(told_of_it(), 0);
+    finish();
 }
 
 /* A file that another server has put there stays, and the program is told. */

@@ -291,35 +291,73 @@ static void serves_until_stop(void) {
     CHECK_EQ(serve_listener(OK(cl_listen("127.0.0.1:0", 0))), 0);
 }
 
-/* The descriptor by which a process waits in line. */
-static int entry_of(pid_t pid) {
-    char name[300], line[256];
-    int found = -1;
-    snprintf(name, sizeof name, "/proc/%d/fdinfo", (int)pid);
-    DIR *folder = opendir(name);
-    for (struct dirent *one = folder != NULL ? readdir(folder) : NULL; one != NULL; one = readdir(folder)) {
-        snprintf(name, sizeof name, "/proc/%d/fdinfo/%s", (int)pid, one->d_name);
-        FILE *file = fopen(name, "re");
-        unsigned events;
-        int fd;
-        while (file != NULL && fgets(line, sizeof line, file) != NULL)
-            if (sscanf(line, "tfd: %d events: %x", &fd, &events) == 2 && (events & EPOLLEXCLUSIVE)) found = fd;
-        if (file != NULL) fclose(file);
+/* Somebody else who waits in line, behind the worker, and closes what he gets. */
+typedef struct { pid_t pid; int pipe; } sentinel_t;
+
+static void stand_behind(int socket, int pipe) {
+    struct epoll_event event, line;
+    int epoll = SYS(epoll_create1(EPOLL_CLOEXEC));
+    char any = 0;
+    ZERO(event);
+    ZERO(line);
+    event.events = EPOLLIN;
+    event.data.fd = pipe;
+    line.events = EPOLLIN | EPOLLEXCLUSIVE;
+    line.data.fd = socket;
+    SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, pipe, &event));
+    SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &line));
+    for (;;) {
+        if (epoll_wait(epoll, &event, 1, -1) < 1) continue;
+        if (event.data.fd == socket) {
+            int connection = accept4(socket, NULL, NULL, SOCK_NONBLOCK);
+            if (connection >= 0) close(connection);
+        } else if (read(pipe, &any, 1) == 1) {
+            SYS(epoll_ctl(epoll, EPOLL_CTL_DEL, socket, &line));
+            SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &line));
+            CHECK_EQ(write(pipe, &any, 1), 1);
+        } else {
+            _exit(0);
+        }
     }
-    closedir(folder);
-    return found;
+}
+
+static sentinel_t post(const granted_t *granted) {
+    int pair[2];
+    SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    pid_t pid = SYS(fork());
+    if (pid == 0) {
+        close(pair[0]);
+        stand_behind(granted->socket, pair[1]);
+    }
+    close(pair[1]);
+    sentinel_t other = {pid, pair[0]};
+    return other;
+}
+
+static int sleeps(pid_t pid) {
+    char name[64], state = '?';
+    snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(name, "re");
+    if (file != NULL && fscanf(file, "%*d (%*[^)]) %c", &state) != 1) state = '?';
+    if (file != NULL) fclose(file);
+    return state == 'S';
 }
 
 /* Comes to its socket when so many were taken; whether it went to the end of the line by that. */
-static int goes_behind(const hand_t *self, const granted_t *granted, unsigned long long taken) {
-    char text[64];
-    int before = entry_of(self->pid);
-    CHECK(before >= 0);
+static int goes_behind(const hand_t *self, const granted_t *granted, const sentinel_t *other, unsigned long long taken) {
+    char text[64] = "";
+    CHECK_EQ(write(other->pipe, text, 1), 1);
+    CHECK_EQ(read(other->pipe, text, 1), 1);
+    WAIT_UNTIL(sleeps(self->pid) && sleeps(other->pid), 5000);
     __atomic_store_n((unsigned long long *)(void *)granted->page, taken, __ATOMIC_SEQ_CST);
     int client = connect4(granted->port);
     CHECK(receive_all(client, text, sizeof text) > 0);
     close(client);
-    return entry_of(self->pid) != before;
+    WAIT_UNTIL(sleeps(self->pid) && sleeps(other->pid), 5000);
+    client = connect4(granted->port);
+    ssize_t answer = receive_all(client, text, sizeof text);
+    close(client);
+    return answer <= 0;
 }
 
 /* It counts what it accepted from the socket, and not what was in its mailbox. */
@@ -344,17 +382,20 @@ static void counts(void) {
     CHECK(receive_all(pair[0], text, sizeof text) > 0);
     close(pair[0]);
     CHECK_EQ(__atomic_load_n(taken, __ATOMIC_SEQ_CST), 40);
-    /* A new round; half of what is taken is its part. */
+    /* A new round; half of what is taken is its part. When it stays in front, it has two. */
     __atomic_add_fetch((unsigned *)(void *)(granted.page + 68), 1, __ATOMIC_SEQ_CST);
-    CHECK_EQ(goes_behind(&self, &granted, 0), 1);
-    CHECK_EQ(goes_behind(&self, &granted, 3), 1);
-    CHECK_EQ(goes_behind(&self, &granted, 6), 0);
-    CHECK_EQ(goes_behind(&self, &granted, 8), 0);
-    CHECK_EQ(goes_behind(&self, &granted, 9), 1);
+    sentinel_t other = post(&granted);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 0), 1);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 3), 1);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 6), 0);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 10), 0);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 13), 1);
     /* Not more than 1,024 are made up for. */
-    CHECK_EQ(goes_behind(&self, &granted, 99999), 0);
-    CHECK_EQ(goes_behind(&self, &granted, 97954), 0);
-    CHECK_EQ(goes_behind(&self, &granted, 97955), 1);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 99999), 0);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 97958), 0);
+    CHECK_EQ(goes_behind(&self, &granted, &other, 97959), 1);
+    close(other.pipe);
+    CHECK_EQ(wait_status(other.pid), 0);
     /* Whatever stands there. */
     memset(granted.page, 0xff, 4096);
     int client = connect4(granted.port);
@@ -411,15 +452,38 @@ static void is_refused(void) {
     CHECK(cl_last_error()[0] != '\0');
 }
 
-static void odd_grants(void) {
-    for (int how = WITHOUT_PAGE; how <= MAY_SHRINK; how++) {
-        hand_t self = start_worker("_is_refused", 1);
-        expect_online(&self);
-        granted_t granted = grant_rotation(&self, how);
-        expect_of_listener(&self, CLOSE);
-        end_worker(&self);
-        end_grant(&granted);
-    }
+static void without_page(void) {
+    hand_t self = start_worker("_is_refused", 1);
+    expect_online(&self);
+    granted_t granted = grant_rotation(&self, WITHOUT_PAGE);
+    expect_of_listener(&self, CLOSE);
+    end_worker(&self);
+    end_grant(&granted);
+}
+
+static void tells_and_serves(void) {
+    check_ignore_descriptors = 1;
+    int listener = OK(cl_listen("127.0.0.1:0", 0));
+    OK(cl_send("in", 2));
+    CHECK_EQ(serve_listener(listener), 0);
+}
+
+/* Nobody could say whose turn it is, so the mailbox alone serves it. */
+static void page_may_shrink(void) {
+    char text[64];
+    int pair[2];
+    hand_t self = start_worker("_tells_and_serves", 1);
+    expect_online(&self);
+    granted_t granted = grant_rotation(&self, MAY_SHRINK);
+    expect_frame(self.channel, MESSAGE, 2); /* no SEAT before */
+    SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    CHECK_EQ(send_frame(granted.mailbox, CONNECTION, 0, NULL, 0, &pair[1], 1), 0);
+    close(pair[1]);
+    CHECK(receive_all(pair[0], text, sizeof text) > 0);
+    close(pair[0]);
+    CHECK_EQ(send_frame(granted.mailbox, STOP, 0, NULL, 0, NULL, 0), 0);
+    end_worker(&self);
+    end_grant(&granted);
 }
 
 static const check_case_t cases[] = {
@@ -428,6 +492,7 @@ static const check_case_t cases[] = {
     {"offences", offences}, {"offence_in_passed", offence_in_passed}, {"_offend_by_seat", offend_by_seat},
     {"counts", counts}, {"_serves_until_stop", serves_until_stop},
     {"says_so", says_so}, {"_watches_by_order", watches_by_order},
-    {"odd_grants", odd_grants}, {"_is_refused", is_refused},
+    {"without_page", without_page}, {"_is_refused", is_refused},
+    {"page_may_shrink", page_may_shrink}, {"_tells_and_serves", tells_and_serves},
 };
 CHECK_MAIN(cases)
