@@ -247,7 +247,7 @@ static const char *report(void) {
         return "the replacement is not in the killed worker's slot";
     if (worker_count != WORKERS + 1)
         return "other workers came or went";
-    /* Turns are exact while no queue is full. A worker that the machine leaves without a CPU is passed over, fairly. */
+    /* Turns are even. A worker that the machine leaves without a CPU is passed over, fairly. */
     if (least_whole * 4 < most_whole)
         return "one worker served less than a quarter of what another did";
     return NULL;
