@@ -17,7 +17,7 @@ const core = [
   'primary worker',
   'handle',
   'mechanism',
-  'mailbox channel bind',
+  'mailbox channel bind tally',
   'scoreboard wire',
   'env',
   'settings',

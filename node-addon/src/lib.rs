@@ -3,7 +3,7 @@
 
 mod keys;
 pub mod lines;
-mod listener;
+pub mod listener;
 mod loop_sockets;
 mod names;
 pub mod pipes;

@@ -1,12 +1,14 @@
 //! One listener of one worker, seen from the handle: its mailbox, its own socket if it has one, and whether it gets connections.
 
+mod looking;
+
 use std::time::Instant;
 
 use super::pace::Pace;
 use super::standing::Standing;
 use crate::channel::pending;
 use crate::mailbox::{Connection, Mailbox};
-use crate::mechanism::{Accepted, LOOK, Look, OwnSocket, Seen, Watched};
+use crate::mechanism::{Accepted, OwnSocket};
 use crate::policy::{Burden, Load, Told};
 use crate::sys::Sys;
 use crate::sys::poll::{Interest, Poll};
@@ -345,50 +347,6 @@ impl Member {
         }
         // Of one that is drained: the NOP could not be sent.
         if self.standing.is_drained() { self.shows_nothing() } else { self.mailbox.waiting() > 0 }
-    }
-
-    /// One look of the watch.
-    pub(super) fn look(&mut self, look: &Look, assigned: u64) -> Watched {
-        let before = self.standing;
-        let mailbox = Watched { again: self.look_at_mailbox(look).then_some(LOOK), changed: false };
-        let own = self.look_at_own(look, assigned);
-        mailbox.and(own).and(Watched { again: None, changed: self.standing != before })
-    }
-
-    fn look_at_mailbox(&mut self, look: &Look) -> bool {
-        let waiting = self.mailbox.waiting();
-        self.look_whether_back(look.poll);
-        self.ask_whether_back();
-        if waiting == 0 {
-            self.pace.forget();
-            return false;
-        }
-        if self.pace.look(&mut self.mailbox, look.evidence()) && self.standing.is_open() {
-            self.get_stuck();
-            self.arm(true, look.poll);
-        }
-        self.mailbox_wants_watch()
-    }
-
-    fn look_at_own(&mut self, look: &Look, assigned: u64) -> Watched {
-        let has_turn = self.has_turn();
-        let Some(own) = &mut self.own else { return Watched::default() };
-        if !has_turn {
-            own.out_of_turn();
-            return Watched::default();
-        }
-        match own.look(look, assigned) {
-            Seen::Moving(watched) => watched,
-            Seen::Unnoticed => Watched { again: Some(look.soon()), changed: true },
-            Seen::Stuck => {
-                self.get_stuck();
-                self.arm(true, look.poll);
-                // It shows when the worker is back.
-                let _ = self.mailbox.send_nop();
-                Watched::default()
-            }
-            Seen::Gone => Watched { again: None, changed: true },
-        }
     }
 
     fn get_stuck(&mut self) {

@@ -124,7 +124,7 @@ impl Listener {
     }
 
     /// Has an epoll of the program's tell `data` whenever accept has something to say, also where that takes turns with other workers.
-    /// The epoll is not to be nested in another one. Ends with [`unwatch`](Self::unwatch), or when the listener is closed.
+    /// The epoll is not to be nested in another one. Ends with [`unwatch_in`](Self::unwatch_in), or when the listener is closed.
     pub fn watch_in(&self, epoll: RawFd, data: u64) -> Result<()> {
         let watch = |epoll: BorrowedFd| match worker()? {
             Some(worker) => worker.watch(self, epoll, data),

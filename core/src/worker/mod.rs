@@ -96,7 +96,7 @@ impl Worker {
     /// [`Listener::take_socket`], because a child could keep them open. Where the program learns of the death by itself it may take
     /// up to 0.1 s until the death is certain.
     pub fn end_if_orphaned(&self) {
-        primary_gone::end_if_orphaned(if primary_gone::follows() { primary_gone::DEATH_IS_CERTAIN } else { Duration::ZERO });
+        primary_gone::end_if_orphaned();
     }
 
     /// The process number of the primary that started a worker of this id and slot with this channel, if the descriptor

@@ -135,10 +135,10 @@ pub(crate) fn end() -> bool {
     ends
 }
 
-/// The same in a process that ends by itself. It may have learned of the death before the watch thread, for which it waits up to
-/// `patience`. Shutting sockets down earlier could cost a primary that lives what waits in them.
-pub(crate) fn end_if_orphaned(patience: Duration) {
-    let late = Instant::now() + patience;
+/// The same in a process that ends by itself. One that learns of the death by itself may have done so before the watch thread, for
+/// which it waits. Shutting sockets down earlier could cost a primary that lives what waits in them.
+pub(crate) fn end_if_orphaned() {
+    let late = Instant::now() + if follows() { DEATH_IS_CERTAIN } else { Duration::ZERO };
     let is_over = || TO_END.lock().unwrap_or_else(PoisonError::into_inner).is_empty() || LEAVING.load(Ordering::SeqCst);
     while !is_known() && !is_over() && Instant::now() < late {
         std::thread::sleep(Duration::from_millis(1));
