@@ -286,46 +286,53 @@ static void expect_of_listener(const hand_t *self, int type) {
     CHECK_EQ(get_u32(expect_frame(self->channel, type, 4)->body), 31);
 }
 
-static void serves_until_stop(void) {
-    check_ignore_descriptors = 1;
-    CHECK_EQ(serve_listener(OK(cl_listen("127.0.0.1:0", 0))), 0);
+/* What the worker does with its entry is counted, and may be refused: its epoll_ctl(2) is ours, also where the library calls it. */
+typedef struct {
+    int entries, refused;
+} entries_t;
+static entries_t *entries;
+
+static void open_entries(void) {
+    int fd = SYS(open(case_path("entries"), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    SYS(ftruncate(fd, sizeof *entries));
+    entries = (entries_t *)mmap(NULL, sizeof *entries, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(entries != MAP_FAILED);
+    close(fd);
 }
 
-/* The descriptor by which a process waits in line. */
-static int entry_of(pid_t pid) {
-    char name[300], line[256];
-    int found = -1;
-    snprintf(name, sizeof name, "/proc/%d/fdinfo", (int)pid);
-    DIR *folder = opendir(name);
-    for (struct dirent *one = folder != NULL ? readdir(folder) : NULL; one != NULL; one = readdir(folder)) {
-        snprintf(name, sizeof name, "/proc/%d/fdinfo/%s", (int)pid, one->d_name);
-        FILE *file = fopen(name, "re");
-        unsigned events;
-        int fd;
-        while (file != NULL && fgets(line, sizeof line, file) != NULL)
-            if (sscanf(line, "tfd: %d events: %x", &fd, &events) == 2 && (events & EPOLLEXCLUSIVE)) found = fd;
-        if (file != NULL) fclose(file);
+int epoll_ctl(int on, int what, int fd, struct epoll_event *event) {
+    int is_entry = entries != NULL && what == EPOLL_CTL_ADD && (event->events & EPOLLEXCLUSIVE);
+    if (is_entry && __atomic_load_n(&entries->refused, __ATOMIC_SEQ_CST)) {
+        errno = ENOMEM;
+        return -1;
     }
-    closedir(folder);
-    return found;
+    if (is_entry) __atomic_add_fetch(&entries->entries, 1, __ATOMIC_SEQ_CST);
+    return (int)syscall(SYS_epoll_ctl, on, what, fd, event);
+}
+
+static void serves_until_stop(void) {
+    check_ignore_descriptors = 1;
+    open_entries();
+    CHECK_EQ(serve_listener(OK(cl_listen("127.0.0.1:0", 0))), 0);
 }
 
 /* Comes to its socket when so many were taken; whether it went to the end of the line by that. */
 static int goes_behind(const hand_t *self, const granted_t *granted, unsigned long long taken) {
     char text[64];
-    int before = entry_of(self->pid);
-    CHECK(before >= 0);
+    int before = __atomic_load_n(&entries->entries, __ATOMIC_SEQ_CST);
+    CHECK(before > 0 && self->pid > 0);
     __atomic_store_n((unsigned long long *)(void *)granted->page, taken, __ATOMIC_SEQ_CST);
     int client = connect4(granted->port);
     CHECK(receive_all(client, text, sizeof text) > 0);
     close(client);
-    return entry_of(self->pid) != before;
+    return __atomic_load_n(&entries->entries, __ATOMIC_SEQ_CST) - before;
 }
 
 /* It counts what it accepted from the socket, and not what was in its mailbox. */
 static void counts(void) {
     char text[64];
     int pair[2];
+    open_entries();
     hand_t self = start_worker("_serves_until_stop", 1);
     expect_online(&self);
     granted_t granted = grant_rotation(&self, WHOLE);
@@ -370,6 +377,60 @@ static void counts(void) {
     end_grant(&granted);
 }
 
+static void watches_until_stop(void) {
+    check_ignore_descriptors = 1;
+    open_entries();
+    int epoll = new_epoll();
+    CHECK_EQ(serve_by(watched_listener("127.0.0.1:0", epoll), epoll), 0);
+}
+
+/* A connection by the mailbox; or one that comes to the socket, which has been begun. */
+static void is_answered(const granted_t *granted, int client) {
+    char text[64];
+    int pair[2] = {client, -1};
+    if (client < 0) {
+        SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+        CHECK_EQ(send_frame(granted->mailbox, CONNECTION, 0, NULL, 0, &pair[1], 1), 0);
+        close(pair[1]);
+    }
+    CHECK(readable_within(pair[0], 5000));
+    CHECK(receive_all(pair[0], text, sizeof text) > 0);
+    close(pair[0]);
+}
+
+/* The kernel has no memory for the entry by which it stands in line: it says that it does not any more, is served by its mailbox, and
+ * comes back. */
+static void falls_out(const char *role) {
+    open_entries();
+    hand_t self = start_worker(role, 1);
+    expect_online(&self);
+    granted_t granted = grant_rotation(&self, WHOLE);
+    expect_of_listener(&self, SEAT);
+    for (int i = 0; i < 3; i++) {
+        is_answered(&granted, connect4(granted.port));
+        __atomic_store_n(&entries->refused, 1, __ATOMIC_SEQ_CST);
+        is_answered(&granted, connect4(granted.port));
+        expect_of_listener(&self, UNSEAT);
+        int client = connect4(granted.port);
+        for (int j = 0; j < 3; j++) is_answered(&granted, -1);
+        CHECK_EQ(readable_within(client, 50), 0);
+        __atomic_store_n(&entries->refused, 0, __ATOMIC_SEQ_CST);
+        is_answered(&granted, -1);
+        expect_of_listener(&self, SEAT);
+        is_answered(&granted, client);
+    }
+    __atomic_store_n(&entries->refused, 1, __ATOMIC_SEQ_CST);
+    is_answered(&granted, connect4(granted.port));
+    expect_of_listener(&self, UNSEAT);
+    CHECK_EQ(send_frame(granted.mailbox, STOP, 0, NULL, 0, NULL, 0), 0);
+    expect_of_listener(&self, CLOSE);
+    end_worker(&self);
+    end_grant(&granted);
+}
+
+static void falls_out_of_accept(void) { falls_out("_serves_until_stop"); }
+static void falls_out_of_watch(void) { falls_out("_watches_until_stop"); }
+
 static void watches_by_order(void) {
     char text[8];
     check_ignore_descriptors = 1;
@@ -412,14 +473,24 @@ static void is_refused(void) {
 }
 
 static void odd_grants(void) {
-    for (int how = WITHOUT_PAGE; how <= MAY_SHRINK; how++) {
-        hand_t self = start_worker("_is_refused", 1);
-        expect_online(&self);
-        granted_t granted = grant_rotation(&self, how);
-        expect_of_listener(&self, CLOSE);
-        end_worker(&self);
-        end_grant(&granted);
-    }
+    hand_t self = start_worker("_is_refused", 1);
+    expect_online(&self);
+    granted_t granted = grant_rotation(&self, WITHOUT_PAGE);
+    expect_of_listener(&self, CLOSE);
+    end_worker(&self);
+    end_grant(&granted);
+    /* What may shrink is not touched: the mailbox alone serves it. */
+    self = start_worker("_serves_until_stop", 1);
+    expect_online(&self);
+    granted = grant_rotation(&self, MAY_SHRINK);
+    for (int i = 0; i < 3; i++) is_answered(&granted, -1);
+    int client = connect4(granted.port);
+    CHECK_EQ(readable_within(client, 50), 0);
+    close(client);
+    CHECK_EQ(send_frame(granted.mailbox, STOP, 0, NULL, 0, NULL, 0), 0);
+    expect_of_listener(&self, CLOSE);
+    end_worker(&self);
+    end_grant(&granted);
 }
 
 static const check_case_t cases[] = {
@@ -427,6 +498,7 @@ static const check_case_t cases[] = {
     {"seat_and_unseat", seat_and_unseat}, {"_comes_and_goes", comes_and_goes},
     {"offences", offences}, {"offence_in_passed", offence_in_passed}, {"_offend_by_seat", offend_by_seat},
     {"counts", counts}, {"_serves_until_stop", serves_until_stop},
+    {"falls_out_of_accept", falls_out_of_accept}, {"falls_out_of_watch", falls_out_of_watch}, {"_watches_until_stop", watches_until_stop},
     {"says_so", says_so}, {"_watches_by_order", watches_by_order},
     {"odd_grants", odd_grants}, {"_is_refused", is_refused},
 };
