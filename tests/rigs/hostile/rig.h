@@ -14,6 +14,8 @@ enum { SIBLINGS = 3, CLIENTS = RIG_CLIENTS };
 #define HUNG_MS 5000
 /* The primary looks at what all share once a second; for so long there may be no service. */
 #define OUTAGE_LIMIT_MS 1500
+/* The same of those who wait, where few come. */
+#define LOOKS_LIMIT_MS 2500
 /* A turn of the primary that takes longer has waited for somebody, even on a busy machine; and one for which it works longer keeps
  * the others waiting. (Usual are 2 ms of work. But "flips" changes the flags of a file without a pause, and in a virtual machine,
  * where the kernel's spin locks are not fair, epoll_ctl(2) was seen to spin for 112 ms until it had that file's lock.) */
@@ -31,10 +33,11 @@ typedef struct {
     int reach;
 } attack_t;
 
-/* With the mechanism none it hits all who serve the address, until the primary has mended it; with the mechanism kernel it hits
+/* With the mechanism none or rotation it hits all who serve the address, until the primary has mended it; with the mechanism kernel it hits
  * the clients of its own turns, who wait until TCP asks again, and is left out; or it resets some of these. */
 enum { HITS_ALL = 1, HITS_ITS_TURNS = 2, LEAVES_ADDRESSES = 4 /* which wait for a successor */,
-       STAYS_BEHIND = 8 /* a child goes on, and says when it has begun */ };
+       STAYS_BEHIND = 8 /* a child goes on, and says when it has begun */,
+       LOSES_A_WAKE_UP = 16 /* somebody waits until the primary looks */ };
 
 static int siblings[SIBLINGS];
 static pid_t client_pid;
@@ -192,7 +195,20 @@ static inline void rig_turn(int ms) {
         }                                                                                           \
     } while (0)
 
+/* By its mailbox, for which in rotation the primary stands in line. */
+static inline int serve_by_mailbox(void) {
+    int listener = cl_listen("127.0.0.1:0", CL_LISTEN_NONBLOCK), connection;
+    atomic_fetch_add(&book->online, 1);
+    while (listener != -ESHUTDOWN && (connection = cl_accept(OK(listener), NULL, NULL)) != -ESHUTDOWN) {
+        if (connection == -EPIPE) _exit(3);
+        if (connection == -EAGAIN) (void)readable_within(listener, 60000);
+        else answer(OK(connection));
+    }
+    return 0;
+}
+
 static inline int serve_honestly(void) {
+    if (in_rotation() && cl_worker_slot() == 0) return serve_by_mailbox();
     int listener = cl_listen("127.0.0.1:0", 0);
     atomic_fetch_add(&book->online, 1);
     return listener == -ESHUTDOWN ? 0 : serve_listener(OK(listener));
@@ -286,7 +302,7 @@ static inline int has_begun(const attack_t *attack, int id) {
 
 /* A hostile worker does its worst beside three others; afterwards everything is as it was. */
 static inline void suffer(const attack_t *attack) {
-    int outage = attack->reach & HITS_ALL && strcmp(rig_mechanism, "none") == 0;
+    int outage = attack->reach & HITS_ALL && (strcmp(rig_mechanism, "none") == 0 || in_rotation());
     if (attack->reach & HITS_ITS_TURNS && strcmp(rig_mechanism, "kernel") == 0) return;
     int descriptors = count_descriptors(), most = 0;
     peak_kb();
@@ -322,6 +338,8 @@ static inline void suffer(const attack_t *attack) {
         atomic_store(&book->refused, 0);
         atomic_store(&book->taken, 0);
     }
+    if (gap_ms > (attack->reach & LOSES_A_WAKE_UP ? LOOKS_LIMIT_MS : HUNG_MS) * check_slow())
+        check_fail(attack->name, 0, "nobody was answered for %lld ms", gap_ms);
     expect_service(attack->name);
     for (deadline = now_ms() + 2000 * check_slow(); count_descriptors() > descriptors && !(attack->reach & LEAVES_ADDRESSES); rig_turn(10))
         if (now_ms() > deadline) {
@@ -381,8 +399,10 @@ static inline void be_hostile(const attack_t *attacks, size_t count) {
     HOSTILE_CASE(none, "none", attacks, kind)                                                                          \
     HOSTILE_CASE(passed, "passed", attacks, kind)                                                                      \
     HOSTILE_CASE(kernel, "kernel", attacks, kind)                                                                      \
+    HOSTILE_CASE(rotation, "rotation", attacks, kind)                                                                  \
     HOSTILE_ROLE(attacks)                                                                                              \
-    static const check_case_t cases[] = {{"none", none}, {"passed", passed}, {"kernel", kernel}, __VA_ARGS__};         \
+    static const check_case_t cases[] = {{"none", none}, {"passed", passed}, {"kernel", kernel},                       \
+                                         {"rotation", rotation}, __VA_ARGS__};                                         \
     CHECK_MAIN(cases)
 
 #endif
