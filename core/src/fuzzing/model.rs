@@ -9,6 +9,7 @@ mod hung;
 mod left;
 mod life;
 mod limit;
+mod line;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ enum Step {
     Hush(usize),
     /// It dies and another takes its slot and its places.
     Replace(usize),
+    /// In rotation it stands in line at a place, or does not any more; somebody may wait there.
+    Stand(usize, usize, bool),
     /// One crashes and leaves a process behind.
     LeaveBehind,
     /// One stands still while clients come.
@@ -85,6 +88,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (who.clone(), 0..3_u8).prop_map(|(who, how)| Step::Leave(who, how)),
         2 => (who.clone(), any::<bool>()).prop_map(|(who, in_order)| Step::End(who, in_order)),
         1 => who.clone().prop_map(Step::Hush),
+        4 => (who.clone(), place.clone(), prop::bool::weighted(0.7)).prop_map(|(who, place, stands)| Step::Stand(who, place, stands)),
         2 => who.prop_map(Step::Replace),
         1 => Just(Step::LeaveBehind),
         2 => Just(Step::Hang),
@@ -170,17 +174,32 @@ fn lead(steps: &[Step], mechanism: Mechanism, files: Option<usize>) -> TestCaseR
 /// What random lives come to only now and then, in any case.
 #[test]
 fn a_life_with_everything_in_it_is_as_the_model_says() {
-    use Step::{Ask, Enroll, Hang, LeaveBehind, Program, Replace};
+    use Step::{Ask, Clients, Enroll, Hang, LeaveBehind, Program, Replace, Stand};
     alone(|| {
         let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
         let begin = [Enroll, Enroll, Enroll, Program, all_listen(0), all_listen(1), all_listen(2)];
         let goes_on =
             [Hang, Program, LeaveBehind, Enroll, all_listen(2), Replace(1), Hang, LeaveBehind, Program, Enroll];
-        let steps = [&begin[..], &goes_on, &[all_listen(2), all_listen(1)]].concat();
+        let stand =
+            [Clients(0, 3), Stand(0, 0, true), Stand(1, 0, true), Stand(1, 3, true), Clients(0, 8), Clients(3, 8)];
+        let step_out = [Stand(1, 0, false), Clients(0, 8), Stand(0, 0, false), Clients(0, 8)];
+        let steps = [
+            &begin[..],
+            &stand,
+            &goes_on,
+            &stand,
+            &[Hang, Replace(0)],
+            &stand,
+            &step_out,
+            &[all_listen(2), all_listen(1)],
+        ]
+        .concat();
         for (mechanism, files) in [
             (Mechanism::Auto, None),
             (Mechanism::Passed, None),
+            (Mechanism::Rotation, None),
             (Mechanism::Auto, Some(30)),
+            (Mechanism::Rotation, Some(30)),
             (Mechanism::Passed, Some(30)),
         ] {
             if let Err(difference) = lead(&steps, mechanism, files) {
@@ -205,10 +224,13 @@ fn every_life_of_a_cluster_is_as_the_model_says() {
             Config { cases: sequences, failure_persistence: None, max_shrink_time: 10_000, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         // The mechanism of the kernel, where it is to be had, costs ten times as much.
-        let lives = (steps(), prop::bool::weighted(0.2), prop::option::weighted(0.2, limit::FILES));
-        let outcome = runner.run(&lives, |(steps, kernel, files)| {
-            lead(&steps, if kernel { Mechanism::Auto } else { Mechanism::Passed }, files)
-        });
+        let mechanism = prop_oneof![
+            5 => Just(Mechanism::Passed),
+            3 => Just(Mechanism::Rotation),
+            2 => Just(Mechanism::Auto),
+        ];
+        let lives = (steps(), mechanism, prop::option::weighted(0.2, limit::FILES));
+        let outcome = runner.run(&lives, |(steps, mechanism, files)| lead(&steps, mechanism, files));
         if let Err(difference) = outcome {
             panic!("with CL_MODEL_SEED={seed}: {difference}");
         }

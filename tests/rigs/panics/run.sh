@@ -27,6 +27,6 @@ in_mechanism() {
 check built built
 check every-function every_function
 check panics-passed in_mechanism passed
-check panics-auto in_mechanism auto
+check panics-kernel in_mechanism kernel
 check panics-rotation in_mechanism rotation
 finish
