@@ -83,7 +83,7 @@ impl Life {
                 self.model.let_go(puppet.id, leaving);
             }
             Step::Replace(who) if known(*who, self) => self.replace(*who)?,
-            Step::Stand(who, place, stands) if known(*who, self) => self.stand(*who, &key(*place), *stands)?,
+            Step::InLine(who, place, what) if known(*who, self) => self.in_line(*who, &key(*place), *what)?,
             Step::LeaveBehind => self.leave_behind()?,
             Step::Hang => self.hang()?,
             Step::Clients(place, count) => self.clients(&key(*place), *count)?,

@@ -30,38 +30,66 @@ impl Bell {
     }
 }
 
+/// What one in line does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Move {
+    /// Stands at its end.
+    Stand,
+    /// It is woken for a client, steps out before it accepts, and says so.
+    StepOut,
+    /// It is woken for one, and says that it takes nothing for now.
+    Pause,
+    /// It is woken for one, and closes its share.
+    Close,
+}
+
 impl Life {
-    pub(super) fn stand(&mut self, who: usize, key: &str, stands: bool) -> TestCaseResult {
+    pub(super) fn in_line(&mut self, who: usize, key: &str, what: Move) -> TestCaseResult {
         let id = self.puppets[who].id;
-        if !self.model.workers[&id].serves(key) {
-            return Ok(());
-        }
-        let others_stand = self.others_stand(id, key);
-        let Some(share) = self.puppets[who].shares.iter().find(|share| share.key == key && share.may_stand()) else {
-            return Ok(());
-        };
-        let listener = share.listener;
-        if stands {
-            share.stand();
+        let at = self.puppets[who].shares.iter().position(|share| share.key == key && share.may_stand());
+        let Some(at) = at.filter(|_| self.model.workers[&id].serves(key)) else { return Ok(()) };
+        let listener = self.puppets[who].shares[at].listener;
+        if what == Move::Stand {
+            self.puppets[who].shares[at].stand();
             self.puppets[who].say(FromWorker::Seat { listener }).unwrap();
-            self.settle();
             return Ok(());
         }
-        // A client comes, for whom it was woken; it steps out before it accepts.
-        let (stood, bell) = (share.stands(), Bell::at(share));
-        share.step_out();
-        let waits = self.model.open.get(key).copied().flatten();
+        let stands = self.puppets[who].shares[at].stands();
+        if what != Move::StepOut && !(stands && self.others_stand(id, key)) {
+            return Ok(());
+        }
+        let bell = Bell::at(&self.puppets[who].shares[at]);
         self.come(key, 1)?;
-        if let Some(waits) = waits {
-            self.model.open.insert(key.to_owned(), Some(waits + 1));
+        if let Some(waits) = self.model.open.get_mut(key) {
+            *waits = waits.map(|waits| waits + 1);
         }
         bell.rang();
-        self.puppets[who].say(FromWorker::Unseat { listener }).unwrap();
+        match what {
+            Move::StepOut => {
+                self.puppets[who].shares[at].step_out();
+                self.puppets[who].say(FromWorker::Unseat { listener }).unwrap();
+            }
+            Move::Pause => self.puppets[who].say(FromWorker::Pause { listener }).unwrap(),
+            _ => {
+                drop(self.puppets[who].shares.remove(at));
+                self.puppets[who].say(FromWorker::Close { listener }).unwrap();
+                self.model.workers.entry(id).or_default().shares.remove(key);
+                self.model.left_by.insert(key.to_owned(), id);
+            }
+        }
         self.settle();
-        let share = self.puppets[who].shares.iter().find(|share| share.listener == listener).unwrap();
-        let socket = share.socket.as_ref().unwrap().as_fd();
-        let is_left = socket::listening_backlog(socket).ok().flatten().unwrap_or(0) > 0;
-        prop_assert!(!(is_left && stood && others_stand) || bell.rang(), "somebody waits, and nobody was woken");
+        let mut line = self.puppets.iter().flat_map(|puppet| &puppet.shares).filter(|share| share.key == key);
+        let one = line.find(|share| share.may_stand()).and_then(|share| share.socket.as_ref());
+        let left = one.and_then(|one| socket::listening_backlog(one.as_fd()).ok().flatten());
+        let is_left = left.is_some_and(|left| left > 0);
+        prop_assert!(
+            !is_left || what == Move::StepOut || bell.rang(),
+            "{:?}: somebody waits, and nobody was woken",
+            what
+        );
+        if what == Move::Pause {
+            self.puppets[who].say(FromWorker::Resume { listener }).unwrap();
+        }
         Ok(())
     }
 
