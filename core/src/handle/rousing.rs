@@ -120,7 +120,7 @@ impl Rousing {
             self.watch -= 1;
             self.look_at(now + LOOK.0, Why::Watching);
         } else {
-            self.end();
+            self.at = None;
         }
     }
 
