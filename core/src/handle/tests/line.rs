@@ -209,7 +209,7 @@ fn with_a_sleeper(workers: usize, at: usize, work: u64, gap: u64, lasting: u64) 
     let mut world = World::new(&parts, work);
     let mut longest = [0, 0];
     while world.time < lasting {
-        world.tick(usize::from(world.time % gap == 0));
+        world.tick(usize::from(world.time.is_multiple_of(gap)));
         let half = &mut longest[usize::from(world.time > lasting / 2)];
         *half = world.neglect.max(*half);
     }
