@@ -1449,8 +1449,9 @@ struct cl__listener {
     int settable;           /* the primary sets socket options for it */
     int watched;            /* the program's epoll that tells of it, by a descriptor of our own; -1: none */
     int line;               /* where it waits in line at a socket that all have: an epoll; -1: it does not */
+    int place, fallen;      /* where it would; the kernel was short of memory for its entry */
+    int seated;             /* the primary was told that it waits in line */
     int lining;             /* a thread changes its place in the line */
-    int other, is_other;    /* a second descriptor of `socket`, to take turns with, or -1; that one has the entry */
     unsigned round;         /* the round of the page in which it took `took` connections */
     unsigned long long line_data, took; /* line_data: what the epoll tells of the socket */
     unsigned char *page;    /* of the address, where all accept in rotation; else NULL */
@@ -2581,25 +2582,29 @@ CL__FN int cl__hold_line(struct cl__listener *listener, int patient) {
 }
 CL__FN void cl__let_line(struct cl__listener *listener) { __atomic_store_n(&listener->lining, 0, __ATOMIC_RELEASE); }
 
-/* The descriptor of the socket that has the entry, or the one that has not. */
-CL__FN int cl__in_line(struct cl__listener *listener, int is_other) {
-    return is_other ? listener->other : listener->socket;
+/* 0: its entry is in the epoll `place`. `lining` is held. */
+CL__FN int cl__stand(struct cl__listener *listener) {
+    int failed = cl__watch_with(listener->place, listener->socket, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
+    cl__set(&listener->fallen, failed != 0);
+    cl__set(&listener->line, failed ? -1 : listener->place);
+    return failed;
 }
 
 /* 0: it waits in this epoll from here on, at the end of the line, and nowhere else. Otherwise, with errno, it waits where
  * it did. */
 CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned long long data) {
-    const unsigned events = EPOLLIN | EPOLLEXCLUSIVE;
     (void)cl__hold_line(listener, 1);
-    int before = listener->line, had = cl__in_line(listener, listener->is_other);
-    if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, had, NULL);
-    int failed = cl__watch_with(epoll, listener->socket, events, data), why = errno;
-    if (!failed) {
-        listener->is_other = 0;
-        listener->line_data = data;
-        cl__set(&listener->line, epoll);
-    } else if (before >= 0 && cl__watch_with(before, had, events, listener->line_data)) {
-        cl__set(&listener->line, -1);
+    int before = listener->place;
+    unsigned long long told = listener->line_data;
+    if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, listener->socket, NULL);
+    listener->place = epoll;
+    listener->line_data = data;
+    int failed = cl__stand(listener), why = errno;
+    if (failed) {
+        cl__set(&listener->fallen, 0);
+        listener->place = before;
+        listener->line_data = told;
+        if (before >= 0) (void)cl__stand(listener);
     }
     cl__let_line(listener);
     errno = why;
@@ -2608,22 +2613,36 @@ CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned lon
 
 CL__FN void cl__leave_line(struct cl__listener *listener) {
     (void)cl__hold_line(listener, 1);
-    if (listener->line >= 0) epoll_ctl(listener->line, EPOLL_CTL_DEL, cl__in_line(listener, listener->is_other), NULL);
+    if (listener->place >= 0) epoll_ctl(listener->place, EPOLL_CTL_DEL, listener->socket, NULL);
+    listener->place = -1;
     cl__set(&listener->line, -1);
+    cl__set(&listener->fallen, 0);
     cl__let_line(listener);
+}
+
+/* The primary learns whether it accepts in rotation, if that is something new. While `fallen` or in line only a thread
+ * that uses the listener calls this, so no close comes before. */
+CL__FN int cl__tell_place(struct cl__listener *listener) {
+    int within = cl__get(&listener->line) >= 0;
+    if (listener->page == NULL || __atomic_exchange_n(&listener->seated, within, __ATOMIC_SEQ_CST) == within) return 0;
+    return cl__frame(within ? CL__SEAT : CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+}
+
+/* 1: it has fallen out of the line, and there is memory now, so it stands there again. */
+CL__FN int cl__come_back(struct cl__listener *listener) {
+    (void)cl__hold_line(listener, 1);
+    int back = listener->place >= 0 && listener->line < 0 && cl__stand(listener) == 0;
+    cl__let_line(listener);
+    return back;
 }
 
 /* To the end of the line, in this order: an entry that is deleted takes a wake-up for another thread with it, and one that
  * is added looks whether somebody waits. */
 CL__FN void cl__go_behind(struct cl__listener *listener) {
-    if (listener->other < 0 || !cl__hold_line(listener, 0)) return; /* another thread does the same */
-    int next = cl__in_line(listener, !listener->is_other), now = cl__in_line(listener, listener->is_other);
+    if (listener->page == NULL || !cl__hold_line(listener, 0)) return; /* another thread does the same */
     if (listener->line >= 0) {
-        epoll_ctl(listener->line, EPOLL_CTL_DEL, now, NULL);
-        if (!cl__watch_with(listener->line, next, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data) || errno == EEXIST)
-            listener->is_other = !listener->is_other;
-        else
-            (void)cl__watch_with(listener->line, now, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
+        epoll_ctl(listener->line, EPOLL_CTL_DEL, listener->socket, NULL);
+        if (cl__stand(listener)) (void)cl__stand(listener);
     }
     cl__let_line(listener);
 }
@@ -2653,7 +2672,10 @@ CL__FN int cl__has_had_its_part(struct cl__listener *listener) {
 /* After a call that ended in this result. Who was asked to leave is not woken any more. Who is short of descriptors may
  * have been the only one to be woken, so it wakes the others. */
 CL__FN void cl__stand_back(struct cl__listener *listener, int result) {
-    if (result == -ESHUTDOWN) cl__leave_line(listener);
+    if (result == -ESHUTDOWN) {
+        cl__leave_line(listener);
+        cl__set(&listener->seated, 0); /* the primary does not count on it any more */
+    }
     if (result != -EMFILE && result != -ENFILE && !cl__is_short_of_memory(-result)) return;
     cl__go_behind(listener);
     if (cl__get(&listener->line) >= 0) shutdown(listener->socket, SHUT_WR); /* of one that listens it only wakes who waits */
@@ -2662,13 +2684,9 @@ CL__FN void cl__stand_back(struct cl__listener *listener, int result) {
 /* What the grant of a listener in rotation has brought is put to use. A program that waits by itself may wait for our
  * epoll in one of its own. There an exclusive entry would wake everybody, so it comes in line by cl_listener_watch only. */
 CL__FN int cl__take_part(struct cl__listener *listener) {
-    if (listener->page == NULL) return cl__say(-ENOMEM, "the page of an address cannot be mapped");
-    listener->other = fcntl(listener->socket, CL__F_DUPFD_CLOEXEC, 3);
-    if (listener->other < 0) return cl__os("duplicating a listening socket");
     if (listener->flags & CL_LISTEN_NONBLOCK) return 0;
     if (cl__enter_line(listener, listener->fd, cl__data_of(listener->socket))) return cl__os("epoll");
-    /* Without a primary the next call says so. */
-    (void)cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+    (void)cl__tell_place(listener); /* without a primary the next call says so */
     return 0;
 }
 
@@ -2732,8 +2750,11 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     int passed = cl__number(grant + 16) == CL_MECHANISM_PASSED, turns = cl__number(grant + 16) == CL_MECHANISM_ROTATION;
     if (fds[0] < 0 || (!passed && fds[1] < 0) || (turns && fds[2] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
-    /* Nobody could say whose turn it is, so the mailbox alone serves it. */
-    passed |= turns && listener->page == NULL;
+    if (turns && listener->page == NULL) { /* nobody could say whose turn it is: the mailbox alone serves it */
+        cl__close_fd(listener->socket);
+        listener->socket = -1;
+        passed = 1;
+    }
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
@@ -2765,7 +2786,6 @@ CL__FN void cl__dispose(struct cl__listener *listener) {
     cl__close_fd(listener->mailbox);
     cl__close_fd(listener->socket);
     cl__close_fd(listener->wake);
-    cl__close_fd(listener->other);
     if (listener->page != NULL) munmap(listener->page, 4096);
     listener->page = NULL;
     free(listener->file);
@@ -2802,8 +2822,8 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     if (text == NULL) return cl__say(-ENOMEM, "no memory is left");
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
-    listener->mailbox = listener->socket = listener->wake = listener->other = listener->line = listener->watched = -1;
-    listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
+    listener->mailbox = listener->socket = listener->wake = listener->line = listener->place = listener->watched = -1;
+    listener->fallen = listener->seated = listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
     listener->plenty = listener->half = listener->asked = listener->asked_since = 0;
     listener->index = index;
     listener->flags = options->flags;
@@ -3054,6 +3074,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     /* A socket that is never empty must not hide that this worker is to leave. */
     if (listener->kind == CL__BOUND && cl__this()->worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
+    if (cl__get(&listener->fallen) && cl__come_back(listener)) (void)cl__tell_place(listener);
     if (cl__expects_nothing(listener)) {
         result = cl__wait_for_connection(listener, &woken);
         look = 1;
@@ -3096,6 +3117,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         look = 1;
     }
     if (listener->kind == CL__SHARED && !listener->own) cl__stand_back(listener, result);
+    if (cl__get(&listener->fallen)) (void)cl__tell_place(listener); /* without a primary the next call says so */
     return result;
 }
 
@@ -3147,29 +3169,23 @@ CL__FN int cl__begin_watch(struct cl__listener *listener, int epoll, unsigned lo
     return -1;
 }
 
-/* It accepts in rotation. */
-CL__FN int cl__is_in_turn(struct cl__listener *listener) {
-    return listener->page != NULL && cl__get(&listener->line) >= 0;
-}
-
 CL__FN int cl__listener_watch(struct cl__listener *listener, int fd, int epoll_fd, unsigned long long data) {
     int code = 0, epoll = fcntl(epoll_fd, CL__F_DUPFD_CLOEXEC, 3);
     (void)fd;
     if (epoll < 0 && errno == EBADF) return cl__fail(-EBADF, "%d is no descriptor", epoll_fd);
     if (epoll < 0) return cl__os("duplicating an epoll");
     pthread_mutex_lock(&cl__this()->watching);
-    int was_in_turn = cl__is_in_turn(listener);
     if (listener->watched >= 0)
         code = cl__say(-EEXIST, "the listener is watched already; end that first (cl_listener_unwatch)");
     else if (cl__begin_watch(listener, epoll, data))
         code = cl__os("epoll_ctl");
     if (code < 0) {
         cl__close_fd(epoll);
+        (void)cl__tell_place(listener); /* it may stand elsewhere than before */
     } else {
         cl__set(&listener->watched, epoll);
         __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED);
-        if (cl__is_in_turn(listener) && !was_in_turn)
-            code = cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+        code = cl__tell_place(listener);
         if (code < 0) cl__end_watch(listener);
     }
     pthread_mutex_unlock(&cl__this()->watching);
@@ -3180,12 +3196,11 @@ CL__FN int cl__listener_unwatch(struct cl__listener *listener, int fd) {
     int code = 0;
     (void)fd;
     pthread_mutex_lock(&cl__this()->watching);
-    int was_in_turn = cl__is_in_turn(listener);
     if (listener->watched < 0)
         code = cl__say(-ENOENT, "the listener is not watched");
     else
         cl__end_watch(listener);
-    if (code == 0 && was_in_turn) code = cl__frame(CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+    if (code == 0) code = cl__tell_place(listener);
     pthread_mutex_unlock(&cl__this()->watching);
     return code;
 }

@@ -109,6 +109,17 @@ impl Part {
         self.page.u64_at::<TAKEN>().load(Ordering::Relaxed)
     }
 
+    /// As a worker may that does what it likes.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn scribble(&self, where_to: u8, value: u32) {
+        match where_to % 4 {
+            0 => self.page.u64_at::<TAKEN>().store(value.into(), Ordering::Relaxed),
+            1 => self.page.u64_at::<TAKEN>().store(u64::from(value) << 32 | u64::from(value), Ordering::Relaxed),
+            2 => self.page.u32_at::<PARTS>().store(value, Ordering::Relaxed),
+            _ => self.page.u32_at::<ROUND>().store(value, Ordering::Relaxed),
+        }
+    }
+
     /// By how many parts it is shared.
     pub(crate) fn parts(&self) -> u32 {
         self.page.u32_at::<PARTS>().load(Ordering::Relaxed).max(1)

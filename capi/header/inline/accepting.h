@@ -188,6 +188,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
     /* A socket that is never empty must not hide that this worker is to leave. */
     if (listener->kind == CL__BOUND && cl__this()->worker_id != 0 && cl__leaving() == -ESHUTDOWN)
         (void)cl__shut_door(listener);
+    if (cl__get(&listener->fallen) && cl__come_back(listener)) (void)cl__tell_place(listener);
     if (cl__expects_nothing(listener)) {
         result = cl__wait_for_connection(listener, &woken);
         look = 1;
@@ -230,6 +231,7 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         look = 1;
     }
     if (listener->kind == CL__SHARED && !listener->own) cl__stand_back(listener, result);
+    if (cl__get(&listener->fallen)) (void)cl__tell_place(listener); /* without a primary the next call says so */
     return result;
 }
 

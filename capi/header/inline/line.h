@@ -10,25 +10,29 @@ CL__FN int cl__hold_line(struct cl__listener *listener, int patient) {
 }
 CL__FN void cl__let_line(struct cl__listener *listener) { __atomic_store_n(&listener->lining, 0, __ATOMIC_RELEASE); }
 
-/* The descriptor of the socket that has the entry, or the one that has not. */
-CL__FN int cl__in_line(struct cl__listener *listener, int is_other) {
-    return is_other ? listener->other : listener->socket;
+/* 0: its entry is in the epoll `place`. `lining` is held. */
+CL__FN int cl__stand(struct cl__listener *listener) {
+    int failed = cl__watch_with(listener->place, listener->socket, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
+    cl__set(&listener->fallen, failed != 0);
+    cl__set(&listener->line, failed ? -1 : listener->place);
+    return failed;
 }
 
 /* 0: it waits in this epoll from here on, at the end of the line, and nowhere else. Otherwise, with errno, it waits where
  * it did. */
 CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned long long data) {
-    const unsigned events = EPOLLIN | EPOLLEXCLUSIVE;
     (void)cl__hold_line(listener, 1);
-    int before = listener->line, had = cl__in_line(listener, listener->is_other);
-    if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, had, NULL);
-    int failed = cl__watch_with(epoll, listener->socket, events, data), why = errno;
-    if (!failed) {
-        listener->is_other = 0;
-        listener->line_data = data;
-        cl__set(&listener->line, epoll);
-    } else if (before >= 0 && cl__watch_with(before, had, events, listener->line_data)) {
-        cl__set(&listener->line, -1);
+    int before = listener->place;
+    unsigned long long told = listener->line_data;
+    if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, listener->socket, NULL);
+    listener->place = epoll;
+    listener->line_data = data;
+    int failed = cl__stand(listener), why = errno;
+    if (failed) {
+        cl__set(&listener->fallen, 0);
+        listener->place = before;
+        listener->line_data = told;
+        if (before >= 0) (void)cl__stand(listener);
     }
     cl__let_line(listener);
     errno = why;
@@ -37,22 +41,36 @@ CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned lon
 
 CL__FN void cl__leave_line(struct cl__listener *listener) {
     (void)cl__hold_line(listener, 1);
-    if (listener->line >= 0) epoll_ctl(listener->line, EPOLL_CTL_DEL, cl__in_line(listener, listener->is_other), NULL);
+    if (listener->place >= 0) epoll_ctl(listener->place, EPOLL_CTL_DEL, listener->socket, NULL);
+    listener->place = -1;
     cl__set(&listener->line, -1);
+    cl__set(&listener->fallen, 0);
     cl__let_line(listener);
+}
+
+/* The primary learns whether it accepts in rotation, if that is something new. While `fallen` or in line only a thread
+ * that uses the listener calls this, so no close comes before. */
+CL__FN int cl__tell_place(struct cl__listener *listener) {
+    int within = cl__get(&listener->line) >= 0;
+    if (listener->page == NULL || __atomic_exchange_n(&listener->seated, within, __ATOMIC_SEQ_CST) == within) return 0;
+    return cl__frame(within ? CL__SEAT : CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+}
+
+/* 1: it has fallen out of the line, and there is memory now, so it stands there again. */
+CL__FN int cl__come_back(struct cl__listener *listener) {
+    (void)cl__hold_line(listener, 1);
+    int back = listener->place >= 0 && listener->line < 0 && cl__stand(listener) == 0;
+    cl__let_line(listener);
+    return back;
 }
 
 /* To the end of the line, in this order: an entry that is deleted takes a wake-up for another thread with it, and one that
  * is added looks whether somebody waits. */
 CL__FN void cl__go_behind(struct cl__listener *listener) {
-    if (listener->other < 0 || !cl__hold_line(listener, 0)) return; /* another thread does the same */
-    int next = cl__in_line(listener, !listener->is_other), now = cl__in_line(listener, listener->is_other);
+    if (listener->page == NULL || !cl__hold_line(listener, 0)) return; /* another thread does the same */
     if (listener->line >= 0) {
-        epoll_ctl(listener->line, EPOLL_CTL_DEL, now, NULL);
-        if (!cl__watch_with(listener->line, next, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data) || errno == EEXIST)
-            listener->is_other = !listener->is_other;
-        else
-            (void)cl__watch_with(listener->line, now, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
+        epoll_ctl(listener->line, EPOLL_CTL_DEL, listener->socket, NULL);
+        if (cl__stand(listener)) (void)cl__stand(listener);
     }
     cl__let_line(listener);
 }
@@ -82,7 +100,10 @@ CL__FN int cl__has_had_its_part(struct cl__listener *listener) {
 /* After a call that ended in this result. Who was asked to leave is not woken any more. Who is short of descriptors may
  * have been the only one to be woken, so it wakes the others. */
 CL__FN void cl__stand_back(struct cl__listener *listener, int result) {
-    if (result == -ESHUTDOWN) cl__leave_line(listener);
+    if (result == -ESHUTDOWN) {
+        cl__leave_line(listener);
+        cl__set(&listener->seated, 0); /* the primary does not count on it any more */
+    }
     if (result != -EMFILE && result != -ENFILE && !cl__is_short_of_memory(-result)) return;
     cl__go_behind(listener);
     if (cl__get(&listener->line) >= 0) shutdown(listener->socket, SHUT_WR); /* of one that listens it only wakes who waits */
@@ -91,12 +112,8 @@ CL__FN void cl__stand_back(struct cl__listener *listener, int result) {
 /* What the grant of a listener in rotation has brought is put to use. A program that waits by itself may wait for our
  * epoll in one of its own. There an exclusive entry would wake everybody, so it comes in line by cl_listener_watch only. */
 CL__FN int cl__take_part(struct cl__listener *listener) {
-    if (listener->page == NULL) return cl__say(-ENOMEM, "the page of an address cannot be mapped");
-    listener->other = fcntl(listener->socket, CL__F_DUPFD_CLOEXEC, 3);
-    if (listener->other < 0) return cl__os("duplicating a listening socket");
     if (listener->flags & CL_LISTEN_NONBLOCK) return 0;
     if (cl__enter_line(listener, listener->fd, cl__data_of(listener->socket))) return cl__os("epoll");
-    /* Without a primary the next call says so. */
-    (void)cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+    (void)cl__tell_place(listener); /* without a primary the next call says so */
     return 0;
 }

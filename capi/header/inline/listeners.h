@@ -11,7 +11,6 @@ CL__FN void cl__dispose(struct cl__listener *listener) {
     cl__close_fd(listener->mailbox);
     cl__close_fd(listener->socket);
     cl__close_fd(listener->wake);
-    cl__close_fd(listener->other);
     if (listener->page != NULL) munmap(listener->page, 4096);
     listener->page = NULL;
     free(listener->file);
@@ -48,8 +47,8 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     if (text == NULL) return cl__say(-ENOMEM, "no memory is left");
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
-    listener->mailbox = listener->socket = listener->wake = listener->other = listener->line = listener->watched = -1;
-    listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
+    listener->mailbox = listener->socket = listener->wake = listener->line = listener->place = listener->watched = -1;
+    listener->fallen = listener->seated = listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
     listener->plenty = listener->half = listener->asked = listener->asked_since = 0;
     listener->index = index;
     listener->flags = options->flags;

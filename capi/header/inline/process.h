@@ -37,8 +37,9 @@ struct cl__listener {
     int settable;           /* the primary sets socket options for it */
     int watched;            /* the program's epoll that tells of it, by a descriptor of our own; -1: none */
     int line;               /* where it waits in line at a socket that all have: an epoll; -1: it does not */
+    int place, fallen;      /* where it would; the kernel was short of memory for its entry */
+    int seated;             /* the primary was told that it waits in line */
     int lining;             /* a thread changes its place in the line */
-    int other, is_other;    /* a second descriptor of `socket`, to take turns with, or -1; that one has the entry */
     unsigned round;         /* the round of the page in which it took `took` connections */
     unsigned long long line_data, took; /* line_data: what the epoll tells of the socket */
     unsigned char *page;    /* of the address, where all accept in rotation; else NULL */

@@ -58,8 +58,11 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     int passed = cl__number(grant + 16) == CL_MECHANISM_PASSED, turns = cl__number(grant + 16) == CL_MECHANISM_ROTATION;
     if (fds[0] < 0 || (!passed && fds[1] < 0) || (turns && fds[2] < 0))
         return cl__say(-EMFILE, "no descriptor was left for what the primary sent");
-    /* Nobody could say whose turn it is, so the mailbox alone serves it. */
-    passed |= turns && listener->page == NULL;
+    if (turns && listener->page == NULL) { /* nobody could say whose turn it is: the mailbox alone serves it */
+        cl__close_fd(listener->socket);
+        listener->socket = -1;
+        passed = 1;
+    }
     listener->name_length = (socklen_t)(n - 24);
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;

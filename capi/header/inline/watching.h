@@ -30,29 +30,23 @@ CL__FN int cl__begin_watch(struct cl__listener *listener, int epoll, unsigned lo
     return -1;
 }
 
-/* It accepts in rotation. */
-CL__FN int cl__is_in_turn(struct cl__listener *listener) {
-    return listener->page != NULL && cl__get(&listener->line) >= 0;
-}
-
 CL__FN int cl__listener_watch(struct cl__listener *listener, int fd, int epoll_fd, unsigned long long data) {
     int code = 0, epoll = fcntl(epoll_fd, CL__F_DUPFD_CLOEXEC, 3);
     (void)fd;
     if (epoll < 0 && errno == EBADF) return cl__fail(-EBADF, "%d is no descriptor", epoll_fd);
     if (epoll < 0) return cl__os("duplicating an epoll");
     pthread_mutex_lock(&cl__this()->watching);
-    int was_in_turn = cl__is_in_turn(listener);
     if (listener->watched >= 0)
         code = cl__say(-EEXIST, "the listener is watched already; end that first (cl_listener_unwatch)");
     else if (cl__begin_watch(listener, epoll, data))
         code = cl__os("epoll_ctl");
     if (code < 0) {
         cl__close_fd(epoll);
+        (void)cl__tell_place(listener); /* it may stand elsewhere than before */
     } else {
         cl__set(&listener->watched, epoll);
         __atomic_store_n(&listener->accepts, 0, __ATOMIC_RELAXED);
-        if (cl__is_in_turn(listener) && !was_in_turn)
-            code = cl__frame(CL__SEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+        code = cl__tell_place(listener);
         if (code < 0) cl__end_watch(listener);
     }
     pthread_mutex_unlock(&cl__this()->watching);
@@ -63,12 +57,11 @@ CL__FN int cl__listener_unwatch(struct cl__listener *listener, int fd) {
     int code = 0;
     (void)fd;
     pthread_mutex_lock(&cl__this()->watching);
-    int was_in_turn = cl__is_in_turn(listener);
     if (listener->watched < 0)
         code = cl__say(-ENOENT, "the listener is not watched");
     else
         cl__end_watch(listener);
-    if (code == 0 && was_in_turn) code = cl__frame(CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
+    if (code == 0) code = cl__tell_place(listener);
     pthread_mutex_unlock(&cl__this()->watching);
     return code;
 }

@@ -9,6 +9,7 @@ mod hung;
 mod left;
 mod life;
 mod limit;
+mod line;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::settings::Mechanism;
 use crate::sys::{pid, process};
 use life::Life;
 use limit::Limit;
+use line::Move;
 
 const WORKERS_MAX: usize = 5;
 
@@ -66,6 +68,8 @@ enum Step {
     Hush(usize),
     /// It dies and another takes its slot and its places.
     Replace(usize),
+    /// In rotation it stands in line at a place, or leaves it while somebody waits.
+    InLine(usize, usize, Move),
     /// One crashes and leaves a process behind.
     LeaveBehind,
     /// One stands still while clients come.
@@ -79,12 +83,15 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (who, place) = (0..WORKERS_MAX, 0..PLACES.len());
     let ask = prop::collection::vec((who.clone(), place.clone(), prop::bool::weighted(0.7)), 1..6);
+    let moves =
+        prop_oneof![4 => Just(Move::Stand), 1 => Just(Move::StepOut), 1 => Just(Move::Pause), 1 => Just(Move::Close)];
     let step = prop_oneof![
         3 => Just(Step::Enroll),
         9 => ask.prop_map(Step::Ask),
         2 => (who.clone(), 0..3_u8).prop_map(|(who, how)| Step::Leave(who, how)),
         2 => (who.clone(), any::<bool>()).prop_map(|(who, in_order)| Step::End(who, in_order)),
         1 => who.clone().prop_map(Step::Hush),
+        6 => (who.clone(), place.clone(), moves).prop_map(|(who, place, what)| Step::InLine(who, place, what)),
         2 => who.prop_map(Step::Replace),
         1 => Just(Step::LeaveBehind),
         2 => Just(Step::Hang),
@@ -170,21 +177,63 @@ fn lead(steps: &[Step], mechanism: Mechanism, files: Option<usize>) -> TestCaseR
 /// What random lives come to only now and then, in any case.
 #[test]
 fn a_life_with_everything_in_it_is_as_the_model_says() {
-    use Step::{Ask, Enroll, Hang, LeaveBehind, Program, Replace};
+    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Program, Replace};
     alone(|| {
         let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
         let begin = [Enroll, Enroll, Enroll, Program, all_listen(0), all_listen(1), all_listen(2)];
         let goes_on =
             [Hang, Program, LeaveBehind, Enroll, all_listen(2), Replace(1), Hang, LeaveBehind, Program, Enroll];
-        let steps = [&begin[..], &goes_on, &[all_listen(2), all_listen(1)]].concat();
+        let stand = [
+            Clients(0, 3),
+            InLine(0, 0, Move::Stand),
+            InLine(1, 0, Move::Stand),
+            InLine(1, 3, Move::Stand),
+            Clients(0, 8),
+            Clients(3, 8),
+        ];
+        let step_out = [InLine(1, 0, Move::StepOut), Clients(0, 8), InLine(0, 0, Move::StepOut), Clients(0, 8)];
+        let steps = [
+            &begin[..],
+            &stand,
+            &goes_on,
+            &stand,
+            &[Hang, Replace(0)],
+            &stand,
+            &step_out,
+            &[all_listen(2), all_listen(1)],
+        ]
+        .concat();
         for (mechanism, files) in [
             (Mechanism::Auto, None),
             (Mechanism::Passed, None),
+            (Mechanism::Rotation, None),
             (Mechanism::Auto, Some(30)),
+            (Mechanism::Rotation, Some(30)),
             (Mechanism::Passed, Some(30)),
         ] {
             if let Err(difference) = lead(&steps, mechanism, files) {
                 panic!("{mechanism:?}, beside {files:?} files: {difference}");
+            }
+        }
+    });
+}
+
+#[test]
+fn nobody_waits_for_one_who_was_woken_and_leaves_the_line() {
+    use Step::{Ask, Clients, Enroll, InLine};
+    alone(|| {
+        let listen = |who: usize| Ask(vec![(who, 0, true), (who, 3, true)]);
+        let begin = [Enroll, Enroll, listen(0), listen(1)];
+        for place in [0, 3] {
+            for what in [Move::Pause, Move::Close, Move::StepOut] {
+                for who in [0, 1] {
+                    let stand = [0, 1].map(|who| InLine(who, place, Move::Stand));
+                    let leaves = [InLine(who, place, what), Clients(place, 5)];
+                    let steps = [&begin[..], &stand, &[Clients(place, 5)], &leaves, &stand, &leaves].concat();
+                    if let Err(difference) = lead(&steps, Mechanism::Rotation, None) {
+                        panic!("{who} at {place}, {what:?}: {difference}");
+                    }
+                }
             }
         }
     });
@@ -205,10 +254,13 @@ fn every_life_of_a_cluster_is_as_the_model_says() {
             Config { cases: sequences, failure_persistence: None, max_shrink_time: 10_000, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         // The mechanism of the kernel, where it is to be had, costs ten times as much.
-        let lives = (steps(), prop::bool::weighted(0.2), prop::option::weighted(0.2, limit::FILES));
-        let outcome = runner.run(&lives, |(steps, kernel, files)| {
-            lead(&steps, if kernel { Mechanism::Auto } else { Mechanism::Passed }, files)
-        });
+        let mechanism = prop_oneof![
+            5 => Just(Mechanism::Passed),
+            3 => Just(Mechanism::Rotation),
+            2 => Just(Mechanism::Auto),
+        ];
+        let lives = (steps(), mechanism, prop::option::weighted(0.2, limit::FILES));
+        let outcome = runner.run(&lives, |(steps, mechanism, files)| lead(&steps, mechanism, files));
         if let Err(difference) = outcome {
             panic!("with CL_MODEL_SEED={seed}: {difference}");
         }

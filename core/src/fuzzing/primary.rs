@@ -97,7 +97,11 @@ impl Rig {
         let settings = Settings {
             policy: policies[usize::from(how & 3)],
             // The kernel's mechanism costs a hundred times as much to set up.
-            mechanism: if how & 0x1c == 0x1c { Mechanism::Auto } else { Mechanism::Passed },
+            mechanism: match how & 0x1c {
+                0x1c => Mechanism::Auto,
+                0x18 | 0x14 | 0x10 => Mechanism::Rotation,
+                _ => Mechanism::Passed,
+            },
             window: 1 + u32::from(window & 15),
             window_most: u32::from(window >> 4),
             keep_unattended: if how & 32 == 0 { Duration::from_secs(30) } else { Duration::ZERO },
@@ -137,8 +141,9 @@ impl Rig {
 
     fn enroll(&mut self) {
         if self.puppets.len() < PUPPETS_MAX
-            && let Some(puppet) = Puppet::enroll(&mut self.primary)
+            && let Some(mut puppet) = Puppet::enroll(&mut self.primary)
         {
+            puppet.rotates = !puppet.id.is_multiple_of(3);
             self.expected.insert(puppet.id, Expected::default());
             self.puppets.push(puppet);
         }
@@ -205,7 +210,7 @@ impl Rig {
             }
         }
         // What this rig itself has: each puppet's ends, its shares and the rest.
-        let own: usize = self.puppets.iter().map(|puppet| 5 + 2 * puppet.shares.len()).sum();
+        let own: usize = self.puppets.iter().map(|puppet| 5 + 3 * puppet.shares.len()).sum();
         let own = own + self.clients.len() + self.taken.len() + self.relayed.len();
         let most = self.before + own + self.primary.descriptors_most();
         assert!(open_descriptors() <= most, "{} descriptors, {most} are accounted for", open_descriptors());

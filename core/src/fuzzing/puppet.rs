@@ -1,17 +1,20 @@
 //! A worker's end of everything, in the hands of a test: it says what it is told to, in any order, and its descriptors are
 //! plain sockets of this process.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::Shutdown;
 
 use crate::primary::{Enrolled, Primary};
 use crate::sys::memory::SharedPage;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, cmsg, descriptor, socket};
-use crate::wire::{self, Answer, FromPrimary, FromWorker, OFFERS_OPTIONS, Parcel, VERSION};
+use crate::tally::Part;
+use crate::wire::{self, Answer, FromPrimary, FromWorker, OFFERS_OPTIONS, OFFERS_ROTATION, Parcel, VERSION};
 
 /// A share that was granted, as its worker has it.
 pub(super) struct Share {
@@ -22,6 +25,10 @@ pub(super) struct Share {
     pub(super) mailbox: OwnedFd,
     /// What it accepts from beside the mailbox.
     pub(super) socket: Option<OwnedFd>,
+    /// In rotation: what it takes is counted, and it may stand in line.
+    pub(super) part: Option<Part>,
+    /// The epoll in which it does.
+    place: RefCell<Option<Epoll>>,
 }
 
 /// What was read from the grants socket.
@@ -58,6 +65,8 @@ pub(super) struct Puppet {
     _others: [Option<OwnedFd>; 3],
     pub(super) board: Option<SharedPage>,
     pub(super) shares: Vec<Share>,
+    /// It offers to accept in rotation.
+    pub(super) rotates: bool,
     numbers: u32,
     buffer: Vec<u8>,
 }
@@ -89,6 +98,7 @@ impl Puppet {
             _others: others,
             board,
             shares: Vec::new(),
+            rotates: false,
             numbers: 0,
             buffer,
         }
@@ -105,7 +115,8 @@ impl Puppet {
     }
 
     pub(super) fn greeting(&self) -> FromWorker<'static> {
-        FromWorker::Online { offers: OFFERS_OPTIONS, version: VERSION, nonce: self.nonce, pid: 1 }
+        let offers = OFFERS_OPTIONS | if self.rotates { OFFERS_ROTATION } else { 0 };
+        FromWorker::Online { offers, version: VERSION, nonce: self.nonce, pid: 1 }
     }
 
     /// Asks for a share; returns the number of its answer.
@@ -118,7 +129,7 @@ impl Puppet {
     /// The next answer of the primary's, if one is there.
     pub(super) fn read(&mut self) -> Read {
         let Some(grants) = &self.grants else { return Read::Nothing };
-        let Ok(mut received) = cmsg::receive(grants.as_fd(), &mut self.buffer, 2, libc::MSG_CMSG_CLOEXEC) else {
+        let Ok(mut received) = cmsg::receive(grants.as_fd(), &mut self.buffer, 3, libc::MSG_CMSG_CLOEXEC) else {
             return Read::Nothing;
         };
         if received.length == 0 {
@@ -134,7 +145,9 @@ impl Puppet {
             Answer::Grant { number, listener, name, .. } => {
                 let mailbox = elsewhere(received.take_fd(0).expect("a mailbox"));
                 let socket = received.take_fd(1).map(elsewhere);
-                self.shares.push(Share { listener, key: String::new(), name, mailbox, socket });
+                let part = received.take_fd(2).map(|page| Part::of(page.as_fd()).expect("a page"));
+                let place = RefCell::new(None);
+                self.shares.push(Share { listener, key: String::new(), name, mailbox, socket, part, place });
                 Read::Granted { number, listener }
             }
         }
@@ -154,6 +167,32 @@ impl Puppet {
 }
 
 impl Share {
+    /// It has the socket that all have.
+    pub(super) fn may_stand(&self) -> bool {
+        self.part.is_some()
+    }
+
+    pub(super) fn stands(&self) -> bool {
+        self.place.borrow().is_some()
+    }
+
+    /// Stands at the end of the line from here on.
+    pub(super) fn stand(&self) {
+        self.step_out();
+        let Some(socket) = self.socket.as_ref().filter(|_| self.may_stand()) else { return };
+        let made = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll");
+        let epoll = Epoll(elsewhere(made.0));
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        epoll.add(socket, EpollEvent::new(flags, 0)).expect("an entry");
+        *self.place.borrow_mut() = Some(epoll);
+    }
+
+    /// Does not any more.
+    pub(super) fn step_out(&self) {
+        // Others have the socket, so the entry would be there for as long as the epoll.
+        drop(self.place.borrow_mut().take());
+    }
+
     /// What is next in the mailbox.
     pub(super) fn take(&self) -> Taken {
         let mut buffer = [0; wire::PARCEL_MAX];
@@ -168,15 +207,25 @@ impl Share {
         }
     }
 
-    /// Accepts from the socket beside the mailbox.
+    /// Accepts from the socket beside the mailbox, in rotation as one that may be out of turn.
     pub(super) fn accept(&self) -> Option<OwnedFd> {
+        let accepted = self.accept_uncounted()?;
+        if self.part.as_ref().is_some_and(|part| part.took(1)) && self.stands() {
+            self.stand();
+        }
+        Some(accepted)
+    }
+
+    fn accept_uncounted(&self) -> Option<OwnedFd> {
         socket::accept_alone(self.socket.as_ref()?.as_fd(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).ok()
     }
 
     /// How much waits in both: a byte for each of a parcel's, and a whole one's for each connection in the socket.
     #[cfg(test)]
     pub(super) fn waits(&self) -> usize {
-        let socket = self.socket.as_ref().map(|socket| socket::listening_backlog(socket.as_fd()));
+        // What waits in a socket that all have is nobody's.
+        let own = self.socket.as_ref().filter(|_| !self.may_stand());
+        let socket = own.map(|socket| socket::listening_backlog(socket.as_fd()));
         let queued = socket.and_then(|backlog| backlog.ok().flatten()).unwrap_or(0) as usize;
         socket::waiting_here(self.mailbox.as_fd()).unwrap_or(0) + queued * wire::PARCEL_MAX
     }

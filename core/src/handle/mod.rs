@@ -331,14 +331,16 @@ impl Handle {
         if !self.rousing.is_due(now) {
             return;
         }
-        let anybody = self.members.iter().any(|member| member.is_in_line() && member.has_turn());
-        let route = self.sockets.route();
-        let begun = route.begun();
-        if self.closing.is_none() && anybody && route.has_unroused() && !self.rousing.is_unfounded(begun) {
-            route.rouse();
-            self.rousing.some_wait(begun, now);
-        } else {
+        // The primary may stand there alone, behind a process that a worker has left behind.
+        let anybody =
+            self.sockets.is_accepting() || self.members.iter().any(|member| member.is_in_line() && member.has_turn());
+        if self.closing.is_some() || !anybody {
             self.rousing.end();
+            return;
+        }
+        let route = self.sockets.route();
+        if self.rousing.look(route.has_unroused(), route.begun(), now) {
+            route.rouse();
         }
     }
 

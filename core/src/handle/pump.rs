@@ -51,7 +51,8 @@ impl Handle {
         let wanted = open && paused.is_none();
         self.sockets.watch_quiet_ones(self.attention.interest());
         // While it closes, it is looked at now and then; of a unix socket that is shut down the poll would tell without end.
-        let accepting = wanted && self.closing.is_none() && self.choosing.sink(&mut self.members, false).is_some();
+        let may_accept = wanted && self.closing.is_none() && !self.sockets.route().is_spoiled();
+        let accepting = may_accept && self.choosing.sink(&mut self.members, false).is_some();
         self.sockets.watch(accepting, wanted, &mut self.members, poll);
         self.sockets.go_behind(poll);
         let dry = matches!(end, Some(Accepted::Nothing)) && !self.flow.has_unsent();

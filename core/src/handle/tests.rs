@@ -3,6 +3,7 @@
 mod closing;
 mod kernel;
 mod leaving;
+mod line;
 mod pace;
 
 use std::io::Read;

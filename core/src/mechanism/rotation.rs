@@ -30,6 +30,8 @@ pub(crate) struct Rotation {
     announced: bool,
     /// It has had its part, and is to stand at the end.
     had_its_part: bool,
+    /// A worker has made accept wait there. Until an audit finds the socket as it was made, the primary keeps away from it (rule R5).
+    spoiled: bool,
     /// Nobody new comes.
     shut: bool,
 }
@@ -52,6 +54,7 @@ impl Rotation {
             taken: 0,
             announced: false,
             had_its_part: false,
+            spoiled: false,
             shut: false,
         }
     }
@@ -90,10 +93,15 @@ impl Route for Rotation {
         if self.shut {
             return self.shared.accept();
         }
-        // One in a turn, as everybody, if there is anybody else. The open file is the workers', too, and one may have made it wait.
+        // One in a turn, as everybody, if there is anybody else.
         let socket = self.shared.socket();
-        let there = std::mem::take(&mut self.announced) || self.alone && is_left_waiting(socket);
-        if !there || descriptor::is_nonblocking(socket) != Ok(true) {
+        let may_be_there = std::mem::take(&mut self.announced) || self.alone;
+        // The open file is the workers', too. Whoever makes accept wait would have to take the connection away in the same moment.
+        if !may_be_there || self.spoiled || !is_left_waiting(socket) {
+            return Accepted::Nothing;
+        }
+        if descriptor::is_nonblocking(socket) != Ok(true) {
+            self.spoiled = true;
             return Accepted::Nothing;
         }
         let accepted = accept_one(socket);
@@ -156,8 +164,14 @@ impl Route for Rotation {
         true
     }
 
+    fn is_spoiled(&self) -> bool {
+        self.spoiled
+    }
+
     fn audit(&mut self) -> Found {
-        self.shared.audit()
+        let found = self.shared.audit();
+        self.spoiled &= found.spoiled.is_some();
+        found
     }
 
     #[cfg(any(test, feature = "fuzzing"))]

@@ -63,6 +63,10 @@ pub(crate) trait Route: Send {
     fn counts(&self) -> bool {
         false
     }
+    /// The primary cannot accept from its socket for now.
+    fn is_spoiled(&self) -> bool {
+        false
+    }
     /// Somebody waits to be accepted by those in line.
     fn has_unroused(&self) -> bool {
         false

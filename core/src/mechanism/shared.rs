@@ -49,8 +49,12 @@ impl Route for Shared {
     }
 
     fn accept(&mut self) -> Accepted {
-        // The open file is the workers', too, and one may have made it wait.
-        if !self.shut || descriptor::is_nonblocking(self.socket.as_fd()) != Ok(true) {
+        if !self.shut {
+            return Accepted::Nothing;
+        }
+        // The open file is the workers', too, and one may have made it wait. There are no audits any more.
+        if descriptor::is_nonblocking(self.socket.as_fd()) != Ok(true) {
+            let _ = descriptor::set_nonblocking(self.socket.as_fd());
             return Accepted::Nothing;
         }
         accept_behind_door(self.socket.as_fd(), &mut self.over)

@@ -1,7 +1,7 @@
 //! What a worker asks of its primary, one question at a time, and the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
@@ -21,15 +21,13 @@ use crate::wire::{Answer, FromWorker};
 pub(super) struct Questions {
     /// The number of the last question. Locked until the answer is there, so that each answer finds its asker.
     last: Mutex<u32>,
-    /// Locked while a frame is sent that must not follow the listener's close.
-    closing: Mutex<()>,
     /// The indexes in use of each address.
     open: Mutex<BTreeMap<String, BTreeSet<u32>>>,
 }
 
 impl Questions {
     /// Asks for a share of an address, whose host must be numeric.
-    pub(super) fn listen(&self, channel: &Channel, address: &Address, wanted: &ListenOptions) -> Result<Listener> {
+    pub(super) fn listen(&self, channel: &Arc<Channel>, address: &Address, wanted: &ListenOptions) -> Result<Listener> {
         let text = address.to_string();
         options::check_count(&wanted.options)?;
         let whole = options::before(&text, &wanted.options);
@@ -77,7 +75,7 @@ impl Questions {
     }
 
     /// Takes the grant of a listener that the primary's program asked for on this worker's behalf.
-    pub(super) fn take_grant(&self, channel: &Channel, listener: u32) -> Result<Listener> {
+    pub(super) fn take_grant(&self, channel: &Arc<Channel>, listener: u32) -> Result<Listener> {
         let _held = lock(&self.last);
         await_grant(channel, listener, "", 0, ListenFlags::NONBLOCK)
     }
@@ -96,7 +94,7 @@ impl Questions {
         *last = last.wrapping_add(1);
         {
             // After the close the number would name a listener that this worker does not have, which is an offence.
-            let _before_close = self.hold_close();
+            let _before_close = channel.hold_close();
             listener.check_not_closed()?;
             let SocketOption { level, name, value } = option;
             let (number, level, name) = (*last, *level, *name);
@@ -113,14 +111,9 @@ impl Questions {
         })
     }
 
-    /// Until that is dropped no listener is closed.
-    pub(super) fn hold_close(&self) -> MutexGuard<'_, ()> {
-        lock(&self.closing)
-    }
-
     /// Gives a listener's share back.
     pub(super) fn close(&self, channel: &Channel, listener: &Listener) {
-        let _last_word = self.hold_close();
+        let _last_word = channel.hold_close();
         listener.finish();
         if let Some(share) = listener.share() {
             give_back(channel, share.listener);
@@ -135,7 +128,7 @@ fn give_back(channel: &Channel, listener: u32) {
 }
 
 /// Waits for the grant with this number. The caller has `last` locked.
-fn await_grant(channel: &Channel, asked: u32, text: &str, index: u32, flags: ListenFlags) -> Result<Listener> {
+fn await_grant(channel: &Arc<Channel>, asked: u32, text: &str, index: u32, flags: ListenFlags) -> Result<Listener> {
     await_answer(channel, asked, |answer, received| {
         let Answer::Grant { listener, mechanism, datagram, settable, name, .. } = answer else {
             return Err(Error::new(-libc::EPROTO, "the primary's answer to a listen is none"));
@@ -144,15 +137,14 @@ fn await_grant(channel: &Channel, asked: u32, text: &str, index: u32, flags: Lis
         let made = match received.fds_lost {
             true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
             false => {
-                Listener::granted(Grant { listener, mechanism, datagram, settable, name, fds }, text, index, flags)
+                let grant = Grant { listener, mechanism, datagram, settable, name, fds };
+                Listener::granted(grant, channel, (text, index), flags)
             }
         };
         // A share that cannot be used goes back.
         let made = made.inspect_err(|_| give_back(channel, listener))?;
-        if made.is_in_turn() {
-            // Without a primary the next call says so.
-            let _ = channel.tell(&FromWorker::Seat { listener }.encode(), b"");
-        }
+        // Without a primary the next call says so.
+        let _ = made.tell_place();
         Ok(made)
     })
 }

@@ -80,11 +80,6 @@ impl Beside {
         }
     }
 
-    /// It accepts in rotation.
-    pub(super) fn is_in_turn(&self) -> bool {
-        matches!(&self.socket, Socket::Shared(line) if line.is_in_turn() && line.is_within())
-    }
-
     /// The line of those who accept in rotation, if this one may stand there.
     pub(super) fn line(&self) -> Option<&Line> {
         match &self.socket {
@@ -190,6 +185,8 @@ impl Beside {
             && mailbox.is_stopped()
         {
             line.leave();
+            // The primary does not count on it any more.
+            line.take_news();
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Joined {
     pub(super) slot: u32,
     /// The error to return if the primary speaks another version of the protocol.
     pub(super) foreign: Option<Error>,
-    pub(super) channel: Channel,
+    pub(super) channel: Arc<Channel>,
     lifeline: OwnedFd,
     /// `None` where there was no memory for it, here or in the primary.
     pub(super) board: Option<Arc<OwnBoard>>,
@@ -52,7 +52,7 @@ impl Joined {
         descriptor::set_close_on_exec(channel.as_fd()).context("fcntl of the channel")?;
         let same_version = hello.version == wire::VERSION;
         let board = received.take_fd(3).filter(|_| same_version).and_then(|file| OwnBoard::new(file.as_fd()).ok());
-        let channel = Channel::new(channel, Arc::new(Leaving::new(grants)));
+        let channel = Arc::new(Channel::new(channel, Arc::new(Leaving::new(grants))));
         let online = FromWorker::Online {
             offers: wire::OFFERS_OPTIONS | wire::OFFERS_ROTATION,
             version: wire::VERSION,

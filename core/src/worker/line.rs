@@ -15,6 +15,10 @@ pub(super) struct Line {
     /// How turns are kept even. `None`: whoever was first stays so (NONE).
     part: Option<Part>,
     within: AtomicBool,
+    /// The kernel was short of memory for its entry.
+    fallen: AtomicBool,
+    /// The primary was told that it is within.
+    seated: AtomicBool,
     place: Mutex<Option<Place>>,
 }
 
@@ -26,7 +30,8 @@ struct Place {
 impl Line {
     /// Outside of it.
     pub(super) fn new(socket: OwnedFd, part: Option<Part>) -> Self {
-        Self { socket, part, within: AtomicBool::new(false), place: Mutex::new(None) }
+        let [within, fallen, seated] = [false; 3].map(AtomicBool::new);
+        Self { socket, part, within, fallen, seated, place: Mutex::new(None) }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
@@ -42,6 +47,31 @@ impl Line {
         self.within.load(Ordering::SeqCst)
     }
 
+    /// Whether the primary has to be told that it is within, or that it is not any more.
+    pub(super) fn take_news(&self) -> Option<bool> {
+        let within = self.is_within();
+        (self.seated.swap(within, Ordering::SeqCst) != within).then_some(within)
+    }
+
+    /// There was no memory for its entry.
+    pub(super) fn has_fallen(&self) -> bool {
+        self.fallen.load(Ordering::Relaxed)
+    }
+
+    /// Stands in line again, if it has fallen out and there is memory now.
+    pub(super) fn come_back(&self) {
+        let place = lock(&self.place);
+        if let Some(at) = place.as_ref().filter(|_| !self.is_within()) {
+            self.stand(at.poll.add_exclusive(&self.socket, at.data).is_ok());
+        }
+    }
+
+    /// The caller has `place` locked, and there is one.
+    fn stand(&self, within: bool) {
+        self.fallen.store(!within, Ordering::SeqCst);
+        self.within.store(within, Ordering::SeqCst);
+    }
+
     /// Waits in `poll` from here on, and nowhere else; at the end of the line. `data`: what that is to tell. An error: it waits where it
     /// did.
     pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
@@ -50,21 +80,24 @@ impl Line {
             old.poll.remove(&self.socket);
         }
         if let Err(errno) = poll.add_exclusive(&self.socket, data) {
-            place.take_if(|old| old.poll.add_exclusive(&self.socket, old.data).is_err());
-            self.within.store(place.is_some(), Ordering::SeqCst);
+            if let Some(old) = &*place {
+                self.stand(old.poll.add_exclusive(&self.socket, old.data).is_ok());
+            }
             return Err(errno);
         }
         *place = Some(Place { poll, data });
-        self.within.store(true, Ordering::SeqCst);
+        self.stand(true);
         Ok(())
     }
 
     /// Waits no more.
     pub(super) fn leave(&self) {
-        self.within.store(false, Ordering::SeqCst);
-        if let Some(old) = lock(&self.place).take() {
+        let mut place = lock(&self.place);
+        if let Some(old) = place.take() {
             old.poll.remove(&self.socket);
         }
+        self.within.store(false, Ordering::SeqCst);
+        self.fallen.store(false, Ordering::SeqCst);
     }
 
     /// How turns are kept even.
@@ -92,19 +125,16 @@ impl Line {
             return;
         }
         // Another thread that is at it does the same.
-        let mut place = match self.place.try_lock() {
+        let place = match self.place.try_lock() {
             Ok(place) => place,
             Err(TryLockError::Poisoned(place)) => place.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let Some(at) = place.as_ref() else { return };
+        let Some(at) = place.as_ref().filter(|_| self.is_within()) else { return };
         // An entry that is deleted takes a wake-up for another thread with it, and one that is added looks whether somebody waits.
         at.poll.remove(&self.socket);
         let add = || at.poll.add_exclusive(&self.socket, at.data);
-        if add().or_else(|_| add()).is_err() {
-            *place = None;
-            self.within.store(false, Ordering::SeqCst);
-        }
+        self.stand(add().or_else(|_| add()).is_ok());
     }
 }
 

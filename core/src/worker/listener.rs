@@ -8,6 +8,7 @@ use super::alone;
 use super::leaving::Leaving;
 use super::line::Line;
 use super::mailbox::Mailbox;
+use super::messages::Channel;
 use super::source::{Grant, Socket, Source};
 use super::watching::Watching;
 use crate::address::Address;
@@ -18,6 +19,7 @@ use crate::scoreboard::OwnBoard;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::socket;
 use crate::tally::Part;
+use crate::wire::FromWorker;
 
 /// How to listen, beside the address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +51,7 @@ const ROOM_UNKNOWN: u32 = 4096;
 /// This worker's part in an address of the primary's.
 pub(super) struct Share {
     pub(super) listener: u32,
+    channel: Arc<Channel>,
     /// Its socket options may be set later.
     settable: bool,
     pub(super) address: String,
@@ -75,9 +78,14 @@ impl Listener {
         Ok(Self::new(Source::alone(bound, inherited, worker)?, None, name, flags))
     }
 
-    pub(super) fn granted(grant: Grant, address: &str, index: u32, flags: ListenFlags) -> Result<Self> {
+    pub(super) fn granted(
+        grant: Grant,
+        channel: &Arc<Channel>,
+        (address, index): (&str, u32),
+        flags: ListenFlags,
+    ) -> Result<Self> {
         let Grant { listener, settable, name, .. } = grant;
-        let share = Share { listener, settable, address: address.to_owned(), index };
+        let share = Share { listener, channel: Arc::clone(channel), settable, address: address.to_owned(), index };
         let waits = !flags.contains(ListenFlags::NONBLOCK);
         Ok(Self::new(Source::granted(grant, address, waits)?, Some(share), name, flags))
     }
@@ -147,18 +155,39 @@ impl Listener {
 
     /// Takes one connection. See `cl_accept4` for what the errors mean.
     pub fn accept(&self, flags: AcceptFlags) -> Result<(OwnedFd, SockAddr)> {
+        let line = self.source.line();
+        if let Some(line) = line.filter(|line| line.has_fallen()) {
+            line.come_back();
+            self.tell_place_unless_closed();
+        }
         let outcome = self.source.accept(&self.accepting, flags);
         self.accepting.note(&outcome, self.share.is_some());
+        if line.is_some_and(Line::has_fallen) {
+            self.tell_place_unless_closed();
+        }
         outcome
+    }
+
+    fn tell_place_unless_closed(&self) {
+        if let Some(share) = &self.share {
+            let _before_close = share.channel.hold_close();
+            // Without a primary the next call says so.
+            let _ = self.check_not_closed().and_then(|()| self.tell_place());
+        }
+    }
+
+    /// Tells the primary whether this one accepts in rotation, if that is something new. The caller holds its close.
+    pub(super) fn tell_place(&self) -> Result<()> {
+        let (Some(share), Some(within)) = (&self.share, self.source.line().and_then(Line::take_news)) else {
+            return Ok(());
+        };
+        let listener = share.listener;
+        let frame = if within { FromWorker::Seat { listener } } else { FromWorker::Unseat { listener } };
+        share.channel.tell(&frame.encode(), b"")
     }
 
     pub(super) fn check_not_closed(&self) -> Result<()> {
         self.accepting.check_not_closed()
-    }
-
-    /// It accepts from a socket that all have, in rotation with the others.
-    pub(super) fn is_in_turn(&self) -> bool {
-        self.source.is_in_turn()
     }
 
     /// For an event loop that keeps its place in the line by itself: the socket that all have, if this listener may accept in rotation.

@@ -1,7 +1,7 @@
 //! The worker's end of the channel: frames to the primary, and messages from it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -24,15 +24,22 @@ pub(super) struct Channel {
     /// Polls the channel and the request to leave through one descriptor. Made on demand.
     both: OnceCell<Poll>,
     incoming: Mutex<Vec<u8>>,
+    /// Locked while a frame is sent that must not follow a listener's close.
+    closing: Mutex<()>,
 }
 
 impl Channel {
     pub(super) fn new(socket: OwnedFd, leaving: Arc<Leaving>) -> Self {
-        Self { socket, leaving, both: OnceCell::new(), incoming: Mutex::new(Vec::new()) }
+        Self { socket, leaving, both: OnceCell::new(), incoming: Mutex::new(Vec::new()), closing: Mutex::new(()) }
     }
 
     pub(super) fn leaving(&self) -> &Arc<Leaving> {
         &self.leaving
+    }
+
+    /// Until that is dropped no listener is closed.
+    pub(super) fn hold_close(&self) -> MutexGuard<'_, ()> {
+        lock(&self.closing)
     }
 
     /// Readable when `receive` has something to say; for good once this worker was asked to leave.

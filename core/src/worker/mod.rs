@@ -253,23 +253,19 @@ impl Worker {
     /// Has an epoll of the program's tell `data` whenever accept has something to say, also where that takes turns with other workers.
     /// Not to be nested in another epoll.
     pub fn watch(&self, listener: &Listener, epoll: BorrowedFd, data: u64) -> Result<()> {
-        let _before_close = self.questions.hold_close();
-        let was_in_turn = listener.is_in_turn();
-        listener.watch(epoll, data)?;
-        if listener.is_in_turn() && !was_in_turn {
-            self.seat(listener).inspect_err(|_| _ = listener.unwatch())?;
-        }
-        Ok(())
+        let _before_close = self.joined.channel.hold_close();
+        let watched = listener.watch(epoll, data);
+        // Also where that failed it may stand elsewhere than before.
+        let told = listener.tell_place();
+        watched?;
+        told.inspect_err(|_| _ = listener.unwatch())
     }
 
     /// It does not any more. False: it did not.
     pub fn unwatch(&self, listener: &Listener) -> Result<bool> {
-        let _before_close = self.questions.hold_close();
-        let was_in_turn = listener.is_in_turn();
+        let _before_close = self.joined.channel.hold_close();
         let was_watched = listener.unwatch();
-        if was_in_turn && !listener.is_in_turn() {
-            self.unseat(listener)?;
-        }
+        listener.tell_place()?;
         Ok(was_watched)
     }
 

@@ -129,11 +129,6 @@ impl Source {
         }
     }
 
-    /// It accepts in rotation.
-    pub(super) fn is_in_turn(&self) -> bool {
-        matches!(self, Source::Mailbox(_, Socket::Beside(beside)) if beside.is_in_turn())
-    }
-
     /// The line of those who accept in rotation, if this one may stand there.
     pub(super) fn line(&self) -> Option<&Line> {
         match self {

@@ -286,84 +286,53 @@ static void expect_of_listener(const hand_t *self, int type) {
     CHECK_EQ(get_u32(expect_frame(self->channel, type, 4)->body), 31);
 }
 
+/* What the worker does with its entry is counted, and may be refused: its epoll_ctl(2) is ours, also where the library calls it. */
+typedef struct {
+    int entries, refused;
+} entries_t;
+static entries_t *entries;
+
+static void open_entries(void) {
+    int fd = SYS(open(case_path("entries"), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    SYS(ftruncate(fd, sizeof *entries));
+    entries = (entries_t *)mmap(NULL, sizeof *entries, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(entries != MAP_FAILED);
+    close(fd);
+}
+
+int epoll_ctl(int on, int what, int fd, struct epoll_event *event) {
+    int is_entry = entries != NULL && what == EPOLL_CTL_ADD && (event->events & EPOLLEXCLUSIVE);
+    if (is_entry && __atomic_load_n(&entries->refused, __ATOMIC_SEQ_CST)) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (is_entry) __atomic_add_fetch(&entries->entries, 1, __ATOMIC_SEQ_CST);
+    return (int)syscall(SYS_epoll_ctl, on, what, fd, event);
+}
+
 static void serves_until_stop(void) {
     check_ignore_descriptors = 1;
+    open_entries();
     CHECK_EQ(serve_listener(OK(cl_listen("127.0.0.1:0", 0))), 0);
 }
 
-/* Somebody else who waits in line, behind the worker, and closes what he gets. */
-typedef struct { pid_t pid; int pipe; } sentinel_t;
-
-static void stand_behind(int socket, int pipe) {
-    struct epoll_event event, line;
-    int epoll = SYS(epoll_create1(EPOLL_CLOEXEC));
-    char any = 0;
-    ZERO(event);
-    ZERO(line);
-    event.events = EPOLLIN;
-    event.data.fd = pipe;
-    line.events = EPOLLIN | EPOLLEXCLUSIVE;
-    line.data.fd = socket;
-    SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, pipe, &event));
-    SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &line));
-    for (;;) {
-        if (epoll_wait(epoll, &event, 1, -1) < 1) continue;
-        if (event.data.fd == socket) {
-            int connection = accept4(socket, NULL, NULL, SOCK_NONBLOCK);
-            if (connection >= 0) close(connection);
-        } else if (read(pipe, &any, 1) == 1) {
-            SYS(epoll_ctl(epoll, EPOLL_CTL_DEL, socket, &line));
-            SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &line));
-            CHECK_EQ(write(pipe, &any, 1), 1);
-        } else {
-            _exit(0);
-        }
-    }
-}
-
-static sentinel_t post(const granted_t *granted) {
-    int pair[2];
-    SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
-    pid_t pid = SYS(fork());
-    if (pid == 0) {
-        close(pair[0]);
-        stand_behind(granted->socket, pair[1]);
-    }
-    close(pair[1]);
-    sentinel_t other = {pid, pair[0]};
-    return other;
-}
-
-static int sleeps(pid_t pid) {
-    char name[64], state = '?';
-    snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(name, "re");
-    if (file != NULL && fscanf(file, "%*d (%*[^)]) %c", &state) != 1) state = '?';
-    if (file != NULL) fclose(file);
-    return state == 'S';
-}
-
 /* Comes to its socket when so many were taken; whether it went to the end of the line by that. */
-static int goes_behind(const hand_t *self, const granted_t *granted, const sentinel_t *other, unsigned long long taken) {
-    char text[64] = "";
-    CHECK_EQ(write(other->pipe, text, 1), 1);
-    CHECK_EQ(read(other->pipe, text, 1), 1);
-    WAIT_UNTIL(sleeps(self->pid) && sleeps(other->pid), 5000);
+static int goes_behind(const hand_t *self, const granted_t *granted, unsigned long long taken) {
+    char text[64];
+    int before = __atomic_load_n(&entries->entries, __ATOMIC_SEQ_CST);
+    CHECK(before > 0 && self->pid > 0);
     __atomic_store_n((unsigned long long *)(void *)granted->page, taken, __ATOMIC_SEQ_CST);
     int client = connect4(granted->port);
     CHECK(receive_all(client, text, sizeof text) > 0);
     close(client);
-    WAIT_UNTIL(sleeps(self->pid) && sleeps(other->pid), 5000);
-    client = connect4(granted->port);
-    ssize_t answer = receive_all(client, text, sizeof text);
-    close(client);
-    return answer <= 0;
+    return __atomic_load_n(&entries->entries, __ATOMIC_SEQ_CST) - before;
 }
 
 /* It counts what it accepted from the socket, and not what was in its mailbox. */
 static void counts(void) {
     char text[64];
     int pair[2];
+    open_entries();
     hand_t self = start_worker("_serves_until_stop", 1);
     expect_online(&self);
     granted_t granted = grant_rotation(&self, WHOLE);
@@ -382,20 +351,17 @@ static void counts(void) {
     CHECK(receive_all(pair[0], text, sizeof text) > 0);
     close(pair[0]);
     CHECK_EQ(__atomic_load_n(taken, __ATOMIC_SEQ_CST), 40);
-    /* A new round; half of what is taken is its part. When it stays in front, it has two. */
+    /* A new round; half of what is taken is its part. */
     __atomic_add_fetch((unsigned *)(void *)(granted.page + 68), 1, __ATOMIC_SEQ_CST);
-    sentinel_t other = post(&granted);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 0), 1);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 3), 1);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 6), 0);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 10), 0);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 13), 1);
+    CHECK_EQ(goes_behind(&self, &granted, 0), 1);
+    CHECK_EQ(goes_behind(&self, &granted, 3), 1);
+    CHECK_EQ(goes_behind(&self, &granted, 6), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 8), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 9), 1);
     /* Not more than 1,024 are made up for. */
-    CHECK_EQ(goes_behind(&self, &granted, &other, 99999), 0);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 97958), 0);
-    CHECK_EQ(goes_behind(&self, &granted, &other, 97959), 1);
-    close(other.pipe);
-    CHECK_EQ(wait_status(other.pid), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 99999), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 97954), 0);
+    CHECK_EQ(goes_behind(&self, &granted, 97955), 1);
     /* Whatever stands there. */
     memset(granted.page, 0xff, 4096);
     int client = connect4(granted.port);
@@ -410,6 +376,60 @@ static void counts(void) {
     end_worker(&self);
     end_grant(&granted);
 }
+
+static void watches_until_stop(void) {
+    check_ignore_descriptors = 1;
+    open_entries();
+    int epoll = new_epoll();
+    CHECK_EQ(serve_by(watched_listener("127.0.0.1:0", epoll), epoll), 0);
+}
+
+/* A connection by the mailbox; or one that comes to the socket, which has been begun. */
+static void is_answered(const granted_t *granted, int client) {
+    char text[64];
+    int pair[2] = {client, -1};
+    if (client < 0) {
+        SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+        CHECK_EQ(send_frame(granted->mailbox, CONNECTION, 0, NULL, 0, &pair[1], 1), 0);
+        close(pair[1]);
+    }
+    CHECK(readable_within(pair[0], 5000));
+    CHECK(receive_all(pair[0], text, sizeof text) > 0);
+    close(pair[0]);
+}
+
+/* The kernel has no memory for the entry by which it stands in line: it says that it does not any more, is served by its mailbox, and
+ * comes back. */
+static void falls_out(const char *role) {
+    open_entries();
+    hand_t self = start_worker(role, 1);
+    expect_online(&self);
+    granted_t granted = grant_rotation(&self, WHOLE);
+    expect_of_listener(&self, SEAT);
+    for (int i = 0; i < 3; i++) {
+        is_answered(&granted, connect4(granted.port));
+        __atomic_store_n(&entries->refused, 1, __ATOMIC_SEQ_CST);
+        is_answered(&granted, connect4(granted.port));
+        expect_of_listener(&self, UNSEAT);
+        int client = connect4(granted.port);
+        for (int j = 0; j < 3; j++) is_answered(&granted, -1);
+        CHECK_EQ(readable_within(client, 50), 0);
+        __atomic_store_n(&entries->refused, 0, __ATOMIC_SEQ_CST);
+        is_answered(&granted, -1);
+        expect_of_listener(&self, SEAT);
+        is_answered(&granted, client);
+    }
+    __atomic_store_n(&entries->refused, 1, __ATOMIC_SEQ_CST);
+    is_answered(&granted, connect4(granted.port));
+    expect_of_listener(&self, UNSEAT);
+    CHECK_EQ(send_frame(granted.mailbox, STOP, 0, NULL, 0, NULL, 0), 0);
+    expect_of_listener(&self, CLOSE);
+    end_worker(&self);
+    end_grant(&granted);
+}
+
+static void falls_out_of_accept(void) { falls_out("_serves_until_stop"); }
+static void falls_out_of_watch(void) { falls_out("_watches_until_stop"); }
 
 static void watches_by_order(void) {
     char text[8];
@@ -452,36 +472,23 @@ static void is_refused(void) {
     CHECK(cl_last_error()[0] != '\0');
 }
 
-static void without_page(void) {
+static void odd_grants(void) {
     hand_t self = start_worker("_is_refused", 1);
     expect_online(&self);
     granted_t granted = grant_rotation(&self, WITHOUT_PAGE);
     expect_of_listener(&self, CLOSE);
     end_worker(&self);
     end_grant(&granted);
-}
-
-static void tells_and_serves(void) {
-    check_ignore_descriptors = 1;
-    int listener = OK(cl_listen("127.0.0.1:0", 0));
-    OK(cl_send("in", 2));
-    CHECK_EQ(serve_listener(listener), 0);
-}
-
-/* Nobody could say whose turn it is, so the mailbox alone serves it. */
-static void page_may_shrink(void) {
-    char text[64];
-    int pair[2];
-    hand_t self = start_worker("_tells_and_serves", 1);
+    /* What may shrink is not touched: the mailbox alone serves it. */
+    self = start_worker("_serves_until_stop", 1);
     expect_online(&self);
-    granted_t granted = grant_rotation(&self, MAY_SHRINK);
-    expect_frame(self.channel, MESSAGE, 2); /* no SEAT before */
-    SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
-    CHECK_EQ(send_frame(granted.mailbox, CONNECTION, 0, NULL, 0, &pair[1], 1), 0);
-    close(pair[1]);
-    CHECK(receive_all(pair[0], text, sizeof text) > 0);
-    close(pair[0]);
+    granted = grant_rotation(&self, MAY_SHRINK);
+    for (int i = 0; i < 3; i++) is_answered(&granted, -1);
+    int client = connect4(granted.port);
+    CHECK_EQ(readable_within(client, 50), 0);
+    close(client);
     CHECK_EQ(send_frame(granted.mailbox, STOP, 0, NULL, 0, NULL, 0), 0);
+    expect_of_listener(&self, CLOSE);
     end_worker(&self);
     end_grant(&granted);
 }
@@ -491,8 +498,8 @@ static const check_case_t cases[] = {
     {"seat_and_unseat", seat_and_unseat}, {"_comes_and_goes", comes_and_goes},
     {"offences", offences}, {"offence_in_passed", offence_in_passed}, {"_offend_by_seat", offend_by_seat},
     {"counts", counts}, {"_serves_until_stop", serves_until_stop},
+    {"falls_out_of_accept", falls_out_of_accept}, {"falls_out_of_watch", falls_out_of_watch}, {"_watches_until_stop", watches_until_stop},
     {"says_so", says_so}, {"_watches_by_order", watches_by_order},
-    {"without_page", without_page}, {"_is_refused", is_refused},
-    {"page_may_shrink", page_may_shrink}, {"_tells_and_serves", tells_and_serves},
+    {"odd_grants", odd_grants}, {"_is_refused", is_refused},
 };
 CHECK_MAIN(cases)

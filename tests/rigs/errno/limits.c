@@ -1,7 +1,7 @@
 /* Descriptors, memory and permissions run out while clients come: nobody is lost or cut off, nobody spins, and all is well
  * again as soon as there is enough.
  *
- *   limits SUBJECT passed|kernel|none quick|whole TRACED
+ *   limits SUBJECT passed|kernel|rotation|none quick|whole TRACED
  *
  * In the whole form figures are measured and held to their goals, one line each; in the quick form only what is promised whatever
  * else the machine does. FAULTS_RESULTS: the file for the figures (see tests/rigs/faults/README.md). */

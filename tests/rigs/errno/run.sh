@@ -47,15 +47,15 @@ if ! strace -qq -o /dev/null true 2>/dev/null; then
     skipped=$((skipped + 1))
     traced=0
 fi
-for way in passed kernel none; do
+for way in passed kernel none rotation; do
     run "$out/limits" "$out/subject" $way "$extent" $traced
 done
 if [ $traced = 1 ]; then
-    for way in passed kernel none; do
+    for way in passed kernel none rotation; do
         run "$out/sweep" "$out/subject" fork $way "$extent"
     done
     # A worker that is started anew, and the worker's side in the header alone.
-    for way in passed kernel; do
+    for way in passed kernel rotation; do
         run "$out/sweep" "$out/subject-header" spawn $way quick
     done
 fi

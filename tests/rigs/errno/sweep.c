@@ -1,7 +1,7 @@
 /* The errno sweep: every system call of the library fails in every plausible way, at the first, the tenth, each tenth time
  * and each time for a while, in the primary, in a worker, and while a worker is born; under load. Afterwards everything must be as before.
  *
- *   sweep SUBJECT fork|spawn passed|kernel|none [quick|whole] [CALL]
+ *   sweep SUBJECT fork|spawn passed|kernel|rotation|none [quick|whole] [CALL]
  *
  * While something fails no client is lost and nobody spins. Afterwards all are served, in turns where the policy says so, and
  * no descriptor and no process is left. strace makes everything slow, so no time is asserted beyond "not hung". */
@@ -185,7 +185,7 @@ int main(int argc, char **argv) {
     sweep.only = argc > 5 ? argv[5] : NULL;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     own_network();
-    int turn = strcmp(sweep.way, "kernel") == 0 ? 1 : strcmp(sweep.way, "none") == 0 ? 2 : 0;
+    int turn = strcmp(sweep.way, "kernel") == 0 ? 1 : strcmp(sweep.way, "none") == 0 ? 2 : strcmp(sweep.way, "rotation") == 0 ? 3 : 0;
     for (size_t i = 0; i < sizeof disturbed / sizeof disturbed[0]; i++)
         if (sweep.only == NULL || strcmp(sweep.only, disturbed[i].call) == 0) sweep_call(&sweep, &disturbed[i], turn);
     if (sweep.running) end(&sweep, 1);

@@ -6,7 +6,7 @@
 #include "frame.h"
 #include <stdatomic.h>
 
-enum { PAUSE = 12, RESUME = 13, UNSEAT = 14 };
+enum { PAUSE = 12, RESUME = 13 };
 
 enum { LATENCIES = 16384, LATENCY_US = 10 };
 
@@ -69,15 +69,20 @@ static inline int say(int type, const void *body, size_t length) {
     return send_frame(channel, type, 0, body, length, NULL, 0);
 }
 
-/* What its ONLINE offers: 4 is to set socket options later. */
+/* What its ONLINE offers: 4 is to set socket options later, 2 to accept in rotation, which it always does where that is there. */
 static unsigned offered;
+
+static inline int in_rotation(void) {
+    const char *mechanism = getenv("CL_MECHANISM");
+    return mechanism != NULL && strcmp(mechanism, "rotation") == 0;
+}
 
 static inline int say_online_as(unsigned version) {
     unsigned char body[16];
     put_u32(body, version);
     put_u32(body + 4, (unsigned)getpid());
     memcpy(body + 8, nonce, 8);
-    return send_frame(channel, ONLINE, offered, body, sizeof body, NULL, 0);
+    return send_frame(channel, ONLINE, offered | (in_rotation() ? 2U : 0U), body, sizeof body, NULL, 0);
 }
 
 static inline void greet(void) {
@@ -115,20 +120,21 @@ static inline int ask_listen(unsigned number, unsigned index, const char *addres
 typedef struct {
     int code;
     unsigned listener;
-    int mechanism, mailbox, socket; /* the socket is -1 where the mailbox is all */
+    int mechanism, mailbox, socket, page; /* -1 where the mailbox is all; the page is there in rotation */
 } share_t;
 
 static inline share_t take_grant(void) {
     share_t share;
     const frame_t *frame = expect_frame(grants, GRANT, (size_t)-1);
     ZERO(share);
-    share.mailbox = share.socket = -1;
+    share.mailbox = share.socket = share.page = -1;
     share.code = (int)get_u32(frame->body);
     if (share.code != 0) return share;
     share.listener = get_u32(frame->body + 4);
     share.mechanism = (int)get_u32(frame->body + 8);
     share.mailbox = frame->fds[0];
     if (frame->fd_count > 1) share.socket = frame->fds[1];
+    if (frame->fd_count > 2) share.page = frame->fds[2];
     return share;
 }
 
@@ -143,6 +149,11 @@ static inline share_t join_siblings(void) {
     share_t share = join(1, getenv("HOSTILE_APART") != NULL ? 7 : 1, "127.0.0.1:0");
     CHECK_EQ(share.code, 0);
     return share;
+}
+
+/* Others have its socket. */
+static inline int is_shared(const share_t *share) {
+    return share->mechanism == CL_MECHANISM_SHARED || share->mechanism == CL_MECHANISM_ROTATION;
 }
 
 /* Takes whatever waits, without an answer to anybody; how much. */

@@ -5,15 +5,13 @@
 
 #include "primary.h"
 #include "raw.h"
+#include "clients.h"
 
-#ifndef RIG_CLIENTS
-#define RIG_CLIENTS 4 /* at a time */
-#endif
-enum { SIBLINGS = 3, CLIENTS = RIG_CLIENTS };
-/* A client that waits for longer has been hung. */
-#define HUNG_MS 5000
+enum { SIBLINGS = 3 };
 /* The primary looks at what all share once a second; for so long there may be no service. */
 #define OUTAGE_LIMIT_MS 1500
+/* The same of those who wait, where few come. */
+#define LOOKS_LIMIT_MS 2500
 /* A turn of the primary that takes longer has waited for somebody, even on a busy machine; and one for which it works longer keeps
  * the others waiting. (Usual are 2 ms of work. But "flips" changes the flags of a file without a pause, and in a virtual machine,
  * where the kernel's spin locks are not fair, epoll_ctl(2) was seen to spin for 112 ms until it had that file's lock.) */
@@ -31,10 +29,11 @@ typedef struct {
     int reach;
 } attack_t;
 
-/* With the mechanism none it hits all who serve the address, until the primary has mended it; with the mechanism kernel it hits
+/* With the mechanism none or rotation it hits all who serve the address, until the primary has mended it; with the mechanism kernel it hits
  * the clients of its own turns, who wait until TCP asks again, and is left out; or it resets some of these. */
 enum { HITS_ALL = 1, HITS_ITS_TURNS = 2, LEAVES_ADDRESSES = 4 /* which wait for a successor */,
-       STAYS_BEHIND = 8 /* a child goes on, and says when it has begun */ };
+       STAYS_BEHIND = 8 /* a child goes on, and says when it has begun */,
+       LOSES_A_WAKE_UP = 16 /* somebody waits until the primary looks */ };
 
 static int siblings[SIBLINGS];
 static pid_t client_pid;
@@ -47,12 +46,6 @@ static char last_warning[256];
 /* What the next hostile worker finds in the book. */
 static int next_variant;
 
-static inline long long now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
-}
-
 /* A result of make faults: a line in the file that FAULTS_RESULTS names. met: 1, 0, or -1 where there is no goal. */
 static inline void tell_result(const char *row, const char *measured, const char *goal, int met) {
     const char *name = getenv("FAULTS_RESULTS");
@@ -62,85 +55,6 @@ static inline void tell_result(const char *row, const char *measured, const char
     fprintf(file, "{\"part\":\"hostile\",\"row\":\"%s\",\"contender\":\"libcluster %s\",\"measured\":\"%s\",\"goal\":\"%s\",\"met\":%s}\n",
             row, rig_mechanism, measured, goal, met < 0 ? "null" : met ? "true" : "false");
     fclose(file);
-}
-
-/* -- The load ------------------------------------------------------------------------------------------------------ */
-
-typedef struct {
-    int fd;
-    long long begun, next;
-    int length;
-    char text[64];
-} client_t;
-
-static inline void client_ends(client_t *client, int phase) {
-    long long took = (now_us() - client->begun) / LATENCY_US;
-    client->text[client->length] = '\0';
-    if (client->length > 0 && client->text[0] >= '1' && client->text[0] <= '9') {
-        static long long before;
-        long long now = now_us();
-        if (before != 0 && now - before > atomic_load(&book->gap_us)) atomic_store(&book->gap_us, now - before);
-        before = now;
-        atomic_fetch_add(&book->answered, 1);
-        atomic_fetch_add(&book->latency[phase][took < LATENCIES ? took : LATENCIES - 1], 1);
-    } else {
-        atomic_fetch_add(&book->failed, 1);
-    }
-    close(client->fd);
-    client->fd = -1;
-}
-
-static inline void client_begins(client_t *client) {
-    struct sockaddr_in address = address4(atomic_load(&book->port));
-    client->fd = SYS(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    client->begun = now_us();
-    client->length = 0;
-    if (connect(client->fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS) return;
-    atomic_fetch_add(&book->refused, 1);
-    close(client->fd);
-    client->fd = -1;
-}
-
-static inline void client_looks(client_t *client, int phase) {
-    ssize_t n = recv(client->fd, client->text + client->length, sizeof client->text - 1 - (size_t)client->length, 0);
-    if (n > 0) {
-        client->length += (int)n;
-        return;
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (client->length == 0 && getenv("HOSTILE_VERBOSE") != NULL)
-        dprintf(2, "a client after %lld us: %s\n", now_us() - client->begun, n < 0 ? strerror(errno) : "end of file");
-    client_ends(client, phase);
-}
-
-/* Some connections at a time, each answered by whoever got it, one after another with a pause. */
-static inline void be_the_clients(void) {
-    static client_t clients[CLIENTS];
-    struct pollfd polled[CLIENTS];
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (int i = 0; i < CLIENTS; i++) clients[i].fd = -1;
-    while (!atomic_load(&book->stop)) {
-        int phase = atomic_load(&book->phase);
-        for (int i = 0; i < CLIENTS; i++) {
-            client_t *one = &clients[i];
-            if (one->fd < 0 && atomic_load(&book->port) > 0 && now_us() >= one->next) client_begins(one);
-            if (one->fd >= 0 && now_us() - one->begun > HUNG_MS * 1000LL * check_slow()) {
-                atomic_fetch_add(&book->hung, 1);
-                close(one->fd);
-                one->fd = -1;
-            }
-            polled[i].fd = one->fd;
-            polled[i].events = POLLIN;
-            polled[i].revents = 0;
-        }
-        (void)poll(polled, CLIENTS, 3);
-        for (int i = 0; i < CLIENTS; i++) {
-            if (polled[i].revents == 0) continue;
-            client_looks(&clients[i], phase);
-            if (clients[i].fd < 0) clients[i].next = now_us() + 3000;
-        }
-    }
-    _exit(0);
 }
 
 /* -- The primary ---------------------------------------------------------------------------------------------------- */
@@ -192,7 +106,20 @@ static inline void rig_turn(int ms) {
         }                                                                                           \
     } while (0)
 
+/* By its mailbox, for which in rotation the primary stands in line. */
+static inline int serve_by_mailbox(void) {
+    int listener = cl_listen("127.0.0.1:0", CL_LISTEN_NONBLOCK), connection;
+    atomic_fetch_add(&book->online, 1);
+    while (listener != -ESHUTDOWN && (connection = cl_accept(OK(listener), NULL, NULL)) != -ESHUTDOWN) {
+        if (connection == -EPIPE) _exit(3);
+        if (connection == -EAGAIN) (void)readable_within(listener, 60000);
+        else answer(OK(connection));
+    }
+    return 0;
+}
+
 static inline int serve_honestly(void) {
+    if (in_rotation() && cl_worker_slot() == 0) return serve_by_mailbox();
     int listener = cl_listen("127.0.0.1:0", 0);
     atomic_fetch_add(&book->online, 1);
     return listener == -ESHUTDOWN ? 0 : serve_listener(OK(listener));
@@ -286,7 +213,7 @@ static inline int has_begun(const attack_t *attack, int id) {
 
 /* A hostile worker does its worst beside three others; afterwards everything is as it was. */
 static inline void suffer(const attack_t *attack) {
-    int outage = attack->reach & HITS_ALL && strcmp(rig_mechanism, "none") == 0;
+    int outage = attack->reach & HITS_ALL && (strcmp(rig_mechanism, "none") == 0 || in_rotation());
     if (attack->reach & HITS_ITS_TURNS && strcmp(rig_mechanism, "kernel") == 0) return;
     int descriptors = count_descriptors(), most = 0;
     peak_kb();
@@ -322,6 +249,8 @@ static inline void suffer(const attack_t *attack) {
         atomic_store(&book->refused, 0);
         atomic_store(&book->taken, 0);
     }
+    if (gap_ms > (attack->reach & LOSES_A_WAKE_UP ? LOOKS_LIMIT_MS : HUNG_MS) * check_slow())
+        check_fail(attack->name, 0, "nobody was answered for %lld ms", gap_ms);
     expect_service(attack->name);
     for (deadline = now_ms() + 2000 * check_slow(); count_descriptors() > descriptors && !(attack->reach & LEAVES_ADDRESSES); rig_turn(10))
         if (now_ms() > deadline) {
@@ -381,8 +310,10 @@ static inline void be_hostile(const attack_t *attacks, size_t count) {
     HOSTILE_CASE(none, "none", attacks, kind)                                                                          \
     HOSTILE_CASE(passed, "passed", attacks, kind)                                                                      \
     HOSTILE_CASE(kernel, "kernel", attacks, kind)                                                                      \
+    HOSTILE_CASE(rotation, "rotation", attacks, kind)                                                                  \
     HOSTILE_ROLE(attacks)                                                                                              \
-    static const check_case_t cases[] = {{"none", none}, {"passed", passed}, {"kernel", kernel}, __VA_ARGS__};         \
+    static const check_case_t cases[] = {{"none", none}, {"passed", passed}, {"kernel", kernel},                       \
+                                         {"rotation", rotation}, __VA_ARGS__};                                         \
     CHECK_MAIN(cases)
 
 #endif

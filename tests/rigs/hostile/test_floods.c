@@ -57,18 +57,28 @@ static void unseats(void) {
     flood_numbers(UNSEAT, join_siblings().listener);
 }
 
-static void pauses(void) {
+static void flood_by_turns(int one, int other, unsigned number) {
     unsigned char body[4], packets[2][12];
-    greet();
-    put_u32(body, join_siblings().listener);
-    build(packets[0], PAUSE, 0, body, 4);
-    build(packets[1], RESUME, 0, body, 4);
+    put_u32(body, number);
+    build(packets[0], one, 0, body, 4);
+    build(packets[1], other, 0, body, 4);
     unsigned next = 0;
     ATTACK {
         for (int i = 0; i < 64; i++)
             if (throw_packet(channel, packets[next % 2], 12) == 0) next++;
             else sched_yield();
     }
+}
+
+static void pauses(void) {
+    greet();
+    flood_by_turns(PAUSE, RESUME, join_siblings().listener);
+}
+
+static void seats(void) {
+    greet();
+    share_t share = join_siblings();
+    flood_by_turns(share.page >= 0 ? SEAT : UNSEAT, UNSEAT, share.listener);
 }
 
 /* Asks for what it cannot have, and never looks at the answers. */
@@ -204,6 +214,7 @@ static const attack_t attacks[] = {
     {"disconnects", disconnects, LIVES, 0, 0},
     {"unseats", unseats, LIVES, 0, 0},
     {"pauses", pauses, LIVES, 0, 0},
+    {"seats", seats, LIVES, 0, 0},
     {"refused listens", refused_listens, EITHER, 1, 0},
     {"listens and closes", listens_and_closes, LIVES, 0, 0},
     {"joins and leaves", joins_and_leaves, LIVES, 0, 0},
@@ -280,7 +291,10 @@ static void few_passed(void) { few_descriptors("passed"); }
 static void few_kernel(void) { few_descriptors("kernel"); }
 static void few_joins_passed(void) { few_joins("passed"); }
 static void few_joins_kernel(void) { few_joins("kernel"); }
+static void few_rotation(void) { few_descriptors("rotation"); }
+static void few_joins_rotation(void) { few_joins("rotation"); }
 
 HOSTILE_MAIN(attacks, "floods", {"few_passed", few_passed}, {"few_kernel", few_kernel},
-             {"few_joins_passed", few_joins_passed}, {"few_joins_kernel", few_joins_kernel}, {"_hostile", hostile_role})
+             {"few_joins_passed", few_joins_passed}, {"few_joins_kernel", few_joins_kernel},
+             {"few_rotation", few_rotation}, {"few_joins_rotation", few_joins_rotation}, {"_hostile", hostile_role})
 #endif

@@ -8,7 +8,7 @@ static int rightful(int type, unsigned char *body) {
     switch (type) {
     case ONLINE: put_u32(body, 1); put_u32(body + 4, (unsigned)getpid()); memcpy(body + 8, nonce, 8); return 16;
     case LISTEN: put_u32(body + 4, 64); put_u32(body + 8, 1); memcpy(body + 12, "127.0.0.1:0", 11); return 23;
-    case CLOSE: case LOAD: case PAUSE: case RESUME: case UNSEAT: return 4;
+    case CLOSE: case LOAD: case PAUSE: case RESUME: case UNSEAT: case SEAT: return 4;
     case SETSOCKOPT: return 12;
     case MESSAGE: case DISCONNECT: return 0;
     default: return -1;
@@ -20,7 +20,7 @@ static int variant(void) { return atomic_load(&book->wanted); }
 
 static void cut_short(void) {
     unsigned char body[64], packet[80];
-    offered = 4;
+    offered = 6;
     greet();
     int type = variant(), length = rightful(type, body);
     size_t whole = build(packet, type, 0, body, (size_t)(length < 0 ? 0 : length));
@@ -31,7 +31,7 @@ static void cut_short(void) {
 
 static void too_long(void) {
     unsigned char body[64], packet[5300];
-    offered = 4;
+    offered = 6;
     greet();
     int type = variant(), length = rightful(type, body);
     memset(packet, 'a', sizeof packet);
@@ -49,7 +49,7 @@ static void before_online(void) {
 }
 
 static void of_nobody(void) {
-    offered = 4;
+    offered = 6;
     greet();
     say_number(variant(), 0x7fffffff);
     stay();
@@ -57,7 +57,7 @@ static void of_nobody(void) {
 
 /* Listener ids are numbers from 1: those of the siblings are among these. */
 static void of_a_sibling(void) {
-    offered = 4;
+    offered = 6;
     greet();
     share_t share = join_siblings();
     say_number(variant(), share.listener == 2 ? 3 : 2);
@@ -65,7 +65,7 @@ static void of_a_sibling(void) {
 }
 
 static void of_one_closed(void) {
-    offered = 4;
+    offered = 6;
     greet();
     share_t share = join_siblings();
     say_number(CLOSE, share.listener);
@@ -76,7 +76,15 @@ static void of_one_closed(void) {
 /* A frame of something that it did not offer, and otherwise right. */
 static void not_offered(void) {
     greet();
-    say_number(SETSOCKOPT, join_siblings().listener);
+    say_number(variant(), join_siblings().listener);
+    stay();
+}
+
+/* What it was granted is passed on. */
+static void not_granted(void) {
+    offered = 2;
+    greet();
+    say_number(SEAT, join_siblings().listener);
     stay();
 }
 
@@ -90,14 +98,14 @@ static void online_while_leaving(void) {
 
 static void random_bytes(void) {
     static unsigned char bytes[4096];
-    offered = 4;
+    offered = 6;
     greet();
     srandom((unsigned)variant());
     for (int i = 0; i < 60; i++) {
         size_t length = (size_t)random() % sizeof bytes;
         for (size_t at = 0; at < length; at++) bytes[at] = (unsigned char)random();
         if (length > 4) bytes[1] = bytes[2] = bytes[3] = 0;
-        if (length > 0) bytes[0] %= 18;
+        if (length > 0) bytes[0] %= 20;
         throw_packet(channel, bytes, length);
     }
     throw_packet(channel, bytes, 1);
@@ -168,6 +176,7 @@ static const attack_t attacks[] = {
     {"of a sibling", of_a_sibling, ENDED, 1, 0},
     {"of one closed", of_one_closed, ENDED, 1, 0},
     {"not offered", not_offered, ENDED, 1, 0},
+    {"not granted", not_granted, ENDED, 1, 0},
     {"online while leaving", online_while_leaving, ENDED, 1, 0},
     {"random bytes", random_bytes, ENDED, 1, 0},
     {"huge", huge, ENDED, 1, 0},
@@ -192,13 +201,14 @@ static void each(const char *name, const int *variants, int count) {
 /* The primary reads frames in the same way whatever the mechanism. */
 static void frames(void) {
     begin_rig("passed");
-    EACH("cut short", ONLINE, LISTEN, CLOSE, MESSAGE, LOAD, DISCONNECT, PAUSE, RESUME, UNSEAT, SETSOCKOPT);
-    EACH("too long", ONLINE, LISTEN, CLOSE, LOAD, DISCONNECT, PAUSE, RESUME, UNSEAT, SETSOCKOPT);
-    EACH("before online", HELLO, LISTEN, CLOSE, LOAD, DISCONNECT, GRANT, PAUSE, RESUME, UNSEAT, SETSOCKOPT);
-    EACH("of nobody", CLOSE, PAUSE, RESUME, UNSEAT, SETSOCKOPT);
-    EACH("of a sibling", CLOSE, PAUSE, RESUME, UNSEAT, SETSOCKOPT);
-    EACH("of one closed", CLOSE, PAUSE, RESUME, UNSEAT, SETSOCKOPT);
-    EACH("not offered", 0);
+    EACH("cut short", ONLINE, LISTEN, CLOSE, MESSAGE, LOAD, DISCONNECT, PAUSE, RESUME, UNSEAT, SEAT, SETSOCKOPT);
+    EACH("too long", ONLINE, LISTEN, CLOSE, LOAD, DISCONNECT, PAUSE, RESUME, UNSEAT, SEAT, SETSOCKOPT);
+    EACH("before online", HELLO, LISTEN, CLOSE, LOAD, DISCONNECT, GRANT, PAUSE, RESUME, UNSEAT, SEAT, SETSOCKOPT);
+    EACH("of nobody", CLOSE, PAUSE, RESUME, UNSEAT, SEAT, SETSOCKOPT);
+    EACH("of a sibling", CLOSE, PAUSE, RESUME, UNSEAT, SEAT, SETSOCKOPT);
+    EACH("of one closed", CLOSE, PAUSE, RESUME, UNSEAT, SEAT, SETSOCKOPT);
+    EACH("not offered", SETSOCKOPT, SEAT);
+    EACH("not granted", 0);
     EACH("online while leaving", 0);
     EACH("random bytes", 1, 2, 3);
     EACH("huge", 0);

@@ -59,9 +59,10 @@ static void hung(const char *mechanism) {
 
 static void passed(void) { hung("passed"); }
 static void kernel(void) { hung("kernel"); }
+static void rotation(void) { hung("rotation"); }
 
 static const attack_t attacks[] = {{"hangs", hangs, LIVES, 0, 0}};
 HOSTILE_ROLE(attacks)
 
-static const check_case_t cases[] = {{"passed", passed}, {"kernel", kernel}, {"_hostile", hostile_role}};
+static const check_case_t cases[] = {{"passed", passed}, {"kernel", kernel}, {"rotation", rotation}, {"_hostile", hostile_role}};
 CHECK_MAIN(cases)

@@ -50,7 +50,7 @@ static void child_listens_alone(void) {
     greet();
     share_t share = join_siblings();
     pid_t worker = getpid();
-    if (share.socket < 0 || share.mechanism == CL_MECHANISM_SHARED) done();
+    if (share.socket < 0 || is_shared(&share)) done();
     else if (child() == 0) {
         if (geteuid() == 0) (void)!setresuid(65534, 65534, 65534);
         while (getppid() == worker) nap(5);

@@ -1,6 +1,6 @@
 /* What a worker does to the sockets and files that it was given and that the primary has, too: the shared listening socket or
- * the one of its slot, the mailbox, the channel and what came with it. The siblings go on to be served, with the mechanism none
- * as soon as the primary has looked, which it does once a second. */
+ * the one of its slot, the mailbox, the channel and what came with it. The siblings go on to be served, with the mechanisms none and
+ * rotation as soon as the primary has looked, which it does once a second. */
 #include "rig.h"
 #include <linux/bpf.h>
 #include <linux/filter.h>
@@ -16,8 +16,6 @@
 #endif
 
 static int set(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
-
-static int is_shared(const share_t *share) { return share->mechanism == CL_MECHANISM_SHARED; }
 
 /* With the mechanism none nobody can tell who it was, so it lives and may do it again; it does it once. */
 static share_t share_of_siblings(void) {

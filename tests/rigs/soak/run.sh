@@ -17,7 +17,7 @@ mkdir -p "$build"
 ${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -g -O1 -I"$here/../../../include" "$here/soak.c" -o "$build/soak" \
     "-L$libdir" -lcluster "-Wl,-rpath,$libdir" -lpthread || { echo "0 passed, 1 failed"; exit 1; }
 passed=0 failed=0 skipped=0
-for mechanism in passed kernel; do
+for mechanism in passed kernel rotation; do
     timeout --kill-after=5 200 "$build/soak" $mechanism "${CONNECTIONS:-5000}" "${REPLACEMENTS:-400}"
     case $? in
     0) passed=$((passed + 1)) ;;

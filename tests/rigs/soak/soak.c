@@ -147,7 +147,7 @@ int main(int argc, char **argv) {
     char what[200], measured[200];
     if (argc == 2 && strcmp(argv[1], "worker") == 0) return cl_is_worker() == 1 ? serve_byte() : 5;
     if (argc != 4) {
-        fprintf(stderr, "usage: %s passed|kernel CONNECTIONS REPLACEMENTS\n", argv[0]);
+        fprintf(stderr, "usage: %s passed|kernel|rotation CONNECTIONS REPLACEMENTS\n", argv[0]);
         return 2;
     }
     long long connections = atoll(argv[2]), replaced = 0, replacements = atoll(argv[3]), kills = 0;
@@ -164,7 +164,9 @@ int main(int argc, char **argv) {
     }
     ZERO(settings);
     settings.size = sizeof settings;
-    settings.mechanism = strcmp(argv[1], "kernel") == 0 ? CL_MECHANISM_KERNEL : CL_MECHANISM_PASSED;
+    settings.mechanism = strcmp(argv[1], "kernel") == 0     ? CL_MECHANISM_KERNEL
+                         : strcmp(argv[1], "rotation") == 0 ? CL_MECHANISM_ROTATION
+                                                            : CL_MECHANISM_PASSED;
     /* The program replaces them: the library would start eight in a second. */
     settings.respawn = CL_RESPAWN_NEVER;
     OK(cl_on_event(remember_event, NULL));

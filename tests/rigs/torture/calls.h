@@ -217,7 +217,7 @@ static int call_setup(dice_t *dice) {
         cl_settings_t settings;
         unsigned char bytes[4096];
     } one;
-    static const int mechanisms[] = {0, 0, 0, CL_MECHANISM_PASSED, CL_MECHANISM_SHARED, -1, 77};
+    static const int mechanisms[] = {0, 0, 0, CL_MECHANISM_PASSED, CL_MECHANISM_SHARED, CL_MECHANISM_ROTATION, -1, 77};
     static const int delays[] = {0, 200, 1000, -1, INT_MIN, INT_MAX};
     static const int windows[] = {0, 1, 12, 256, 257, -1, INT_MAX};
     memset(&one, 0, sizeof one);

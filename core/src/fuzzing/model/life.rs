@@ -83,6 +83,7 @@ impl Life {
                 self.model.let_go(puppet.id, leaving);
             }
             Step::Replace(who) if known(*who, self) => self.replace(*who)?,
+            Step::InLine(who, place, what) if known(*who, self) => self.in_line(*who, &key(*place), *what)?,
             Step::LeaveBehind => self.leave_behind()?,
             Step::Hang => self.hang()?,
             Step::Clients(place, count) => self.clients(&key(*place), *count)?,
@@ -108,7 +109,9 @@ impl Life {
         }
         let place = self.act(Primary::enroll);
         prop_assert!(place.is_ok(), "nobody can be started any more: {:?}", place.err());
-        let puppet = place.map(Puppet::at).unwrap();
+        let mut puppet = place.map(Puppet::at).unwrap();
+        // One of three is of an older version.
+        puppet.rotates = self.primary.settings().mechanism == Mechanism::Rotation && !puppet.id.is_multiple_of(3);
         puppet.say(puppet.greeting()).unwrap();
         self.begins(puppet.id, self.model.lowest_slot())?;
         self.puppets.push(puppet);
@@ -378,7 +381,9 @@ pub(super) fn next_of(share: &Share) -> Option<OwnedFd> {
     loop {
         match share.take() {
             Taken::Connection(connection) => return Some(connection),
-            Taken::Control | Taken::Stop => {}
+            Taken::Control => {}
+            Taken::Stop => share.step_out(),
+            Taken::Nothing if share.may_stand() && !share.stands() => return None,
             Taken::Nothing => return share.accept(),
         }
     }

@@ -49,13 +49,19 @@ impl Rig {
             5 => {
                 breaks |= !expected.shares.contains(&listener);
                 let (level, name) = OPTIONS[usize::from(sloppy >> 4 & 7) % OPTIONS.len()];
+                let seat = puppet.shares.iter().any(|share| share.listener == listener && share.may_stand());
+                let which = choices.byte();
                 let frames = [
                     FromWorker::Pause { listener },
                     FromWorker::Resume { listener },
                     FromWorker::Unseat { listener },
                     FromWorker::SetOption { number: 1, listener, level, name, value: &[1, 0, 0, 0] },
+                    FromWorker::Seat { listener },
                 ];
-                puppet.say(frames[usize::from(choices.byte()) % frames.len()])
+                // The first four are what the inputs of the corpus mean; whoever adds one here keeps their places.
+                let frame = frames[usize::from(if which & 64 == 0 { which & 3 } else { 4 })];
+                breaks |= matches!(frame, FromWorker::Seat { .. }) && !seat;
+                puppet.say(frame)
             }
             6 => {
                 let length = choices.byte();
@@ -131,12 +137,21 @@ impl Rig {
                     }
                 }
             }
-            13 => self.taken.extend(share.and_then(|share| share.accept())),
+            13 => match share {
+                Some(share) if detail & 192 == 64 => share.stand(),
+                Some(share) if detail & 192 == 128 => share.step_out(),
+                Some(share) => self.taken.extend(share.accept()),
+                None => {}
+            },
             14 => {
                 let how = [Shutdown::Read, Shutdown::Write, Shutdown::Both][usize::from(detail >> 4) % 3];
                 if let Some(share) = share {
                     share.shut_down(detail & 8 != 0, how);
                 }
+            }
+            15 if detail & 64 != 0 => {
+                let page = share.and_then(|share| share.part.as_ref());
+                page.into_iter().for_each(|part| part.scribble(detail, choices.u32()));
             }
             15 => {
                 if let Some(board) = &puppet.board {

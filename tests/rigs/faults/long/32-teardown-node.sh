@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 
 status=0
-for mechanism in kernel passed; do
+for mechanism in kernel passed rotation; do
     # A kernel that is not allowed here is a listening that fails.
-    [ "$mechanism" = passed ] || [ "$(env -u CL_MECHANISM node tests/node/support/mechanism.cjs)" = kernel ] || continue
+    [ "$mechanism" != kernel ] || [ "$(CL_MECHANISM=kernel node tests/node/support/mechanism.cjs)" = kernel ] || continue
     timeout --kill-after=5 100 node tests/rigs/faults/node/teardown.cjs 500 "$mechanism" --result || status=1
 done
 exit $status

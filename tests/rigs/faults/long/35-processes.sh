@@ -8,7 +8,7 @@ program=$BUILD/faults/processes
     -Wl,-rpath,"$LIBDIR" -lpthread
 status=0
 CL_MECHANISM=passed timeout --kill-after=5 60 "$program" || status=1
-for mechanism in passed auto; do
+for mechanism in passed kernel auto; do
     CL_MECHANISM=$mechanism MODES=shared JOBS=1 timeout --kill-after=5 60 tests/c/run.sh test_wakeups || status=1
 done
 exit $status

@@ -5,12 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 mkdir -p "$BUILD/hostile"
 status=0
-HOSTILE_MS=1000 timeout --kill-after=20 150 tests/rigs/hostile/run.sh || status=1
+HOSTILE_MS=1000 timeout --kill-after=20 200 tests/rigs/hostile/run.sh || status=1
 
 program=$BUILD/hostile/measure
 "$CC" -std=c11 -Wall -Wextra -Werror -O1 -g -Iinclude -Itests/c tests/rigs/hostile/measure.c -o "$program" -L"$LIBDIR" -lcluster \
     -Wl,-rpath,"$LIBDIR" -lpthread
-for mechanism in none passed kernel; do
+for mechanism in none passed kernel rotation; do
     folder=$(mktemp -d)
     CHECK_DIR=$folder timeout --kill-after=5 120 "$program" "$mechanism" || [ $? -eq 77 ] || status=1
     rm -rf "$folder"

@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../../../.."
 status=0
-for mechanism in kernel passed; do
+for mechanism in kernel passed rotation; do
     CL_MECHANISM=$mechanism MODES=shared timeout 120 tests/c/run.sh test_listen_allow test_listen_matrix || status=1
 done
 MODES=shared timeout 120 tests/c/run.sh test_privileges test_unix_races || status=1

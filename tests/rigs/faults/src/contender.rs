@@ -32,15 +32,17 @@ const fn contender(
     Contender { name, title, policy, mechanism, kind }
 }
 
-pub static ALL: [Contender; 10] = [
+pub static ALL: [Contender; 12] = [
     contender("none", "libcluster none", "none", "auto", Kind::C),
     contender("passed", "libcluster passed", "rr", "passed", Kind::C),
     contender("kernel", "libcluster kernel", "rr", "kernel", Kind::C),
+    contender("rotation", "libcluster rotation", "rr", "rotation", Kind::C),
     contender("passed-least", "libcluster passed LEAST_LOADED", "least", "passed", Kind::C),
     contender("passed-hash", "libcluster passed SOURCE_HASH", "hash", "passed", Kind::C),
     contender("kernel-hash", "libcluster kernel SOURCE_HASH", "hash", "kernel", Kind::C),
     contender("cluster-rs-passed", "cluster-rs passed", "rr", "passed", Kind::ClusterRs),
     contender("cluster-rs-kernel", "cluster-rs kernel", "rr", "kernel", Kind::ClusterRs),
+    contender("cluster-rs-rotation", "cluster-rs rotation", "rr", "rotation", Kind::ClusterRs),
     contender("node-rr", "node:cluster RR", "rr", "stock", Kind::Stock),
     contender("node-none", "node:cluster NONE", "none", "stock", Kind::Stock),
 ];
@@ -65,6 +67,6 @@ impl Contender {
 
     /// Whether connections are dealt out in exact turns.
     pub fn is_in_turns(&self) -> bool {
-        self.policy == "rr"
+        self.policy == "rr" && self.mechanism != "rotation"
     }
 }

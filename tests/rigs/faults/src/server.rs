@@ -195,7 +195,7 @@ impl Server {
         };
         server.port = port;
         let wanted = contender.mechanism;
-        if matches!(wanted, "passed" | "kernel") && used != wanted {
+        if matches!(wanted, "passed" | "kernel" | "rotation") && used != wanted {
             return Err(Error::Unavailable(format!("the mechanism used is {used}")));
         }
         Ok(server)

@@ -89,7 +89,7 @@ static void ended(const cl_event_t *event) {
 }
 
 static void on_event(const cl_event_t *event, void *unused) {
-    static const char *const mechanisms[] = {"auto", "passed", "kernel", "shared"};
+    static const char *const mechanisms[] = {"auto", "passed", "kernel", "shared", "rotation"};
     (void)unused;
     switch (event->type) {
     case CL_EVENT_FORK:
@@ -99,7 +99,7 @@ static void on_event(const cl_event_t *event, void *unused) {
         break;
     case CL_EVENT_LISTENING:
         say("{\"event\":\"listening\",\"id\":%d,\"pid\":%d,\"port\":%d,\"mechanism\":\"%s\"}", event->worker_id, event->pid,
-            event->port, mechanisms[event->mechanism & 3]);
+            event->port, mechanisms[event->mechanism <= 4 ? event->mechanism : 0]);
         listening(event->worker_id);
         break;
     case CL_EVENT_EXIT:
@@ -229,6 +229,7 @@ int main(void) {
                                                                       : CL_SCHED_RR;
     settings.mechanism = !mechanism ? CL_MECHANISM_AUTO : !strcmp(mechanism, "kernel") ? CL_MECHANISM_KERNEL
                          : !strcmp(mechanism, "passed")                                ? CL_MECHANISM_PASSED
+                         : !strcmp(mechanism, "rotation")                              ? CL_MECHANISM_ROTATION
                                                                                        : CL_MECHANISM_AUTO;
     if (!getenv("FAULTS_CLAIMS")) {
         fprintf(stderr, "this is started by the fault rig, see tests/rigs/faults/README.md\n");
