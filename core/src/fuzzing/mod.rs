@@ -53,9 +53,11 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// On a thread with descriptors of its own.
+/// On a thread with descriptors of its own, and one after the other: their limit is the process's.
 #[cfg(test)]
 fn alone(test: impl FnOnce() + Send + 'static) {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock();
     let thread = std::thread::spawn(|| {
         crate::sys::descriptor::own_descriptors();
         test();

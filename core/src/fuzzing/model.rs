@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestR
 use super::alone;
 use super::puppet::open_descriptors;
 use crate::settings::Mechanism;
-use crate::sys::{pid, process};
+use crate::sys::process;
 use life::Life;
 use limit::Limit;
 use line::Move;
@@ -32,16 +32,16 @@ const PLACES: [(&str, u32); 6] = [
     ("127.0.0.1:0", 1),
     ("127.0.0.1:0", 2),
     ("[::1]:0", 1),
-    ("unix:@libcluster-model-PID", 0),
+    ("unix:@libcluster-model-THREAD", 0),
     // Where the port is not 0 the index makes no difference.
-    ("unix:@libcluster-model-PID", 7),
+    ("unix:@libcluster-model-THREAD", 7),
     ("udp:127.0.0.1:0", 1),
 ];
 
 /// What is asked for at a place. Of places beyond these each is a port of its own.
 fn wanted(place: usize) -> (String, u32) {
     let (address, index) = PLACES.get(place).copied().unwrap_or(("127.0.0.1:0", 3 + place as u32));
-    (address.replace("PID", &pid::own_pid().to_string()), index)
+    (address.replace("THREAD", &nix::unistd::gettid().to_string()), index)
 }
 
 /// The keys of the places, by the rule of docs/design/permits.md.

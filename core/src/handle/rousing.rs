@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_millis(2);
 const ENOUGH: u32 = 2;
 /// So many looks in a row may find that something was taken. It is the workers that say so.
 const DOUBTS: u32 = 3;
-/// So many looks follow after one wake-up that was lost, and after more than one in a row.
+/// So many looks follow after the first wake-up that was lost, and after each one more.
 const AFTER_LOST: (u32, u32) = (10, 50);
 
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ pub(super) struct Rousing {
     why: Why,
     /// What had been taken by the last look.
     taken: u64,
-    /// Wake-ups in a row that were lost.
+    /// Wake-ups that were lost since somebody could be woken.
     lost: u32,
     watch: u32,
 }
@@ -70,7 +70,8 @@ impl Rousing {
         match self.why {
             Why::Roused => {
                 let was_lost = has_moved || !somebody_waits;
-                self.lost = if was_lost { self.lost + 1 } else { 0 };
+                // Whoever is busy says nothing about it.
+                self.lost = self.lost.saturating_add(u32::from(was_lost));
                 self.watch = match self.lost {
                     0 => self.watch,
                     1 => self.watch.max(AFTER_LOST.0),
