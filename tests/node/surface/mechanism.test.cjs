@@ -4,7 +4,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
-const { mechanism, ours, play } = require('../support/index.cjs');
+const { hasKernel, ours, play } = require('../support/index.cjs');
 const { cli } = require('../cli/fixtures/run.cjs');
 
 // Runs a program without the capabilities that bpf(2) wants.
@@ -20,7 +20,7 @@ function listen({ cluster, report }) {
     .listen(0, '127.0.0.1');
 }
 
-const kinds = ['passed', 'rotation', ...mechanism() === 'kernel' ? ['kernel'] : []];
+const kinds = ['passed', 'rotation', ...hasKernel() ? ['kernel'] : []];
 
 for (const kind of kinds) {
   test(`${kind} by setupPrimary, whatever the environment says`, ours, async () => {
