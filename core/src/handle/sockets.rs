@@ -25,7 +25,14 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn new(route: Box<dyn Route>, token: Token) -> Self {
-        Self { route, retired: Retired::default(), token, accepting: false, quiet: Interest::ReadableOnce, tells_of_next: false }
+        Self {
+            route,
+            retired: Retired::default(),
+            token,
+            accepting: false,
+            quiet: Interest::ReadableOnce,
+            tells_of_next: false,
+        }
     }
 
     pub(super) fn route(&self) -> &dyn Route {

@@ -4,6 +4,7 @@ mod closing;
 mod kernel;
 mod leaving;
 mod pace;
+mod rotation;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};

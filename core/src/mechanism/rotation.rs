@@ -43,7 +43,17 @@ impl Rotation {
     }
 
     pub(crate) fn new(shared: Shared, (tally, part): (Tally, Part)) -> Self {
-        Self { shared, tally, part, stands_for: 0, alone: false, taken: 0, announced: false, had_its_part: false, shut: false }
+        Self {
+            shared,
+            tally,
+            part,
+            stands_for: 0,
+            alone: false,
+            taken: 0,
+            announced: false,
+            had_its_part: false,
+            shut: false,
+        }
     }
 }
 

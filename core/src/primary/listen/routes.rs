@@ -60,7 +60,9 @@ impl Addresses {
         };
         if ways.last == Last::Datagrams {
             let made = Datagrams::new(socket, name, shape);
-            return Ok(Box::new(made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {key}"), errno))?));
+            return Ok(Box::new(
+                made.map_err(|errno| Error::os(format_args!("setsockopt SO_REUSEPORT {key}"), errno))?,
+            ));
         }
         let tally = match ways.last {
             Last::Rotation => Some(Rotation::tally().context("memory for the mechanism \"rotation\"")?),
