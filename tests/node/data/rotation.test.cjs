@@ -63,7 +63,9 @@ test('a server that is closed is out of line, and the others go on; it listens a
   for (const id of [1, 2]) await inLine(rig, id, inodes);
   await rig.inWorker(1, (w) => new Promise((resolve) => { w.server.close(resolve); }));
   assert.deepEqual(entries(rig.pid(1), inodes), []);
-  assert.deepEqual([listeningPorts(rig.pid(1)), listeningPorts(rig.pid(2))], [[], [rig.port]]);
+  // libuv lets go of the socket at the end of the turn in which the server is closed.
+  await until(() => listeningPorts(rig.pid(1)).length === 0, 'the socket is closed');
+  assert.deepEqual(listeningPorts(rig.pid(2)), [rig.port]);
   assert.deepEqual([...await tally(20, 4, () => ask(rig.port))], [['2', 20]]);
   await rig.inWorker(1, (w, port) => new Promise((resolve) => { w.server.listen(port, '127.0.0.1', resolve); }), rig.port);
   await inLine(rig, 1, inodes);
