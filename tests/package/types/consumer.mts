@@ -22,7 +22,7 @@ const stats: Stats = cluster.stats();
 const engine: 'cluster-rs' | 'node' = cluster.engine;
 const waiting: number = stats.workers.reduce((sum, { waiting }) => sum + waiting, 0);
 const [first]: AddressStats[] = stats.addresses;
-const mechanism: 'passed' | 'kernel' | 'shared' | undefined = first?.mechanism;
+const mechanism: 'passed' | 'kernel' | 'rotation' | 'shared' | undefined = first?.mechanism;
 const policy: 'rr' | 'least-loaded' | 'source-hash' | undefined = first?.policy;
 cluster.worker?.setLoad(stats.workers[0]?.load ?? 0);
 
