@@ -1,8 +1,8 @@
 //! Listening sockets that Node's own code shares among workers (SCHED_NONE), and from which libuv accepts.
 //!
 //! libuv watches such a socket as if nobody else did, and then the kernel wakes all workers for each connection. So libuv's entry is made
-//! anew once it is there, as one that is exclusive: the first in the line of those who sleep is woken. And it is made anew after each
-//! connection, or that were nearly always the same one.
+//! anew once it is there, as one that is exclusive: the first in the line of those who sleep is woken. And it is made anew after some
+//! connections, or that were nearly always the same one.
 //!
 //! libuv never changes the entry of a socket that listens, which would fail; it takes it out.
 
@@ -14,7 +14,12 @@ struct Entry {
     socket: i32,
     /// It is to stand at the end of the line.
     is_due: Cell<bool>,
+    /// Connections that came since it did.
+    taken: Cell<u32>,
 }
+
+/// For so many connections a worker keeps its place: for a few in a row its caches are warm, and a line of many need not be even.
+const IN_A_ROW: u32 = 16;
 
 /// Those of one event loop.
 #[derive(Default)]
@@ -32,7 +37,7 @@ impl Herd {
 
     /// libuv accepts from this socket.
     pub(crate) fn add(&self, socket: i32) {
-        self.entries.borrow_mut().push(Entry { socket, is_due: Cell::new(true) });
+        self.entries.borrow_mut().push(Entry { socket, is_due: Cell::new(true), taken: Cell::new(0) });
     }
 
     /// The socket is about to be closed.
@@ -42,7 +47,10 @@ impl Herd {
 
     /// A connection came from it.
     pub(crate) fn took(&self, socket: i32) {
-        self.entries.borrow().iter().filter(|entry| entry.socket == socket).for_each(|entry| entry.is_due.set(true));
+        for entry in self.entries.borrow().iter().filter(|entry| entry.socket == socket) {
+            entry.taken.set((entry.taken.get() + 1) % IN_A_ROW);
+            entry.is_due.set(entry.is_due.get() || entry.taken.get() == 0);
+        }
     }
 
     /// Called in each turn, before the loop polls.
