@@ -27,8 +27,9 @@ declare module 'node:cluster' {
     /**
      * How connections reach the workers; it counts as it is at the first fork. `kernel`: the kernel gives them to the workers by
      * itself, which takes the capability CAP_BPF; `passed`: the primary accepts them and passes them on; `rotation`: the workers
-     * accept them from one socket, each in its turn, under SCHED_RR; `auto`, the default: the first of `kernel` and `passed` that is
-     * to be had.
+     * accept them from one socket, each in its turn, under SCHED_RR; `auto`, the default: `rotation` for TCP under SCHED_RR, and
+     * otherwise the first of `kernel` and `passed` that is to be had (docs/node.md has the whole rule). Who counts on exact turns names
+     * `passed` or `kernel`.
      */
     mechanism?: 'auto' | 'passed' | 'kernel' | 'rotation' | undefined;
 
@@ -85,7 +86,7 @@ declare namespace cluster {
     addresses: AddressStats[];
     /**
      * What the engine did otherwise than could be expected, and why, in sentences; no cause for worry. Above all why connections are
-     * passed on by the primary where the mechanism was left at `auto`. At most 16 are kept. With `NODE_DEBUG=cluster-rs` in the
+     * passed on by the primary where `kernel` would come first. At most 16 are kept. With `NODE_DEBUG=cluster-rs` in the
      * environment each is also written to standard error when it comes.
      */
     notices: string[];

@@ -1,6 +1,7 @@
 //! The native part of the npm package `cluster-rs`: the engine for Node. JavaScript keeps everything that Node's cluster
 //! says and does; what is here moves connections.
 
+mod herd;
 mod keys;
 pub mod lines;
 pub mod listener;
@@ -38,6 +39,12 @@ pub const ENFILE: i32 = libc::ENFILE;
 #[napi]
 pub fn fault_of_rules(rules: Vec<String>) -> Option<String> {
     rules.iter().find_map(|rule| ListenRule::parse(rule).err()).map(|error| error.sentence().to_owned())
+}
+
+/// Wakes all who wait for a connection at a listening socket; whoever was woken for one may have ended. Nothing else happens to it.
+#[napi]
+pub fn rouse(socket: i32) {
+    uv::rouse(socket);
 }
 
 /// Gives memory that this process has freed back to the system. The C library keeps what Node's start has freed.

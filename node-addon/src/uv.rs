@@ -16,6 +16,7 @@ use cluster_core::Worker;
 use napi::bindgen_prelude::{Function, JsValue, Object};
 use napi::{Env, sys};
 
+use crate::herd::Herd;
 use crate::lines::Lines;
 use crate::loop_sockets::LoopSockets;
 use crate::watch::Watched;
@@ -105,7 +106,13 @@ enum Purpose {
     /// `turn` is called while a descriptor is readable. The descriptor stays open for as long as libuv may look at it.
     Readable { turn: sys::napi_ref, _watched: Watched },
     /// Something is done in each turn of the loop.
-    Turns { worker: Weak<Worker>, sockets: Rc<LoopSockets>, lines: Rc<Lines>, event_loop: *const c_void },
+    Turns {
+        worker: Weak<Worker>,
+        sockets: Rc<LoopSockets>,
+        lines: Rc<Lines>,
+        herd: Rc<Herd>,
+        event_loop: *const c_void,
+    },
     /// The loop is to turn.
     Alarm,
 }
@@ -287,10 +294,17 @@ unsafe fn take_turn(env: sys::napi_env, turn: sys::napi_ref) {
 
 /// Shows the primary a sign of life of the worker in each turn of the event loop, without JavaScript. Does not keep the
 /// loop alive. Where libuv cannot be found there is no such sign.
-pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<LoopSockets>, lines: &Rc<Lines>) {
+pub(crate) fn beat_in_each_turn(
+    env: &Env,
+    worker: Weak<Worker>,
+    sockets: &Rc<LoopSockets>,
+    lines: &Rc<Lines>,
+    herd: &Rc<Herd>,
+) {
     let Some(uv) = libuv() else { return };
     let Ok(event_loop) = loop_of(env) else { return };
-    let purpose = Purpose::Turns { worker, sockets: Rc::clone(sockets), lines: Rc::clone(lines), event_loop };
+    let (kept, known, all) = (Rc::clone(sockets), Rc::clone(lines), Rc::clone(herd));
+    let purpose = Purpose::Turns { worker, sockets: kept, lines: known, herd: all, event_loop };
     // SAFETY: the loop is this thread's, the memory as large as libuv wants it.
     let init = |handle| unsafe { (uv.prepare_init)(event_loop, handle) };
     if let Ok(handle) = open(env, uv, UV_PREPARE, purpose, init) {
@@ -298,6 +312,7 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<Lo
         unsafe {
             sockets.begin((uv.backend_fd)(event_loop));
             lines.begin((uv.backend_fd)(event_loop));
+            herd.begin((uv.backend_fd)(event_loop));
             (uv.prepare_start)(handle, on_turn);
         }
     }
@@ -306,7 +321,7 @@ pub(crate) fn beat_in_each_turn(env: &Env, worker: Weak<Worker>, sockets: &Rc<Lo
 unsafe extern "C" fn on_turn(handle: *mut Handle) {
     // SAFETY: the data lives until `on_closed`.
     let attached = unsafe { &**data_of(handle) };
-    if let Purpose::Turns { worker, sockets, lines, event_loop } = &attached.purpose
+    if let Purpose::Turns { worker, sockets, lines, herd, event_loop } = &attached.purpose
         && let Some(worker) = worker.upgrade()
     {
         worker.beat();
@@ -314,6 +329,7 @@ unsafe extern "C" fn on_turn(handle: *mut Handle) {
         let now = unsafe { (attached.uv.now)(*event_loop) };
         sockets.turn(&worker, now);
         lines.turn(&worker, now);
+        herd.turn();
     }
 }
 
@@ -378,6 +394,18 @@ pub(crate) fn watch_exclusively(backend: c_int, descriptor: c_int) -> bool {
     // SAFETY: as in `forget_descriptor`.
     let removed = unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) == 0 };
     removed && (add(libc::EPOLLIN | libc::EPOLLEXCLUSIVE) || add(libc::EPOLLIN))
+}
+
+/// Wakes all who wait for a connection at a socket that listens. To any other it does nothing.
+pub(crate) fn rouse(socket: c_int) {
+    let (mut listens, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: getsockopt(2) and shutdown(2) with integers and pointers to our own variables.
+    unsafe {
+        let into = (&raw mut listens).cast();
+        if libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, into, &mut size) == 0 && listens != 0 {
+            libc::shutdown(socket, libc::SHUT_WR);
+        }
+    }
 }
 
 /// Whether this process has a descriptor of this number.

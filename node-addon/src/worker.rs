@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{Buffer, Either, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::herd::Herd;
 use crate::lines::Lines;
 use crate::listener::Listener;
 use crate::loop_sockets::LoopSockets;
@@ -34,6 +35,7 @@ pub struct Member {
     worker: Arc<Worker>,
     sockets: Rc<LoopSockets>,
     lines: Rc<Lines>,
+    herd: Rc<Herd>,
     watch: Option<Watch>,
 }
 
@@ -72,6 +74,24 @@ impl Member {
     #[napi]
     pub fn take(&self, listener: u32) -> Asked {
         self.asked(self.worker.take_grant(listener))
+    }
+
+    /// libuv accepts from a listening socket that other workers have, too. One of those who wait is to be woken for a connection.
+    #[napi]
+    pub fn watch_shared(&self, socket: i32) {
+        self.herd.add(socket);
+    }
+
+    /// A connection came from such a socket.
+    #[napi]
+    pub fn took_shared(&self, socket: i32) {
+        self.herd.took(socket);
+    }
+
+    /// Such a socket is about to be closed.
+    #[napi]
+    pub fn forget_shared(&self, socket: i32) {
+        self.herd.forget(socket);
     }
 
     /// Asks the primary for a share and waits for its answer.
@@ -141,9 +161,9 @@ impl Member {
 impl Member {
     fn new(env: &Env, worker: Worker) -> Self {
         let worker = Arc::new(worker);
-        let (sockets, lines) = (Rc::default(), Rc::default());
-        uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets, &lines);
-        Self { worker, sockets, lines, watch: None }
+        let (sockets, lines, herd) = (Rc::default(), Rc::default(), Rc::default());
+        uv::beat_in_each_turn(env, Arc::downgrade(&worker), &sockets, &lines, &herd);
+        Self { worker, sockets, lines, herd, watch: None }
     }
 
     fn asked(&self, outcome: cluster_core::Result<cluster_core::Listener>) -> Asked {

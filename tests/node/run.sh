@@ -50,7 +50,7 @@ export TEST_FILES
 # Found out once, and not by each file.
 TESTS_MECHANISM=$("$NODE" support/mechanism.cjs) || fail "nobody knows how connections reach the workers here"
 export TESTS_MECHANISM
-echo "Node $("$NODE" --version), $CLUSTER_MODULE, mechanism $TESTS_MECHANISM"
+echo "Node $("$NODE" --version), $CLUSTER_MODULE, mechanism ${TESTS_MECHANISM% *}"
 status=0
 # The last line is kept back, so that it is the last one whatever still writes.
 log=$(mktemp)

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Handle;
+use super::choosing::Sink;
 use super::flow::Sources;
 use super::member::Member;
 use super::members::Members;
@@ -67,24 +68,28 @@ impl Handle {
 
     /// How many were moved, and what the sources said if they ended it.
     fn move_batch(&mut self) -> (usize, Option<Accepted>) {
-        let from = self.sources();
         for moved in 0..BATCH {
-            let (sink, from) = match self.choosing.sink(&mut self.members, false) {
-                Some(sink) => (sink, from),
-                // Those in line take from the kernel's queue by themselves.
-                None => match self.choosing.sink(&mut self.members, true) {
-                    Some(sink) => (sink, from.min(Sources::Given)),
-                    None => return (moved, None),
-                },
+            // Those in line take from the kernel's queue by themselves, but not what somebody was given already. It goes to them in
+            // their turn: of the others one may be left who gives it back each time.
+            let given = self.sockets.route().is_in_line().then(|| self.take_for(true, Sources::Given));
+            let (taken, sink) = match given {
+                None | Some((None | Some(Accepted::Nothing), _)) => self.take_for(false, self.sources()),
+                Some(given) => given,
             };
-            match self.flow.take(from, &mut self.members, &mut self.sockets) {
-                Accepted::Connection(connection) => {
+            match (taken, sink) {
+                (Some(Accepted::Connection(connection)), Some(sink)) => {
                     self.flow.keep(self.choosing.place(connection, sink, &mut self.members));
                 }
-                end => return (moved, Some(end)),
+                (end, _) => return (moved, end),
             }
         }
         (BATCH, None)
+    }
+
+    /// The next connection, if there is a sink for it. `given`: those in line are sinks, too.
+    fn take_for(&mut self, given: bool, from: Sources) -> (Option<Accepted>, Option<Sink>) {
+        let sink = self.choosing.sink(&mut self.members, given);
+        (sink.map(|_| self.flow.take(from, &mut self.members, &mut self.sockets)), sink)
     }
 
     fn sources(&self) -> Sources {

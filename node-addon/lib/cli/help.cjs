@@ -9,8 +9,8 @@ Runs a program that was written for one process as several on the same port.
       --policy NAME       who gets the next connection: rr, in turn; least-loaded; source-hash, each client
                           address the same worker; none, whoever takes it first (rr)
       --mechanism NAME    how it gets there: kernel, by the kernel itself, which takes CAP_BPF; passed, by the
-                          primary; rotation, by the workers in turn; auto, the first of kernel and passed that
-                          is to be had (auto)
+                          primary; rotation, by the workers in turn; auto, rotation for rr over TCP, otherwise
+                          the first of kernel and passed that is to be had (auto)
       --respawn WHEN      which workers are replaced: always, on-failure, never (always; a worker that
                           exits with code 0 without ever having listened has finished and is not)
       --stop-deadline T   how long a worker may take to finish when it is stopped or replaced (30)

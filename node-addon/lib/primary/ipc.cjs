@@ -3,7 +3,7 @@
 // Node's channel to a worker, in the primary. One listener sees each internal message before Node's own primary does, and one
 // wrapper of `send` sees each answer. Both go through one list of stages. A stage has one or both of these:
 //   hears(message, handle)   a message came; true ends its way: later stages and Node's own code ignore it
-//   says(message)            Node's own code, or a stage, is about to send this
+//   says(message, handle)    Node's own code, or a stage, is about to send this
 // The stages, in this order:
 //   cli/binds.cjs   notes which addresses could not be had, and why, for the command line
 //   data.cjs        lets workers share TLS ticket keys and nothing else
@@ -11,6 +11,7 @@
 //   permits.cjs     refuses what Node would open itself and the program has not declared
 //   queries.cjs     answers queries from the engine
 //   socket-files.cjs   tells where a socket file was removed, if Node's own code answers
+//   shared.cjs      notes which sockets Node's own code opens for all workers
 
 const PASSED_OVER = 'cluster-rs';
 
@@ -37,7 +38,7 @@ function addStages({ process: child }, ...stages) {
   const { send } = child;
   child.send = function sendHeard(message, ...rest) {
     if (message?.cmd !== 'NODE_CLUSTER') return Reflect.apply(send, this, [message, ...rest]);
-    for (const stage of stages) stage.says?.(message);
+    for (const stage of stages) stage.says?.(message, rest[0]);
     // A send to a worker that has just gone must not become the program's error, as it would without a callback.
     const callback = rest.find((argument) => typeof argument === 'function') ?? nothing;
     return Reflect.apply(send, this, [message, rest[0], undefined, callback]);

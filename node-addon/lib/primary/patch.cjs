@@ -15,6 +15,7 @@ const { addStages } = require('./ipc.cjs');
 const { permitQueries } = require('./permits.cjs');
 const { answerQueries } = require('./queries.cjs');
 const { addSettings } = require('./setup.cjs');
+const { noteShared, rouseShared } = require('./shared.cjs');
 const { watchSocketFiles } = require('./socket-files.cjs');
 
 // Quiet unless NODE_DEBUG names it.
@@ -87,10 +88,13 @@ function patch(cluster, words) {
     const entry = { worker, id: place.id, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     entries.set(worker, entry);
-    follow(engine, entry, () => entries.delete(worker));
+    follow(engine, entry, () => {
+      entries.delete(worker);
+      rouseShared();
+    });
     const stages = [ownData(entry), stage, permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
-    else stages.push(watchSocketFiles((text) => warn(text, 'CLUSTER_RS_ENGINE')));
+    else stages.push(watchSocketFiles((text) => warn(text, 'CLUSTER_RS_ENGINE')), noteShared());
     addStages(worker, ...stages);
     return worker;
   };

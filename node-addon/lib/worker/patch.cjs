@@ -7,6 +7,7 @@ const { load } = require('../addon.cjs');
 const { closeChannel } = require('../environment.cjs');
 const { OWN_END, isDatagram } = require('../query.cjs');
 const { serve, trackHttp2 } = require('./share.cjs');
+const { watchShared } = require('./shared.cjs');
 
 // An idle worker does not need these.
 require.keep?.('./burden.cjs');
@@ -136,7 +137,11 @@ function patch(cluster, place) {
         handle.close();
         return Reflect.apply(callback, this, [share, null, ...rest]);
       }
-      if (!share) return Reflect.apply(callback, this, [errno, handle, ...rest]);
+      if (!share) {
+        const outcome = Reflect.apply(callback, this, [errno, handle, ...rest]);
+        if (handle && !errno) watchShared(member, handle);
+        return outcome;
+      }
       trackHttp2(server);
       if (message.crsLoad === 1) burdened().measure(servers);
       const { handle: used, takeAll, isServed: isDone } = serve(share, handle, server, {

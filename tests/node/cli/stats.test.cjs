@@ -3,7 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { happens, mechanism, ours, request } = require('../support/index.cjs');
+const { exactTurns, happens, mechanism, ours, request } = require('../support/index.cjs');
 const { cli, terminal } = require('./fixtures/run.cjs');
 const { age, columns } = require('../../../node-addon/lib/cli/stats.cjs');
 
@@ -14,12 +14,14 @@ test('rows become aligned columns', ours, () => {
 });
 
 test('without a terminal it is a line at each interval, with what the engine has counted', ours, async () => {
-  const run = await cli({ args: ['-i', '2', '--stats=200ms', 'server.js'] }, async (started) => {
+  const env = exactTurns();
+  const { CL_MECHANISM: kind = mechanism() } = env;
+  const run = await cli({ args: ['-i', '2', '--stats=200ms', 'server.js'], env }, async (started) => {
     const port = await started.port();
     for (let i = 0; i < 10; i++) await request(port);
     await started.wait(new RegExp(`stats: worker 0 pid [0-9]+ listening delivered 5 waiting 0, ` +
       `worker 1 pid [0-9]+ listening delivered 5 waiting 0; ` +
-      `127\\.0\\.0\\.1:${port} ${mechanism()} rr accepted 10 reclaimed 0 lost 0\n`));
+      `127\\.0\\.0\\.1:${port} ${kind} rr accepted 10 reclaimed 0 lost 0\n`));
     await started.wait(/stats: /, { count: 3 });
     started.kill();
   });

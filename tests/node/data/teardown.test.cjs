@@ -6,12 +6,12 @@ const test = require('node:test');
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
-const { mechanism, ours } = require('../support/index.cjs');
+const { hasKernel, ours } = require('../support/index.cjs');
 
 const PROGRAM = path.join(__dirname, '..', '..', 'rigs', 'faults', 'node', 'teardown.cjs');
 const THREADS = 40;
 
-for (const kind of mechanism() === 'kernel' ? ['passed', 'kernel'] : ['passed']) {
+for (const kind of ['passed', 'rotation', ...hasKernel() ? ['kernel'] : []]) {
   test(`${kind}: threads terminated while they accept leave no descriptor, and nothing crashes`, ours, () => {
     const { CL_MECHANISM: _, ...env } = process.env;
     const { status, signal, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, `${THREADS}`, kind], {

@@ -3,7 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { isStock, ours, play } = require('../support/index.cjs');
+const { exactTurns, isStock, ours, play } = require('../support/index.cjs');
 
 for (const [value, policy] of [['rr', 2], ['none', 1], ['', 2], ['nonsense', 2], ['RR', 2]]) {
   test(`NODE_CLUSTER_SCHED_POLICY=${value} is policy ${policy}`, async () => {
@@ -198,6 +198,7 @@ test('SCHED_NONE: an error is Node\'s, and close and listen again work', async (
 
 test('SCHED_RR takes the workers in turn, one after the other', async () => {
   const run = await play({
+    env: exactTurns(),
     async primary({ cluster, report, happens, ask }) {
       const workers = [cluster.fork(), cluster.fork(), cluster.fork()];
       const [[{ port }]] = await Promise.all(workers.map((worker) => happens(worker, 'listening')));
