@@ -46,12 +46,21 @@ function hasDescriptor() {
   }
 }
 
+function isSmall() {
+  try {
+    return process.memoryUsage.rss() < SMALL;
+  } catch {
+    // Node reads it from a file, and no descriptor is free.
+    return false;
+  }
+}
+
 // What the start of a Node program frees is more than this package needs, but stays with the process. To look through much memory
 // would hold the worker up, and where there is much this is little.
 function giveBackMemory() {
   if (isTrimmed) return;
   isTrimmed = true;
-  setTimeout(() => process.memoryUsage.rss() < SMALL && load().giveBackMemory(), STARTED).unref();
+  setTimeout(() => isSmall() && load().giveBackMemory(), STARTED).unref();
 }
 
 /** Node before version 24 keeps no list of an HTTP/2 server's sessions. Only such servers cost the memory for one. */

@@ -63,6 +63,16 @@ test('a worker without a free descriptor: the others answer, and it is back when
   await release(again);
 });
 
+test('a worker that has no free descriptor soon after its start goes on', { skip }, async (t) => {
+  const rig = await startRig(t, { serve: keep });
+  const pid = rig.pid(1);
+  const restore = await limitWorker(rig, 1, 0);
+  // By then it has looked how much memory it has.
+  await new Promise((resolve) => setTimeout(resolve, 800));
+  restore();
+  assert.equal(await rig.inWorker(1, () => process.pid), pid);
+});
+
 test('a worker runs out of descriptors: it takes what it can, and more when some are freed', { skip }, async (t) => {
   const rig = await startRig(t, { serve: keep });
   const restore = await limitWorker(rig, 1, 8);

@@ -129,6 +129,7 @@ impl Life {
 
     /// Several workers say several things, which the primary may read in any order of the workers.
     fn ask(&mut self, asked: &[(usize, usize, bool)]) -> TestCaseResult {
+        self.close_given_up();
         let mut answers = BTreeMap::new();
         let mut stayed: BTreeSet<String> = self.model.open.keys().cloned().collect();
         let unattended = self.may_be_given_up();

@@ -93,6 +93,15 @@ impl Life {
         Ok(())
     }
 
+    /// A name without a file is taken for as long as somebody has its socket, also one who is about to leave the address that was given up.
+    pub(super) fn close_given_up(&mut self) {
+        for puppet in &mut self.puppets {
+            let worker = &self.model.workers[&puppet.id];
+            let is_name = |share: &Share| share.may_stand() && share.key.starts_with("unix:@");
+            puppet.shares.retain(|share| worker.has(&share.key) || !is_name(share));
+        }
+    }
+
     fn others_stand(&self, id: u32, key: &str) -> bool {
         let others = self.puppets.iter().filter(|puppet| puppet.id != id && self.model.workers[&puppet.id].serves(key));
         others.flat_map(|puppet| &puppet.shares).any(|share| share.key == key && share.stands())
