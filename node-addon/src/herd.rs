@@ -57,7 +57,7 @@ impl Herd {
     pub(crate) fn turn(&self) {
         let Some(backend) = self.backend.get() else { return };
         for entry in self.entries.borrow().iter().filter(|entry| entry.is_due.get()) {
-            entry.is_due.set(!uv::watch_exclusively(backend, entry.socket));
+            entry.is_due.set(!uv::line::watch_exclusively(backend, entry.socket));
         }
     }
 }

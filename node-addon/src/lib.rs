@@ -44,7 +44,7 @@ pub fn fault_of_rules(rules: Vec<String>) -> Option<String> {
 /// Wakes all who wait for a connection at a listening socket; whoever was woken for one may have ended. Nothing else happens to it.
 #[napi]
 pub fn rouse(socket: i32) {
-    uv::rouse(socket);
+    uv::line::rouse(socket);
 }
 
 /// Gives memory that this process has freed back to the system. The C library keeps what Node's start has freed.

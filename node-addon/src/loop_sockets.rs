@@ -95,7 +95,7 @@ impl LoopSockets {
     pub(crate) fn turn(&self, worker: &Worker, now: u64) {
         self.leave_limited(worker);
         for own in self.sockets.borrow().iter().filter(|own| !own.exclusive.get()) {
-            own.exclusive.set(uv::watch_exclusively(self.backend.get(), own.socket));
+            own.exclusive.set(uv::line::watch_exclusively(self.backend.get(), own.socket));
         }
         let paused = now.wrapping_sub(self.turned.replace(now)) >= PAUSE;
         if !paused && now.wrapping_sub(self.looked.get()) < LOOK {

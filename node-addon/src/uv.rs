@@ -383,31 +383,6 @@ pub(crate) fn forget_descriptor(backend: c_int, descriptor: c_int) {
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) };
 }
 
-/// Makes an entry of the loop's epoll anew, so that others who watch the descriptor need not be woken, too, while this one waits.
-/// False: libuv has made none yet.
-pub(crate) fn watch_exclusively(backend: c_int, descriptor: c_int) -> bool {
-    let event = |flags: c_int| libc::epoll_event { events: flags as u32, u64: descriptor as u64 };
-    let add = |flags| {
-        // SAFETY: epoll_ctl(2) with integers and a pointer to an event of ours, which holds what libuv's own holds.
-        unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_ADD, descriptor, &mut event(flags)) == 0 }
-    };
-    // SAFETY: as in `forget_descriptor`.
-    let removed = unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) == 0 };
-    removed && (add(libc::EPOLLIN | libc::EPOLLEXCLUSIVE) || add(libc::EPOLLIN))
-}
-
-/// Wakes all who wait for a connection at a socket that listens. To any other it does nothing.
-pub(crate) fn rouse(socket: c_int) {
-    let (mut listens, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-    // SAFETY: getsockopt(2) and shutdown(2) with integers and pointers to our own variables.
-    unsafe {
-        let into = (&raw mut listens).cast();
-        if libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, into, &mut size) == 0 && listens != 0 {
-            libc::shutdown(socket, libc::SHUT_WR);
-        }
-    }
-}
-
 /// Whether this process has a descriptor of this number.
 pub(crate) fn is_descriptor(number: c_int) -> bool {
     // SAFETY: fcntl(2) with integers; of a number that is none it is an error.

@@ -14,9 +14,12 @@ const UV_TIMER: c_int = 13;
 
 /// Adds an exclusive entry of the kind that libuv makes for what it reads.
 pub(crate) fn enter(backend: c_int, descriptor: c_int) -> bool {
-    let events = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
+    add(backend, descriptor, libc::EPOLLIN | libc::EPOLLEXCLUSIVE)
+}
+
+fn add(backend: c_int, descriptor: c_int, events: c_int) -> bool {
     // libuv looks at the descriptor's number alone.
-    let mut event = libc::epoll_event { events, u64: u64::from(descriptor.unsigned_abs()) };
+    let mut event = libc::epoll_event { events: events as u32, u64: u64::from(descriptor.unsigned_abs()) };
     // SAFETY: epoll_ctl(2) with integers and a variable of ours.
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_ADD, descriptor, &mut event) == 0 }
 }
@@ -25,6 +28,24 @@ pub(crate) fn enter(backend: c_int, descriptor: c_int) -> bool {
 pub(crate) fn leave(backend: c_int, descriptor: c_int) -> bool {
     // SAFETY: epoll_ctl(2) with integers; the event is not used for a removal.
     unsafe { libc::epoll_ctl(backend, libc::EPOLL_CTL_DEL, descriptor, ptr::null_mut()) == 0 }
+}
+
+/// Makes an entry of the loop's epoll anew, so that others who watch the descriptor need not be woken, too, while this one waits.
+/// False: libuv has made none yet.
+pub(crate) fn watch_exclusively(backend: c_int, descriptor: c_int) -> bool {
+    leave(backend, descriptor) && (enter(backend, descriptor) || add(backend, descriptor, libc::EPOLLIN))
+}
+
+/// Wakes all who wait for a connection at a socket that listens. To any other it does nothing.
+pub(crate) fn rouse(socket: c_int) {
+    let (mut listens, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: getsockopt(2) and shutdown(2) with integers and pointers to our own variables.
+    unsafe {
+        let into = (&raw mut listens).cast();
+        if libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, into, &mut size) == 0 && listens != 0 {
+            libc::shutdown(socket, libc::SHUT_WR);
+        }
+    }
 }
 
 /// Ends the loop's sleep. Like a `Watch`, it is used on the loop's thread alone.
