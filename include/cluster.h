@@ -107,11 +107,10 @@
 #define CL_SCHED_SOURCE_HASH 4
 
 /**
- * Mechanism: the best for the address. Under CL_SCHED_RR TCP and unix sockets without a file get rotation, if the first
- * worker to ask runs as the primary's user. If that has set CL_LISTEN_NONBLOCK, or more than 16 workers can run at a
- * time, TCP gets kernel where the process has CAP_BPF (Linux 5.14). So does TCP under CL_SCHED_SOURCE_HASH. Everything else gets
- * passed. While the program leaves the setting at this value, the environment variable CL_MECHANISM of the primary (auto,
- * passed, kernel or rotation) decides.
+ * Mechanism: the best for the address. Under CL_SCHED_RR TCP gets rotation, if the first worker to ask runs as the primary's
+ * user. If that has set CL_LISTEN_NONBLOCK, or more than 16 workers can run at a time, it gets kernel where the process has
+ * CAP_BPF (Linux 5.14). So does TCP under CL_SCHED_SOURCE_HASH. Everything else gets passed. While the program leaves the
+ * setting at this value, the environment variable CL_MECHANISM of the primary (auto, passed, kernel or rotation) decides.
  */
 #define CL_MECHANISM_AUTO 0
 

@@ -2,7 +2,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { ours, play } = require('../support/index.cjs');
+const { exactTurns, ours, play } = require('../support/index.cjs');
 
 function worker() {
   const http = require('node:http');
@@ -16,6 +16,7 @@ function worker() {
 test('undici: a pool of kept connections with pipelining', async () => {
   const run = await play({
     worker,
+    env: exactTurns(), // of six connections at once each worker has two
     async primary({ cluster, report, happens }) {
       const { Pool } = require('undici');
       const workers = [1, 2, 3].map(() => cluster.fork());

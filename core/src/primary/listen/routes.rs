@@ -23,8 +23,7 @@ impl What {
         match address {
             Address::Inet { .. } if bound.datagram => Self::Udp,
             Address::Inet { .. } => Self::Tcp,
-            Address::UnixPath(_) => Self::File,
-            Address::UnixAbstract(_) => Self::Name,
+            Address::UnixPath(_) | Address::UnixAbstract(_) => Self::Unix,
             Address::Inherited(_) if bound.datagram => Self::Datagram,
             Address::Inherited(_) => Self::Stream,
         }

@@ -27,10 +27,9 @@ pub(super) struct Asked {
 pub(super) enum What {
     Tcp,
     Udp,
-    /// A unix socket by a name without a file.
-    Name,
-    /// It is made anew when somebody removes it. That cannot be done with a socket that workers have.
-    File,
+    /// Its file is made anew when somebody removes it, and a name without a file is bound as long as anybody has the socket. So it is
+    /// better not to give that to workers.
+    Unix,
     /// The program's own. Whether an accept waits there, its maker decides.
     Stream,
     Datagram,
@@ -73,7 +72,7 @@ pub(super) fn ways(asked: &Asked) -> Ways {
 
 fn in_turn(asked: &Asked, what: What, wanted: Mechanism) -> Ways {
     let chosen = wanted == Mechanism::Rotation;
-    let rotation = asked.may_share && (chosen || !matches!(what, What::File | What::Stream));
+    let rotation = asked.may_share && (chosen || !matches!(what, What::Unix | What::Stream));
     let is_crowded = asked.cpus.min(asked.workers) > AT_ONE_QUEUE;
     let kernel = what == What::Tcp && (!rotation || !chosen && (asked.nonblocking || is_crowded));
     Ways { kernel, last: if rotation { Last::Rotation } else { Last::Passed } }
@@ -107,7 +106,7 @@ mod tests {
 
     #[test]
     fn imagined_machines() {
-        let name = Asked { what: What::Name, ..USUAL };
+        let unix = Asked { what: What::Unix, ..USUAL };
         compare(&[
             ("a small machine", USUAL, ROTATION),
             ("one processor", Asked { cpus: 1, workers: 1, ..USUAL }, ROTATION),
@@ -116,12 +115,12 @@ mod tests {
             ("the last that one queue is for", Asked { cpus: 16, workers: 16, ..USUAL }, ROTATION),
             ("more", Asked { cpus: 17, workers: 17, ..USUAL }, KERNEL_OR_ROTATION),
             ("many of both", Asked { cpus: 128, workers: 128, ..USUAL }, KERNEL_OR_ROTATION),
-            ("many, at a name without a file", Asked { cpus: 128, workers: 128, ..name }, ROTATION),
-            ("a socket file", Asked { what: What::File, ..USUAL }, PASSED),
+            ("a unix socket", unix, PASSED),
+            ("many at a unix socket", Asked { cpus: 128, workers: 128, ..unix }, PASSED),
             ("a socket of the program's", Asked { what: What::Stream, ..USUAL }, PASSED),
             ("a worker of another user", Asked { may_share: false, ..USUAL }, KERNEL_OR_PASSED),
             ("an event loop", Asked { nonblocking: true, ..USUAL }, KERNEL_OR_ROTATION),
-            ("an event loop at a name without a file", Asked { nonblocking: true, ..name }, ROTATION),
+            ("an event loop at a unix socket", Asked { nonblocking: true, ..unix }, PASSED),
         ]);
     }
 
@@ -137,9 +136,9 @@ mod tests {
             ("loads", Asked { policy: Policy::LeastLoaded, wanted: kernel, ..USUAL }, PASSED),
             ("passed", Asked { wanted: passed, ..USUAL }, PASSED),
             ("kernel", Asked { wanted: kernel, ..USUAL }, KERNEL_OR_PASSED),
-            ("kernel, at a name", Asked { wanted: kernel, what: What::Name, ..USUAL }, PASSED),
+            ("kernel, at a unix socket", Asked { wanted: kernel, what: What::Unix, ..USUAL }, PASSED),
             ("rotation", Asked { wanted: rotation, nonblocking: true, cpus: 64, workers: 64, ..USUAL }, ROTATION),
-            ("rotation, at a file", Asked { wanted: rotation, what: What::File, ..USUAL }, ROTATION),
+            ("rotation, at a unix socket", Asked { wanted: rotation, what: What::Unix, ..USUAL }, ROTATION),
             ("rotation, another user", Asked { wanted: rotation, may_share: false, ..USUAL }, KERNEL_OR_PASSED),
             ("datagrams", Asked { what: What::Udp, ..USUAL }, DATAGRAMS),
             ("datagrams, passed", Asked { what: What::Udp, wanted: passed, ..USUAL }, SHARED),
