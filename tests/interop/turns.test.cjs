@@ -31,6 +31,21 @@ for (const language of ['c', 'header', 'rust']) {
   });
 }
 
+for (const language of ['c', 'header', 'rust']) {
+  test(`without a choice, under a primary in ${language}, all languages have even turns`, async () => {
+    await withPrimary({ language, env: { CL_MECHANISM: 'auto' } }, async (primary) => {
+      const workers = await spawnAll(primary, ADDRESS);
+      const had = new Map(idsOf(workers).map((id) => [id, 0]));
+      const each = 50;
+      for (let i = 0; i < each * workers.length; i += 1) {
+        const { id } = await whoAnswers(workers[0].port);
+        had.set(id, had.get(id) + 1);
+      }
+      assert.ok([...had.values()].every((count) => count > each * 0.7 && count < each * 1.3), String([...had.values()]));
+    });
+  });
+}
+
 test('a Node worker whose loop cannot wait for descriptors itself waits on a thread: the same turns', async () => {
   await withPrimary({ env: { CLUSTER_RS_WAIT: 'thread' } }, async (primary) => {
     const workers = await spawnAll(primary, ADDRESS);

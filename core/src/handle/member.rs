@@ -306,7 +306,7 @@ impl Member {
     }
 
     /// No more connections.
-    pub(super) fn leave_rotation(&mut self) {
+    pub(super) fn lose_turns(&mut self) {
         self.stopping = true;
         self.expect_some();
     }

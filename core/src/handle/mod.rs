@@ -266,7 +266,7 @@ impl Handle {
     /// No more connections for this listener, whose worker hears of it later.
     pub(crate) fn retire_member(&mut self, listener: u32) {
         if let Some(member) = self.members.by_listener(listener) {
-            member.leave_rotation();
+            member.lose_turns();
             if member.is_in_line() {
                 self.rousing.begin(Instant::now());
             }

@@ -1,4 +1,4 @@
-//! Whether a member is in the rotation, and if not, whether what waits in its mailbox is for others.
+//! Whether a member is in turn, and if not, whether what waits in its mailbox is for others.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

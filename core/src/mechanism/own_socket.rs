@@ -299,6 +299,10 @@ impl OwnSocket {
         if told.is_ok() {
             self.watched = Some((token, interest));
             self.behind_worker = self.used;
+        } else {
+            // Whatever entry there is, the next one is made anew.
+            self.watched = None;
+            poll.remove(&self.socket);
         }
     }
 

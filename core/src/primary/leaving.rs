@@ -57,7 +57,7 @@ impl Primary {
         self.workers.farewells().contains_key(&id)
     }
 
-    /// Takes a worker out of every rotation first, then tells it.
+    /// Takes a worker's turns away at all addresses first, then tells it.
     fn tell_to_leave(&mut self, id: u32) {
         if let Some(mut session) = self.session(id) {
             session.addresses.stop(session.worker);

@@ -4,7 +4,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { ask, connect, major, mechanism, receive, until } = require('../support/index.cjs');
+const { ask, connect, exactTurns, major, mechanism, receive, until } = require('../support/index.cjs');
 const { startRig } = require('./fixtures/rig.cjs');
 
 // Where Node accepts by itself, a handler that calls enterWith() does so for the connections after it, too: Node before 24 keeps
@@ -158,6 +158,7 @@ test('one handler that throws does not lose its neighbours', async (t) => {
 test('a handler that throws with nobody to catch it ends its worker; the neighbours answer', async (t) => {
   const rig = await startRig(t, {
     workers: 3,
+    env: exactTurns(), // each of two neighbours has some of forty
     serve(w) {
       require('node:net').createServer({ allowHalfOpen: true }, (socket) => {
         socket.on('error', () => {});

@@ -12,7 +12,7 @@ const https = require('node:https');
 const os = require('node:os');
 const path = require('node:path');
 const tls = require('node:tls');
-const { deadline, until } = require('../support/index.cjs');
+const { deadline, exactTurns, until } = require('../support/index.cjs');
 const { request, tally } = require('./fixtures/clients.cjs');
 const { startRig } = require('./fixtures/rig.cjs');
 
@@ -46,7 +46,7 @@ test('http: bodies of every size there and back, on connections of their own', a
 });
 
 test('http: a connection that stays open stays with its worker, and answers come in order', async (t) => {
-  const rig = await startRig(t, { workers: 3, serve: serveBodies });
+  const rig = await startRig(t, { workers: 3, serve: serveBodies, env: exactTurns() });
   const agents = [0, 1, 2].map(() => new http.Agent({ keepAlive: true, maxSockets: 1 }));
   const workers = [];
   for (const agent of agents) {

@@ -108,7 +108,7 @@ static inline void rig_turn(int ms) {
 
 /* By its mailbox, for which in rotation the primary stands in line. */
 static inline int serve_by_mailbox(void) {
-    int listener = cl_listen("127.0.0.1:0", CL_LISTEN_NONBLOCK), connection;
+    int listener = listen_flags("127.0.0.1:0", CL_LISTEN_NONBLOCK), connection;
     atomic_fetch_add(&book->online, 1);
     while (listener != -ESHUTDOWN && (connection = cl_accept(OK(listener), NULL, NULL)) != -ESHUTDOWN) {
         if (connection == -EPIPE) _exit(3);

@@ -56,11 +56,11 @@ impl Addresses {
         closing
     }
 
-    /// Takes a worker out of every rotation, and says so in its mailboxes.
+    /// Takes a worker's turns away at all addresses, and says so in its mailboxes.
     pub(crate) fn stop(&mut self, worker: &Entry) {
         for (listener, id) in &worker.listeners {
             if let Some(handle) = self.touch(*id) {
-                // It stays out of the rotation even if the stop could not be sent; the deadline ends it then.
+                // It stays out of turn even if the stop could not be sent; the deadline ends it then.
                 let _ = handle.stop_member(*listener);
             }
         }

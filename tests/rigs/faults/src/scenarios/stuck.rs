@@ -69,6 +69,6 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     }
     rig.row(contender, STUCK, milliseconds(longest), "<= 250", longest <= 250.0);
     let text = if back.is_finite() { milliseconds(back) } else { "never".into() };
-    rig.row(contender, "back in the rotation after it goes on, ms", text, "<= 100", back <= 100.0);
+    rig.row(contender, "back in turn after it goes on, ms", text, "<= 100", back <= 100.0);
     Ok(())
 }
