@@ -2188,7 +2188,7 @@ CL__FN int cl__next_message(void *buffer, size_t capacity) {
 
 CL__FN long long cl__now_ms(void) {
     long now[2] = {0, 0};
-    cl__os_syscall(SYS_clock_gettime, CL__CLOCK_MONOTONIC, now);
+    cl__os_clock_gettime(CL__CLOCK_MONOTONIC, now);
     return now[0] * 1000LL + now[1] / 1000000;
 }
 
@@ -2822,7 +2822,8 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = listener->line = listener->place = listener->watched = -1;
-    listener->fallen = listener->seated = listener->stopped = listener->shut = listener->own = listener->accepts = listener->empty = listener->shortages = 0;
+    listener->fallen = listener->seated = listener->stopped = listener->shut = 0;
+    listener->own = listener->accepts = listener->empty = listener->shortages = 0;
     listener->plenty = listener->half = listener->asked = listener->asked_since = 0;
     listener->index = index;
     listener->flags = options->flags;
@@ -2931,11 +2932,6 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-CL__FN int cl__ms(void) {
-    long now[2] = {0, 0};
-    cl__os_clock_gettime(CL__CLOCK_MONOTONIC, now);
-    return (int)(((unsigned)now[0] * 1000u + (unsigned)(now[1] / 1000000)) & 0x7fffffff);
-}
 /* At most 20 ms ago. 0: never. */
 CL__FN int cl__is_recent(int time, int now) {
     return time != 0 && (((unsigned)now - (unsigned)time) & 0x7fffffff) < 20;
@@ -2955,7 +2951,7 @@ CL__FN int cl__upper_half(void) {
 /* Whether a descriptor is free: a receive into a full table succeeds and loses the connection. Whoever receives many in
  * a short time asks once for those of 20 ms, while the table is nowhere near its limit (core/src/sys/room.rs). */
 CL__FN int cl__room(struct cl__listener *listener) {
-    int now = cl__ms();
+    int now = (int)(cl__now_ms() & 0x7fffffff);
     if (cl__is_recent(cl__get(&listener->plenty), now)) return 0;
     int fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return cl__os("a place for a connection");

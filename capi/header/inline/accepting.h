@@ -46,11 +46,6 @@ CL__FN int cl__accept_socket(int socket, struct sockaddr *peer, socklen_t *lengt
     return -EAGAIN;
 }
 
-CL__FN int cl__ms(void) {
-    long now[2] = {0, 0};
-    cl__os_clock_gettime(CL__CLOCK_MONOTONIC, now);
-    return (int)(((unsigned)now[0] * 1000u + (unsigned)(now[1] / 1000000)) & 0x7fffffff);
-}
 /* At most 20 ms ago. 0: never. */
 CL__FN int cl__is_recent(int time, int now) {
     return time != 0 && (((unsigned)now - (unsigned)time) & 0x7fffffff) < 20;
@@ -70,7 +65,7 @@ CL__FN int cl__upper_half(void) {
 /* Whether a descriptor is free: a receive into a full table succeeds and loses the connection. Whoever receives many in
  * a short time asks once for those of 20 ms, while the table is nowhere near its limit (core/src/sys/room.rs). */
 CL__FN int cl__room(struct cl__listener *listener) {
-    int now = cl__ms();
+    int now = (int)(cl__now_ms() & 0x7fffffff);
     if (cl__is_recent(cl__get(&listener->plenty), now)) return 0;
     int fd = fcntl(listener->mailbox, CL__F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return cl__os("a place for a connection");

@@ -44,7 +44,7 @@ CL__FN int cl__next_message(void *buffer, size_t capacity) {
 
 CL__FN long long cl__now_ms(void) {
     long now[2] = {0, 0};
-    cl__os_syscall(SYS_clock_gettime, CL__CLOCK_MONOTONIC, now);
+    cl__os_clock_gettime(CL__CLOCK_MONOTONIC, now);
     return now[0] * 1000LL + now[1] / 1000000;
 }
 

@@ -318,7 +318,7 @@ impl OwnSocket {
                 self.unannounced += assigned.saturating_sub(self.assigned);
                 self.assigned = assigned;
                 if self.waiting().is_some_and(|waiting| waiting > 0) {
-                    socket::wake_waiting(self.socket.as_fd());
+                    socket::rouse(self.socket.as_fd());
                 }
             }
             _ => {}
@@ -329,7 +329,7 @@ impl OwnSocket {
     /// Something waits, of which the poll has not told.
     pub(crate) fn look_unannounced(&mut self) {
         if !self.busy && self.waiting().is_some_and(|waiting| waiting > 0) {
-            socket::wake_waiting(self.socket.as_fd());
+            socket::rouse(self.socket.as_fd());
             self.expect_some();
         }
     }

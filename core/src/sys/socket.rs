@@ -189,11 +189,6 @@ pub(crate) fn is_ipv6_only(socket: BorrowedFd) -> Sys<bool> {
     nix::sys::socket::getsockopt(&socket, sockopt::Ipv6V6Only)
 }
 
-/// Wakes whoever waits at a listening TCP socket, and does nothing else to it (inet_shutdown, Linux 2.6.12 to 6.18).
-pub(crate) fn wake_waiting(socket: BorrowedFd) {
-    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
-}
-
 /// Makes a TCP socket stop listening, in every process that has it. It stays bound, so listen(2) can make it listen again.
 pub(crate) fn stop_listening(socket: BorrowedFd) {
     // ENOTCONN: it does not listen.

@@ -49,7 +49,7 @@ pub(crate) fn seen() -> Error {
     }
     if let Ok(sockets) = SHARED.try_lock() {
         if first && !sockets.is_empty() {
-            await_certainty();
+            await_end(|| CERTAIN.load(Ordering::SeqCst));
         }
         if CERTAIN.load(Ordering::SeqCst) {
             shut_down(&sockets);
@@ -58,10 +58,10 @@ pub(crate) fn seen() -> Error {
     Error::primary_gone()
 }
 
-/// A dying process's sockets are closed a moment before it has ended.
-fn await_certainty() {
+/// A dying process's sockets are closed a moment before it has ended. Waits for that, or until `known`.
+fn await_end(known: impl Fn() -> bool) {
     let late = Instant::now() + DEATH_IS_CERTAIN;
-    while !CERTAIN.load(Ordering::SeqCst) && Instant::now() < late {
+    while !known() && Instant::now() < late {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -138,10 +138,10 @@ pub(crate) fn end() -> bool {
 /// The same in a process that ends by itself. One that learns of the death by itself may have done so before the watch thread, for
 /// which it waits. Shutting sockets down earlier could cost a primary that lives what waits in them.
 pub(crate) fn end_if_orphaned() {
-    let late = Instant::now() + if follows() { DEATH_IS_CERTAIN } else { Duration::ZERO };
-    let is_over = || TO_END.lock().unwrap_or_else(PoisonError::into_inner).is_empty() || LEAVING.load(Ordering::SeqCst);
-    while !is_known() && !is_over() && Instant::now() < late {
-        std::thread::sleep(Duration::from_millis(1));
+    if follows() {
+        let is_over =
+            || TO_END.lock().unwrap_or_else(PoisonError::into_inner).is_empty() || LEAVING.load(Ordering::SeqCst);
+        await_end(|| is_known() || is_over());
     }
     if is_known() {
         end();

@@ -76,7 +76,7 @@ impl Addresses {
         Self { permits, ..Self::default() }
     }
 
-    /// How many workers this process's own may run at the same time.
+    /// How many workers can run at the same time, as far as this process may use the machine.
     pub(super) fn cpus(&self) -> usize {
         *self.cpus.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
     }
