@@ -1,6 +1,6 @@
 /* Many connections and many replacements of workers, and what is left of them in the primary: descriptors, zombies, memory.
  *
- *     soak passed|kernel CONNECTIONS REPLACEMENTS
+ *     soak passed|kernel|rotation CONNECTIONS REPLACEMENTS
  *
  * Four workers, two of them forked and two spawned, are replaced two at a time: one is killed, the other asked to leave. Meanwhile four
  * clients ask without a pause. Prints a line "what|measured|goal|met" for each figure. */
@@ -117,18 +117,33 @@ static void refill(const cl_spawn_options_t *options) {
     }
 }
 
+/* Who was killed, and who was asked to leave. */
+static int leaving[2];
+
+/* A killed worker counts as listening until its end is seen, which may be after the other's successor listens. */
+static int both_left(void) {
+    cl_worker_info_t info;
+    for (int i = 0; i < 2; i++) {
+        ZERO(info);
+        info.size = sizeof info;
+        if (cl_worker_info(leaving[i], &info) == 0) return 0;
+    }
+    return 1;
+}
+
 /* With all workers there and nothing under way. */
-static measure_t measure(void) {
+static measure_t measure(const cl_spawn_options_t *options) {
     measure_t now;
     int resting = 0;
+    PUMP_UNTIL(both_left() && (refill(options), all_listen()), 20000);
     put(&shared->paused, 1);
     while (resting != CLIENTS) {
         resting = 0;
         for (int i = 0; i < CLIENTS; i++) resting += get(&shared->resting[i]);
         turn(5);
     }
-    PUMP_UNTIL(all_listen(), 20000);
     pump_for(200);
+    CHECK(all_listen());
     now.descriptors = count_descriptors();
     now.zombies = count_zombies();
     now.resident = resident_kb();
@@ -196,17 +211,15 @@ int main(int argc, char **argv) {
         refill(&options);
         if (replaced >= replacements + WARM_UP || !all_listen()) continue;
         /* Each slot has its turn at both. */
-        OK(cl_worker_kill(ids[kills % WORKERS], SIGKILL));
-        OK(cl_worker_disconnect(ids[(kills + 1 + kills / WORKERS % (WORKERS - 1)) % WORKERS]));
+        leaving[0] = ids[kills % WORKERS];
+        leaving[1] = ids[(kills + 1 + kills / WORKERS % (WORKERS - 1)) % WORKERS];
+        OK(cl_worker_kill(leaving[0], SIGKILL));
+        OK(cl_worker_disconnect(leaving[1]));
         kills++;
         replaced += 2;
-        if (first.descriptors == 0 && replaced >= WARM_UP) {
-            PUMP_UNTIL((refill(&options), all_listen()), 20000);
-            first = measure();
-        }
+        if (first.descriptors == 0 && replaced >= WARM_UP) first = measure(&options);
     }
-    PUMP_UNTIL((refill(&options), all_listen()), 20000);
-    measure_t last = measure();
+    measure_t last = measure(&options);
     put(&shared->over, 1);
     for (int i = 0; i < CLIENTS; i++) CHECK_EQ(wait_status(clients[i]), 0);
     OK(cl_stop(5000));
