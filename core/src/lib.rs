@@ -35,6 +35,8 @@ mod bind;
 mod channel;
 mod env;
 mod error;
+#[cfg(test)]
+mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -1,0 +1,317 @@
+//! Which worker sits in which slot, by which recipe it was made, and how one takes the place of another: reload, restart, recycling,
+//! scaling. Pure: what happens and the time come in, what is to be done comes out.
+//!
+//! A worker that is to take another's place is started *beside* it and listens without turns. Once it is ready it gets the slot's
+//! turns, and the old one leaves. Until then nothing is taken from the old one, so whatever the new one fails at costs nobody
+//! anything.
+
+mod coming;
+mod drainers;
+#[cfg(test)]
+mod model;
+mod reload;
+mod slot;
+mod swap;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub(crate) use coming::Proof;
+use coming::Why;
+use drainers::Drainers;
+use reload::Run;
+pub(crate) use reload::{Busy, Outcome, ReloadOptions, When};
+use slot::Slot;
+
+/// All workers that were made by one recipe; counted from 1, never used twice.
+pub(crate) type Generation = u32;
+
+/// Names one `Start`.
+pub(crate) type Order = u64;
+
+/// How often whoever is to become ready is looked at.
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// A worker is to be made by the recipe of this generation. `beside`: it gets no turns before a `Swap`. [`Fleet::started`] tells
+    /// what came of it, by this number.
+    Start { slot: u32, generation: Generation, beside: bool, order: Order },
+    /// From here on `new` has the slot's turns. `old` is to leave.
+    Swap { slot: u32, old: Option<u32>, new: u32 },
+    /// This worker is to leave.
+    Retire { worker: u32 },
+    /// It has had long enough to leave.
+    Hasten { worker: u32 },
+    /// Nobody sits in this slot any more, and somebody is to: when, is a matter of back-off.
+    Replace { slot: u32 },
+    /// The program is to know.
+    Tell(News),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    Reload {
+        generation: Generation,
+        phase: Phase,
+        replaced: usize,
+        reason: String,
+    },
+    Ready {
+        worker: u32,
+        generation: Generation,
+    },
+    Recycled {
+        worker: u32,
+        generation: Generation,
+    },
+    /// A worker that was to be replaced is still there.
+    Kept {
+        slot: u32,
+        reason: String,
+    },
+}
+
+/// How far a reload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first workers of the generation are on their way.
+    Checking,
+    /// One has taken its predecessor's place.
+    Rolling,
+    Ended(Outcome),
+}
+
+/// What bounds the fleet, whatever is done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// How many recycled and restarted workers are replaced at a time.
+    pub(crate) at_a_time: usize,
+    /// Of those who leave, how many may take their time; `None`: as many as there have been slots.
+    pub(crate) draining: Option<usize>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { at_a_time: 1, draining: None }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    slots: Vec<Slot>,
+    bounds: Bounds,
+    last_generation: Generation,
+    /// What a new slot is made by, and what came before that.
+    in_force: Generation,
+    before: Option<Generation>,
+    run: Option<Run>,
+    /// A reload that waits for the one that runs.
+    queued: Option<(Generation, ReloadOptions)>,
+    /// Slots whose worker is to be replaced, one after the other.
+    wanted: VecDeque<(u32, Why)>,
+    drainers: Drainers,
+    last_order: Order,
+    stopping: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Fleet {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, last_generation: 1, in_force: 1, ..Self::default() }
+    }
+
+    /// What is to be done next.
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// By whose recipe a new slot is filled.
+    pub(crate) fn in_force(&self) -> Generation {
+        self.in_force
+    }
+
+    /// To which generation a rollback leads.
+    pub(crate) fn before(&self) -> Option<Generation> {
+        self.before
+    }
+
+    /// Slots in which somebody is to sit.
+    pub(crate) fn size(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.is_wanted()).count()
+    }
+
+    /// The lowest slot that is free.
+    pub(crate) fn free(&self) -> u32 {
+        let free = self.slots.iter().position(|slot| !slot.is_wanted() && slot.is_empty());
+        free.unwrap_or(self.slots.len()) as u32
+    }
+
+    fn slot(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    fn slot_at(&mut self, slot: u32) -> &mut Slot {
+        let index = slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        &mut self.slots[index]
+    }
+
+    fn indices(&self) -> std::ops::Range<u32> {
+        0..self.slots.len() as u32
+    }
+
+    /// The program has put a worker into a slot itself.
+    pub(crate) fn seat(&mut self, slot: u32, worker: u32) {
+        let generation = self.in_force;
+        self.slot_at(slot).seat(worker, generation);
+    }
+
+    /// What came of a `Start`.
+    pub(crate) fn started(&mut self, order: Order, made: Result<u32, String>, now: Instant) {
+        let slot = self.indices().find(|slot| self.slots[*slot as usize].is_waiting_for(order));
+        match (slot, made) {
+            (Some(slot), Ok(worker)) => self.slots[slot as usize].arrive(worker, now),
+            // Nobody waits for it any more.
+            (None, Ok(worker)) => self.retire(worker),
+            (Some(slot), Err(reason)) if self.slots[slot as usize].is_being_swapped() => self.fail(slot, &reason),
+            (Some(slot), Err(_)) => {
+                self.slots[slot as usize].could_not_start();
+                self.want_replacement(slot);
+            }
+            (None, Err(_)) => {}
+        }
+        self.go_on();
+    }
+
+    /// What is to be seen of a worker that is not ready yet; see `unready`.
+    pub(crate) fn observe(&mut self, worker: u32, proof: &Proof, now: Instant) {
+        let Some(index) = self.indices().find(|slot| self.slots[*slot as usize].has(worker)) else { return };
+        let slot = &mut self.slots[index as usize];
+        if let Some(generation) = slot.note_ready(worker, proof, now) {
+            self.actions.push_back(Action::Tell(News::Ready { worker, generation }));
+        }
+        self.tick(now);
+    }
+
+    /// Workers that are to become ready, each with whose place it is to take.
+    pub(crate) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>)> + '_ {
+        self.slots.iter().filter_map(Slot::proving)
+    }
+
+    /// When something is to be looked at or is over.
+    pub(crate) fn next_at(&self, now: Instant) -> Option<Instant> {
+        self.slots.iter().filter_map(|slot| slot.next_at(now)).min()
+    }
+
+    /// The time has come, perhaps.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        for slot in self.indices() {
+            match self.slots[slot as usize].judge(now) {
+                Some(Ok(())) => self.swap(slot),
+                Some(Err(reason)) => self.fail(slot, &reason),
+                None => {}
+            }
+        }
+        self.go_on();
+    }
+
+    /// A worker's process has ended. `short`: its life was that of a crash loop; `how`: for a sentence.
+    pub(crate) fn ended(&mut self, worker: u32, short: bool, how: &str) {
+        self.drainers.ended(worker);
+        if let Some(slot) = self.indices().find(|slot| self.slots[*slot as usize].has(worker)) {
+            if self.slots[slot as usize].is_coming(worker) {
+                self.slots[slot as usize].coming_has_ended();
+                self.fail(slot, &format!("worker {worker} {how} before it was ready"));
+            } else {
+                self.slots[slot as usize].stand_up();
+                if short && self.run.as_ref().is_some_and(|run| run.has_swapped(slot)) {
+                    self.give_up(&format!("worker {worker} {how} soon after it had taken its place"));
+                }
+                self.want_replacement(slot);
+            }
+        }
+        self.go_on();
+    }
+
+    /// Nobody is to sit in this slot any more: the program does not replace its worker.
+    pub(crate) fn abandon(&mut self, slot: u32) {
+        self.leave_slot(slot);
+        self.go_on();
+    }
+
+    /// So many slots are to be filled from here on. The highest go first.
+    pub(crate) fn scale(&mut self, size: usize) {
+        if self.stopping {
+            return;
+        }
+        while self.size() < size {
+            let (slot, generation) = (self.free_or_leaving(), self.in_force);
+            self.slot_at(slot).want(generation);
+            self.replace_now(slot);
+            if let Some(run) = &mut self.run {
+                run.add(slot);
+            }
+        }
+        while self.size() > size {
+            let Some(slot) = self.indices().rev().find(|slot| self.slots[*slot as usize].is_wanted()) else { return };
+            self.leave_slot(slot);
+        }
+        self.go_on();
+    }
+
+    fn free_or_leaving(&self) -> u32 {
+        let free = self.slots.iter().position(|slot| !slot.is_wanted());
+        free.unwrap_or(self.slots.len()) as u32
+    }
+
+    fn leave_slot(&mut self, slot: u32) {
+        let Some(left) = self.slot(slot).map(Slot::leave) else { return };
+        left.into_iter().for_each(|worker| self.retire(worker));
+        self.wanted.retain(|(other, _)| *other != slot);
+        if let Some(run) = &mut self.run {
+            run.remove(slot);
+        }
+    }
+
+    /// Everybody leaves. Nothing is begun any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        self.queued.take().into_iter().for_each(|(generation, _)| self.tell_superseded(generation));
+        self.supersede("the cluster is being stopped");
+        self.drop_comings(|_| true);
+        self.wanted.clear();
+        self.slots.iter_mut().for_each(Slot::stop_waiting);
+        self.actions.retain(|action| !matches!(action, Action::Start { .. } | Action::Replace { .. }));
+    }
+
+    fn retire(&mut self, worker: u32) {
+        self.drainers.add(worker);
+        self.actions.push_back(Action::Retire { worker });
+    }
+
+    /// An empty slot in which somebody is to sit, and to which nobody comes.
+    fn want_replacement(&mut self, slot: u32) {
+        if !self.stopping && self.slot(slot).is_some_and(|slot| slot.lacks_somebody()) {
+            self.actions.push_back(Action::Replace { slot });
+        }
+    }
+
+    /// The back-off of an empty slot is over.
+    pub(crate) fn replace_now(&mut self, slot: u32) {
+        let order = self.next_order();
+        let stopping = self.stopping;
+        let begun = self.slot(slot).filter(|_| !stopping).and_then(|slot| slot.begin(order));
+        if let Some(generation) = begun {
+            self.actions.push_back(Action::Start { slot, generation, beside: false, order });
+        }
+    }
+
+    fn next_order(&mut self) -> Order {
+        self.last_order += 1;
+        self.last_order
+    }
+}
