@@ -12,6 +12,8 @@ mod model;
 mod reload;
 mod slot;
 mod swap;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
