@@ -35,7 +35,6 @@ mod bind;
 mod channel;
 mod env;
 mod error;
-#[cfg(test)]
 mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -59,12 +58,13 @@ mod worker;
 pub use allow::ListenRule;
 pub use bind::ListenFlags;
 pub use error::{ENOLIB, EPANIC, ETHREADS, EVERSION, Error, Result};
+pub use fleet::{Generation, Outcome, Phase, When};
 pub use handle::HandleStats;
 pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
-    Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, SpawnOptions, StopRequest,
-    Wanted, WorkerInfo, WorkerRef, WorkerState,
+    DueFork, Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, ReloadOptions,
+    SpawnOptions, StopRequest, Wanted, WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{Identity, listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};

@@ -162,6 +162,11 @@ impl Mailbox {
         self.send_control(&wire::NOP)
     }
 
+    /// Puts in what lets the worker accept by itself from here on.
+    pub(crate) fn send_begin(&mut self) -> Sys<()> {
+        self.send_control(&wire::BEGIN)
+    }
+
     /// Puts in the last parcel. Once only.
     pub(crate) fn send_stop(&mut self) -> Sys<()> {
         if self.stop_sent {

@@ -24,6 +24,9 @@ const LOAD: usize = 80;
 /// u32, the worker's: how often it has told its load.
 const LOADS: usize = 84;
 
+/// u32, the worker's: not 0 once it has said that it is ready.
+const READY: usize = 88;
+
 /// The most that is believed of a count: what every language of ours can tell exactly.
 const COUNT_MAX: u64 = (1 << 53) - 1;
 
@@ -94,6 +97,11 @@ impl Board {
         (beat != 0).then_some(beat)
     }
 
+    /// Whether it has said that it is ready; `None`: it cannot.
+    pub(crate) fn is_ready(&self) -> Option<bool> {
+        self.page.as_ref().map(|page| page.u32_at::<READY>().load(Ordering::Acquire) != 0)
+    }
+
     /// The worker told its load in a frame.
     pub(crate) fn tell_load(&self, load: u32) {
         self.told_at.store(self.loads(), Ordering::Relaxed);
@@ -148,6 +156,18 @@ impl OwnBoard {
             let beat = self.page.u64_at::<BEAT>();
             beat.store(beat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
+    }
+
+    /// It is ready from here on.
+    pub(crate) fn tell_ready(&self) {
+        if !self.guard.is_forked() {
+            self.page.u32_at::<READY>().store(1, Ordering::Release);
+        }
+    }
+
+    /// The load that it told last.
+    pub(crate) fn own_load(&self) -> u32 {
+        self.page.u32_at::<LOAD>().load(Ordering::Relaxed)
     }
 
     /// Shows the worker's load.
@@ -232,7 +252,7 @@ mod tests {
     #[test]
     fn the_two_sides_write_different_cache_lines() {
         let line = |offset: usize| offset / 64;
-        for worker in [TAKEN, BEAT, LOAD, LOADS] {
+        for worker in [TAKEN, BEAT, LOAD, LOADS, READY] {
             assert_ne!(line(worker), line(DELIVERED));
         }
     }

@@ -68,6 +68,8 @@ pub struct Settings {
     pub handle_signals: bool,
     /// Workers made by fork and spawn hold a group's signals, as those of `serve` do.
     pub worker_signals: bool,
+    /// A worker is ready only when it has said so.
+    pub manual_ready: bool,
     /// Connections that may wait in one mailbox.
     pub window: u32,
     /// What that may grow to while the worker keeps up; less than `window` means that it does not grow.
@@ -104,6 +106,7 @@ impl Default for Settings {
             drain_delay: Duration::ZERO,
             handle_signals: false,
             worker_signals: false,
+            manual_ready: false,
             window: 12,
             window_most: 0,
             patience: Duration::from_millis(20),

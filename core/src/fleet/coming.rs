@@ -42,17 +42,20 @@ impl Proof {
     }
 }
 
-/// How long the way may be, and how long whoever is ready is looked at.
+/// What is asked of one who is to take another's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// `None`: without an end.
+pub(crate) struct Terms {
+    /// To be ready within this. `None`: one day.
     pub(crate) ready: Option<Duration>,
+    /// To live so long after that.
     pub(crate) alive: Duration,
+    /// It may listen on less than its predecessor does.
+    pub(crate) fewer: bool,
 }
 
-impl Default for Patience {
+impl Default for Terms {
     fn default() -> Self {
-        Self { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500) }
+        Self { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500), fewer: false }
     }
 }
 
@@ -63,7 +66,7 @@ pub(super) struct Coming {
     /// `None`: it is being made, or has ended.
     pub(super) worker: Option<u32>,
     order: Order,
-    patience: Patience,
+    terms: Terms,
     begun: Option<Instant>,
     ready_at: Option<Instant>,
     lacks: String,
@@ -72,13 +75,13 @@ pub(super) struct Coming {
 }
 
 impl Coming {
-    pub(super) fn new(why: Why, generation: Generation, patience: Patience, order: Order) -> Self {
+    pub(super) fn new(why: Why, generation: Generation, terms: Terms, order: Order) -> Self {
         Self {
             why,
             generation,
             worker: None,
             order,
-            patience,
+            terms,
             begun: None,
             ready_at: None,
             lacks: "has not come so far as to listen".to_owned(),
@@ -97,6 +100,10 @@ impl Coming {
 
     pub(super) fn is_ready(&self) -> bool {
         self.ready_at.is_some()
+    }
+
+    pub(super) fn may_listen_on_less(&self) -> bool {
+        self.terms.fewer
     }
 
     /// True when it has become ready by this. Whoever was ready and closes a listener again is not.
@@ -118,23 +125,23 @@ impl Coming {
     pub(super) fn judge(&self, now: Instant) -> Option<Result<(), String>> {
         let worker = self.worker?;
         if let Some(at) = self.ready_at {
-            return (now.saturating_duration_since(at) >= self.patience.alive).then_some(Ok(()));
+            return (now.saturating_duration_since(at) >= self.terms.alive).then_some(Ok(()));
         }
-        let (Some(begun), Some(patience)) = (self.begun, self.patience.ready) else {
+        let (Some(begun), Some(within)) = (self.begun, self.terms.ready) else {
             return self.hopeless.then(|| Err(format!("worker {worker} {}", self.lacks)));
         };
-        let over = now.saturating_duration_since(begun) >= patience;
+        let over = now.saturating_duration_since(begun) >= within;
         (over || self.hopeless).then(|| {
-            let time = if over { format!(" after {:.1} s", patience.as_secs_f64()) } else { String::new() };
+            let time = if over { format!(" after {:.1} s", within.as_secs_f64()) } else { String::new() };
             Err(format!("worker {worker} {}{time}", self.lacks))
         })
     }
 
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.worker?;
-        match (self.ready_at, self.begun, self.patience.ready) {
-            (Some(at), ..) => Some(at + self.patience.alive),
-            (None, Some(begun), Some(patience)) => Some(begun + patience),
+        match (self.ready_at, self.begun, self.terms.ready) {
+            (Some(at), ..) => Some(at + self.terms.alive),
+            (None, Some(begun), Some(within)) => Some(begun + within),
             // It is looked at all the same.
             (None, Some(begun), None) => Some(begun + Duration::from_secs(365 * 24 * 3600)),
             _ => None,

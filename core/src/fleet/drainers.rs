@@ -20,6 +20,11 @@ impl Drainers {
         self.hastened.retain(|other| *other != worker);
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn workers(&self) -> impl Iterator<Item = u32> {
+        self.leaving.iter().chain(&self.hastened).copied()
+    }
+
     /// One that takes its time where there are more than `most`.
     pub(super) fn take_over_due(&mut self, most: usize) -> Option<u32> {
         let worker = if self.leaving.len() > most { self.leaving.pop_front()? } else { return None };

@@ -18,15 +18,16 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-pub(crate) use coming::Proof;
-use coming::Why;
+pub(crate) use coming::{Proof, Terms, Why};
 use drainers::Drainers;
 use reload::Run;
-pub(crate) use reload::{Busy, Outcome, ReloadOptions, When};
+pub(crate) use reload::{Busy, ReloadOptions};
+pub use reload::{Outcome, When};
 use slot::Slot;
+pub(crate) use swap::NotNow;
 
 /// All workers that were made by one recipe; counted from 1, never used twice.
-pub(crate) type Generation = u32;
+pub type Generation = u32;
 
 /// Names one `Start`.
 pub(crate) type Order = u64;
@@ -77,11 +78,12 @@ pub(crate) enum News {
 
 /// How far a reload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// The first workers of the generation are on their way.
     Checking,
     /// One has taken its predecessor's place.
     Rolling,
+    /// It is over.
     Ended(Outcome),
 }
 
@@ -116,6 +118,7 @@ pub(crate) struct Fleet {
     drainers: Drainers,
     last_order: Order,
     stopping: bool,
+    at_rest: bool,
     actions: VecDeque<Action>,
 }
 
@@ -140,8 +143,57 @@ impl Fleet {
     }
 
     /// Slots in which somebody is to sit.
+    pub(crate) fn wanted_slots(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        self.indices().filter(|slot| self.slots[*slot as usize].is_wanted())
+    }
+
+    /// How many they are.
     pub(crate) fn size(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.is_wanted()).count()
+        self.wanted_slots().count()
+    }
+
+    /// Somebody is to be made for an empty slot, now or later.
+    pub(crate) fn awaits_somebody(&self) -> bool {
+        !self.stopping && self.slots.iter().any(Slot::awaits_somebody)
+    }
+
+    /// What was ordered is still wanted.
+    pub(crate) fn awaits(&self, order: Order) -> bool {
+        self.slots.iter().any(|slot| slot.is_waiting_for(order))
+    }
+
+    /// It has a slot's place.
+    pub(crate) fn sits(&self, worker: u32) -> bool {
+        self.slots.iter().any(|slot| slot.sits(worker))
+    }
+
+    /// A recipe that may be needed again.
+    pub(crate) fn needs(&self, generation: Generation) -> bool {
+        generation == self.in_force
+            || self.before == Some(generation)
+            || self.run.as_ref().is_some_and(|run| run.needs(generation))
+            || self.queued.is_some_and(|(queued, _)| queued == generation)
+            || self.slots.iter().any(|slot| slot.needs(generation))
+    }
+
+    /// All that it knows of; for the fuzzer and the tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn workers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().flat_map(Slot::workers).chain(self.drainers.workers())
+    }
+
+    /// Nothing is to be done, and nobody to be looked at, until something happens.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.at_rest
+    }
+
+    /// All that was to be done is done.
+    pub(crate) fn rest(&mut self) {
+        self.at_rest = self.actions.is_empty() && self.unready().next().is_none() && !self.is_swapping();
+    }
+
+    fn is_swapping(&self) -> bool {
+        self.slots.iter().any(Slot::is_being_swapped)
     }
 
     /// The lowest slot that is free.
@@ -170,6 +222,7 @@ impl Fleet {
     pub(crate) fn seat(&mut self, slot: u32, worker: u32) {
         let generation = self.in_force;
         self.slot_at(slot).seat(worker, generation);
+        self.at_rest = false;
     }
 
     /// What came of a `Start`.
@@ -199,9 +252,9 @@ impl Fleet {
         self.tick(now);
     }
 
-    /// Workers that are to become ready, each with whose place it is to take.
-    pub(crate) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>)> + '_ {
-        self.slots.iter().filter_map(Slot::proving)
+    /// Workers that are not ready: whose place each is to take, and whether it may listen on less.
+    pub(crate) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>, bool)> + '_ {
+        self.slots.iter().flat_map(Slot::unready)
     }
 
     /// When something is to be looked at or is over.
@@ -239,10 +292,19 @@ impl Fleet {
         self.go_on();
     }
 
-    /// Nobody is to sit in this slot any more: the program does not replace its worker.
-    pub(crate) fn abandon(&mut self, slot: u32) {
-        self.leave_slot(slot);
-        self.go_on();
+    /// Nobody is to be made for this slot if it is empty. True if it was.
+    pub(crate) fn abandon(&mut self, slot: u32) -> bool {
+        let empty = self.lacks_somebody(slot);
+        if empty {
+            self.leave_slot(slot);
+            self.go_on();
+        }
+        empty
+    }
+
+    /// It is empty, somebody is to sit there, and nobody is on the way.
+    pub(crate) fn lacks_somebody(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(Slot::lacks_somebody)
     }
 
     /// So many slots are to be filled from here on. The highest go first.
@@ -281,6 +343,7 @@ impl Fleet {
 
     /// Everybody leaves. Nothing is begun any more.
     pub(crate) fn stop(&mut self) {
+        self.at_rest = false;
         self.stopping = true;
         self.queued.take().into_iter().for_each(|(generation, _)| self.tell_superseded(generation));
         self.supersede("the cluster is being stopped");
@@ -288,6 +351,14 @@ impl Fleet {
         self.wanted.clear();
         self.slots.iter_mut().for_each(Slot::stop_waiting);
         self.actions.retain(|action| !matches!(action, Action::Start { .. } | Action::Replace { .. }));
+    }
+
+    /// Everybody has left; others may come.
+    pub(crate) fn begin_again(&mut self) {
+        self.stopping = false;
+        for slot in self.indices() {
+            self.abandon(slot);
+        }
     }
 
     fn retire(&mut self, worker: u32) {
@@ -304,6 +375,7 @@ impl Fleet {
 
     /// The back-off of an empty slot is over.
     pub(crate) fn replace_now(&mut self, slot: u32) {
+        self.at_rest = false;
         let order = self.next_order();
         let stopping = self.stopping;
         let begun = self.slot(slot).filter(|_| !stopping).and_then(|slot| slot.begin(order));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::coming::{Patience, Proof, Why};
+use super::coming::{Proof, Terms, Why};
 use super::{Action, Bounds, Fleet, Generation, News, Order, Outcome, Phase, ReloadOptions, When};
 
 #[derive(Debug, Clone)]
@@ -201,8 +201,8 @@ impl World {
             self.end(worker, true);
             self.act();
         }
-        let unready: Vec<(u32, Option<u32>)> = self.fleet.unready().collect();
-        for (worker, _) in unready {
+        let unready: Vec<(u32, Option<u32>, bool)> = self.fleet.unready().collect();
+        for (worker, ..) in unready {
             let proof = match self.processes[&worker].fate {
                 Fate::Good => Proof { listens: true, ..Proof::default() },
                 Fate::ListensOnLess => Proof { listens: true, missing: Some("tcp:1".to_owned()), ..Proof::default() },
@@ -225,8 +225,9 @@ impl World {
     fn deed(&mut self, deed: &Deed) {
         match *deed {
             Deed::Reload { parallel, when, keep, fate } => {
-                let patience = Patience { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500) };
-                if let Ok(generation) = self.fleet.reload(ReloadOptions { parallel, patience, when, keep }) {
+                let terms =
+                    Terms { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500), fewer: false };
+                if let Ok(generation) = self.fleet.reload(ReloadOptions { parallel, terms, when, keep }) {
                     self.fates.insert(generation, fate);
                     self.parallel = self.parallel.max(parallel);
                 }

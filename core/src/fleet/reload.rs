@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::coming::{Patience, Why};
+use super::coming::{Terms, Why};
 use super::{Action, Fleet, Generation, News, Phase};
 
 /// What a reload does while another runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum When {
+pub enum When {
     /// It takes the other's place.
     #[default]
     AtOnce,
@@ -21,7 +21,7 @@ pub(crate) enum When {
 pub(crate) struct ReloadOptions {
     /// How many slots are swapped at a time.
     pub(crate) parallel: usize,
-    pub(crate) patience: Patience,
+    pub(crate) terms: Terms,
     pub(crate) when: When,
     /// What has been swapped stays so when a later one fails.
     pub(crate) keep: bool,
@@ -29,13 +29,14 @@ pub(crate) struct ReloadOptions {
 
 impl Default for ReloadOptions {
     fn default() -> Self {
-        Self { parallel: 1, patience: Patience::default(), when: When::default(), keep: false }
+        Self { parallel: 1, terms: Terms::default(), when: When::default(), keep: false }
     }
 }
 
 /// How a reload has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// Every slot has a worker of it.
     Done,
     /// Nothing was taken from the old workers.
     Refused,
@@ -82,6 +83,11 @@ impl Run {
     pub(super) fn remove(&mut self, slot: u32) {
         self.todo.retain(|other| *other != slot);
         self.swapped.retain(|(other, _)| *other != slot);
+    }
+
+    /// It replaces by this recipe, or may go back to it.
+    pub(super) fn needs(&self, generation: Generation) -> bool {
+        self.generation == generation || self.swapped.iter().any(|(_, before)| *before == generation)
     }
 
     pub(super) fn is_to_swap(&self, slot: u32) -> bool {
@@ -186,10 +192,10 @@ impl Fleet {
                 return;
             }
             if let Some(slot) = run.todo.pop_front() {
-                let (patience, generation) = (run.options.patience, run.generation);
+                let (terms, generation) = (run.options.terms, run.generation);
                 let before = run.swapped.iter().find(|(other, _)| *other == slot).map(|(_, before)| *before);
                 let generation = if back { before.unwrap_or(generation) } else { generation };
-                self.send_for(slot, (why, generation, patience));
+                self.send_for(slot, (why, generation, terms));
                 continue;
             }
             if busy > 0 {

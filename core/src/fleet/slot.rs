@@ -151,10 +151,36 @@ impl Slot {
         sitting.ready.then_some(sitting.generation)
     }
 
-    /// Who is on the way and not ready, and whose place it is to take.
-    pub(super) fn proving(&self) -> Option<(u32, Option<u32>)> {
-        let coming = self.coming.as_ref().filter(|coming| !coming.is_ready())?;
-        Some((coming.worker?, self.sitting.as_ref().map(|sitting| sitting.worker)))
+    /// Who is not ready: whose place it is to take, and whether it may listen on less.
+    pub(super) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>, bool)> {
+        let sitting = self.sitting.as_ref();
+        let coming = self.coming.as_ref().filter(|coming| !coming.is_ready());
+        let coming = coming.and_then(|coming| {
+            Some((coming.worker?, sitting.map(|sitting| sitting.worker), coming.may_listen_on_less()))
+        });
+        coming.into_iter().chain(sitting.filter(|sitting| !sitting.ready).map(|sitting| (sitting.worker, None, false)))
+    }
+
+    /// Somebody is to sit here, and nobody does.
+    pub(super) fn awaits_somebody(&self) -> bool {
+        self.is_wanted() && self.sitting.is_none()
+    }
+
+    pub(super) fn sits(&self, worker: u32) -> bool {
+        self.sitting.as_ref().is_some_and(|sitting| sitting.worker == worker)
+    }
+
+    /// Who sits here, and who is on the way.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn workers(&self) -> impl Iterator<Item = u32> {
+        let coming = self.coming.as_ref().and_then(|coming| coming.worker);
+        self.sitting.as_ref().map(|sitting| sitting.worker).into_iter().chain(coming)
+    }
+
+    /// Somebody here was, is or is to be made by this recipe.
+    pub(super) fn needs(&self, generation: Generation) -> bool {
+        let coming = self.coming.as_ref().map(|coming| coming.generation);
+        [self.generation, coming].contains(&Some(generation))
     }
 
     /// `Ok`: the one on the way can take its place; an error: why it never will.

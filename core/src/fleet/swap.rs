@@ -1,6 +1,6 @@
 //! One worker takes the place of another.
 
-use super::coming::{Coming, Patience, Why};
+use super::coming::{Coming, Terms, Why};
 use super::{Action, Fleet, Generation, News, Slot};
 
 /// Why a worker is not replaced.
@@ -32,13 +32,13 @@ impl Fleet {
     }
 
     /// A worker for a slot is to be made, beside whoever sits there.
-    pub(super) fn send_for(&mut self, slot: u32, (why, generation, patience): (Why, Generation, Patience)) {
+    pub(super) fn send_for(&mut self, slot: u32, (why, generation, terms): (Why, Generation, Terms)) {
         let order = self.next_order();
         let Some(place) = self.slot(slot).filter(|place| place.is_wanted()) else { return };
         // One that is on its way there already is overtaken, also by a restart.
         let overtaken = place.take_coming().and_then(|coming| coming.worker);
         place.stop_waiting();
-        place.expect(Coming::new(why, generation, patience, order));
+        place.expect(Coming::new(why, generation, terms, order));
         self.actions.push_back(Action::Start { slot, generation, beside: true, order });
         overtaken.into_iter().for_each(|worker| self.retire(worker));
     }
@@ -85,6 +85,7 @@ impl Fleet {
     }
 
     pub(super) fn go_on(&mut self) {
+        self.at_rest = false;
         if self.stopping {
             return;
         }
@@ -107,7 +108,7 @@ impl Fleet {
             let Some((slot, why)) = self.wanted.pop_front() else { return };
             let place = &self.slots[slot as usize];
             if let (Some(generation), true) = (place.generation(), place.is_taken()) {
-                self.send_for(slot, (why, generation, Patience::default()));
+                self.send_for(slot, (why, generation, Terms::default()));
             }
         }
     }

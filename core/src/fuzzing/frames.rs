@@ -74,6 +74,7 @@ fn parcel(bytes: &[u8]) {
             same(&[&wire::CONNECTION_HEADER, peer.as_bytes()].concat(), bytes, false);
         }
         Ok(Parcel::Nop) => same(&wire::NOP, bytes, false),
+        Ok(Parcel::Begin) => same(&wire::BEGIN, bytes, false),
         Ok(Parcel::Stop) => same(&wire::STOP, bytes, false),
     }
 }
@@ -127,7 +128,7 @@ fn made_of(choices: &mut Choices) {
         other => panic!("a refusal became {other:?}"),
     }
     let name = SockAddr::from_bytes(rest);
-    let (datagram, settable) = (which & 128 != 0, which & 64 != 0);
-    let grant = Answer::Grant { number: a, listener: b, mechanism: c, datagram, settable, name };
+    let [datagram, settable, waits] = [128, 64, 32].map(|bit| which & bit != 0);
+    let grant = Answer::Grant { number: a, listener: b, mechanism: c, datagram, settable, waits, name };
     assert_eq!(Answer::decode(&grant.encode()).map(|again| again.encode()), Ok(grant.encode()));
 }

@@ -199,7 +199,7 @@ impl Share {
         match cmsg::receive(self.mailbox.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {
             Ok(mut received) if received.length > 0 => match Parcel::decode(&buffer[..received.length]) {
                 Ok(Parcel::Connection(_)) => Taken::Connection(received.take_fd(0).expect("a connection")),
-                Ok(Parcel::Nop) => Taken::Control,
+                Ok(Parcel::Nop | Parcel::Begin) => Taken::Control,
                 Ok(Parcel::Stop) => Taken::Stop,
                 Err(malformed) => panic!("a mailbox held {malformed:?}"),
             },

@@ -12,7 +12,11 @@ impl Handle {
     pub(crate) fn check(&self, is_known: impl Fn(u32, u32) -> bool) {
         let slots: Vec<u32> = self.members.iter().map(|member| member.slot).collect();
         assert_eq!(self.members.slots(), slots, "what the policy reads");
-        assert!(slots.is_sorted_by(|a, b| a < b), "one member in a slot, in order");
+        assert!(slots.is_sorted(), "in order");
+        for slot in slots {
+            let having = self.members.iter().filter(|member| member.slot == slot && member.can_be_sent());
+            assert!(having.count() <= 1, "slot {slot} has the turns of one member");
+        }
         assert!(self.choosing.held().len() <= HELD_MAX);
         for member in self.members.iter() {
             assert!(is_known(member.listener, member.worker), "listener {} of nobody", member.listener);

@@ -151,9 +151,11 @@ impl Choosing {
         let mut open = self.sink(members, given).is_some();
         let mut again = false;
         let by_client = self.is_by_client();
+        let deserted = |slot: u32| !members.has_turn(slot);
+        again |= by_client && self.held.slots().any(deserted);
         for member in members.iter_mut() {
             if by_client && self.held.of(member.slot) > 0 {
-                again |= !member.has_turn() || member.tell_when_room(poll, given, now);
+                again |= member.has_turn() && member.tell_when_room(poll, given, now);
             } else if !by_client && !open {
                 // A worker may have taken something since it was found full.
                 open |= member.tell_when_room(poll, given, now);

@@ -1,6 +1,7 @@
 //! One listener of one worker, seen from the handle: its mailbox, its own socket if it has one, and whether it gets connections.
 
 mod looking;
+mod proving;
 
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub(crate) struct Member {
     pub(crate) mailbox: Mailbox,
     standing: Standing,
     stopping: bool,
+    /// It is to take another's place, and gets nothing before it does.
+    proving: bool,
     /// Connections sent into its mailbox and not taken back.
     passed: u64,
     pace: Pace,
@@ -53,6 +56,7 @@ impl Member {
             mailbox,
             standing: Standing::OPEN,
             stopping: false,
+            proving: false,
             passed: 0,
             pace,
             armed: false,
@@ -73,7 +77,7 @@ impl Member {
     }
 
     pub(super) fn may_stand_in_line(&self) -> bool {
-        self.line != Line::Barred
+        self.line != Line::Barred && !self.proving
     }
 
     pub(super) fn is_in_line(&self) -> bool {
@@ -118,12 +122,12 @@ impl Member {
 
     /// It gets connections; perhaps not now, for want of room.
     pub(super) fn has_turn(&self) -> bool {
-        self.standing.is_open() && !self.stopping
+        self.standing.is_open() && !self.stopping && !self.proving
     }
 
     /// Its mailbox is not closed, neither by its worker nor by a stop.
     pub(super) fn can_be_sent(&self) -> bool {
-        !self.stopping && !self.standing.is_broken()
+        !self.stopping && !self.proving && !self.standing.is_broken()
     }
 
     /// It gets connections by its mailbox, which has room. `given`: those that were somebody's already; a member in line accepts others

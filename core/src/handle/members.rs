@@ -1,6 +1,6 @@
 //! The members of an address, in the order of their slots.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 use super::member::Member;
 use crate::mechanism::{OwnSocket, Turns};
@@ -60,9 +60,25 @@ impl Members {
         self.iter_mut().find(|member| member.listener == listener)
     }
 
+    /// The one that has the slot's turns, or would have.
     pub(super) fn of_slot(&mut self, slot: u32) -> Option<&mut Member> {
-        let index = self.slots.binary_search(&slot).ok()?;
+        let all = self.all_of_slot(slot);
+        let has_place = |index: &usize| !self.by_slot[*index].is_proving() && !self.by_slot[*index].is_stopping();
+        let index = all.clone().find(has_place).or(all.clone().next())?;
         self.get_mut(index)
+    }
+
+    /// Several while one takes the place of another.
+    fn all_of_slot(&self, slot: u32) -> Range<usize> {
+        self.slots.partition_point(|other| *other < slot)..self.slots.partition_point(|other| *other <= slot)
+    }
+
+    pub(super) fn has_own_socket(&self, slot: u32) -> bool {
+        self.by_slot[self.all_of_slot(slot)].iter().any(|member| member.own_socket().is_some())
+    }
+
+    pub(super) fn has_turn(&self, slot: u32) -> bool {
+        self.by_slot[self.all_of_slot(slot)].iter().any(Member::has_turn)
     }
 
     pub(super) fn of_worker(&self, worker: u32) -> impl Iterator<Item = &Member> {

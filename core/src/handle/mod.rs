@@ -27,6 +27,7 @@ mod rousing;
 mod shut;
 mod sockets;
 mod standing;
+mod succeeding;
 mod turns;
 mod watch;
 
@@ -157,7 +158,7 @@ impl Handle {
         let route = self.sockets.route();
         match (route.kind(), own.or_else(|| route.worker_socket(member.slot))) {
             (MechanismKind::Kernel, None) => (MechanismKind::Passed, [None; 2]),
-            (MechanismKind::Rotation, _) if !member.may_stand_in_line() => (MechanismKind::Passed, [None; 2]),
+            (MechanismKind::Rotation, _) if !member.has_common_socket() => (MechanismKind::Passed, [None; 2]),
             (kind, socket) => (kind, [socket, route.worker_page()]),
         }
     }
@@ -193,7 +194,8 @@ impl Handle {
     /// why it has none.
     pub(crate) fn join(&mut self, mut member: Member, own: bool, poll: &Poll) -> Sys<Sys<()>> {
         poll.add(member.mailbox.sender(), Token::Mailbox(member.listener).pack(), Interest::None)?;
-        let entered = if own { self.sockets.enter(member.slot, &mut self.members, poll) } else { Ok(None) };
+        let seated = !member.is_proving();
+        let entered = if own { self.sockets.enter(member.slot, seated, &mut self.members, poll) } else { Ok(None) };
         let outcome = entered.map(|own| own.into_iter().for_each(|own| member.give_own_socket(own)));
         if self.datagram
             && let Err(errno) = outcome
@@ -201,6 +203,10 @@ impl Handle {
             // There is no other way to it.
             poll.remove(member.mailbox.sender());
             return Err(errno);
+        }
+        if seated {
+            // One that is leaving may still be there.
+            self.lose_places(member.slot);
         }
         self.members.add(member);
         self.attention.wake_anew();

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use super::member::Member;
 use super::members::Members;
 use crate::mechanism::{OwnSocket, Retired, Route, Selector, give_up};
 use crate::options::SocketOption;
@@ -148,17 +149,43 @@ impl Sockets {
         self.watch(false, false, members, poll);
     }
 
-    /// An own socket for a slot, where the mechanism has such.
-    pub(super) fn enter(&mut self, slot: u32, members: &mut Members, poll: &Poll) -> Sys<Option<OwnSocket>> {
-        let outcome = self.route.enter(slot);
+    /// An own socket for a slot, where the mechanism has such. `seated`: it gets what is begun with the slot.
+    pub(super) fn enter(
+        &mut self,
+        slot: u32,
+        seated: bool,
+        members: &mut Members,
+        poll: &Poll,
+    ) -> Sys<Option<OwnSocket>> {
+        let mut outcome = self.route.enter(slot);
         if outcome.is_err()
             && let Some(old) = self.retired.take_of(slot)
         {
             // To bind a new one is forbidden by now: the old one has to do.
             self.shut(slot, old, members, poll);
-            return self.route.enter(slot);
+            outcome = self.route.enter(slot);
         }
-        outcome
+        match outcome {
+            Ok(Some(own)) if seated => self.seat(slot, own).map(Some),
+            outcome => outcome,
+        }
+    }
+
+    /// What is begun with a slot goes to this socket from here on. An error: it is given up.
+    fn seat(&mut self, slot: u32, own: OwnSocket) -> Sys<OwnSocket> {
+        self.route.seat(slot, &own).inspect_err(|_| give_up(own.socket()))?;
+        Ok(own)
+    }
+
+    /// The same for that of a member, which keeps it if that can be done.
+    pub(super) fn seat_member(&mut self, member: &mut Member, poll: &Poll) {
+        let Some(own) = member.own_socket() else { return };
+        if self.route.seat(member.slot, own).is_err()
+            && let Some(mut own) = member.take_own_socket(self.route.assigned(member.slot), poll)
+        {
+            own.forget(poll);
+            give_up(own.socket());
+        }
     }
 
     /// A slot has no member any more, or one without its own socket. That goes on listening for a while (see `Retired`).
@@ -176,7 +203,7 @@ impl Sockets {
     /// Shuts an own socket down. The kernel moves what waits in it to the others, and may wake nobody for that.
     fn shut(&mut self, slot: u32, mut own: OwnSocket, members: &mut Members, poll: &Poll) {
         own.forget(poll);
-        let has_another = members.of_slot(slot).is_some_and(|member| member.own_socket().is_some());
+        let has_another = members.has_own_socket(slot);
         self.route.shut(slot, own, !has_another);
         members.own_sockets_mut().for_each(OwnSocket::expect_moved);
         self.unwatch(members, poll);

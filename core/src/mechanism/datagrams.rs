@@ -28,8 +28,11 @@ pub(crate) struct Datagrams {
 
 struct Own {
     socket: OwnedFd,
-    /// Its former worker was the last, and what waited in it is for the successor.
+    /// Another worker has or had it, too: its former worker was the last, and what waited in it is for the successor, or one of its
+    /// slot is to take the place of another.
     inherited: bool,
+    /// How many members have it.
+    members: u32,
 }
 
 impl Datagrams {
@@ -37,7 +40,7 @@ impl Datagrams {
     pub(crate) fn new(first: OwnedFd, name: SockAddr, shape: Shape) -> Sys<Self> {
         // Only now, so that an address that is taken is found taken.
         socket::set_reuse_port(first.as_fd())?;
-        let spare = Some(Own { socket: first, inherited: false });
+        let spare = Some(Own { socket: first, inherited: false, members: 0 });
         Ok(Self { name, shape, spare, sockets: BTreeMap::new(), former: Former::default() })
     }
 
@@ -69,6 +72,11 @@ impl Route for Datagrams {
     }
 
     fn enter(&mut self, slot: u32) -> Sys<Option<OwnSocket>> {
+        if let Some(own) = self.sockets.get_mut(&slot) {
+            // So no peer meets another slot, and nothing that waits is lost.
+            (own.inherited, own.members) = (true, own.members + 1);
+            return Ok(None);
+        }
         let own = match (self.spare.take(), self.sockets.values().next()) {
             (Some(spare), _) => spare,
             (None, Some(other)) => {
@@ -81,14 +89,14 @@ impl Route for Datagrams {
                     }
                     other => Err(other),
                 })?;
-                Own { socket, inherited: false }
+                Own { socket, inherited: false, members: 0 }
             }
             (None, None) => return Err(Errno::ENOTCONN),
         };
         // A program on one socket would choose for all.
         let fitted = socket::set_reuse_port(own.socket.as_fd()).and_then(|()| lock_filter(own.socket.as_fd()));
         match fitted {
-            Ok(()) => drop(self.sockets.insert(slot, own)),
+            Ok(()) => drop(self.sockets.insert(slot, Own { members: 1, ..own })),
             Err(errno) => {
                 // Without it nobody could be given another.
                 if self.sockets.is_empty() {
@@ -137,9 +145,13 @@ impl Route for Datagrams {
     }
 
     fn leave(&mut self, slot: u32, worker: u32) {
+        if let Some(own) = self.sockets.get_mut(&slot).filter(|own| own.members > 1) {
+            own.members -= 1;
+            return;
+        }
         let Some(own) = self.sockets.remove(&slot) else { return };
         if self.sockets.is_empty() {
-            self.spare = Some(Own { inherited: true, ..own });
+            self.spare = Some(Own { inherited: true, members: 0, ..own });
         } else {
             // Out of the kernel's choice, also where a process that the worker left behind has it. What waits in it is lost, as
             // datagrams may be.
@@ -162,7 +174,7 @@ mod tests {
         let mut datagrams = Datagrams::new(first, name, Shape::default()).unwrap();
         // No socket, so that every setsockopt(2) fails.
         let (pipe, _writer) = socket::pipe().unwrap();
-        let real = datagrams.spare.replace(Own { socket: pipe, inherited: false });
+        let real = datagrams.spare.replace(Own { socket: pipe, inherited: false, members: 0 });
         assert_eq!(datagrams.enter(0).err(), Some(Errno::ENOTSOCK));
         assert!(datagrams.spare.is_some());
         datagrams.spare = real;

@@ -128,12 +128,17 @@ impl Route for Kernel {
             return Ok(None);
         }
         let socket = self.socket_for(slot)?;
-        if let Err(errno) = lock_filter(socket.as_fd()).and_then(|()| self.selector.put(slot as u16, socket.as_fd())) {
+        if let Err(errno) = lock_filter(socket.as_fd()) {
             give_up(socket.as_fd());
             return Err(errno);
         }
-        self.last_slot = self.last_slot.max(slot);
         Ok(Some(OwnSocket::new(socket, self.selector.assigned(slot))))
+    }
+
+    fn seat(&mut self, slot: u32, own: &OwnSocket) -> Sys<()> {
+        self.selector.put(slot as u16, own.socket())?;
+        self.last_slot = self.last_slot.max(slot);
+        Ok(())
     }
 
     fn shut(&mut self, slot: u32, own: OwnSocket, keep: bool) {

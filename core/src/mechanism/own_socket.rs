@@ -30,6 +30,8 @@ pub(crate) struct OwnSocket {
     watched: Option<(Token, Interest)>,
     /// Connections that were begun with the slot before it was this member's.
     assigned_before: u64,
+    /// And before it was another's.
+    assigned_after: Option<u64>,
     /// Those begun by the last look.
     assigned: u64,
     /// What the primary accepted in the worker's stead.
@@ -86,6 +88,7 @@ impl OwnSocket {
             worker: 0,
             watched: None,
             assigned_before: assigned,
+            assigned_after: None,
             assigned,
             rescued: 0,
             depth: 0,
@@ -128,8 +131,19 @@ impl OwnSocket {
         socket::listening_backlog(self.socket.as_fd()).unwrap_or(None)
     }
 
+    /// The slot's connections are this member's from here on.
+    pub(crate) fn begin_with(&mut self, assigned: u64) {
+        (self.assigned_before, self.assigned) = (assigned, assigned);
+    }
+
+    /// They are another's.
+    pub(crate) fn end_with(&mut self, assigned: u64) {
+        self.assigned_after = Some(assigned);
+    }
+
     /// Connections the worker has been given, of so many that were begun with the slot.
     pub(crate) fn given(&self, assigned: u64) -> u64 {
+        let assigned = self.assigned_after.unwrap_or(assigned);
         assigned.saturating_sub(self.assigned_before).saturating_sub(self.rescued)
     }
 

@@ -39,9 +39,13 @@ pub(crate) trait Route: Send {
         Accepted::Nothing
     }
 
-    /// A slot gets a member. Its own socket, where the mechanism leaves that to the member.
+    /// A slot gets a member. Its own socket, where the mechanism leaves that to the member; it gets nothing before `seat`.
     fn enter(&mut self, _slot: u32) -> Sys<Option<OwnSocket>> {
         Ok(None)
+    }
+    /// What is begun with a slot goes to this socket from here on.
+    fn seat(&mut self, _slot: u32, _own: &OwnSocket) -> Sys<()> {
+        Ok(())
     }
     /// The slot has no member any more. `worker`: whose it was.
     fn leave(&mut self, _slot: u32, _worker: u32) {}

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Pump(u32),
     /// Some slot's worker is to be replaced.
     Restart,
+    /// Somebody may be ready to take another's place.
+    Fleet,
     /// A worker did not leave in time.
     Escalate(u32),
     /// A worker without a pidfd is to be asked whether it has ended.
@@ -49,6 +51,7 @@ pub(crate) struct Clock {
     in_turn: bool,
     /// When the next replacement is tried.
     restart_at: Option<Instant>,
+    fleet_at: Option<Instant>,
     /// When anything waits: the time between the last look of the watch and the next, and when that is.
     watching: Option<(Duration, Instant)>,
     audit_at: Option<Instant>,
@@ -62,6 +65,7 @@ impl Clock {
             alarm_at: None,
             in_turn: false,
             restart_at: None,
+            fleet_at: None,
             watching: None,
             audit_at: None,
         }
@@ -107,6 +111,7 @@ impl Clock {
         let (at, timer) = self.timers.pop_first()?;
         match timer {
             Timer::Restart => self.restart_at = None,
+            Timer::Fleet => self.fleet_at = None,
             Timer::Audit => self.audit_at = None,
             _ => {}
         }
@@ -118,6 +123,18 @@ impl Clock {
         if self.restart_at.is_none_or(|set| at < set) {
             self.restart_at = Some(at);
             self.add(at, Timer::Restart);
+        }
+    }
+
+    /// Who is to take another's place is looked at at this time, or earlier.
+    pub(crate) fn fleet_by(&mut self, at: Instant) {
+        if let Some(set) = self.fleet_at.filter(|set| *set > at) {
+            self.cancel(set, Timer::Fleet);
+            self.fleet_at = None;
+        }
+        if self.fleet_at.is_none() {
+            self.fleet_at = Some(at);
+            self.add(at, Timer::Fleet);
         }
     }
 

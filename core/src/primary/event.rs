@@ -1,5 +1,6 @@
 //! What a primary tells its program.
 
+use crate::fleet::{Generation, Phase};
 use crate::settings::MechanismKind;
 use crate::sys::child::ExitStatus;
 
@@ -39,6 +40,31 @@ pub enum Event {
         worker: WorkerRef,
         /// What.
         data: Vec<u8>,
+    },
+    /// It may take another's place: it listens, and has said that it is ready where that is asked for.
+    Ready {
+        /// Who.
+        worker: WorkerRef,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// A reload has come to another phase.
+    Reload {
+        /// Which.
+        generation: Generation,
+        /// How far it is.
+        phase: Phase,
+        /// How many slots have a worker of it.
+        replaced: usize,
+        /// Why it has ended otherwise than well; one sentence, or empty.
+        reason: String,
+    },
+    /// A worker has taken the place of one that had done enough.
+    Recycled {
+        /// The new one.
+        worker: WorkerRef,
+        /// Its generation.
+        generation: Generation,
     },
     /// Its channel is closed.
     Disconnect(WorkerRef),

@@ -99,13 +99,8 @@ impl Primary {
         let Some(status) = self.workers.reap(id) else { return };
         // What it said last is still in the channel.
         self.hear_out(id);
-        let Some(entry) = self.leave_books(id, status) else { return };
-        if self.workers.is_stopping() {
+        if self.leave_books(id, status).is_some() && self.workers.is_stopping() {
             self.addresses.close_unattended(None, &self.poller.poll);
-        } else {
-            let deserted = self.addresses.has_deserted();
-            let (workers, _, _, mut ground) = self.parts();
-            workers.replace(&entry, status, deserted, &mut ground);
         }
     }
 

@@ -34,6 +34,7 @@ mod listen;
 mod news;
 mod poller;
 mod refused;
+mod renewing;
 mod session;
 mod snapshot;
 mod talk;
@@ -50,7 +51,7 @@ pub(crate) use listen::key;
 pub use poller::{Poller, Ready, StopRequest};
 pub use snapshot::{HandleInfo, WorkerInfo};
 pub(crate) use workers::Plan;
-pub use workers::{Enrolled, Forked, Granted, Relayed, SpawnOptions, Wanted, WorkerState};
+pub use workers::{DueFork, Enrolled, Forked, Granted, Relayed, ReloadOptions, SpawnOptions, Wanted, WorkerState};
 
 use crate::env;
 use crate::error::{Error, Result};
@@ -164,7 +165,8 @@ impl Primary {
     /// Makes a worker by fork(2). The caller must be the process's only thread; ETHREADS otherwise.
     pub fn fork(&mut self) -> Result<Forked> {
         self.check_may_start()?;
-        self.fork_into(self.workers.free_slot())
+        let (workers, _, _, mut ground) = self.parts();
+        workers.fork(&mut ground)
     }
 
     /// Starts a program as a worker and returns the worker's id. Any thread may call it.
@@ -177,7 +179,7 @@ impl Primary {
     pub(crate) fn spawn_planned(&mut self, plan: Plan) -> Result<u32> {
         self.check_may_start()?;
         let (workers, _, _, mut ground) = self.parts();
-        workers.spawn(workers.free_slot(), Arc::new(plan), &mut ground)
+        workers.spawn(plan, &mut ground)
     }
 
     /// From now on no worker can be started, for this reason.
@@ -194,23 +196,22 @@ impl Primary {
         if self.guard.is_forked() { Err(Error::forked()) } else { Ok(()) }
     }
 
-    /// Slots whose worker was made by fork and is due to be replaced: the program forks, as only it can.
-    pub fn take_due_fork(&mut self) -> Option<u32> {
+    /// A worker that is to be made by fork: the program does it, as only it can.
+    pub fn take_due_fork(&mut self) -> Option<DueFork> {
         self.workers.take_due_fork()
     }
 
-    /// Replaces the worker of a slot that `take_due_fork` gave.
-    pub fn fork_into(&mut self, slot: u32) -> Result<Forked> {
+    /// Makes a worker that `take_due_fork` gave.
+    pub fn fork_due(&mut self, due: DueFork) -> Result<Forked> {
         self.check_own()?;
         let (workers, _, _, mut ground) = self.parts();
-        workers.fork(slot, &mut ground)
+        workers.fork_due(due, &mut ground)
     }
 
-    /// A replacement could not be made: say so, and try again later.
-    pub fn retry_respawn(&mut self, slot: u32, error: &Error) {
-        let deserted = self.addresses.has_deserted();
+    /// It could not be made: that is said, and tried again later where it is to replace one that is gone.
+    pub fn fork_failed(&mut self, due: DueFork, error: &Error) {
         let (workers, _, _, mut ground) = self.parts();
-        workers.retry(slot, error, deserted, &mut ground);
+        workers.fork_failed(due, error, &mut ground);
     }
 
     /// What has happened since the last call.

@@ -3,6 +3,7 @@
 use super::event::WorkerRef;
 use super::listen::Addresses;
 use super::workers::{Entry, WorkerState};
+use crate::fleet::Generation;
 use crate::handle::{Handle, HandleStats};
 use crate::policy::Policy;
 use crate::settings::MechanismKind;
@@ -23,6 +24,10 @@ pub struct WorkerInfo {
     pub load: u32,
     /// Another value whenever it has looked for connections, or its event loop has turned; `None` if it does not tell.
     pub progress: Option<u64>,
+    /// All workers that were made by one recipe; see [`Primary::reload`](super::Primary::reload).
+    pub generation: Generation,
+    /// It could take another's place, or has.
+    pub ready: bool,
 }
 
 /// What is known of an address.
@@ -52,6 +57,8 @@ pub(super) fn of_worker(entry: &Entry, addresses: &Addresses) -> WorkerInfo {
         waiting: addresses.iter().map(|handle| handle.waiting_for(entry.id)).sum(),
         load: entry.board.load().load,
         progress: entry.board.progress(),
+        generation: entry.generation,
+        ready: entry.ready,
     }
 }
 

@@ -67,6 +67,7 @@ impl Primary {
             self.timer(timer, at, now);
         }
         self.run_restarts(now);
+        self.run_fleet(now);
         self.pump(now);
         if self.poller.poll.take_failed() {
             self.clock.add(now + WATCH_AGAIN, Timer::Repair);
@@ -108,8 +109,8 @@ impl Primary {
             Timer::Watch => self.watch(at, now),
             Timer::Audit => self.audit(now),
             Timer::Pump(address) => self.addresses.mark(address),
-            // Every turn looks whose turn it is.
-            Timer::Restart => {}
+            // Every turn looks whose turn it is, and who is ready.
+            Timer::Restart | Timer::Fleet => {}
             Timer::Escalate(worker) => self.workers.escalate(worker, now, &mut self.clock),
             Timer::Ask(worker) => {
                 self.process_ended(worker);

@@ -70,12 +70,12 @@ fn turn(process: &'static Process, timeout: Option<Duration>, on_event: &mut dyn
 
 /// Forks the replacements that are due.
 fn replace_forked(process: &Process) -> Result<Side<()>> {
-    while let Some(slot) = with_primary(|primary| Ok(primary.take_due_fork()))? {
-        match fork_by(process, |primary| primary.fork_into(slot)) {
+    while let Some(due) = with_primary(|primary| Ok(primary.take_due_fork()))? {
+        match fork_by(process, |primary| primary.fork_due(due)) {
             Ok(Side::Worker) => return Ok(Side::Worker),
             Ok(Side::Primary(_)) => {}
             Err(error) => with_primary(|primary| {
-                primary.retry_respawn(slot, &error);
+                primary.fork_failed(due, &error);
                 Ok(())
             })?,
         }

@@ -4,7 +4,7 @@
 
 use super::{
     Answer, DISCONNECT, FromPrimary, FromWorker, Hello, MAGIC, MESSAGE_MAX, Malformed, Parcel, SENTENCE_MAX, SETTABLE,
-    SIGNALLED, header, kind,
+    SIGNALLED, WAITS, header, kind,
 };
 use crate::address::ADDRESS_MAX;
 use crate::options::VALUE_MAX;
@@ -130,14 +130,14 @@ impl FromPrimary<'_> {
 impl Answer<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Answer::Grant { number, listener, mechanism, datagram, settable, name } => frame(
+            Answer::Grant { number, listener, mechanism, datagram, settable, waits, name } => frame(
                 kind::GRANT,
                 *number,
                 &[
                     &0_i32.to_ne_bytes(),
                     &listener.to_ne_bytes(),
                     &mechanism.to_ne_bytes(),
-                    &(1 + u32::from(*datagram) + if *settable { SETTABLE } else { 0 }).to_ne_bytes(),
+                    &kind_of_grant(*datagram, *settable, *waits).to_ne_bytes(),
                     name.as_bytes(),
                 ],
             ),
@@ -174,7 +174,7 @@ impl Answer<'_> {
         let listener = body.u32()?;
         let mechanism = body.u32()?;
         let kind = body.u32()?;
-        let datagram = match kind & !SETTABLE {
+        let datagram = match kind & !(SETTABLE | WAITS) {
             1 => false,
             2 => true,
             _ => return Err(Malformed("a grant of an unknown kind of socket")),
@@ -185,6 +185,7 @@ impl Answer<'_> {
             mechanism,
             datagram,
             settable: kind & SETTABLE != 0,
+            waits: kind & WAITS != 0,
             name: SockAddr::from_bytes(body.rest(SOCKADDR_MAX)?),
         })
     }
@@ -196,10 +197,16 @@ impl Parcel {
         match kind {
             kind::CONNECTION => Ok(Parcel::Connection(SockAddr::from_bytes(body.rest(SOCKADDR_MAX)?))),
             kind::NOP => body.end().map(|()| Parcel::Nop),
+            kind::BEGIN => body.end().map(|()| Parcel::Begin),
             kind::STOP => body.end().map(|()| Parcel::Stop),
             _ => Err(Malformed("a frame of a type that no mailbox holds")),
         }
     }
+}
+
+fn kind_of_grant(datagram: bool, settable: bool, waits: bool) -> u32 {
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    1 + u32::from(datagram) + flag(settable, SETTABLE) + flag(waits, WAITS)
 }
 
 trait FloorCharBoundary {
@@ -296,11 +303,20 @@ mod tests {
         assert_eq!(FromPrimary::decode(&hello.encode()), Ok(FromPrimary::Hello(hello)));
         assert_eq!(FromPrimary::decode(&DISCONNECT), Ok(FromPrimary::Disconnect));
         let name = SockAddr::from("127.0.0.1:80".parse::<std::net::SocketAddr>().unwrap());
-        for settable in [false, true] {
-            let bytes = Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, settable, name }.encode();
-            match Answer::decode(&bytes).unwrap() {
-                Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, settable: told, name: got } => {
-                    assert_eq!((told, got.to_inet()), (settable, name.to_inet()));
+        for (settable, waits) in [(false, false), (true, false), (false, true), (true, true)] {
+            let grant =
+                Answer::Grant { number: 1, listener: 2, mechanism: 3, datagram: true, settable, waits, name }.encode();
+            match Answer::decode(&grant).unwrap() {
+                Answer::Grant {
+                    number: 1,
+                    listener: 2,
+                    mechanism: 3,
+                    datagram: true,
+                    settable: s,
+                    waits: w,
+                    name: n,
+                } => {
+                    assert_eq!((s, w, n.to_inet()), (settable, waits, name.to_inet()));
                 }
                 other => panic!("{other:?}"),
             }
@@ -335,7 +351,7 @@ mod tests {
         let grant = [0_u32, 1, 1, 1].map(u32::to_ne_bytes).concat();
         assert!(Answer::decode(&frame(kind::GRANT, 0, &[&grant])).is_ok());
         assert!(Answer::decode(&frame(kind::GRANT, 0, &[&grant[..8]])).is_err(), "half a grant");
-        let unknown = [0_u32, 1, 1, 0x201].map(u32::to_ne_bytes).concat();
+        let unknown = [0_u32, 1, 1, 0x401].map(u32::to_ne_bytes).concat();
         assert!(Answer::decode(&frame(kind::GRANT, 0, &[&unknown])).is_err(), "an unknown bit");
         assert!(FromWorker::decode(&frame(kind::SETSOCKOPT, 0, &[&[0; 11]])).is_err(), "half an option");
         assert!(FromWorker::decode(&frame(kind::SETSOCKOPT, 0, &[&[0; 12 + VALUE_MAX + 1]])).is_err());
@@ -355,7 +371,7 @@ mod tests {
         }
 
         #[test]
-        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..19) {
+        fn what_decodes_encodes_to_the_same_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 8..64), kind in 1_u16..20) {
             bytes[..2].copy_from_slice(&kind.to_ne_bytes());
             bytes[2..4].copy_from_slice(&[0, 0]);
             if let Ok(frame) = FromWorker::decode(&bytes) {

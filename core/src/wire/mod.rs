@@ -35,6 +35,7 @@ mod kind {
     // 15 and 16 are reserved.
     pub(super) const SETSOCKOPT: u16 = 17;
     pub(super) const SEAT: u16 = 18;
+    pub(super) const BEGIN: u16 = 19;
 }
 
 /// In `ONLINE`'s number: the worker can accept in rotation.
@@ -43,6 +44,8 @@ pub(crate) const OFFERS_ROTATION: u32 = 2;
 pub(crate) const OFFERS_OPTIONS: u32 = 4;
 /// In a grant's kind: the primary accepts `SETSOCKOPT` for this listener.
 const SETTABLE: u32 = 0x100;
+/// In a grant's kind: the worker accepts nothing from the socket that all have before `BEGIN`.
+const WAITS: u32 = 0x200;
 
 /// Why a frame is not acceptable, as the end of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,13 +89,14 @@ pub(crate) enum FromPrimary<'a> {
 /// The primary's answer to a listen, or to a socket option.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer<'a> {
-    /// `settable`: the worker may set socket options later.
+    /// `settable`: the worker may set socket options later. `waits`: it is to accept nothing by itself before `BEGIN`.
     Grant {
         number: u32,
         listener: u32,
         mechanism: u32,
         datagram: bool,
         settable: bool,
+        waits: bool,
         name: SockAddr,
     },
     /// The option is set.
@@ -111,6 +115,8 @@ pub(crate) enum Answer<'a> {
 pub(crate) enum Parcel {
     Connection(SockAddr),
     Nop,
+    /// Its receiver accepts by itself from here on.
+    Begin,
     Stop,
 }
 
@@ -118,6 +124,8 @@ pub(crate) enum Parcel {
 pub(crate) const CONNECTION_HEADER: [u8; HEADER] = header(kind::CONNECTION, 0);
 /// The parcel that its receiver ignores.
 pub(crate) const NOP: [u8; HEADER] = header(kind::NOP, 0);
+/// The parcel that ends the time before which a worker accepts nothing by itself.
+pub(crate) const BEGIN: [u8; HEADER] = header(kind::BEGIN, 0);
 /// The last parcel of a mailbox.
 pub(crate) const STOP: [u8; HEADER] = header(kind::STOP, 0);
 /// The request to leave, in either direction.

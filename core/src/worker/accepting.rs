@@ -138,6 +138,11 @@ pub(super) fn is_shortage(error: &Error) -> bool {
     [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].into_iter().any(|errno| error.is(errno))
 }
 
+/// This worker has turns from here on. Who calls accept says where it waits and calls it again; no program sees this.
+pub(super) fn begun() -> Error {
+    Error::new(-libc::ERESTART, "the worker has its turns")
+}
+
 pub(super) fn nothing_there() -> Error {
     Error::new(-libc::EAGAIN, "no connection is waiting")
 }

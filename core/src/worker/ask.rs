@@ -130,14 +130,14 @@ fn give_back(channel: &Channel, listener: u32) {
 /// Waits for the grant with this number. The caller has `last` locked.
 fn await_grant(channel: &Arc<Channel>, asked: u32, text: &str, index: u32, flags: ListenFlags) -> Result<Listener> {
     await_answer(channel, asked, |answer, received| {
-        let Answer::Grant { listener, mechanism, datagram, settable, name, .. } = answer else {
+        let Answer::Grant { listener, mechanism, datagram, settable, waits, name, .. } = answer else {
             return Err(Error::new(-libc::EPROTO, "the primary's answer to a listen is none"));
         };
         let fds = [received.take_fd(0), received.take_fd(1), received.take_fd(2)];
         let made = match received.fds_lost {
             true => Err(Error::os("receiving the descriptors of a listener", Errno::EMFILE)),
             false => {
-                let grant = Grant { listener, mechanism, datagram, settable, name, fds };
+                let grant = Grant { listener, mechanism, datagram, settable, waits_for_begin: waits, name, fds };
                 Listener::granted(grant, channel, (text, index), flags)
             }
         };

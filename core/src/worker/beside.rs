@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, is_shortage, nothing_there};
+use super::accepting::{AcceptFlags, Accepted, Accepting, SOON, accept_from, begun, is_shortage, nothing_there};
 use super::line::Line;
 use super::mailbox::Mailbox;
 use super::primary_gone;
@@ -38,8 +38,8 @@ const MAILBOX: u64 = 0;
 const SOCKET: u64 = 1;
 
 impl Socket {
-    pub(super) fn shared(socket: OwnedFd, part: Option<Part>) -> Self {
-        Self::Shared(Line::new(socket, part))
+    pub(super) fn shared(socket: OwnedFd, part: Option<Part>, waits: bool) -> Self {
+        Self::Shared(Line::new(socket, part, waits))
     }
 }
 
@@ -82,9 +82,14 @@ impl Beside {
 
     /// The line of those who accept in rotation, if this one may stand there.
     pub(super) fn line(&self) -> Option<&Line> {
+        self.common().filter(|line| line.is_in_turn())
+    }
+
+    /// The same where nobody takes turns.
+    fn common(&self) -> Option<&Line> {
         match &self.socket {
-            Socket::Shared(line) if line.is_in_turn() => Some(line),
-            _ => None,
+            Socket::Shared(line) => Some(line),
+            Socket::Own(_) => None,
         }
     }
 
@@ -93,6 +98,32 @@ impl Beside {
         match &self.socket {
             Socket::Shared(line) if line.is_in_turn() => line.is_within(),
             _ => true,
+        }
+    }
+
+    /// Accepts before this worker has turns: what comes by the mailbox.
+    fn accept_before(
+        &self,
+        line: &Line,
+        mailbox: &Mailbox,
+        accepting: &Accepting,
+        flags: AcceptFlags,
+    ) -> Result<Accepted> {
+        loop {
+            accepting.check_not_closed()?;
+            if let Some(taken) = mailbox.take(accepting, flags)? {
+                return Ok(taken);
+            }
+            if mailbox.has_begun() {
+                line.begin();
+                return Err(begun());
+            }
+            if !accepting.waits() {
+                return Err(nothing_there());
+            }
+            // Another thread may be the one that enters the line: then our poll tells of the socket.
+            accepting.show_idle();
+            self.poll.wait(None).context("epoll_wait")?;
         }
     }
 
@@ -131,6 +162,9 @@ impl Beside {
         let (mut looked, mut first) = (false, true);
         loop {
             accepting.check_not_closed()?;
+            if let Some(line) = self.common().filter(|line| line.waits_for_begin()) {
+                return self.accept_before(line, mailbox, accepting, flags);
+            }
             if mailbox.is_stopped() {
                 return self.accept_last(mailbox, accepting, flags);
             }

@@ -15,6 +15,8 @@ pub(super) struct Line {
     /// How turns are kept even. `None`: whoever was first stays so (NONE).
     part: Option<Part>,
     within: AtomicBool,
+    /// It is to stay outside until the primary says so.
+    waits_for_begin: AtomicBool,
     /// The kernel was short of memory for its entry.
     fallen: AtomicBool,
     /// The primary was told that it is within.
@@ -28,10 +30,10 @@ struct Place {
 }
 
 impl Line {
-    /// Outside of it.
-    pub(super) fn new(socket: OwnedFd, part: Option<Part>) -> Self {
-        let [within, fallen, seated] = [false; 3].map(AtomicBool::new);
-        Self { socket, part, within, fallen, seated, place: Mutex::new(None) }
+    /// Outside of it. `waits`: it is to stay there until `begin`.
+    pub(super) fn new(socket: OwnedFd, part: Option<Part>, waits: bool) -> Self {
+        let [within, waits_for_begin, fallen, seated] = [false, waits, false, false].map(AtomicBool::new);
+        Self { socket, part, within, waits_for_begin, fallen, seated, place: Mutex::new(None) }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
@@ -61,7 +63,21 @@ impl Line {
     /// Stands in line again, if it has fallen out and there is memory now.
     pub(super) fn come_back(&self) {
         let place = lock(&self.place);
-        if let Some(at) = place.as_ref().filter(|_| !self.is_within()) {
+        if let Some(at) = place.as_ref().filter(|_| !self.is_within() && !self.waits_for_begin()) {
+            self.stand(at.poll.add_exclusive(&self.socket, at.data).is_ok());
+        }
+    }
+
+    pub(super) fn waits_for_begin(&self) -> bool {
+        self.waits_for_begin.load(Ordering::SeqCst)
+    }
+
+    /// The primary has said that this worker has turns: it enters where it was to.
+    pub(super) fn begin(&self) {
+        let place = lock(&self.place);
+        if self.waits_for_begin.swap(false, Ordering::SeqCst)
+            && let Some(at) = &*place
+        {
             self.stand(at.poll.add_exclusive(&self.socket, at.data).is_ok());
         }
     }
@@ -76,6 +92,10 @@ impl Line {
     /// did.
     pub(super) fn enter(&self, poll: Arc<Poll>, data: u64) -> Sys<()> {
         let mut place = lock(&self.place);
+        if self.waits_for_begin() {
+            *place = Some(Place { poll, data });
+            return Ok(());
+        }
         if let Some(old) = &*place {
             old.poll.remove(&self.socket);
         }
@@ -157,7 +177,7 @@ mod tests {
         let listening = UnixListener::bind(&directory).unwrap();
         let mut tally = Tally::new().unwrap();
         tally.share_among(1);
-        let line = Line::new(listening.as_fd().try_clone_to_owned().unwrap(), Some(tally.own_part().unwrap()));
+        let line = Line::new(listening.as_fd().try_clone_to_owned().unwrap(), Some(tally.own_part().unwrap()), false);
         let (first, second) = (Arc::new(Poll::new().unwrap()), Arc::new(Poll::new().unwrap()));
         let _client = UnixStream::connect(&directory).unwrap();
         assert!(!line.is_within());

@@ -160,7 +160,12 @@ impl Listener {
             line.come_back();
             self.tell_place_unless_closed();
         }
-        let outcome = self.source.accept(&self.accepting, flags);
+        let outcome = loop {
+            match self.source.accept(&self.accepting, flags) {
+                Err(error) if error.is(libc::ERESTART) => self.tell_place_unless_closed(),
+                outcome => break outcome,
+            }
+        };
         self.accepting.note(&outcome, self.share.is_some());
         if line.is_some_and(Line::has_fallen) {
             self.tell_place_unless_closed();

@@ -16,6 +16,8 @@ pub(super) struct Mailbox {
     socket: OwnedFd,
     /// The stop was taken out.
     stopped: AtomicBool,
+    /// And what says that this worker has turns from then on.
+    begun: AtomicBool,
     /// Threads that have received something and not yet acted on it.
     receiving: AtomicU32,
     /// For what is received.
@@ -47,11 +49,22 @@ impl Mailbox {
 
     /// One that a primary holds for a worker.
     pub(super) fn relayed(socket: OwnedFd) -> Self {
-        Self { socket, stopped: AtomicBool::new(false), receiving: AtomicU32::new(0), room: Room::default() }
+        Self {
+            socket,
+            stopped: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            receiving: AtomicU32::new(0),
+            room: Room::default(),
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// This worker has its turns.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
     }
 
     fn check_open(&self, accepting: &Accepting) -> Result<()> {
@@ -107,6 +120,7 @@ impl Mailbox {
                     }
                     return Ok(Some((connection, peer)));
                 }
+                (Ok(Parcel::Begin), _) => self.begun.store(true, Ordering::SeqCst),
                 (Ok(Parcel::Stop), _) => {
                     self.stopped.store(true, Ordering::SeqCst);
                     // Only one thread takes the stop. This makes an end of file that wakes the others.

@@ -208,6 +208,21 @@ impl Worker {
         }
     }
 
+    /// Says that this worker may take another's place, where the primary waits for that. Without effect elsewhere. ENOMEM: it has no
+    /// page of the scoreboard, by which it would say so. Async-signal-safe.
+    pub fn ready(&self) -> Result<()> {
+        self.check_version()?;
+        let board = self.joined.board.as_ref().ok_or_else(|| {
+            Error::new(
+                -libc::ENOMEM,
+                "there was no memory for this worker's page of the scoreboard, by which it says so",
+            )
+        })?;
+        board.tell_ready();
+        // A frame that every primary knows: one that sleeps looks at the page then.
+        self.tell(FromWorker::Load(board.own_load()))
+    }
+
     /// Shows that this worker is alive while it accepts nothing. Call it in each turn of an event loop; it costs a store.
     pub fn beat(&self) {
         if let Some(board) = &self.joined.board {

@@ -25,6 +25,8 @@ pub(super) struct Grant {
     pub(super) mechanism: u32,
     pub(super) datagram: bool,
     pub(super) settable: bool,
+    /// Nothing is to be accepted from the socket before the primary says so.
+    pub(super) waits_for_begin: bool,
     pub(super) name: SockAddr,
     /// The mailbox, the socket beside it, and the page of its address.
     pub(super) fds: [Option<OwnedFd>; 3],
@@ -60,7 +62,7 @@ impl Source {
     /// `waits`: accept does.
     pub(super) fn granted(grant: Grant, address: &str, waits: bool) -> Result<Self> {
         let incomplete = || Error::new(-libc::EPROTO, "the primary's grant came without its descriptors");
-        let Grant { mechanism, datagram, fds: [mailbox, socket, page], .. } = grant;
+        let Grant { mechanism, datagram, waits_for_begin, fds: [mailbox, socket, page], .. } = grant;
         let mailbox = mailbox.ok_or_else(incomplete)?;
         if !datagram && mechanism == MechanismKind::Passed as u32 {
             return Ok(Source::Mailbox(Mailbox::new(mailbox), Socket::None));
@@ -77,12 +79,12 @@ impl Source {
         } else if mechanism == MechanismKind::Rotation as u32 {
             let page = page.ok_or_else(incomplete)?;
             match Part::of(page.as_fd()) {
-                Ok(part) => beside::Socket::shared(socket, Some(part)),
+                Ok(part) => beside::Socket::shared(socket, Some(part), waits_for_begin),
                 // Nobody could say whose turn it is. The mailbox alone serves it.
                 Err(_) => return Ok(Source::Mailbox(mailbox, Socket::None)),
             }
         } else {
-            beside::Socket::shared(socket, None)
+            beside::Socket::shared(socket, None, waits_for_begin)
         };
         let beside = Beside::new(&mailbox, socket, ends, waits)?;
         Ok(Source::Mailbox(mailbox, Socket::Beside(beside)))

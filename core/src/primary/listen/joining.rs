@@ -96,6 +96,9 @@ impl Place<'_> {
             if own_socket && worker.may_share_sockets() && handle.mechanism() == MechanismKind::Rotation {
                 member.allow_line();
             }
+            if worker.proving {
+                member.prove_first();
+            }
             handle.join(member, own_socket, ground.poll)
         });
         match joined {
@@ -131,6 +134,11 @@ impl Place<'_> {
             mechanism: mechanism as u32,
             datagram: handle.datagram,
             settable: worker.link.sets_options,
+            // A worker that cannot wait accepts at once.
+            waits: member.is_proving()
+                && worker.link.rotates
+                && !handle.datagram
+                && matches!(mechanism, MechanismKind::Rotation | MechanismKind::Shared),
             name: handle.name,
         };
         let mut fds = vec![member.mailbox.receiver()];

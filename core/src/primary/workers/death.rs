@@ -34,7 +34,6 @@ impl Workers {
     pub(crate) fn remove(&mut self, id: u32, status: ExitStatus, ground: &mut Ground) -> Option<Entry> {
         self.farewells.remove(&id);
         let entry = self.by_id.remove(&id)?;
-        self.slots.vacate(entry.slot);
         // The deadline may be far away, and workers be replaced often until then.
         if let Some((at, _)) = entry.escalation {
             ground.clock.cancel(at, Timer::Escalate(id));
@@ -47,6 +46,7 @@ impl Workers {
         if entry.enrolled && entry.has_served() {
             self.served.insert(id);
         }
+        self.note_end(&entry, status, ground.settings);
         Some(entry)
     }
 

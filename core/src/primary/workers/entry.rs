@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Error;
+use crate::fleet::Generation;
 use crate::primary::event::WorkerRef;
 use crate::primary::refused::Refusals;
 use crate::primary::talk::Link;
@@ -57,6 +58,11 @@ pub(crate) struct Entry {
     /// The program started it, and replaces it.
     pub(crate) enrolled: bool,
     pub(crate) refusals: Refusals,
+    pub(crate) generation: Generation,
+    /// It may take another's place, as far as that is known.
+    pub(crate) ready: bool,
+    /// It is to take another's place, and gets no connections before it does.
+    pub(crate) proving: bool,
     /// It had a share of an address at some time.
     pub(super) listened: bool,
     /// It took connections without counting them: Node accepts from a socket in the kernel by itself, and what the program holds

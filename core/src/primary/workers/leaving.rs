@@ -126,7 +126,7 @@ impl Workers {
         self.is_last(id, there)
             && !self.program_replaces
             && !replaced
-            && !self.slots.is_replacing()
+            && !self.fleet.awaits_somebody()
             && self.is_last(id, self.by_id.keys().copied())
     }
 
@@ -150,8 +150,8 @@ impl Workers {
     pub(crate) fn begin_stop(&mut self) {
         self.draining = None;
         self.stopping = true;
-        self.slots.cancel_replacements();
-        self.slots.let_go(None);
+        self.fleet.stop();
+        self.generations.let_go();
         self.restarts.clear();
         self.due_forks.clear();
     }
@@ -161,5 +161,6 @@ impl Workers {
         self.stopping = false;
         self.draining = None;
         self.due_forks.clear();
+        self.fleet.begin_again();
     }
 }

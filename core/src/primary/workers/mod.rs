@@ -9,11 +9,13 @@ mod environment;
 mod inheritance;
 mod leaving;
 mod plan;
+mod recipes;
+mod records;
+mod renewing;
 mod replacing;
-mod slots;
 mod start;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -22,10 +24,14 @@ pub(crate) use entry::Entry;
 pub use entry::WorkerState;
 pub(crate) use plan::Plan;
 pub use plan::SpawnOptions;
-use slots::Slots;
-pub use start::Forked;
+use recipes::Generations;
+use records::Records;
+pub use renewing::ReloadOptions;
+pub(crate) use start::Ordered;
+pub use start::{DueFork, Forked};
 
 use crate::error::{Context, Error, Result};
+use crate::fleet::{Bounds, Fleet};
 use crate::mechanism::Pulse;
 use crate::restart::Restarts;
 use crate::sys::process::{ProcessorTime, processor_time};
@@ -34,7 +40,10 @@ use crate::sys::{child, pid};
 #[derive(Default)]
 pub(crate) struct Workers {
     by_id: BTreeMap<u32, Entry>,
-    slots: Slots,
+    /// Who sits where, and who is to take whose place.
+    fleet: Fleet,
+    generations: Generations,
+    records: Records,
     last_id: u32,
     /// This process's own, for the workers; `None` where there are no pidfds.
     own_pidfd: Option<OwnedFd>,
@@ -45,7 +54,7 @@ pub(crate) struct Workers {
     /// Slots that wait for their replacement.
     restarts: Restarts,
     /// Those of them whose turn has come and for which the program is to fork.
-    due_forks: Vec<u32>,
+    due_forks: VecDeque<DueFork>,
     /// Workers are enrolled; whether one is replaced, only the program knows.
     program_replaces: bool,
     /// Enrolled workers that have ended and had taken a connection, until the program says that they have.
@@ -78,7 +87,7 @@ pub(crate) fn no_such_worker(id: u32) -> Error {
 
 impl Workers {
     pub(crate) fn new() -> Self {
-        Self { own_pidfd: child::pidfd(pid::own_pid()).ok(), ..Self::default() }
+        Self { own_pidfd: child::pidfd(pid::own_pid()).ok(), fleet: Fleet::new(Bounds::default()), ..Self::default() }
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Entry> {
@@ -117,7 +126,7 @@ impl Workers {
 
     /// No worker runs, and none is due.
     pub(crate) fn are_idle(&self) -> bool {
-        self.by_id.is_empty() && !self.slots.is_replacing()
+        self.by_id.is_empty() && !self.fleet.awaits_somebody()
     }
 
     /// Everybody is leaving, and nobody is replaced.
@@ -142,8 +151,11 @@ impl Workers {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
         for (id, entry) in &self.by_id {
-            assert_eq!((entry.id, self.slots.worker(entry.slot)), (*id, Some(*id)));
+            assert_eq!(entry.id, *id);
+            assert!(self.fleet.workers().any(|known| known == *id), "worker {id} is nobody's");
         }
-        assert_eq!(self.slots.count_workers(), self.by_id.len());
+        for id in self.fleet.workers() {
+            assert!(self.by_id.contains_key(&id), "worker {id} is gone");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
@@ -43,12 +44,13 @@ pub struct SpawnOptions {
 
 /// `SpawnOptions` made ready for any number of starts.
 pub(crate) struct Plan {
+    options: SpawnOptions,
     file: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: Option<CString>,
     credentials: Option<Credentials>,
-    inherit: Inheritance,
+    inherit: Arc<Inheritance>,
     /// The mask it starts with.
     mask: SignalMask,
 }
@@ -59,6 +61,18 @@ fn c_string(text: &OsStr, what: &str) -> Result<CString> {
 
 impl Plan {
     pub(crate) fn new(options: &SpawnOptions) -> Result<Self> {
+        Self::with(options, |numbers| Inheritance::new(numbers).map(Arc::new))
+    }
+
+    /// The same, looked up anew: the file, users and groups. The open files that it inherits, this thread's mask and, where they were
+    /// this program's own, arguments and environment are as they were.
+    pub(crate) fn renewed(&self) -> Result<Self> {
+        let renewed = Self::with(&self.options, |_| Ok(Arc::clone(&self.inherit)))?;
+        let (arguments, environment) = (self.arguments.clone(), self.environment.clone());
+        Ok(Self { arguments, environment, mask: self.mask, ..renewed })
+    }
+
+    fn with(options: &SpawnOptions, inherit: impl FnOnce(&[RawFd]) -> Result<Arc<Inheritance>>) -> Result<Self> {
         let file = match &options.file {
             Some(file) if file.is_empty() => {
                 return Err(Error::invalid("the program's file name is empty"));
@@ -80,7 +94,7 @@ impl Plan {
             Some(directory) => Some(c_string(directory.as_os_str(), "the directory")?),
             None => None,
         };
-        let inherit = Inheritance::new(&options.inherit)?;
+        let inherit = inherit(&options.inherit)?;
         let (credentials, account) = match credentials(options.user.as_deref(), options.group.as_deref())? {
             Some((credentials, account)) => (Some(credentials), account),
             None => (None, None),
@@ -102,7 +116,8 @@ impl Plan {
                 .collect(),
         };
         let mask = if options.keep_mask { SignalMask::of_this_thread() } else { SignalMask::empty() };
-        Ok(Self { file, arguments, environment, directory, credentials, inherit, mask })
+        let options = options.clone();
+        Ok(Self { options, file, arguments, environment, directory, credentials, inherit, mask })
     }
 
     /// It runs as another user than this process.

@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use super::slots::{FAILURES, Recipe};
+use super::records::{Ended, FAILURES};
+use super::start::Ordered;
 use super::{Entry, Workers};
 use crate::error::Error;
 use crate::primary::ground::Ground;
@@ -11,6 +12,14 @@ use crate::restart::{Life, Pace, Respawn};
 use crate::settings::Settings;
 use crate::sys::child::ExitStatus;
 use crate::sys::process;
+
+fn how(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
+        _ => "ended".to_owned(),
+    }
+}
 
 /// Why a worker never listened, if the primary knows: it refused the listen itself, or the worker never spoke.
 fn failure_of(entry: &Entry, status: ExitStatus) -> Option<Error> {
@@ -23,11 +32,7 @@ fn failure_of(entry: &Entry, status: ExitStatus) -> Option<Error> {
     if entry.link.greeted || entry.was_asked_to_leave() {
         return None;
     }
-    let how = match status {
-        ExitStatus::Code(code) => format!("exited with code {code}"),
-        ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
-        _ => "ended".to_owned(),
-    };
+    let how = how(status);
     Some(Error::new(
         -libc::ENOTCONN,
         format!(
@@ -48,40 +53,65 @@ impl Workers {
         }
     }
 
-    /// A worker that was not asked for its end has ended: its slot gets another, if the settings say so. `deserted`: some address has
-    /// no worker, also below.
-    pub(crate) fn replace(&mut self, entry: &Entry, status: ExitStatus, deserted: bool, ground: &mut Ground) {
-        let respawn = ground.settings.respawn;
+    /// A worker has ended. If it sat in its slot, that gets another, if the settings say so.
+    pub(super) fn note_end(&mut self, entry: &Entry, status: ExitStatus, settings: &Settings) {
+        let respawn = settings.respawn;
         let failed = respawn != Respawn::OnFailure || status != ExitStatus::Code(0);
-        if self.may_be_replaced(respawn) && failed {
-            let life = Life { lasted: entry.started.elapsed(), listened: entry.listened, served: entry.has_served() };
-            self.plan(entry.slot, (life, failure_of(entry, status)), deserted, ground);
+        let life = Life { lasted: entry.started.elapsed(), listened: entry.listened, served: entry.has_served() };
+        let sat = self.fleet.sits(entry.id);
+        self.fleet.ended(entry.id, life.is_short(), &how(status));
+        // Whether an enrolled one is replaced is the program's business.
+        if failed && !entry.enrolled && self.may_be_replaced(respawn) {
+            if sat {
+                self.records.note(entry.slot, Ended { life, failure: failure_of(entry, status) });
+            }
         } else {
-            self.slots.let_go(Some(entry.slot));
+            self.abandon(entry.slot);
         }
     }
 
-    /// A replacement could not be made: it is tried again later.
-    pub(crate) fn retry(&mut self, slot: u32, error: &Error, deserted: bool, ground: &mut Ground) {
-        ground
-            .news
-            .warn(None, format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"));
-        self.plan(slot, (Life::default(), Some(error.clone())), deserted, ground);
+    /// Nobody is to be made for a slot that is empty.
+    fn abandon(&mut self, slot: u32) {
+        if self.fleet.abandon(slot) {
+            self.generations.forget(slot);
+        }
     }
 
-    fn plan(&mut self, slot: u32, life: (Life, Option<Error>), deserted: bool, ground: &mut Ground) {
+    /// A worker that was ordered could not be made.
+    pub(super) fn could_not_start(&mut self, ordered: Ordered, error: &Error, ground: &mut Ground) {
+        let Ordered { slot, beside, order, .. } = ordered;
+        if !beside {
+            ground.news.warn(
+                None,
+                format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"),
+            );
+            self.records.note(slot, Ended { life: Life::default(), failure: Some(error.clone()) });
+        }
+        self.fleet.started(order, Err(error.to_string()), Instant::now());
+        ground.clock.wake();
+    }
+
+    /// A slot has lost its worker: when the next one is made, if one is. `deserted`: some address has no worker, also below.
+    pub(crate) fn want_replacement(&mut self, slot: u32, deserted: bool, ground: &mut Ground) {
+        if !self.fleet.lacks_somebody(slot) {
+            return;
+        }
+        // Nobody has ended where one that was to take the place of the last has failed.
+        let Some(ended) = self.records.take(slot) else {
+            self.abandon(slot);
+            return;
+        };
         let jitter = (process::random() >> 11) as f64 / (1_u64 << 53) as f64;
-        if let Some(delay) = self.slots.plan_replacement(slot, life, ground.settings.restart_delay, jitter) {
-            self.restarts.plan(slot, Instant::now(), delay);
-            self.await_restart(deserted, ground);
-            // It may be due at once, and this may be between two turns.
-            ground.clock.wake();
-        }
+        let delay = self.records.delay(slot, ended, ground.settings.restart_delay, jitter);
+        self.restarts.plan(slot, Instant::now(), delay);
+        self.await_restart(deserted, ground);
+        // It may be due at once, and this may be between two turns.
+        ground.clock.wake();
     }
 
     fn pace(&self, settings: &Settings, deserted: bool) -> Pace {
         let deserted = if deserted { Pace::deserted(settings.restart_delay.0) } else { None };
-        Pace { slots: self.slots.count(), deserted }
+        Pace { slots: self.fleet.size(), deserted }
     }
 
     /// Some slot waits for its replacement.
@@ -93,27 +123,9 @@ impl Workers {
     pub(crate) fn run_restarts(&mut self, now: Instant, deserted: bool, ground: &mut Ground) {
         let pace = self.pace(ground.settings, deserted);
         while let Some(slot) = self.restarts.take(now, pace) {
-            match self.slots.replacement(slot) {
-                None | Some(Recipe::Enrolled) => {}
-                Some(Recipe::Fork) => self.due_forks.push(slot),
-                Some(Recipe::Program(plan)) => {
-                    if let Err(error) = self.spawn(slot, plan, ground) {
-                        self.retry(slot, &error, deserted, ground);
-                    }
-                }
-            }
+            self.fleet.replace_now(slot);
         }
         self.await_restart(deserted, ground);
-    }
-
-    /// Slots whose worker was made by fork and is due to be replaced.
-    pub(crate) fn take_due_fork(&mut self) -> Option<u32> {
-        while let Some(slot) = self.due_forks.pop() {
-            if !self.stopping && self.slots.replacement(slot).is_some() {
-                return Some(slot);
-            }
-        }
-        None
     }
 
     /// Sets the alarm to the next replacement. It may come earlier than was thought, when an address is left by its last worker.
@@ -129,7 +141,7 @@ impl Workers {
         if self.stopping {
             return None;
         }
-        let (slots, failure) = self.slots.hopeless()?;
+        let (slots, failure) = self.records.hopeless(self.fleet.wanted_slots())?;
         let all = if slots == 1 { "the only worker".to_owned() } else { format!("each of the {slots} workers") };
         Some(Error::new(
             failure.code(),

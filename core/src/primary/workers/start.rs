@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::slots::Recipe;
+use super::recipes::Recipe;
 use super::{Enrolled, Entry, Plan, WorkerState, Workers};
 use crate::error::{Context, Error, Result};
+use crate::fleet::{Generation, Order};
 use crate::primary::clock::Timer;
 use crate::primary::event::Event;
 use crate::primary::ground::Ground;
@@ -34,6 +35,28 @@ pub enum Forked {
     },
 }
 
+/// A worker that the program is to fork, as only it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueFork(Ordered);
+
+/// What the fleet has ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    pub(crate) slot: u32,
+    pub(crate) generation: Generation,
+    /// It gets no turns yet.
+    pub(crate) beside: bool,
+    pub(crate) order: Order,
+}
+
+/// What a worker is made for.
+#[derive(Clone, Copy)]
+enum For {
+    /// The program wants one more.
+    Program,
+    Fleet(Ordered),
+}
+
 impl Workers {
     /// From now on no worker can be started, for this reason.
     pub(crate) fn forbid(&mut self, reason: Error) {
@@ -52,7 +75,58 @@ impl Workers {
 
     /// The lowest slot that nobody sits in or is due to.
     pub(crate) fn free_slot(&self) -> u32 {
-        self.slots.free()
+        self.fleet.free()
+    }
+
+    /// The program wants one more worker, which is made by fork.
+    pub(crate) fn fork(&mut self, ground: &mut Ground) -> Result<Forked> {
+        self.fork_for(For::Program, ground)
+    }
+
+    /// Makes one that was due.
+    pub(crate) fn fork_due(&mut self, due: DueFork, ground: &mut Ground) -> Result<Forked> {
+        self.fork_for(For::Fleet(due.0), ground)
+    }
+
+    /// The program wants one more worker, which is made from a program; its id.
+    pub(crate) fn spawn(&mut self, plan: Plan, ground: &mut Ground) -> Result<u32> {
+        let plan = Arc::new(plan);
+        let id = self.spawn_for(For::Program, Arc::clone(&plan), ground)?;
+        if !self.may_be_replaced(ground.settings.respawn) {
+            plan.let_go();
+        }
+        Ok(id)
+    }
+
+    pub(super) fn spawn_ordered(&mut self, ordered: Ordered, plan: Arc<Plan>, ground: &mut Ground) -> Result<u32> {
+        self.spawn_for(For::Fleet(ordered), plan, ground)
+    }
+
+    /// What the fleet wants is to be forked by the program.
+    pub(super) fn want_fork(&mut self, ordered: Ordered) {
+        self.due_forks.push_back(DueFork(ordered));
+    }
+
+    /// Slots whose worker is to be made by fork.
+    pub(crate) fn take_due_fork(&mut self) -> Option<DueFork> {
+        while let Some(due) = self.due_forks.pop_front() {
+            if self.fleet.awaits(due.0.order) {
+                return Some(due);
+            }
+        }
+        None
+    }
+
+    /// One that was due could not be made.
+    pub(crate) fn fork_failed(&mut self, due: DueFork, error: &Error, ground: &mut Ground) {
+        self.could_not_start(due.0, error, ground);
+    }
+
+    fn slot_for(&self, whom: For) -> u32 {
+        match whom {
+            For::Program => self.free_slot(),
+            For::Fleet(ordered) => ordered.slot,
+        }
     }
 
     fn next_id(&mut self) -> u32 {
@@ -60,7 +134,7 @@ impl Workers {
         self.last_id
     }
 
-    pub(crate) fn fork(&mut self, slot: u32, ground: &mut Ground) -> Result<Forked> {
+    fn fork_for(&mut self, whom: For, ground: &mut Ground) -> Result<Forked> {
         let threads = "counting this process's threads, which takes /proc or unshare(2)";
         if process::has_other_threads().context(threads)? {
             return Err(Error::new(
@@ -69,7 +143,7 @@ impl Workers {
                  hold would stay locked; start workers before threads, or use cl_spawn",
             ));
         }
-        let id = self.next_id();
+        let (id, slot) = (self.next_id(), self.slot_for(whom));
         let (new, worker_end) = NewLink::new(id, slot)?;
         match child::fork().context("fork")? {
             // It waits for its hello, which comes when it is in the books: until then it cannot end unnoticed.
@@ -78,22 +152,18 @@ impl Workers {
                 // ESRCH: it has been killed already, which its pidfd will tell.
                 let _ = lifeline::set_owner(new.lifeline(), child.pid());
                 new.greet(self.own_pidfd.as_ref()).inspect_err(|_| child.abandon())?;
-                self.enter((id, slot), child, new, Recipe::Fork, ground)?;
+                self.enter((id, slot), child, new, (whom, Recipe::Fork), ground)?;
                 Ok(Forked::Primary(id))
             }
         }
     }
 
-    /// Starts a program in a slot; the worker's id.
-    pub(crate) fn spawn(&mut self, slot: u32, plan: Arc<Plan>, ground: &mut Ground) -> Result<u32> {
-        let id = self.next_id();
+    fn spawn_for(&mut self, whom: For, plan: Arc<Plan>, ground: &mut Ground) -> Result<u32> {
+        let (id, slot) = (self.next_id(), self.slot_for(whom));
         let (new, worker_end) = NewLink::new(id, slot)?;
         new.greet(self.own_pidfd.as_ref())?;
         let child = plan.start(id, slot, new.lifeline(), worker_end, ground.settings.worker_signals)?;
-        if !self.may_be_replaced(ground.settings.respawn) {
-            plan.let_go();
-        }
-        self.enter((id, slot), child, new, Recipe::Program(plan), ground)?;
+        self.enter((id, slot), child, new, (whom, Recipe::Program(plan)), ground)?;
         Ok(id)
     }
 
@@ -102,7 +172,7 @@ impl Workers {
         let (id, slot) = (self.next_id(), self.free_slot());
         let (new, channel) = NewLink::new(id, slot)?;
         new.greet(self.own_pidfd.as_ref())?;
-        self.enter((id, slot), Child::of_the_program(), new, Recipe::Enrolled, ground)?;
+        self.enter((id, slot), Child::of_the_program(), new, (For::Program, Recipe::Enrolled), ground)?;
         self.program_replaces = true;
         Ok(Enrolled { id, slot, channel })
     }
@@ -113,7 +183,7 @@ impl Workers {
         (id, slot): (u32, u32),
         child: Child,
         new: NewLink,
-        recipe: Recipe,
+        (whom, recipe): (For, Recipe),
         ground: &mut Ground,
     ) -> Result<()> {
         let watched = child
@@ -128,6 +198,10 @@ impl Workers {
         if child.pidfd().is_none() && !enrolled {
             ground.clock.add(Instant::now() + ASK_AGAIN, Timer::Ask(id));
         }
+        let (generation, proving) = match whom {
+            For::Program => (self.fleet.in_force(), false),
+            For::Fleet(ordered) => (ordered.generation, ordered.beside),
+        };
         let entry = Entry {
             id,
             slot,
@@ -144,13 +218,22 @@ impl Workers {
             confined: matches!(&recipe, Recipe::Program(plan) if plan.confined()),
             enrolled,
             refusals: Default::default(),
+            generation,
+            ready: false,
+            proving,
             listened: false,
             took_uncounted: false,
             refused: None,
         };
         ground.news.push(Event::Fork(entry.reference()));
-        self.slots.occupy(slot, id, recipe);
         self.by_id.insert(id, entry);
+        match whom {
+            For::Program => {
+                self.generations.note(generation, slot, recipe);
+                self.fleet.seat(slot, id);
+            }
+            For::Fleet(ordered) => self.fleet.started(ordered.order, Ok(id), Instant::now()),
+        }
         ground.clock.wake();
         Ok(())
     }

@@ -1,0 +1,138 @@
+//! What the fleet wants, done: workers are made, take the places of others, and leave; and the program is told.
+
+use std::time::{Duration, Instant};
+
+use super::Primary;
+use super::event::{Event, WorkerRef};
+use super::workers::{Entry, Ordered, Plan, ReloadOptions, WorkerState};
+use crate::error::Result;
+use crate::fleet::{Action, Generation, News, Proof};
+
+impl Primary {
+    /// Begins to replace every worker by one of a new generation, whose number this is. [`Event::Reload`] tells what comes of it.
+    pub fn reload(&mut self, options: &ReloadOptions) -> Result<Generation> {
+        let program = options.program.as_ref().map(Plan::new).transpose()?;
+        self.reload_planned(options, program)
+    }
+
+    /// The same where the program's options are ready.
+    pub(crate) fn reload_planned(&mut self, options: &ReloadOptions, program: Option<Plan>) -> Result<Generation> {
+        self.check_may_start()?;
+        self.clock.wake();
+        self.workers.reload(options, program)
+    }
+
+    /// Replaces every worker by one that is made as those before the last reload were. ENOENT: there are none such.
+    pub fn roll_back(&mut self, options: &ReloadOptions) -> Result<Generation> {
+        self.check_may_start()?;
+        self.clock.wake();
+        self.workers.roll_back(options)
+    }
+
+    /// Has so many slots, each with a worker. Of more the highest go first, and their workers leave.
+    pub fn scale(&mut self, slots: usize) -> Result<()> {
+        self.check_may_start()?;
+        self.clock.wake();
+        self.workers.scale(slots)
+    }
+
+    /// Replaces one worker by another that is made in the same way. EBUSY: that is under way.
+    pub fn restart(&mut self, id: u32) -> Result<()> {
+        self.check_may_start()?;
+        self.clock.wake();
+        self.workers.restart(id)
+    }
+
+    /// Looks who has become ready, and does what comes of that and of all that has happened.
+    pub(super) fn run_fleet(&mut self, now: Instant) {
+        if !self.workers.stirs() {
+            return;
+        }
+        for (worker, predecessor, fewer) in self.workers.unready() {
+            if let Some(proof) = self.proof(worker, predecessor.filter(|_| !fewer)) {
+                self.workers.observe(worker, &proof, now);
+            }
+        }
+        self.workers.tick(now);
+        while let Some(action) = self.workers.next_action() {
+            self.act(action);
+        }
+        if let Some(at) = self.workers.rest(now) {
+            self.clock.fleet_by(at);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let deserted = self.addresses.has_deserted();
+        match action {
+            Action::Start { slot, generation, beside, order } => {
+                let (workers, _, _, mut ground) = self.parts();
+                workers.start_ordered(Ordered { slot, generation, beside, order }, &mut ground);
+            }
+            Action::Swap { old, new, .. } => self.swap(old, new),
+            Action::Retire { worker } => self.ask_to_leave(worker, Some(self.settings.stop_deadline)),
+            Action::Hasten { worker } => self.ask_to_leave(worker, Some(Duration::ZERO)),
+            Action::Replace { slot } => {
+                let (workers, _, _, mut ground) = self.parts();
+                workers.want_replacement(slot, deserted, &mut ground);
+            }
+            Action::Tell(news) => self.tell_news(news),
+        }
+    }
+
+    /// What is to be seen of a worker that is to be ready one day.
+    fn proof(&self, worker: u32, predecessor: Option<u32>) -> Option<Proof> {
+        let entry = self.workers.get(worker)?;
+        let old = predecessor.and_then(|old| self.workers.get(old));
+        let has = |address: &u32| entry.listeners.values().any(|other| other == address);
+        let missing = old.into_iter().flat_map(|old| old.listeners.values()).find(|address| !has(address));
+        // Who replaces one that listens on nothing need not listen either.
+        let need_not = old.is_some_and(|old| old.listeners.is_empty()) && entry.state >= WorkerState::Online;
+        Some(Proof {
+            missing: missing.and_then(|address| Some(self.addresses.get(*address)?.key.clone())),
+            listens: !entry.listeners.is_empty() || need_not,
+            manual: self.settings.manual_ready,
+            said: entry.board.is_ready(),
+        })
+    }
+
+    /// From here on a worker has the turns of its slot. Whoever had them is told to leave behind that.
+    fn swap(&mut self, old: Option<u32>, new: u32) {
+        if let Some(entry) = self.workers.get_mut(new) {
+            entry.proving = false;
+            let listeners = entry.listeners.clone();
+            for (listener, address) in listeners {
+                if let Some(handle) = self.addresses.touch(address) {
+                    handle.take_place(listener, &self.poller.poll);
+                }
+            }
+        }
+        if let Some(old) = old {
+            self.ask_to_leave(old, Some(self.settings.stop_deadline));
+        }
+    }
+
+    fn tell_news(&mut self, news: News) {
+        let reference = |worker: u32| self.workers.get(worker).map(Entry::reference);
+        let event = match news {
+            News::Reload { generation, phase, replaced, reason } => {
+                Some(Event::Reload { generation, phase, replaced, reason })
+            }
+            News::Ready { worker, generation } => {
+                if let Some(entry) = self.workers.get_mut(worker) {
+                    entry.ready = true;
+                }
+                let reference = self.workers.get(worker).map(Entry::reference);
+                reference.map(|worker| Event::Ready { worker, generation })
+            }
+            News::Recycled { worker, generation } => {
+                reference(worker).map(|worker: WorkerRef| Event::Recycled { worker, generation })
+            }
+            News::Kept { slot, reason } => {
+                self.news.warn(None, format!("the worker of slot {slot} was to be replaced and stays: {reason}"));
+                None
+            }
+        };
+        event.into_iter().for_each(|event| self.news.push(event));
+    }
+}
