@@ -170,6 +170,83 @@
 #define CL_WORKER_SIGNALS 16
 
 /**
+ * Flag of cl_settings_t: a worker is ready only when it has called cl_ready(); see cl_reload().
+ */
+#define CL_MANUAL_READY 2
+
+/**
+ * No limit, where 0 means the default: cl_reload_options_t.ready_timeout_ms and min_ready_ms.
+ */
+#define CL_NONE (-1)
+
+/**
+ * Flag of cl_reload_options_t: where another reload runs, this one begins when that has ended.
+ */
+#define CL_RELOAD_QUEUE 1
+
+/**
+ * Flag of cl_reload_options_t: where another reload runs, -EBUSY.
+ */
+#define CL_RELOAD_REFUSE_IF_BUSY 2
+
+/**
+ * Flag of cl_reload_options_t: new workers need not listen on all that the old ones do.
+ */
+#define CL_RELOAD_ALLOW_FEWER 4
+
+/**
+ * Flag of cl_reload_options_t: when a new worker fails after others have taken their place, these stay.
+ */
+#define CL_RELOAD_NO_ROLLBACK 8
+
+/**
+ * Phase of a reload: its first workers are being made and looked at.
+ */
+#define CL_RELOAD_CHECKING 1
+
+/**
+ * Phase of a reload: one has taken its predecessor's place.
+ */
+#define CL_RELOAD_ROLLING 2
+
+/**
+ * Phase of a reload, final: every slot has a new worker.
+ */
+#define CL_RELOAD_DONE 3
+
+/**
+ * Phase of a reload, final: a new worker has failed, and the old ones have lost nothing. With CL_RELOAD_NO_ROLLBACK
+ * some may have been replaced; the event's sentence says how many.
+ */
+#define CL_RELOAD_REFUSED 4
+
+/**
+ * Phase of a reload, final: a new worker has failed after others had taken their place, and these have been replaced
+ * by workers that are made as the old ones were.
+ */
+#define CL_RELOAD_ROLLED_BACK 5
+
+/**
+ * Phase of a reload, final: another one, or a stop, came before its end.
+ */
+#define CL_RELOAD_SUPERSEDED 6
+
+/**
+ * Counter of cl_count(): requests that were answered.
+ */
+#define CL_COUNT_REQUESTS 1
+
+/**
+ * Counter of cl_count(): those of them that failed.
+ */
+#define CL_COUNT_ERRORS 2
+
+/**
+ * Counter of cl_count(): requests that are under way. The only one that may fall.
+ */
+#define CL_COUNT_ACTIVE 3
+
+/**
  * Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.
  */
 #define CL_SPAWN_KEEP_MASK 1
@@ -266,6 +343,17 @@
 #define CL_EVENT_NOTICE 8
 
 /**
+ * Event: a worker is ready: it listens, and has called cl_ready() where CL_MANUAL_READY is set. generation is set.
+ */
+#define CL_EVENT_READY 9
+
+/**
+ * Event: a reload has come to another phase: generation and phase are set; data and length hold a sentence where it
+ * has ended otherwise than well.
+ */
+#define CL_EVENT_RELOAD 10
+
+/**
  * State of a worker: started, and not online yet.
  */
 #define CL_WORKER_STARTING 1
@@ -354,17 +442,25 @@ typedef struct cl_event_t {
      */
     int port;
     /**
-     * CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: the bytes; otherwise NULL.
+     * CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE, CL_EVENT_RELOAD: the bytes; otherwise NULL.
      */
     const void *data;
     /**
-     * CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: how many they are.
+     * How many they are.
      */
     size_t length;
     /**
      * CL_EVENT_LISTENING: CL_MECHANISM_*.
      */
     int mechanism;
+    /**
+     * CL_EVENT_READY, CL_EVENT_RELOAD: which generation; otherwise 0.
+     */
+    int generation;
+    /**
+     * CL_EVENT_RELOAD: CL_RELOAD_*; otherwise 0.
+     */
+    int phase;
 } cl_event_t;
 
 /**
@@ -397,7 +493,7 @@ typedef struct cl_settings_t {
      */
     int stop_deadline_ms;
     /**
-     * CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS. A bit stays set once it was set.
+     * CL_HANDLE_SIGNALS, CL_MANUAL_READY and CL_WORKER_SIGNALS. A bit stays set once it was set.
      */
     unsigned int flags;
     /**
@@ -504,6 +600,61 @@ typedef struct cl_spawn_options_t {
 } cl_spawn_options_t;
 
 /**
+ * How workers are replaced; see cl_reload(). A zeroed field means the default.
+ */
+typedef struct cl_reload_options_t {
+    /**
+     * sizeof (cl_reload_options_t)
+     */
+    size_t size;
+    /**
+     * The program of the new workers. NULL: each is made as its predecessor was, with file, user and group looked up
+     * anew.
+     */
+    const struct cl_spawn_options_t *program;
+    /**
+     * How many slots are swapped at a time; default 1.
+     */
+    int parallel;
+    /**
+     * How many more processes there may be than slots, beside those that are leaving; default: parallel.
+     */
+    int extra;
+    /**
+     * Milliseconds that a new worker has to become ready; default 10000, CL_NONE: any time.
+     */
+    int ready_timeout_ms;
+    /**
+     * Milliseconds that it has to live after that, before it takes its predecessor's place; default 500, CL_NONE: none.
+     */
+    int min_ready_ms;
+    /**
+     * For a later version, as the four behind it; anything but 0 is -EOPNOTSUPP.
+     */
+    int canary_workers;
+    /**
+     * For a later version.
+     */
+    int canary_percent;
+    /**
+     * For a later version.
+     */
+    int canary_ms;
+    /**
+     * For a later version.
+     */
+    int max_errors_permille;
+    /**
+     * For a later version.
+     */
+    int max_latency_percent;
+    /**
+     * CL_RELOAD_* bits.
+     */
+    unsigned int flags;
+} cl_reload_options_t;
+
+/**
  * What is known of a worker; see cl_worker_info().
  */
 typedef struct cl_worker_info_t {
@@ -539,6 +690,42 @@ typedef struct cl_worker_info_t {
      * What it last reported with cl_set_load(), as of this call.
      */
     unsigned int load;
+    /**
+     * Which generation it belongs to; see cl_reload().
+     */
+    int generation;
+    /**
+     * 1: it is ready; see cl_reload().
+     */
+    int ready;
+    /**
+     * The memory that it has for itself, in KiB (RssAnon of proc_pid_status(5)); 0 where there is no /proc.
+     */
+    unsigned long long rss_kib;
+    /**
+     * The processor time that it has used, in milliseconds (its first 32 threads).
+     */
+    unsigned long long cpu_ms;
+    /**
+     * Requests that it has answered, as it says itself with cl_count() or cl_took().
+     */
+    unsigned long long requests;
+    /**
+     * Those of them that failed.
+     */
+    unsigned long long errors;
+    /**
+     * Requests that are under way, as it says itself.
+     */
+    unsigned int active;
+    /**
+     * How late its event loop is, in milliseconds, where it tells.
+     */
+    unsigned int late_ms;
+    /**
+     * Milliseconds since it was started.
+     */
+    unsigned long long age_ms;
 } cl_worker_info_t;
 
 /**
@@ -770,6 +957,71 @@ CL_API int cl_fork(void);
  * and ignored signals stay ignored, as with posix_spawn(3). Since 0.1.
  */
 CL_API int cl_spawn(const struct cl_spawn_options_t *options);
+
+/**
+ * Replaces every worker by a new one, so that nobody who connects notices. In each slot the new worker is started
+ * beside the old one, and listens without getting connections. Once it is ready it gets the slot's turns, and its
+ * clients under CL_SCHED_SOURCE_HASH; then the old one is asked to leave, as by cl_worker_disconnect(), and serves what
+ * waits for it.
+ *
+ * A new worker is ready when it listens on everything that the old one does (CL_RELOAD_ALLOW_FEWER: on something), has
+ * called cl_ready() where CL_MANUAL_READY is set, and has lived min_ready_ms since. One that ends before, or is not ready
+ * in time, has failed. Before the first swap the reload is refused then, and the old workers have lost nothing; later
+ * those that were swapped are replaced by workers that are made as the old ones were.
+ *
+ * While it runs, another one takes its place (CL_RELOAD_QUEUE and CL_RELOAD_REFUSE_IF_BUSY change that); slots that were
+ * swapped stay so until they are swapped again. cl_stop() ends it. CL_EVENT_RELOAD tells each phase and the outcome.
+ *
+ * UDP: the new worker has its predecessor's socket until the swap and after it, and both may receive. Workers of 0.1 under
+ * CL_SCHED_NONE get connections as soon as they listen.
+ *
+ * @param options  see cl_reload_options_t; NULL: the defaults. Not kept.
+ * @return the new workers' generation > 0, at once: generations are counted from 1, which is that of the first workers.
+ *         -EBUSY: another runs, and CL_RELOAD_REFUSE_IF_BUSY; -ENOENT: there are no workers; -ESHUTDOWN: the cluster is
+ *         being stopped; CL_ETHREADS: some were made by cl_fork(), and this process has other threads; -EOPNOTSUPP: a
+ *         canary; -EINVAL, and what cl_spawn() returns: the program; -EPERM: in a worker.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. New workers are made by cl_step() and cl_run(); where
+ * they are forked, these return in them as for a replacement. Since 0.2.
+ */
+CL_API
+int cl_reload(const struct cl_reload_options_t *options);
+
+/**
+ * Replaces every worker by one that is made as those before the last reload were; while one runs, as those before it.
+ * Otherwise as cl_reload(NULL).
+ *
+ * @return the generation > 0. -ENOENT: no reload has been done; otherwise as cl_reload().
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+ */
+CL_API int cl_rollback(void);
+
+/**
+ * Changes how many workers there are. New ones are made as the first was, or by the program of the last reload; of too
+ * many those of the highest slots leave, as by cl_worker_disconnect().
+ *
+ * @param workers  how many slots have one; 0: one for each CPU this process may use.
+ * @return 0, at once. -ENOENT: no worker was ever made; -ESHUTDOWN: the cluster is being stopped; CL_ETHREADS: they are
+ *         made by cl_fork(), and this process has other threads; -EINVAL: fewer than 0, or more than 4096; -EPERM: in a worker.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+ */
+CL_API
+int cl_scale(int workers);
+
+/**
+ * Replaces one worker by another that is made in the same way, as cl_reload() does with all. If the new one fails, the
+ * old one stays, and CL_EVENT_WARNING says why.
+ *
+ * @param id  the worker's id.
+ * @return 0, at once. -ESRCH: no such worker, or it is leaving; -EBUSY: it is being replaced; -ESHUTDOWN: the cluster is
+ *         being stopped; -EPERM: in a worker.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+ */
+CL_API
+int cl_worker_restart(int id);
 
 /**
  * Forks workers that each run a function, and runs as their primary until the cluster is stopped: by SIGTERM or SIGINT
@@ -1167,6 +1419,41 @@ CL_API int cl_disconnect(void);
  */
 CL_API int cl_set_load(unsigned int load);
 
+/**
+ * Says that this worker may take another's place, where CL_MANUAL_READY is set; see cl_reload(). More calls have no effect.
+ *
+ * @return 0, also in a process that is no worker; -ENOMEM: there was no memory for the page by which it would say so, and with
+ *         CL_MANUAL_READY it takes nobody's place; -EPIPE: the primary is gone.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+ */
+CL_API
+int cl_ready(void);
+
+/**
+ * Counts what this worker does, for cl_worker_info(). No system call.
+ *
+ * @param counter  CL_COUNT_*
+ * @param by       how many more; fewer only for CL_COUNT_ACTIVE.
+ * @return 0, also in a process that is no worker; -EINVAL: no such counter, or one that may not fall.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+ */
+CL_API int cl_count(int counter, long long by);
+
+/**
+ * Counts one more request of this worker, and the time that it took. No system call.
+ *
+ * @param microseconds  from its beginning to its answer.
+ * @return 0, also in a process that is no worker.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+ */
+CL_API int cl_took(unsigned int microseconds);
+
 #ifdef __cplusplus
 }
 #endif
@@ -1372,6 +1659,12 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     X(worker_send, (int id, const void *data, size_t length), id, data, length) \
     X(worker_disconnect, (int id), id) \
     X(worker_kill, (int id, int signal), id, signal)
+/* An earlier library of this version lacks what is called later here, and is still used for the rest. */
+#define CL__LATER_PRIMARY_FUNCTIONS(X) \
+    X(reload, (const cl_reload_options_t *options), options) \
+    X(rollback, (void), ) \
+    X(scale, (int workers), workers) \
+    X(worker_restart, (int id), id)
 #define CL__STOP_FUNCTION(X) X(stop, (int deadline_ms), deadline_ms)
 #define CL__EITHER_FUNCTIONS(X) \
     X(is_primary, (void), ) \
@@ -1389,7 +1682,10 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
     X(close, (int fd), fd)
-/* An earlier library of this version lacks these and is still used for the rest. */
+#define CL__LATER_EITHER_FUNCTIONS(X) \
+    X(ready, (void), ) \
+    X(count, (int counter, long long by), counter, by) \
+    X(took, (unsigned microseconds), microseconds)
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length) \
     X(listener_watch, (int fd, int epoll_fd, unsigned long long data), fd, epoll_fd, data) \
@@ -1403,6 +1699,8 @@ struct cl__library {
     CL__STOP_FUNCTION(CL__MEMBER)
     CL__EITHER_FUNCTIONS(CL__MEMBER)
     CL__LISTENER_FUNCTIONS(CL__MEMBER)
+    CL__LATER_PRIMARY_FUNCTIONS(CL__MEMBER)
+    CL__LATER_EITHER_FUNCTIONS(CL__MEMBER)
 #undef CL__MEMBER
     int (*serve)(int, int (*)(void *), void *);
     const char *(*last_error)(void);
@@ -1417,17 +1715,17 @@ enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the ta
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT
+    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT, CL__BEGIN
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
 /* In the number of ONLINE: this worker accepts in rotation; it sets socket options later. In a grant's kind: the primary
- * accepts the latter. Without 64-bit atomics there is no counting in a page that others have. */
+ * accepts the latter; the socket that all have is to be left alone until BEGIN. Without 64-bit atomics there is no counting in a page that others have. */
 #if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
 enum { CL__OFFERS_ROTATION = 2 };
 #else
 enum { CL__OFFERS_ROTATION = 0 };
 #endif
-enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
+enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100, CL__WAITS = 0x200 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
@@ -1450,6 +1748,7 @@ struct cl__listener {
     int line;               /* where it waits in line at a socket that all have: an epoll; -1: it does not */
     int place, fallen;      /* where it would; the kernel was short of memory for its entry */
     int seated;             /* the primary was told that it waits in line */
+    int waits;              /* BEGIN is to come before it does */
     int lining;             /* a thread changes its place in the line */
     unsigned round;         /* the round of the page in which it took `took` connections */
     unsigned long long line_data, took; /* line_data: what the epoll tells of the socket */
@@ -2254,6 +2553,45 @@ CL__FN int cl__set_load(unsigned load) {
     return 0;
 }
 
+/* A frame that every primary knows follows: one that sleeps looks at the page then. */
+CL__FN int cl__ready(void) {
+    int code = cl__enter();
+    if (code < 0 || cl__this()->worker_id == 0 || (code = cl__enter_worker()) < 0) return code;
+    if (cl__this()->board == NULL)
+        return cl__say(-ENOMEM, "there was no memory for this worker's page of the scoreboard, by which it says so");
+    __atomic_store_n((unsigned *)(void *)(cl__this()->board + 88), 1, __ATOMIC_RELEASE);
+    unsigned load = __atomic_load_n((unsigned *)(void *)(cl__this()->board + 80), __ATOMIC_RELAXED);
+    return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
+}
+
+/* Where the program counts on this worker's page. Requests and errors are counts of 64 bits at 128 and 136; those that
+ * are under way stand at 144, and how long the others took at 192, by the power of two of their microseconds. */
+CL__FN int cl__count(int counter, long long by) {
+    int code = cl__enter();
+    if (code < 0) return code;
+    if (counter < CL_COUNT_REQUESTS || counter > CL_COUNT_ACTIVE) return cl__fail(-EINVAL, "there is no counter %d", counter);
+    if (counter != CL_COUNT_ACTIVE && by < 0) return cl__say(-EINVAL, "only CL_COUNT_ACTIVE may fall");
+    if (cl__this()->worker_id == 0 || (code = cl__enter_worker()) < 0) return code;
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
+    unsigned char *board = cl__board();
+    if (board == NULL) return 0;
+    if (counter == CL_COUNT_ACTIVE)
+        __atomic_fetch_add((unsigned *)(void *)(board + 144), (unsigned)by, __ATOMIC_RELAXED);
+    else
+        __atomic_fetch_add((unsigned long long *)(void *)(board + 128) + (counter - 1), (unsigned long long)by, __ATOMIC_RELAXED);
+#endif
+    return 0;
+}
+
+CL__FN int cl__took(unsigned microseconds) {
+    int code = cl__count(CL_COUNT_REQUESTS, 1), bucket = 0;
+    if (code < 0) return code;
+    while (bucket < 23 && microseconds >> bucket > 1) bucket++;
+    unsigned char *board = cl__board();
+    if (board != NULL) __atomic_fetch_add((unsigned *)(void *)(board + 192) + bucket, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
     /* A primary has workers only through the library. */
@@ -2598,6 +2936,10 @@ CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned lon
     if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, listener->socket, NULL);
     listener->place = epoll;
     listener->line_data = data;
+    if (cl__get(&listener->waits)) {
+        cl__let_line(listener);
+        return 0;
+    }
     int failed = cl__stand(listener), why = errno;
     if (failed) {
         cl__set(&listener->fallen, 0);
@@ -2627,10 +2969,19 @@ CL__FN int cl__tell_place(struct cl__listener *listener) {
     return cl__frame(within ? CL__SEAT : CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
 }
 
+/* The primary has said that this worker has turns from here on: it enters where it was to. */
+CL__FN void cl__begin_turns(struct cl__listener *listener) {
+    (void)cl__hold_line(listener, 1);
+    int waited = __atomic_exchange_n(&listener->waits, 0, __ATOMIC_SEQ_CST);
+    if (waited && listener->place >= 0) (void)cl__stand(listener);
+    cl__let_line(listener);
+    if (waited) (void)cl__tell_place(listener); /* without a primary the next call says so */
+}
+
 /* 1: it has fallen out of the line, and there is memory now, so it stands there again. */
 CL__FN int cl__come_back(struct cl__listener *listener) {
     (void)cl__hold_line(listener, 1);
-    int back = listener->place >= 0 && listener->line < 0 && cl__stand(listener) == 0;
+    int back = listener->place >= 0 && listener->line < 0 && !cl__get(&listener->waits) && cl__stand(listener) == 0;
     cl__let_line(listener);
     return back;
 }
@@ -2758,7 +3109,9 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
     listener->settable = (cl__number(grant + 20) & CL__SETTABLE) != 0;
-    listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
+    unsigned kind = cl__number(grant + 20) & ~(unsigned)(CL__SETTABLE | CL__WAITS);
+    listener->kind = passed ? CL__PASSED : kind == 2 ? CL__DATAGRAM : CL__SHARED;
+    cl__set(&listener->waits, (cl__number(grant + 20) & CL__WAITS) != 0);
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
     /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
     if (listener->kind != CL__SHARED) return 0;
@@ -2822,7 +3175,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = listener->line = listener->place = listener->watched = -1;
-    listener->fallen = listener->seated = listener->stopped = listener->shut = 0;
+    listener->fallen = listener->seated = listener->waits = listener->stopped = listener->shut = 0;
     listener->own = listener->accepts = listener->empty = listener->shortages = 0;
     listener->plenty = listener->half = listener->asked = listener->asked_since = 0;
     listener->index = index;
@@ -2983,6 +3336,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
             shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; end of file wakes the others */
         }
         cl__add(&listener->receiving, -1);
+        if (type == CL__BEGIN) cl__begin_turns(listener);
         if (type == CL__CONNECTION && fd >= 0) {
             if (fd >= cl__get(&listener->half)) cl__set(&listener->plenty, 0);
             if (flags & SOCK_NONBLOCK) fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
@@ -3075,8 +3429,9 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         look = 1;
     }
     while (result == 0) {
-        /* In rotation and outside of the line there is only the mailbox. */
-        int alone = listener->kind == CL__PASSED || (listener->page != NULL && cl__get(&listener->line) < 0);
+        /* In rotation and outside of the line there is only the mailbox, and before BEGIN. */
+        int alone = listener->kind == CL__PASSED || (listener->page != NULL && cl__get(&listener->line) < 0) ||
+                    cl__get(&listener->waits);
         result = -EAGAIN;
         /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
          * STOP instead, nobody else would know that a connection waits. */
@@ -3287,6 +3642,8 @@ CL__FN int cl__use_library(void *library) {
 #undef CL__SYMBOL
 #define CL__SYMBOL(name, parameters, ...) if (code == 0 && cl__symbol(library, "cl_" #name, &found.name) < 0) cl__say(0, NULL);
     CL__LATER_LISTENER_FUNCTIONS(CL__SYMBOL)
+    CL__LATER_PRIMARY_FUNCTIONS(CL__SYMBOL)
+    CL__LATER_EITHER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
     if (code < 0) return code;
     cl__this()->library = found;
@@ -3362,14 +3719,26 @@ CL__FN int cl__may_start(void) {
         struct cl__kept kept_ = cl__keep(); \
         return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
+#define CL__FOUND(name, ...) \
+    (cl__this()->library.name == NULL ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
+                                      : cl__from_library(cl__this()->library.name(__VA_ARGS__)))
+#define CL__LATER_PRIMARY(name, parameters, ...) \
+    CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
+        int code_ = cl__need_library(); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : CL__FOUND(name, __VA_ARGS__)); \
+    }
+#define CL__LATER_EITHER(name, parameters, ...) \
+    CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
+        return cl__put_back(kept_, cl__in_library() ? CL__FOUND(name, __VA_ARGS__) : cl__##name(__VA_ARGS__)); \
+    }
 #define CL__OF_LISTENER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
         if (held_ == NULL && cl__in_library()) { \
-            int late_ = cl__this()->library.name == NULL \
-                            ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
-                            : cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
+            int late_ = CL__FOUND(name, __VA_ARGS__); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
@@ -3380,6 +3749,8 @@ CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
+CL__LATER_PRIMARY_FUNCTIONS(CL__LATER_PRIMARY)
+CL__LATER_EITHER_FUNCTIONS(CL__LATER_EITHER)
 
 /* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {

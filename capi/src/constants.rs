@@ -61,6 +61,41 @@ pub const CL_HANDLE_SIGNALS: c_uint = 1;
 /// ends the worker.
 pub const CL_WORKER_SIGNALS: c_uint = 16;
 
+/// Flag of cl_settings_t: a worker is ready only when it has called cl_ready(); see cl_reload().
+pub const CL_MANUAL_READY: c_uint = 2;
+
+/// No limit, where 0 means the default: cl_reload_options_t.ready_timeout_ms and min_ready_ms.
+pub const CL_NONE: c_int = -1;
+/// Flag of cl_reload_options_t: where another reload runs, this one begins when that has ended.
+pub const CL_RELOAD_QUEUE: c_uint = 1;
+/// Flag of cl_reload_options_t: where another reload runs, -EBUSY.
+pub const CL_RELOAD_REFUSE_IF_BUSY: c_uint = 2;
+/// Flag of cl_reload_options_t: new workers need not listen on all that the old ones do.
+pub const CL_RELOAD_ALLOW_FEWER: c_uint = 4;
+/// Flag of cl_reload_options_t: when a new worker fails after others have taken their place, these stay.
+pub const CL_RELOAD_NO_ROLLBACK: c_uint = 8;
+/// Phase of a reload: its first workers are being made and looked at.
+pub const CL_RELOAD_CHECKING: c_int = 1;
+/// Phase of a reload: one has taken its predecessor's place.
+pub const CL_RELOAD_ROLLING: c_int = 2;
+/// Phase of a reload, final: every slot has a new worker.
+pub const CL_RELOAD_DONE: c_int = 3;
+/// Phase of a reload, final: a new worker has failed, and the old ones have lost nothing. With CL_RELOAD_NO_ROLLBACK
+/// some may have been replaced; the event's sentence says how many.
+pub const CL_RELOAD_REFUSED: c_int = 4;
+/// Phase of a reload, final: a new worker has failed after others had taken their place, and these have been replaced
+/// by workers that are made as the old ones were.
+pub const CL_RELOAD_ROLLED_BACK: c_int = 5;
+/// Phase of a reload, final: another one, or a stop, came before its end.
+pub const CL_RELOAD_SUPERSEDED: c_int = 6;
+
+/// Counter of cl_count(): requests that were answered.
+pub const CL_COUNT_REQUESTS: c_int = 1;
+/// Counter of cl_count(): those of them that failed.
+pub const CL_COUNT_ERRORS: c_int = 2;
+/// Counter of cl_count(): requests that are under way. The only one that may fall.
+pub const CL_COUNT_ACTIVE: c_int = 3;
+
 /// Flag of cl_spawn_options_t: the program starts with the caller's signal mask. Without it, no signal is blocked.
 pub const CL_SPAWN_KEEP_MASK: c_uint = 1;
 
@@ -103,6 +138,11 @@ pub const CL_EVENT_WARNING: c_int = 7;
 /// Event: something for the log, such as why the mechanism kernel is not used: data and length hold one sentence;
 /// worker_id is 0.
 pub const CL_EVENT_NOTICE: c_int = 8;
+/// Event: a worker is ready: it listens, and has called cl_ready() where CL_MANUAL_READY is set. generation is set.
+pub const CL_EVENT_READY: c_int = 9;
+/// Event: a reload has come to another phase: generation and phase are set; data and length hold a sentence where it
+/// has ended otherwise than well.
+pub const CL_EVENT_RELOAD: c_int = 10;
 
 /// State of a worker: started, and not online yet.
 pub const CL_WORKER_STARTING: c_int = 1;
@@ -132,12 +172,14 @@ pub const CL_MESSAGE_MAX: c_int = 65536;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster_core::{ListenFlags, MechanismKind, Policy, WorkerState};
+    use cluster_core::{Counter, ListenFlags, MechanismKind, Policy, WorkerState};
 
     #[test]
     fn the_numbers_are_the_engines() {
         assert_eq!([CL_ENOLIB, CL_ETHREADS], [cluster_core::ENOLIB, cluster_core::ETHREADS]);
         assert_eq!([CL_EVERSION, CL_EPANIC], [cluster_core::EVERSION, cluster_core::EPANIC]);
+        let counters = [Counter::Requests, Counter::Errors, Counter::Active];
+        assert_eq!(counters.map(|counter| counter as c_int), [CL_COUNT_REQUESTS, CL_COUNT_ERRORS, CL_COUNT_ACTIVE]);
         assert_eq!(CL_MESSAGE_MAX as usize, cluster_core::MESSAGE_MAX);
         let flags = [ListenFlags::NONBLOCK, ListenFlags::EXCLUSIVE, ListenFlags::IPV6ONLY, ListenFlags::REUSEPORT];
         let ours = [CL_LISTEN_NONBLOCK, CL_LISTEN_EXCLUSIVE, CL_LISTEN_IPV6ONLY, CL_LISTEN_REUSEPORT];

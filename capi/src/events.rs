@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
-use cluster_core::{Event, ExitStatus, WorkerRef, process};
+use cluster_core::{Event, ExitStatus, Outcome, Phase, WorkerRef, process};
 
 use crate::constants::*;
 use crate::convert::number;
@@ -46,6 +46,17 @@ pub(crate) fn tell(event: Event) {
     unsafe { callback(&told, user) };
 }
 
+fn number_of(phase: Phase) -> c_int {
+    match phase {
+        Phase::Checking => CL_RELOAD_CHECKING,
+        Phase::Rolling => CL_RELOAD_ROLLING,
+        Phase::Ended(Outcome::Done) => CL_RELOAD_DONE,
+        Phase::Ended(Outcome::Refused) => CL_RELOAD_REFUSED,
+        Phase::Ended(Outcome::RolledBack) => CL_RELOAD_ROLLED_BACK,
+        Phase::Ended(Outcome::Superseded) => CL_RELOAD_SUPERSEDED,
+    }
+}
+
 fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
     // SAFETY: integers and pointers, for which zero and NULL are values.
     let mut told: cl_event_t = unsafe { std::mem::zeroed() };
@@ -85,6 +96,17 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
             told.r#type = CL_EVENT_WARNING;
             worker.iter().for_each(|worker| about(&mut told, CL_EVENT_WARNING, worker));
             (told.data, told.length) = (text.as_ptr().cast(), text.len());
+        }
+        Event::Ready { worker, generation } => {
+            about(&mut told, CL_EVENT_READY, worker);
+            told.generation = number(*generation);
+        }
+        Event::Reload { generation, phase, reason, .. } => {
+            told.r#type = CL_EVENT_RELOAD;
+            (told.generation, told.phase) = (number(*generation), number_of(*phase));
+            if !reason.is_empty() {
+                (told.data, told.length) = (reason.as_ptr().cast(), reason.len());
+            }
         }
         // The engine and this crate are of one build; a new event is added to both.
         _ => {}

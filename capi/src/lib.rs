@@ -23,6 +23,7 @@ mod identity;
 mod settings;
 
 mod making;
+mod renewing;
 mod running;
 mod workers;
 

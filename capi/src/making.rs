@@ -74,7 +74,7 @@ pub unsafe extern "C" fn cl_spawn(options: *const cl_spawn_options_t) -> c_int {
 
 /// # Safety
 /// The pointers in `given` are NULL or lead to strings, NULL-terminated lists of strings, and `inherit_count` ints.
-unsafe fn spawn_options(given: &cl_spawn_options_t) -> Result<SpawnOptions> {
+pub(crate) unsafe fn spawn_options(given: &cl_spawn_options_t) -> Result<SpawnOptions> {
     let optional = |pointer: *const c_char, what| {
         if pointer.is_null() {
             return Ok(None);

@@ -52,7 +52,7 @@ pub struct cl_settings_t {
     pub respawn: c_int,
     /// Milliseconds that a worker has to leave before SIGTERM; SIGKILL follows 2 s later. Default 30000.
     pub stop_deadline_ms: c_int,
-    /// CL_HANDLE_SIGNALS and CL_WORKER_SIGNALS. A bit stays set once it was set.
+    /// CL_HANDLE_SIGNALS, CL_MANUAL_READY and CL_WORKER_SIGNALS. A bit stays set once it was set.
     pub flags: c_uint,
     /// Connections that may wait in a worker's mailbox, 1 to 256; default 12. A smaller window spreads a burst better
     /// over slow workers; a larger one keeps fast workers from waiting.
@@ -143,12 +143,16 @@ pub struct cl_event_t {
     pub address: *const c_char,
     /// CL_EVENT_LISTENING: the port, -1 for a unix socket.
     pub port: c_int,
-    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: the bytes; otherwise NULL.
+    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE, CL_EVENT_RELOAD: the bytes; otherwise NULL.
     pub data: *const c_void,
-    /// CL_EVENT_MESSAGE, CL_EVENT_WARNING, CL_EVENT_NOTICE: how many they are.
+    /// How many they are.
     pub length: usize,
     /// CL_EVENT_LISTENING: CL_MECHANISM_*.
     pub mechanism: c_int,
+    /// CL_EVENT_READY, CL_EVENT_RELOAD: which generation; otherwise 0.
+    pub generation: c_int,
+    /// CL_EVENT_RELOAD: CL_RELOAD_*; otherwise 0.
+    pub phase: c_int,
 }
 
 /// A function that is told what happens; see cl_on_event().
@@ -174,4 +178,53 @@ pub struct cl_worker_info_t {
     pub waiting: c_uint,
     /// What it last reported with cl_set_load(), as of this call.
     pub load: c_uint,
+    /// Which generation it belongs to; see cl_reload().
+    pub generation: c_int,
+    /// 1: it is ready; see cl_reload().
+    pub ready: c_int,
+    /// The memory that it has for itself, in KiB (RssAnon of proc_pid_status(5)); 0 where there is no /proc.
+    pub rss_kib: c_ulonglong,
+    /// The processor time that it has used, in milliseconds (its first 32 threads).
+    pub cpu_ms: c_ulonglong,
+    /// Requests that it has answered, as it says itself with cl_count() or cl_took().
+    pub requests: c_ulonglong,
+    /// Those of them that failed.
+    pub errors: c_ulonglong,
+    /// Requests that are under way, as it says itself.
+    pub active: c_uint,
+    /// How late its event loop is, in milliseconds, where it tells.
+    pub late_ms: c_uint,
+    /// Milliseconds since it was started.
+    pub age_ms: c_ulonglong,
+}
+
+/// How workers are replaced; see cl_reload(). A zeroed field means the default.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_reload_options_t {
+    /// sizeof (cl_reload_options_t)
+    pub size: usize,
+    /// The program of the new workers. NULL: each is made as its predecessor was, with file, user and group looked up
+    /// anew.
+    pub program: *const cl_spawn_options_t,
+    /// How many slots are swapped at a time; default 1.
+    pub parallel: c_int,
+    /// How many more processes there may be than slots, beside those that are leaving; default: parallel.
+    pub extra: c_int,
+    /// Milliseconds that a new worker has to become ready; default 10000, CL_NONE: any time.
+    pub ready_timeout_ms: c_int,
+    /// Milliseconds that it has to live after that, before it takes its predecessor's place; default 500, CL_NONE: none.
+    pub min_ready_ms: c_int,
+    /// For a later version, as the four behind it; anything but 0 is -EOPNOTSUPP.
+    pub canary_workers: c_int,
+    /// For a later version.
+    pub canary_percent: c_int,
+    /// For a later version.
+    pub canary_ms: c_int,
+    /// For a later version.
+    pub max_errors_permille: c_int,
+    /// For a later version.
+    pub max_latency_percent: c_int,
+    /// CL_RELOAD_* bits.
+    pub flags: c_uint,
 }

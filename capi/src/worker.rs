@@ -1,11 +1,12 @@
 //! What a worker says to its primary and hears from it: messages, load, the wish to leave.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_longlong, c_uint, c_void};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use cluster_core::{Error, process};
+use cluster_core::{Counter, Error, process};
 
+use crate::constants::{CL_COUNT_ACTIVE, CL_COUNT_ERRORS, CL_COUNT_REQUESTS};
 use crate::convert::{bytes, invalid};
 use crate::guard::{guard, guard_in_handler};
 
@@ -113,6 +114,62 @@ pub extern "C" fn cl_disconnect() -> c_int {
 pub extern "C" fn cl_set_load(load: c_uint) -> c_int {
     guard_in_handler(|| {
         process::worker_in_handler()?.ok_or_else(|| Error::new(-libc::EPERM, FOR_WORKERS))?.set_load(load)?;
+        Ok(0)
+    })
+}
+
+/// Says that this worker may take another's place, where CL_MANUAL_READY is set; see cl_reload(). More calls have no effect.
+///
+/// @return 0, also in a process that is no worker; -ENOMEM: there was no memory for the page by which it would say so, and with
+///         CL_MANUAL_READY it takes nobody's place; -EPIPE: the primary is gone.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_ready() -> c_int {
+    guard_in_handler(|| process::worker_in_handler()?.map_or(Ok(()), |worker| worker.ready()).map(|()| 0))
+}
+
+/// Counts what this worker does, for cl_worker_info(). No system call.
+///
+/// @param counter  CL_COUNT_*
+/// @param by       how many more; fewer only for CL_COUNT_ACTIVE.
+/// @return 0, also in a process that is no worker; -EINVAL: no such counter, or one that may not fall.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_count(counter: c_int, by: c_longlong) -> c_int {
+    guard_in_handler(|| {
+        let counter = match counter {
+            CL_COUNT_REQUESTS => Counter::Requests,
+            CL_COUNT_ERRORS => Counter::Errors,
+            CL_COUNT_ACTIVE => Counter::Active,
+            _ => return Err(Error::new(-libc::EINVAL, "there is no such counter")),
+        };
+        if by < 0 && counter != Counter::Active {
+            return Err(Error::new(-libc::EINVAL, "only CL_COUNT_ACTIVE may fall"));
+        }
+        if let Some(worker) = process::worker_in_handler()? {
+            worker.count(counter, by);
+        }
+        Ok(0)
+    })
+}
+
+/// Counts one more request of this worker, and the time that it took. No system call.
+///
+/// @param microseconds  from its beginning to its answer.
+/// @return 0, also in a process that is no worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_took(microseconds: c_uint) -> c_int {
+    guard_in_handler(|| {
+        if let Some(worker) = process::worker_in_handler()? {
+            worker.took(microseconds);
+        }
         Ok(0)
     })
 }

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
 use std::mem::offset_of;
 
-use cluster_core::{Error, Primary, Result, process};
+use cluster_core::{Error, Primary, Result, Usage, process};
 
 use crate::convert::{bytes, check_size, invalid, number};
 use crate::guard::guard;
@@ -52,7 +52,10 @@ pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) 
         // SAFETY: not NULL; every such struct begins with its size.
         let size = unsafe { info.cast::<usize>().read_unaligned() };
         check_size(size, offset_of!(cl_worker_info_t, slot), "cl_worker_info_t")?;
-        let known = process::with_primary(|primary| primary.worker_info(worker_number(id)?))?;
+        let id = worker_number(id)?;
+        let known = process::with_primary(|primary| primary.worker_info(id))?;
+        // That asks the kernel, so only for those who want it, and without the primary's lock.
+        let used = if size > offset_of!(cl_worker_info_t, rss_kib) { known.usage() } else { Usage::default() };
         let full = cl_worker_info_t {
             size,
             id: number(known.worker.id),
@@ -62,6 +65,15 @@ pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) 
             delivered: known.delivered as c_ulonglong,
             waiting: known.waiting as c_uint,
             load: known.load as c_uint,
+            generation: number(known.generation),
+            ready: known.ready.into(),
+            rss_kib: used.anonymous_kib,
+            cpu_ms: used.processor.as_millis() as c_ulonglong,
+            requests: known.counts.requests,
+            errors: known.counts.errors,
+            active: known.counts.active,
+            late_ms: known.counts.late.as_millis() as c_uint,
+            age_ms: known.age.as_millis() as c_ulonglong,
         };
         let length = size.min(size_of::<cl_worker_info_t>());
         // SAFETY: the caller has `size` writable bytes, and ours is a local of at least `length`.
@@ -112,7 +124,7 @@ pub extern "C" fn cl_worker_kill(id: c_int, signal: c_int) -> c_int {
     to_worker(id, |primary, id| primary.kill(id, signal))
 }
 
-fn worker_number(id: c_int) -> Result<u32> {
+pub(crate) fn worker_number(id: c_int) -> Result<u32> {
     u32::try_from(id).map_err(|_| Error::new(-libc::ESRCH, format!("there is no worker {id}")))
 }
 

@@ -64,10 +64,11 @@ pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
     DueFork, Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, ReloadOptions,
-    SpawnOptions, StopRequest, Wanted, WorkerInfo, WorkerRef, WorkerState,
+    SpawnOptions, StopRequest, Usage, Wanted, WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{Identity, listen, serve, stop, worker};
 pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};
+pub use scoreboard::{Counter, Counts};
 pub use settings::{Mechanism, MechanismKind, Settings, WINDOW_MAX};
 pub use sys::child::ExitStatus;
 #[cfg(feature = "panic-injection")]

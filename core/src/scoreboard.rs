@@ -8,6 +8,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::sys::Sys;
 use crate::sys::fork_guard::ForkGuard;
@@ -27,6 +28,16 @@ const LOADS: usize = 84;
 /// u32, the worker's: not 0 once it has said that it is ready.
 const READY: usize = 88;
 
+/// u64, u64, u32, u32, the worker's program's: requests and those that failed; how many are under way; how late its event loop is, in
+/// microseconds.
+const REQUESTS: usize = 128;
+const ERRORS: usize = 136;
+const ACTIVE: usize = 144;
+const LATE: usize = 148;
+/// u32 each, the same: how many requests took so long, by the power of two of their microseconds.
+const TOOK: usize = 192;
+const TIMES: usize = 24;
+
 /// The most that is believed of a count: what every language of ours can tell exactly.
 const COUNT_MAX: u64 = (1 << 53) - 1;
 
@@ -37,6 +48,30 @@ pub(crate) struct Load {
     pub(crate) load: u32,
     /// Another value whenever the worker has told its load, also the same load again.
     pub(crate) reports: u32,
+}
+
+/// What a worker's program counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Requests that were answered.
+    Requests = 1,
+    /// Those of them that failed.
+    Errors = 2,
+    /// Requests that are under way.
+    Active = 3,
+}
+
+/// What a worker's program has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Those of them that failed.
+    pub errors: u64,
+    /// Requests that are under way.
+    pub active: u32,
+    /// How late its event loop is, where it tells.
+    pub late: Duration,
 }
 
 /// A worker's page as the primary has it, and what the primary knows itself.
@@ -95,6 +130,17 @@ impl Board {
     pub(crate) fn progress(&self) -> Option<u64> {
         let beat = self.page.as_ref()?.u64_at::<BEAT>().load(Ordering::Relaxed);
         (beat != 0).then_some(beat)
+    }
+
+    /// What its program has counted.
+    pub(crate) fn counts(&self) -> Counts {
+        let Some(page) = &self.page else { return Counts::default() };
+        Counts {
+            requests: page.u64_at::<REQUESTS>().load(Ordering::Relaxed).min(COUNT_MAX),
+            errors: page.u64_at::<ERRORS>().load(Ordering::Relaxed).min(COUNT_MAX),
+            active: page.u32_at::<ACTIVE>().load(Ordering::Relaxed),
+            late: Duration::from_micros(page.u32_at::<LATE>().load(Ordering::Relaxed).into()),
+        }
     }
 
     /// Whether it has said that it is ready; `None`: it cannot.
@@ -162,6 +208,27 @@ impl OwnBoard {
     pub(crate) fn tell_ready(&self) {
         if !self.guard.is_forked() {
             self.page.u32_at::<READY>().store(1, Ordering::Release);
+        }
+    }
+
+    /// Its program counts so many more, or fewer.
+    pub(crate) fn count(&self, counter: Counter, by: i64) {
+        if self.guard.is_forked() {
+            return;
+        }
+        match counter {
+            Counter::Requests => drop(self.page.u64_at::<REQUESTS>().fetch_add(by as u64, Ordering::Relaxed)),
+            Counter::Errors => drop(self.page.u64_at::<ERRORS>().fetch_add(by as u64, Ordering::Relaxed)),
+            Counter::Active => drop(self.page.u32_at::<ACTIVE>().fetch_add(by as u32, Ordering::Relaxed)),
+        }
+    }
+
+    /// Its program has answered one more request, in this time.
+    pub(crate) fn answered(&self, microseconds: u32) {
+        self.count(Counter::Requests, 1);
+        let bucket = (microseconds.max(1).ilog2() as usize).min(TIMES - 1);
+        if !self.guard.is_forked() {
+            self.page.u32_among::<TOOK, TIMES>(bucket).fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -5,7 +5,7 @@
 #include "net.h"
 
 typedef struct {
-    int type, worker_id, pid, exit_code, signal, port, mechanism;
+    int type, worker_id, pid, exit_code, signal, port, mechanism, generation, phase;
     size_t length;
     char address[128];
     char data[128];
@@ -26,6 +26,8 @@ static inline void remember_event(const cl_event_t *event, void *user) {
     one->signal = event->signal;
     one->port = event->port;
     one->mechanism = event->mechanism;
+    one->generation = event->generation;
+    one->phase = event->phase;
     one->length = event->length;
     if (event->address != NULL) snprintf(one->address, sizeof one->address, "%s", event->address);
     if (event->data != NULL && event->length > 0)

@@ -97,6 +97,7 @@ CL__FN int cl__take(struct cl__listener *listener, struct sockaddr *peer, sockle
             shutdown(listener->mailbox, SHUT_RD); /* one thread takes the STOP; end of file wakes the others */
         }
         cl__add(&listener->receiving, -1);
+        if (type == CL__BEGIN) cl__begin_turns(listener);
         if (type == CL__CONNECTION && fd >= 0) {
             if (fd >= cl__get(&listener->half)) cl__set(&listener->plenty, 0);
             if (flags & SOCK_NONBLOCK) fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
@@ -189,8 +190,9 @@ CL__FN int cl__accept_any(struct cl__listener *listener, struct sockaddr *peer, 
         look = 1;
     }
     while (result == 0) {
-        /* In rotation and outside of the line there is only the mailbox. */
-        int alone = listener->kind == CL__PASSED || (listener->page != NULL && cl__get(&listener->line) < 0);
+        /* In rotation and outside of the line there is only the mailbox, and before BEGIN. */
+        int alone = listener->kind == CL__PASSED || (listener->page != NULL && cl__get(&listener->line) < 0) ||
+                    cl__get(&listener->waits);
         result = -EAGAIN;
         /* The mailbox comes first, except before a connection that this thread alone was woken for: if it left on a
          * STOP instead, nobody else would know that a connection waits. */

@@ -14,14 +14,26 @@
         struct cl__kept kept_ = cl__keep(); \
         return cl__put_back(kept_, cl__##name(__VA_ARGS__)); \
     }
+#define CL__FOUND(name, ...) \
+    (cl__this()->library.name == NULL ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
+                                      : cl__from_library(cl__this()->library.name(__VA_ARGS__)))
+#define CL__LATER_PRIMARY(name, parameters, ...) \
+    CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
+        int code_ = cl__need_library(); \
+        return cl__put_back(kept_, code_ < 0 ? code_ : CL__FOUND(name, __VA_ARGS__)); \
+    }
+#define CL__LATER_EITHER(name, parameters, ...) \
+    CL__FN int cl_##name parameters { \
+        struct cl__kept kept_ = cl__keep(); \
+        return cl__put_back(kept_, cl__in_library() ? CL__FOUND(name, __VA_ARGS__) : cl__##name(__VA_ARGS__)); \
+    }
 #define CL__OF_LISTENER(name, parameters, ...) \
     CL__FN int cl_##name parameters { \
         struct cl__kept kept_ = cl__keep(); \
         struct cl__listener *held_ = cl__hold(fd); \
         if (held_ == NULL && cl__in_library()) { \
-            int late_ = cl__this()->library.name == NULL \
-                            ? cl__say(CL_ENOLIB, "the libcluster.so.0 that was found has no cl_" #name) \
-                            : cl__from_library(cl__this()->library.name(__VA_ARGS__)); \
+            int late_ = CL__FOUND(name, __VA_ARGS__); \
             return cl__put_back(kept_, late_); \
         } \
         int result_ = held_ != NULL ? cl__##name(held_, __VA_ARGS__) : cl__no_listener(fd); \
@@ -32,6 +44,8 @@ CL__STARTING_FUNCTIONS(CL__STARTING)
 CL__PRIMARY_FUNCTIONS(CL__PRIMARY)
 CL__EITHER_FUNCTIONS(CL__EITHER)
 CL__LISTENER_FUNCTIONS(CL__OF_LISTENER)
+CL__LATER_PRIMARY_FUNCTIONS(CL__LATER_PRIMARY)
+CL__LATER_EITHER_FUNCTIONS(CL__LATER_EITHER)
 
 /* Async-signal-safe: it does not load the library. Without the library there is no primary to stop. */
 CL__FN int cl_stop(int deadline_ms) {

@@ -15,6 +15,12 @@
     X(worker_send, (int id, const void *data, size_t length), id, data, length) \
     X(worker_disconnect, (int id), id) \
     X(worker_kill, (int id, int signal), id, signal)
+/* An earlier library of this version lacks what is called later here, and is still used for the rest. */
+#define CL__LATER_PRIMARY_FUNCTIONS(X) \
+    X(reload, (const cl_reload_options_t *options), options) \
+    X(rollback, (void), ) \
+    X(scale, (int workers), workers) \
+    X(worker_restart, (int id), id)
 #define CL__STOP_FUNCTION(X) X(stop, (int deadline_ms), deadline_ms)
 #define CL__EITHER_FUNCTIONS(X) \
     X(is_primary, (void), ) \
@@ -32,7 +38,10 @@
     X(accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags), fd, peer, length, flags) \
     X(getsockname, (int fd, struct sockaddr *name, socklen_t *length), fd, name, length) \
     X(close, (int fd), fd)
-/* An earlier library of this version lacks these and is still used for the rest. */
+#define CL__LATER_EITHER_FUNCTIONS(X) \
+    X(ready, (void), ) \
+    X(count, (int counter, long long by), counter, by) \
+    X(took, (unsigned microseconds), microseconds)
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length) \
     X(listener_watch, (int fd, int epoll_fd, unsigned long long data), fd, epoll_fd, data) \
@@ -46,6 +55,8 @@ struct cl__library {
     CL__STOP_FUNCTION(CL__MEMBER)
     CL__EITHER_FUNCTIONS(CL__MEMBER)
     CL__LISTENER_FUNCTIONS(CL__MEMBER)
+    CL__LATER_PRIMARY_FUNCTIONS(CL__MEMBER)
+    CL__LATER_EITHER_FUNCTIONS(CL__MEMBER)
 #undef CL__MEMBER
     int (*serve)(int, int (*)(void *), void *);
     const char *(*last_error)(void);

@@ -27,6 +27,10 @@ CL__FN int cl__enter_line(struct cl__listener *listener, int epoll, unsigned lon
     if (before >= 0) epoll_ctl(before, EPOLL_CTL_DEL, listener->socket, NULL);
     listener->place = epoll;
     listener->line_data = data;
+    if (cl__get(&listener->waits)) {
+        cl__let_line(listener);
+        return 0;
+    }
     int failed = cl__stand(listener), why = errno;
     if (failed) {
         cl__set(&listener->fallen, 0);
@@ -56,10 +60,19 @@ CL__FN int cl__tell_place(struct cl__listener *listener) {
     return cl__frame(within ? CL__SEAT : CL__UNSEAT, 0, &listener->number, sizeof listener->number, NULL, 0);
 }
 
+/* The primary has said that this worker has turns from here on: it enters where it was to. */
+CL__FN void cl__begin_turns(struct cl__listener *listener) {
+    (void)cl__hold_line(listener, 1);
+    int waited = __atomic_exchange_n(&listener->waits, 0, __ATOMIC_SEQ_CST);
+    if (waited && listener->place >= 0) (void)cl__stand(listener);
+    cl__let_line(listener);
+    if (waited) (void)cl__tell_place(listener); /* without a primary the next call says so */
+}
+
 /* 1: it has fallen out of the line, and there is memory now, so it stands there again. */
 CL__FN int cl__come_back(struct cl__listener *listener) {
     (void)cl__hold_line(listener, 1);
-    int back = listener->place >= 0 && listener->line < 0 && cl__stand(listener) == 0;
+    int back = listener->place >= 0 && listener->line < 0 && !cl__get(&listener->waits) && cl__stand(listener) == 0;
     cl__let_line(listener);
     return back;
 }

@@ -48,7 +48,7 @@ CL__FN int cl__open_listener(struct cl__address *at, const cl_listen_options_t *
     strcpy(text, at->text);
     cl__set(&listener->fd, -1);
     listener->mailbox = listener->socket = listener->wake = listener->line = listener->place = listener->watched = -1;
-    listener->fallen = listener->seated = listener->stopped = listener->shut = 0;
+    listener->fallen = listener->seated = listener->waits = listener->stopped = listener->shut = 0;
     listener->own = listener->accepts = listener->empty = listener->shortages = 0;
     listener->plenty = listener->half = listener->asked = listener->asked_since = 0;
     listener->index = index;

@@ -26,6 +26,8 @@ CL__FN int cl__use_library(void *library) {
 #undef CL__SYMBOL
 #define CL__SYMBOL(name, parameters, ...) if (code == 0 && cl__symbol(library, "cl_" #name, &found.name) < 0) cl__say(0, NULL);
     CL__LATER_LISTENER_FUNCTIONS(CL__SYMBOL)
+    CL__LATER_PRIMARY_FUNCTIONS(CL__SYMBOL)
+    CL__LATER_EITHER_FUNCTIONS(CL__SYMBOL)
 #undef CL__SYMBOL
     if (code < 0) return code;
     cl__this()->library = found;

@@ -110,6 +110,45 @@ CL__FN int cl__set_load(unsigned load) {
     return 0;
 }
 
+/* A frame that every primary knows follows: one that sleeps looks at the page then. */
+CL__FN int cl__ready(void) {
+    int code = cl__enter();
+    if (code < 0 || cl__this()->worker_id == 0 || (code = cl__enter_worker()) < 0) return code;
+    if (cl__this()->board == NULL)
+        return cl__say(-ENOMEM, "there was no memory for this worker's page of the scoreboard, by which it says so");
+    __atomic_store_n((unsigned *)(void *)(cl__this()->board + 88), 1, __ATOMIC_RELEASE);
+    unsigned load = __atomic_load_n((unsigned *)(void *)(cl__this()->board + 80), __ATOMIC_RELAXED);
+    return cl__frame(CL__LOAD, 0, &load, sizeof load, NULL, 0);
+}
+
+/* Where the program counts on this worker's page. Requests and errors are counts of 64 bits at 128 and 136; those that
+ * are under way stand at 144, and how long the others took at 192, by the power of two of their microseconds. */
+CL__FN int cl__count(int counter, long long by) {
+    int code = cl__enter();
+    if (code < 0) return code;
+    if (counter < CL_COUNT_REQUESTS || counter > CL_COUNT_ACTIVE) return cl__fail(-EINVAL, "there is no counter %d", counter);
+    if (counter != CL_COUNT_ACTIVE && by < 0) return cl__say(-EINVAL, "only CL_COUNT_ACTIVE may fall");
+    if (cl__this()->worker_id == 0 || (code = cl__enter_worker()) < 0) return code;
+#if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
+    unsigned char *board = cl__board();
+    if (board == NULL) return 0;
+    if (counter == CL_COUNT_ACTIVE)
+        __atomic_fetch_add((unsigned *)(void *)(board + 144), (unsigned)by, __ATOMIC_RELAXED);
+    else
+        __atomic_fetch_add((unsigned long long *)(void *)(board + 128) + (counter - 1), (unsigned long long)by, __ATOMIC_RELAXED);
+#endif
+    return 0;
+}
+
+CL__FN int cl__took(unsigned microseconds) {
+    int code = cl__count(CL_COUNT_REQUESTS, 1), bucket = 0;
+    if (code < 0) return code;
+    while (bucket < 23 && microseconds >> bucket > 1) bucket++;
+    unsigned char *board = cl__board();
+    if (board != NULL) __atomic_fetch_add((unsigned *)(void *)(board + 192) + bucket, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
 CL__FN int cl__disconnect(void) {
     int code = cl__enter();
     /* A primary has workers only through the library. */

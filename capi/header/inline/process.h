@@ -6,17 +6,17 @@ enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the ta
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT
+    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT, CL__BEGIN
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
 /* In the number of ONLINE: this worker accepts in rotation; it sets socket options later. In a grant's kind: the primary
- * accepts the latter. Without 64-bit atomics there is no counting in a page that others have. */
+ * accepts the latter; the socket that all have is to be left alone until BEGIN. Without 64-bit atomics there is no counting in a page that others have. */
 #if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
 enum { CL__OFFERS_ROTATION = 2 };
 #else
 enum { CL__OFFERS_ROTATION = 0 };
 #endif
-enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100 };
+enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100, CL__WAITS = 0x200 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
@@ -39,6 +39,7 @@ struct cl__listener {
     int line;               /* where it waits in line at a socket that all have: an epoll; -1: it does not */
     int place, fallen;      /* where it would; the kernel was short of memory for its entry */
     int seated;             /* the primary was told that it waits in line */
+    int waits;              /* BEGIN is to come before it does */
     int lining;             /* a thread changes its place in the line */
     unsigned round;         /* the round of the page in which it took `took` connections */
     unsigned long long line_data, took; /* line_data: what the epoll tells of the socket */

@@ -67,7 +67,9 @@ CL__FN int cl__ask(struct cl__address *at, const cl_listen_options_t *options, s
     memcpy(&listener->name, grant + 24, (size_t)n - 24);
     listener->own = cl__number(grant + 16) == CL_MECHANISM_KERNEL;
     listener->settable = (cl__number(grant + 20) & CL__SETTABLE) != 0;
-    listener->kind = passed ? CL__PASSED : (cl__number(grant + 20) & ~(unsigned)CL__SETTABLE) == 2 ? CL__DATAGRAM : CL__SHARED;
+    unsigned kind = cl__number(grant + 20) & ~(unsigned)(CL__SETTABLE | CL__WAITS);
+    listener->kind = passed ? CL__PASSED : kind == 2 ? CL__DATAGRAM : CL__SHARED;
+    cl__set(&listener->waits, (cl__number(grant + 20) & CL__WAITS) != 0);
     cl__set(&listener->fd, passed ? fds[0] : fds[1]);
     /* A datagram socket blocks or not for everybody who has it, so it is left as it is. */
     if (listener->kind != CL__SHARED) return 0;

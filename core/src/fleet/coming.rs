@@ -34,10 +34,10 @@ impl Proof {
 
     /// What it lacks, as the end of a sentence about it.
     fn lacks(&self) -> String {
-        match (&self.missing, self.listens) {
-            (Some(address), _) => format!("does not listen on {address}, on which the one before it does"),
-            (None, false) => "listens on nothing".to_owned(),
-            _ => "has not said that it is ready".to_owned(),
+        match (self.listens, &self.missing) {
+            (false, _) => "listens on nothing".to_owned(),
+            (true, Some(address)) => format!("does not listen on {address}, on which the one before it does"),
+            (true, None) => "has not said that it is ready".to_owned(),
         }
     }
 }

@@ -49,7 +49,7 @@ pub use listen::Permits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use listen::key;
 pub use poller::{Poller, Ready, StopRequest};
-pub use snapshot::{HandleInfo, WorkerInfo};
+pub use snapshot::{HandleInfo, Usage, WorkerInfo};
 pub(crate) use workers::Plan;
 pub use workers::{DueFork, Enrolled, Forked, Granted, Relayed, ReloadOptions, SpawnOptions, Wanted, WorkerState};
 

@@ -7,6 +7,7 @@ use super::event::{Event, WorkerRef};
 use super::workers::{Entry, Ordered, Plan, ReloadOptions, WorkerState};
 use crate::error::Result;
 use crate::fleet::{Action, Generation, News, Proof};
+use crate::handle::Handle;
 
 impl Primary {
     /// Begins to replace every worker by one of a new generation, whose number this is. [`Event::Reload`] tells what comes of it.
@@ -89,7 +90,7 @@ impl Primary {
         // Who replaces one that listens on nothing need not listen either.
         let need_not = old.is_some_and(|old| old.listeners.is_empty()) && entry.state >= WorkerState::Online;
         Some(Proof {
-            missing: missing.and_then(|address| Some(self.addresses.get(*address)?.key.clone())),
+            missing: missing.and_then(|address| self.addresses.get(*address)).map(Handle::called),
             listens: !entry.listeners.is_empty() || need_not,
             manual: self.settings.manual_ready,
             said: entry.board.is_ready(),

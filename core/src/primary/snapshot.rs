@@ -1,5 +1,7 @@
 //! What is known of workers and addresses: the one source of what the program is told of them.
 
+use std::time::Duration;
+
 use super::event::WorkerRef;
 use super::listen::Addresses;
 use super::workers::{Entry, WorkerState};
@@ -7,6 +9,8 @@ use crate::fleet::Generation;
 use crate::handle::{Handle, HandleStats};
 use crate::policy::Policy;
 use crate::settings::MechanismKind;
+use crate::scoreboard::Counts;
+use crate::sys::process;
 use crate::sys::sockaddr::SockAddr;
 
 /// What is known of a worker.
@@ -28,6 +32,30 @@ pub struct WorkerInfo {
     pub generation: Generation,
     /// It could take another's place, or has.
     pub ready: bool,
+    /// What its program counts.
+    pub counts: Counts,
+    /// How long ago it was started.
+    pub age: Duration,
+}
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// The memory that it has for itself, in KiB: RssAnon of proc_pid_status(5).
+    pub anonymous_kib: u64,
+    /// Of its first threads.
+    pub processor: Duration,
+}
+
+impl WorkerInfo {
+    /// What its process has used, as the kernel says it now; nothing where there is no /proc.
+    pub fn usage(&self) -> Usage {
+        let pid = self.worker.pid;
+        Usage {
+            anonymous_kib: process::anonymous_kib(pid).unwrap_or(0),
+            processor: process::processor_time(pid).map_or(Duration::ZERO, |time| time.ran),
+        }
+    }
 }
 
 /// What is known of an address.
@@ -59,6 +87,8 @@ pub(super) fn of_worker(entry: &Entry, addresses: &Addresses) -> WorkerInfo {
         progress: entry.board.progress(),
         generation: entry.generation,
         ready: entry.ready,
+        counts: entry.board.counts(),
+        age: entry.started.elapsed(),
     }
 }
 

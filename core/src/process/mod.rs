@@ -18,7 +18,8 @@ pub use running::{run, serve, step, usable_cpus};
 use crate::address::Address;
 use crate::error::{Context, Error, Result};
 use crate::options::SocketOption;
-use crate::primary::{Forked, Permits, Plan, Primary, SpawnOptions, StopRequest};
+use crate::fleet::Generation;
+use crate::primary::{Forked, Permits, Plan, Primary, ReloadOptions, SpawnOptions, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
@@ -194,6 +195,14 @@ pub fn spawn(options: &SpawnOptions) -> Result<u32> {
     with_primary(|primary| primary.check_may_start())?;
     let plan = Plan::new(options)?;
     with_primary(|primary| primary.spawn_planned(plan))
+}
+
+/// Begins to replace every worker; the generation of the new ones. Looks up users and groups, which may wait for a directory service;
+/// the primary serves meanwhile.
+pub fn reload(options: &ReloadOptions) -> Result<Generation> {
+    with_primary(|primary| primary.check_may_start())?;
+    let program = options.program.as_ref().map(Plan::new).transpose()?;
+    with_primary(|primary| primary.reload_planned(options, program))
 }
 
 /// The primary's descriptor, for the program's own loop: readable when `step` has something to do.

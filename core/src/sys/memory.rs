@@ -84,6 +84,15 @@ impl SharedPage {
         unsafe { at.cast::<AtomicU32>().as_ref() }
     }
 
+    /// One of so many integers that begin at an offset, by its index; the last for a greater one.
+    pub(crate) fn u32_among<const OFFSET: usize, const COUNT: usize>(&self, index: usize) -> &AtomicU32 {
+        const { assert!(OFFSET.is_multiple_of(mem::align_of::<AtomicU32>()) && COUNT > 0 && OFFSET + 4 * COUNT <= PAGE) };
+        // SAFETY: inside the mapping, as the index is below COUNT.
+        let at = unsafe { self.start.add(OFFSET + 4 * index.min(COUNT - 1)) };
+        // SAFETY: as in `u32_at`.
+        unsafe { at.cast::<AtomicU32>().as_ref() }
+    }
+
     /// As `u32_at`.
     pub(crate) fn u64_at<const OFFSET: usize>(&self) -> &AtomicU64 {
         const { assert!(OFFSET.is_multiple_of(mem::align_of::<AtomicU64>()) && OFFSET + 8 <= PAGE) };

@@ -44,6 +44,13 @@ fn time_of_thread(directory: &std::path::Path) -> Option<ProcessorTime> {
     Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited), ready })
 }
 
+/// The memory that a process has for itself, in KiB (RssAnon of proc_pid_status(5)). Nothing that walks an address space.
+pub(crate) fn anonymous_kib(pid: Pid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 /// True if the program has more than one thread. Needs no descriptor, as there may be none left: the directory has a link for itself,
 /// one from its parent and one for each thread. Without /proc, unshare(2) tells: it refuses CLONE_THREAD where there are others.
 pub(crate) fn has_other_threads() -> Sys<bool> {

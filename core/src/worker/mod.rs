@@ -31,6 +31,7 @@ use crate::address::Address;
 use crate::bind::{ListenFlags, resolve};
 use crate::error::{Context, Error, Result};
 use crate::options::{self, SocketOption};
+use crate::scoreboard::Counter;
 use crate::sys::poll::wait_readable;
 use crate::sys::{descriptor, worker_signals};
 use crate::wire::{self, FromWorker};
@@ -221,6 +222,20 @@ impl Worker {
         board.tell_ready();
         // A frame that every primary knows: one that sleeps looks at the page then.
         self.tell(FromWorker::Load(board.own_load()))
+    }
+
+    /// Counts so many more, or fewer, on this worker's page. Async-signal-safe and without a system call.
+    pub fn count(&self, counter: Counter, by: i64) {
+        if let Some(board) = &self.joined.board {
+            board.count(counter, by);
+        }
+    }
+
+    /// Counts one more request, which took so many microseconds. Async-signal-safe and without a system call.
+    pub fn took(&self, microseconds: u32) {
+        if let Some(board) = &self.joined.board {
+            board.answered(microseconds);
+        }
     }
 
     /// Shows that this worker is alive while it accepts nothing. Call it in each turn of an event loop; it costs a store.
