@@ -151,6 +151,13 @@
 #define CL_HANDLE_SIGNALS 1
 
 /**
+ * Flag of cl_settings_t: while cl_run() or cl_serve() runs, SIGHUP is cl_reload(NULL), SIGTTIN and SIGTTOU are cl_scale() to one
+ * worker more and one fewer (at least one), each only if its disposition was the default. What cannot be done is a
+ * CL_EVENT_WARNING. When cl_run() returns, it restores dispositions and mask as with CL_HANDLE_SIGNALS.
+ */
+#define CL_HANDLE_RELOAD 8
+
+/**
  * Flag of cl_settings_t: workers of cl_fork() and cl_spawn() hold a group's signals, as those of cl_serve() do.
  * SIGTERM, SIGINT and SIGHUP from anybody but the primary act as cl_disconnect(): the worker finishes what is in hand,
  * and if the cluster goes on it is replaced like any worker that ends with its code (cl_settings_t.respawn). It goes
@@ -354,6 +361,11 @@
 #define CL_EVENT_RELOAD 10
 
 /**
+ * Event: a worker has taken the place of one that had done enough; see cl_recycle(). generation is set.
+ */
+#define CL_EVENT_RECYCLE 12
+
+/**
  * State of a worker: started, and not online yet.
  */
 #define CL_WORKER_STARTING 1
@@ -454,7 +466,7 @@ typedef struct cl_event_t {
      */
     int mechanism;
     /**
-     * CL_EVENT_READY, CL_EVENT_RELOAD: which generation; otherwise 0.
+     * CL_EVENT_READY, CL_EVENT_RELOAD, CL_EVENT_RECYCLE: which generation; otherwise 0.
      */
     int generation;
     /**
@@ -493,7 +505,7 @@ typedef struct cl_settings_t {
      */
     int stop_deadline_ms;
     /**
-     * CL_HANDLE_SIGNALS, CL_MANUAL_READY and CL_WORKER_SIGNALS. A bit stays set once it was set.
+     * CL_HANDLE_SIGNALS, CL_HANDLE_RELOAD, CL_MANUAL_READY and CL_WORKER_SIGNALS. A bit stays set once it was set.
      */
     unsigned int flags;
     /**
@@ -653,6 +665,41 @@ typedef struct cl_reload_options_t {
      */
     unsigned int flags;
 } cl_reload_options_t;
+
+/**
+ * After how much a worker is replaced; see cl_recycle(). A zeroed limit is none.
+ */
+typedef struct cl_recycle_options_t {
+    /**
+     * sizeof (cl_recycle_options_t)
+     */
+    size_t size;
+    /**
+     * Memory that it has for itself, in bytes (RssAnon of proc_pid_status(5)).
+     */
+    unsigned long long rss_bytes;
+    /**
+     * Connections that it has taken.
+     */
+    unsigned long long connections;
+    /**
+     * Requests that it has counted with cl_count() or cl_took().
+     */
+    unsigned long long requests;
+    /**
+     * Seconds since it was started.
+     */
+    int age_s;
+    /**
+     * Each worker's limits are higher by up to so many percent, at random, so that those that were started together are not
+     * replaced together; default 20, CL_NONE: none.
+     */
+    int jitter_percent;
+    /**
+     * How many are replaced at a time; default 1.
+     */
+    int at_a_time;
+} cl_recycle_options_t;
 
 /**
  * What is known of a worker; see cl_worker_info().
@@ -972,8 +1019,8 @@ CL_API int cl_spawn(const struct cl_spawn_options_t *options);
  * While it runs, another one takes its place (CL_RELOAD_QUEUE and CL_RELOAD_REFUSE_IF_BUSY change that); slots that were
  * swapped stay so until they are swapped again. cl_stop() ends it. CL_EVENT_RELOAD tells each phase and the outcome.
  *
- * UDP: the new worker has its predecessor's socket until the swap and after it, and both may receive. Workers of 0.1 under
- * CL_SCHED_NONE get connections as soon as they listen.
+ * UDP: the new worker has its predecessor's socket from the beginning, and both may receive. A worker built with a header that
+ * does not know of rotation gets connections under CL_SCHED_NONE as soon as it listens.
  *
  * @param options  see cl_reload_options_t; NULL: the defaults. Not kept.
  * @return the new workers' generation > 0, at once: generations are counted from 1, which is that of the first workers.
@@ -982,7 +1029,7 @@ CL_API int cl_spawn(const struct cl_spawn_options_t *options);
  *         canary; -EINVAL, and what cl_spawn() returns: the program; -EPERM: in a worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. New workers are made by cl_step() and cl_run(); where
- * they are forked, these return in them as for a replacement. Since 0.2.
+ * they are forked, these return in them as for a replacement. Since 0.1.
  */
 CL_API
 int cl_reload(const struct cl_reload_options_t *options);
@@ -993,7 +1040,7 @@ int cl_reload(const struct cl_reload_options_t *options);
  *
  * @return the generation > 0. -ENOENT: no reload has been done; otherwise as cl_reload().
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API int cl_rollback(void);
 
@@ -1005,7 +1052,7 @@ CL_API int cl_rollback(void);
  * @return 0, at once. -ENOENT: no worker was ever made; -ESHUTDOWN: the cluster is being stopped; CL_ETHREADS: they are
  *         made by cl_fork(), and this process has other threads; -EINVAL: fewer than 0, or more than 4096; -EPERM: in a worker.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API
 int cl_scale(int workers);
@@ -1018,10 +1065,22 @@ int cl_scale(int workers);
  * @return 0, at once. -ESRCH: no such worker, or it is leaving; -EBUSY: it is being replaced; -ESHUTDOWN: the cluster is
  *         being stopped; -EPERM: in a worker.
  *
- * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
  */
 CL_API
 int cl_worker_restart(int id);
+
+/**
+ * From here on replaces workers that have done enough, one after the other, as cl_worker_restart() does: nobody is cut off.
+ * What they have done is looked at each 5 seconds. CL_EVENT_RECYCLE tells of each.
+ *
+ * @param options  see cl_recycle_options_t; NULL: no more. Not kept.
+ * @return 0; -EINVAL: a negative value, or a bad size; -EPERM: in a worker.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+ */
+CL_API
+int cl_recycle(const struct cl_recycle_options_t *options);
 
 /**
  * Forks workers that each run a function, and runs as their primary until the cluster is stopped: by SIGTERM or SIGINT
@@ -1426,7 +1485,7 @@ CL_API int cl_set_load(unsigned int load);
  *         CL_MANUAL_READY it takes nobody's place; -EPIPE: the primary is gone.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
- * has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
 CL_API
 int cl_ready(void);
@@ -1439,7 +1498,7 @@ int cl_ready(void);
  * @return 0, also in a process that is no worker; -EINVAL: no such counter, or one that may not fall.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
- * has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
 CL_API int cl_count(int counter, long long by);
 
@@ -1450,7 +1509,7 @@ CL_API int cl_count(int counter, long long by);
  * @return 0, also in a process that is no worker.
  *
  * Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
- * has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+ * has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
  */
 CL_API int cl_took(unsigned int microseconds);
 
@@ -1664,7 +1723,8 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
     X(reload, (const cl_reload_options_t *options), options) \
     X(rollback, (void), ) \
     X(scale, (int workers), workers) \
-    X(worker_restart, (int id), id)
+    X(worker_restart, (int id), id) \
+    X(recycle, (const cl_recycle_options_t *options), options)
 #define CL__STOP_FUNCTION(X) X(stop, (int deadline_ms), deadline_ms)
 #define CL__EITHER_FUNCTIONS(X) \
     X(is_primary, (void), ) \

@@ -44,6 +44,10 @@ pub const CL_MECHANISM_ROTATION: c_int = 4;
 /// group. When cl_run() returns, it restores the dispositions it found (SIG_IGN too) and the signal mask of its thread,
 /// which has both unblocked meanwhile. SIGHUP is left alone.
 pub const CL_HANDLE_SIGNALS: c_uint = 1;
+/// Flag of cl_settings_t: while cl_run() or cl_serve() runs, SIGHUP is cl_reload(NULL), SIGTTIN and SIGTTOU are cl_scale() to one
+/// worker more and one fewer (at least one), each only if its disposition was the default. What cannot be done is a
+/// CL_EVENT_WARNING. When cl_run() returns, it restores dispositions and mask as with CL_HANDLE_SIGNALS.
+pub const CL_HANDLE_RELOAD: c_uint = 8;
 /// Flag of cl_settings_t: workers of cl_fork() and cl_spawn() hold a group's signals, as those of cl_serve() do.
 /// SIGTERM, SIGINT and SIGHUP from anybody but the primary act as cl_disconnect(): the worker finishes what is in hand,
 /// and if the cluster goes on it is replaced like any worker that ends with its code (cl_settings_t.respawn). It goes
@@ -143,6 +147,8 @@ pub const CL_EVENT_READY: c_int = 9;
 /// Event: a reload has come to another phase: generation and phase are set; data and length hold a sentence where it
 /// has ended otherwise than well.
 pub const CL_EVENT_RELOAD: c_int = 10;
+/// Event: a worker has taken the place of one that had done enough; see cl_recycle(). generation is set.
+pub const CL_EVENT_RECYCLE: c_int = 12;
 
 /// State of a worker: started, and not online yet.
 pub const CL_WORKER_STARTING: c_int = 1;

@@ -108,6 +108,10 @@ fn translate(event: &Event, text: &mut Option<CString>) -> cl_event_t {
                 (told.data, told.length) = (reason.as_ptr().cast(), reason.len());
             }
         }
+        Event::Recycled { worker, generation } => {
+            about(&mut told, CL_EVENT_RECYCLE, worker);
+            told.generation = number(*generation);
+        }
         // The engine and this crate are of one build; a new event is added to both.
         _ => {}
     }

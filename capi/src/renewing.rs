@@ -4,13 +4,13 @@ use std::ffi::c_int;
 use std::mem::offset_of;
 use std::time::Duration;
 
-use cluster_core::{Error, ReloadOptions, Result, When, process};
+use cluster_core::{Error, RecycleOptions, ReloadOptions, Result, When, process};
 
 use crate::constants::*;
 use crate::convert::{invalid, number, sized};
 use crate::guard::guard;
 use crate::making::spawn_options;
-use crate::structs::{cl_reload_options_t, cl_spawn_options_t};
+use crate::structs::{cl_recycle_options_t, cl_reload_options_t, cl_spawn_options_t};
 use crate::workers::worker_number;
 
 /// Replaces every worker by a new one, so that nobody who connects notices. In each slot the new worker is started
@@ -26,8 +26,8 @@ use crate::workers::worker_number;
 /// While it runs, another one takes its place (CL_RELOAD_QUEUE and CL_RELOAD_REFUSE_IF_BUSY change that); slots that were
 /// swapped stay so until they are swapped again. cl_stop() ends it. CL_EVENT_RELOAD tells each phase and the outcome.
 ///
-/// UDP: the new worker has its predecessor's socket until the swap and after it, and both may receive. Workers of 0.1 under
-/// CL_SCHED_NONE get connections as soon as they listen.
+/// UDP: the new worker has its predecessor's socket from the beginning, and both may receive. A worker built with a header that
+/// does not know of rotation gets connections under CL_SCHED_NONE as soon as it listens.
 ///
 /// @param options  see cl_reload_options_t; NULL: the defaults. Not kept.
 /// @return the new workers' generation > 0, at once: generations are counted from 1, which is that of the first workers.
@@ -36,7 +36,7 @@ use crate::workers::worker_number;
 ///         canary; -EINVAL, and what cl_spawn() returns: the program; -EPERM: in a worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. New workers are made by cl_step() and cl_run(); where
-/// they are forked, these return in them as for a replacement. Since 0.2.
+/// they are forked, these return in them as for a replacement. Since 0.1.
 ///
 /// # Safety
 /// `options` is NULL or points to as many readable bytes as its size says, and its program is as for cl_spawn().
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn cl_reload(options: *const cl_reload_options_t) -> c_int
             // SAFETY: passed on to the caller.
             wanted = unsafe { reload_options(&given) }?;
         }
-        process::reload(&wanted).map(number)
+        process::reload(&wanted).map(|reloading| number(reloading.generation()))
     })
 }
 
@@ -60,10 +60,13 @@ pub unsafe extern "C" fn cl_reload(options: *const cl_reload_options_t) -> c_int
 ///
 /// @return the generation > 0. -ENOENT: no reload has been done; otherwise as cl_reload().
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_rollback() -> c_int {
-    guard(|| process::with_primary(|primary| primary.roll_back(&ReloadOptions::default())).map(number))
+    guard(|| {
+        let reloading = process::with_primary(|primary| primary.roll_back(&ReloadOptions::default()))?;
+        Ok(number(reloading.generation()))
+    })
 }
 
 /// Changes how many workers there are. New ones are made as the first was, or by the program of the last reload; of too
@@ -73,7 +76,7 @@ pub extern "C" fn cl_rollback() -> c_int {
 /// @return 0, at once. -ENOENT: no worker was ever made; -ESHUTDOWN: the cluster is being stopped; CL_ETHREADS: they are
 ///         made by cl_fork(), and this process has other threads; -EINVAL: fewer than 0, or more than 4096; -EPERM: in a worker.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_scale(workers: c_int) -> c_int {
     guard(|| {
@@ -93,10 +96,44 @@ const SLOTS_MOST: usize = 4096;
 /// @return 0, at once. -ESRCH: no such worker, or it is leaving; -EBUSY: it is being replaced; -ESHUTDOWN: the cluster is
 ///         being stopped; -EPERM: in a worker.
 ///
-/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.2.
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_worker_restart(id: c_int) -> c_int {
     guard(|| process::with_primary(|primary| primary.restart(worker_number(id)?)).map(|()| 0))
+}
+
+/// From here on replaces workers that have done enough, one after the other, as cl_worker_restart() does: nobody is cut off.
+/// What they have done is looked at each 5 seconds. CL_EVENT_RECYCLE tells of each.
+///
+/// @param options  see cl_recycle_options_t; NULL: no more. Not kept.
+/// @return 0; -EINVAL: a negative value, or a bad size; -EPERM: in a worker.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1.
+///
+/// # Safety
+/// `options` is NULL or points to as many readable bytes as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cl_recycle(options: *const cl_recycle_options_t) -> c_int {
+    guard(|| {
+        let mut wanted = RecycleOptions::default();
+        if !options.is_null() {
+            let least = offset_of!(cl_recycle_options_t, connections);
+            // SAFETY: passed on to the caller; not NULL.
+            let given = unsafe { sized(options, least, "cl_recycle_options_t") }?;
+            let limit = |value: u64| (value > 0).then_some(value);
+            wanted.memory = limit(given.rss_bytes);
+            wanted.connections = limit(given.connections);
+            wanted.requests = limit(given.requests);
+            wanted.age = count(given.age_s, "age_s")?.map(|seconds| Duration::from_secs(seconds as u64));
+            if given.jitter_percent == CL_NONE {
+                wanted.jitter_percent = 0;
+            } else if let Some(percent) = count(given.jitter_percent, "jitter_percent")? {
+                wanted.jitter_percent = percent as u32;
+            }
+            wanted.at_a_time = count(given.at_a_time, "at_a_time")?.unwrap_or(wanted.at_a_time);
+        }
+        process::with_primary(|primary| primary.recycle(wanted)).map(|()| 0)
+    })
 }
 
 /// # Safety

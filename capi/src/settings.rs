@@ -50,10 +50,11 @@ unsafe fn merge(settings: &mut Settings, given: &cl_settings_t) -> Result<()> {
         CL_RESPAWN_ALWAYS => Respawn::Always,
         other => return Err(unknown("respawn", other)),
     };
-    if given.flags & !(CL_HANDLE_SIGNALS | CL_MANUAL_READY | CL_WORKER_SIGNALS) != 0 {
-        let known = "CL_HANDLE_SIGNALS, CL_MANUAL_READY and CL_WORKER_SIGNALS";
+    if given.flags & !(CL_HANDLE_SIGNALS | CL_HANDLE_RELOAD | CL_MANUAL_READY | CL_WORKER_SIGNALS) != 0 {
+        let known = "CL_HANDLE_SIGNALS, CL_HANDLE_RELOAD, CL_MANUAL_READY and CL_WORKER_SIGNALS";
         return Err(invalid(format!("the settings' flags hold more than {known}")));
     }
+    settings.handle_reload |= given.flags & CL_HANDLE_RELOAD != 0;
     settings.manual_ready |= given.flags & CL_MANUAL_READY != 0;
     settings.handle_signals |= given.flags & CL_HANDLE_SIGNALS != 0;
     settings.worker_signals |= given.flags & CL_WORKER_SIGNALS != 0;

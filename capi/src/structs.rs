@@ -52,7 +52,7 @@ pub struct cl_settings_t {
     pub respawn: c_int,
     /// Milliseconds that a worker has to leave before SIGTERM; SIGKILL follows 2 s later. Default 30000.
     pub stop_deadline_ms: c_int,
-    /// CL_HANDLE_SIGNALS, CL_MANUAL_READY and CL_WORKER_SIGNALS. A bit stays set once it was set.
+    /// CL_HANDLE_SIGNALS, CL_HANDLE_RELOAD, CL_MANUAL_READY and CL_WORKER_SIGNALS. A bit stays set once it was set.
     pub flags: c_uint,
     /// Connections that may wait in a worker's mailbox, 1 to 256; default 12. A smaller window spreads a burst better
     /// over slow workers; a larger one keeps fast workers from waiting.
@@ -149,7 +149,7 @@ pub struct cl_event_t {
     pub length: usize,
     /// CL_EVENT_LISTENING: CL_MECHANISM_*.
     pub mechanism: c_int,
-    /// CL_EVENT_READY, CL_EVENT_RELOAD: which generation; otherwise 0.
+    /// CL_EVENT_READY, CL_EVENT_RELOAD, CL_EVENT_RECYCLE: which generation; otherwise 0.
     pub generation: c_int,
     /// CL_EVENT_RELOAD: CL_RELOAD_*; otherwise 0.
     pub phase: c_int,
@@ -227,4 +227,25 @@ pub struct cl_reload_options_t {
     pub max_latency_percent: c_int,
     /// CL_RELOAD_* bits.
     pub flags: c_uint,
+}
+
+/// After how much a worker is replaced; see cl_recycle(). A zeroed limit is none.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cl_recycle_options_t {
+    /// sizeof (cl_recycle_options_t)
+    pub size: usize,
+    /// Memory that it has for itself, in bytes (RssAnon of proc_pid_status(5)).
+    pub rss_bytes: c_ulonglong,
+    /// Connections that it has taken.
+    pub connections: c_ulonglong,
+    /// Requests that it has counted with cl_count() or cl_took().
+    pub requests: c_ulonglong,
+    /// Seconds since it was started.
+    pub age_s: c_int,
+    /// Each worker's limits are higher by up to so many percent, at random, so that those that were started together are not
+    /// replaced together; default 20, CL_NONE: none.
+    pub jitter_percent: c_int,
+    /// How many are replaced at a time; default 1.
+    pub at_a_time: c_int,
 }

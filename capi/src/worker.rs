@@ -124,7 +124,7 @@ pub extern "C" fn cl_set_load(load: c_uint) -> c_int {
 ///         CL_MANUAL_READY it takes nobody's place; -EPIPE: the primary is gone.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
-/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_ready() -> c_int {
     guard_in_handler(|| process::worker_in_handler()?.map_or(Ok(()), |worker| worker.ready()).map(|()| 0))
@@ -137,7 +137,7 @@ pub extern "C" fn cl_ready() -> c_int {
 /// @return 0, also in a process that is no worker; -EINVAL: no such counter, or one that may not fall.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
-/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_count(counter: c_int, by: c_longlong) -> c_int {
     guard_in_handler(|| {
@@ -163,7 +163,7 @@ pub extern "C" fn cl_count(counter: c_int, by: c_longlong) -> c_int {
 /// @return 0, also in a process that is no worker.
 ///
 /// Threads: any. After fork(2): -ECHILD. Signals: in a worker it may be called in a handler once any other cl_ function
-/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.2.
+/// has been called before; it takes no memory and no lock, whatever it returns. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cl_took(microseconds: c_uint) -> c_int {
     guard_in_handler(|| {

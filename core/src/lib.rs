@@ -46,6 +46,7 @@ mod options;
 mod policy;
 mod primary;
 pub mod process;
+mod recycle;
 mod restart;
 mod scoreboard;
 mod settings;
@@ -64,9 +65,11 @@ pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
     DueFork, Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, ReloadOptions,
+    Reloaded, Reloading,
     SpawnOptions, StopRequest, Usage, Wanted, WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{Identity, listen, serve, stop, worker};
+pub use recycle::RecycleOptions;
 pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};
 pub use scoreboard::{Counter, Counts};
 pub use settings::{Mechanism, MechanismKind, Settings, WINDOW_MAX};

@@ -66,6 +66,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// SIGTERM and SIGINT stop the cluster while `run` runs.
     pub handle_signals: bool,
+    /// While `run` runs, SIGHUP reloads, and SIGTTIN and SIGTTOU start a worker more or end one, each if its disposition is the default.
+    pub handle_reload: bool,
     /// Workers made by fork and spawn hold a group's signals, as those of `serve` do.
     pub worker_signals: bool,
     /// A worker is ready only when it has said so.
@@ -105,6 +107,7 @@ impl Default for Settings {
             stop_deadline: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             handle_signals: false,
+            handle_reload: false,
             worker_signals: false,
             manual_ready: false,
             window: 12,

@@ -27,6 +27,27 @@ VALUE(CL_WORKER_SIGNALS, 16);
 
 VALUE(CL_SPAWN_KEEP_MASK, 1);
 
+VALUE(CL_MECHANISM_ROTATION, 4);
+VALUE(CL_MANUAL_READY, 2);
+VALUE(CL_HANDLE_RELOAD, 8);
+VALUE(CL_NONE, -1);
+VALUE(CL_RELOAD_CHECKING, 1);
+VALUE(CL_RELOAD_ROLLING, 2);
+VALUE(CL_RELOAD_DONE, 3);
+VALUE(CL_RELOAD_REFUSED, 4);
+VALUE(CL_RELOAD_ROLLED_BACK, 5);
+VALUE(CL_RELOAD_SUPERSEDED, 6);
+VALUE(CL_RELOAD_QUEUE, 1);
+VALUE(CL_RELOAD_REFUSE_IF_BUSY, 2);
+VALUE(CL_RELOAD_ALLOW_FEWER, 4);
+VALUE(CL_RELOAD_NO_ROLLBACK, 8);
+VALUE(CL_COUNT_REQUESTS, 1);
+VALUE(CL_COUNT_ERRORS, 2);
+VALUE(CL_COUNT_ACTIVE, 3);
+VALUE(CL_EVENT_READY, 9);
+VALUE(CL_EVENT_RELOAD, 10);
+VALUE(CL_EVENT_RECYCLE, 12);
+
 VALUE(CL_RESPAWN_DEFAULT, 0);
 VALUE(CL_RESPAWN_NEVER, 1);
 VALUE(CL_RESPAWN_ON_FAILURE, 2);
@@ -112,7 +133,7 @@ FIELD(cl_spawn_options_t, inherit, 56, 8);
 FIELD(cl_spawn_options_t, inherit_count, 64, 8);
 FIELD(cl_spawn_options_t, flags, 72, 4);
 
-SIZE(cl_event_t, 72);
+SIZE(cl_event_t, 80);
 FIELD(cl_event_t, size, 0, 8);
 FIELD(cl_event_t, type, 8, 4);
 FIELD(cl_event_t, worker_id, 12, 4);
@@ -124,8 +145,10 @@ FIELD(cl_event_t, port, 40, 4);
 FIELD(cl_event_t, data, 48, 8);
 FIELD(cl_event_t, length, 56, 8);
 FIELD(cl_event_t, mechanism, 64, 4);
+FIELD(cl_event_t, generation, 68, 4);
+FIELD(cl_event_t, phase, 72, 4);
 
-SIZE(cl_worker_info_t, 40);
+SIZE(cl_worker_info_t, 96);
 FIELD(cl_worker_info_t, size, 0, 8);
 FIELD(cl_worker_info_t, id, 8, 4);
 FIELD(cl_worker_info_t, slot, 12, 4);
@@ -134,6 +157,38 @@ FIELD(cl_worker_info_t, state, 20, 4);
 FIELD(cl_worker_info_t, delivered, 24, 8);
 FIELD(cl_worker_info_t, waiting, 32, 4);
 FIELD(cl_worker_info_t, load, 36, 4);
+FIELD(cl_worker_info_t, generation, 40, 4);
+FIELD(cl_worker_info_t, ready, 44, 4);
+FIELD(cl_worker_info_t, rss_kib, 48, 8);
+FIELD(cl_worker_info_t, cpu_ms, 56, 8);
+FIELD(cl_worker_info_t, requests, 64, 8);
+FIELD(cl_worker_info_t, errors, 72, 8);
+FIELD(cl_worker_info_t, active, 80, 4);
+FIELD(cl_worker_info_t, late_ms, 84, 4);
+FIELD(cl_worker_info_t, age_ms, 88, 8);
+
+SIZE(cl_reload_options_t, 56);
+FIELD(cl_reload_options_t, size, 0, 8);
+FIELD(cl_reload_options_t, program, 8, 8);
+FIELD(cl_reload_options_t, parallel, 16, 4);
+FIELD(cl_reload_options_t, extra, 20, 4);
+FIELD(cl_reload_options_t, ready_timeout_ms, 24, 4);
+FIELD(cl_reload_options_t, min_ready_ms, 28, 4);
+FIELD(cl_reload_options_t, canary_workers, 32, 4);
+FIELD(cl_reload_options_t, canary_percent, 36, 4);
+FIELD(cl_reload_options_t, canary_ms, 40, 4);
+FIELD(cl_reload_options_t, max_errors_permille, 44, 4);
+FIELD(cl_reload_options_t, max_latency_percent, 48, 4);
+FIELD(cl_reload_options_t, flags, 52, 4);
+
+SIZE(cl_recycle_options_t, 48);
+FIELD(cl_recycle_options_t, size, 0, 8);
+FIELD(cl_recycle_options_t, rss_bytes, 8, 8);
+FIELD(cl_recycle_options_t, connections, 16, 8);
+FIELD(cl_recycle_options_t, requests, 24, 8);
+FIELD(cl_recycle_options_t, age_s, 32, 4);
+FIELD(cl_recycle_options_t, jitter_percent, 36, 4);
+FIELD(cl_recycle_options_t, at_a_time, 40, 4);
 
 #endif
 
@@ -176,6 +231,14 @@ static const struct signatures {
     int (*setsockopt)(int, int, int, const void *, socklen_t);
     int (*listener_watch)(int, int, unsigned long long);
     int (*listener_unwatch)(int);
+    int (*reload)(const cl_reload_options_t *);
+    int (*rollback)(void);
+    int (*scale)(int);
+    int (*worker_restart)(int);
+    int (*recycle)(const cl_recycle_options_t *);
+    int (*ready)(void);
+    int (*count)(int, long long);
+    int (*took)(unsigned);
 } contract = {
     cl_is_primary, cl_is_worker, cl_worker_id, cl_worker_slot,
     cl_listen, cl_listen_with, cl_accept, cl_accept4, cl_getsockname, cl_close,
@@ -184,6 +247,7 @@ static const struct signatures {
     cl_send, cl_receive, cl_channel_fd, cl_disconnect, cl_set_load,
     cl_strerror, cl_err_name, cl_last_error, cl_version, cl_version_number,
     cl_setsockopt, cl_listener_watch, cl_listener_unwatch,
+    cl_reload, cl_rollback, cl_scale, cl_worker_restart, cl_recycle, cl_ready, cl_count, cl_took,
 };
 
 int main(void)

@@ -20,7 +20,8 @@
     X(reload, (const cl_reload_options_t *options), options) \
     X(rollback, (void), ) \
     X(scale, (int workers), workers) \
-    X(worker_restart, (int id), id)
+    X(worker_restart, (int id), id) \
+    X(recycle, (const cl_recycle_options_t *options), options)
 #define CL__STOP_FUNCTION(X) X(stop, (int deadline_ms), deadline_ms)
 #define CL__EITHER_FUNCTIONS(X) \
     X(is_primary, (void), ) \

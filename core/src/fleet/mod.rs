@@ -127,6 +127,12 @@ impl Fleet {
         Self { bounds, last_generation: 1, in_force: 1, ..Self::default() }
     }
 
+    /// How many recycled and restarted workers are replaced at a time from here on.
+    pub(crate) fn replace_at_a_time(&mut self, most: usize) {
+        self.bounds.at_a_time = most;
+        self.go_on();
+    }
+
     /// What is to be done next.
     pub(crate) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

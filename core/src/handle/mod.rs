@@ -129,11 +129,6 @@ impl Handle {
         self.choosing = Choosing::new(policy, seed, self.mechanism() == MechanismKind::Kernel);
     }
 
-    /// What it is called for people.
-    pub(crate) fn called(&self) -> String {
-        self.name.to_inet().map_or_else(|| self.address.clone(), |inet| inet.to_string())
-    }
-
     /// Begins to watch the listening socket (for nothing, until somebody can take a connection).
     pub(crate) fn register(&self, poll: &Poll) -> Sys<()> {
         self.sockets.register(poll)

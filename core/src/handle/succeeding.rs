@@ -6,6 +6,11 @@ use super::Handle;
 use crate::sys::poll::Poll;
 
 impl Handle {
+    /// What it is called for people.
+    pub(crate) fn called(&self) -> String {
+        self.name.to_inet().map_or_else(|| self.address.clone(), |inet| inet.to_string())
+    }
+
     /// A member that was proving has the turns of its slot from here on. Whoever had them gets nothing more, and finishes what it has.
     pub(crate) fn take_place(&mut self, listener: u32, poll: &Poll) {
         let Some(index) = self.members.index_of(listener).filter(|index| self.members[*index].is_proving()) else {

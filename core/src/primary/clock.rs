@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Restart,
     /// Somebody may be ready to take another's place.
     Fleet,
+    /// Somebody may have done enough.
+    Recycle,
     /// A worker did not leave in time.
     Escalate(u32),
     /// A worker without a pidfd is to be asked whether it has ended.
@@ -52,6 +54,7 @@ pub(crate) struct Clock {
     /// When the next replacement is tried.
     restart_at: Option<Instant>,
     fleet_at: Option<Instant>,
+    recycle_at: Option<Instant>,
     /// When anything waits: the time between the last look of the watch and the next, and when that is.
     watching: Option<(Duration, Instant)>,
     audit_at: Option<Instant>,
@@ -66,6 +69,7 @@ impl Clock {
             in_turn: false,
             restart_at: None,
             fleet_at: None,
+            recycle_at: None,
             watching: None,
             audit_at: None,
         }
@@ -112,6 +116,7 @@ impl Clock {
         match timer {
             Timer::Restart => self.restart_at = None,
             Timer::Fleet => self.fleet_at = None,
+            Timer::Recycle => self.recycle_at = None,
             Timer::Audit => self.audit_at = None,
             _ => {}
         }
@@ -135,6 +140,17 @@ impl Clock {
         if self.fleet_at.is_none() {
             self.fleet_at = Some(at);
             self.add(at, Timer::Fleet);
+        }
+    }
+
+    /// What workers have done is looked at after this, or not at all.
+    pub(crate) fn recycle_in(&mut self, look: Option<Duration>) {
+        if let Some(set) = self.recycle_at.take() {
+            self.cancel(set, Timer::Recycle);
+        }
+        if let Some(at) = look.map(|look| Instant::now() + look) {
+            self.recycle_at = Some(at);
+            self.add(at, Timer::Recycle);
         }
     }
 

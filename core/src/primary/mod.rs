@@ -34,6 +34,7 @@ mod listen;
 mod news;
 mod poller;
 mod refused;
+mod reloading;
 mod renewing;
 mod session;
 mod snapshot;
@@ -49,6 +50,7 @@ pub use listen::Permits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use listen::key;
 pub use poller::{Poller, Ready, StopRequest};
+pub use reloading::{Reloaded, Reloading};
 pub use snapshot::{HandleInfo, Usage, WorkerInfo};
 pub(crate) use workers::Plan;
 pub use workers::{DueFork, Enrolled, Forked, Granted, Relayed, ReloadOptions, SpawnOptions, Wanted, WorkerState};
@@ -62,6 +64,7 @@ use clock::Clock;
 use ground::Ground;
 use listen::Addresses;
 use news::News;
+use reloading::Reloadings;
 use talk::Reader;
 use workers::Workers;
 
@@ -78,6 +81,7 @@ pub struct Primary {
     clock: Clock,
     news: News,
     reader: Reader,
+    reloadings: Reloadings,
     /// Empty between turns; kept for its memory.
     marked: Vec<u32>,
 }
@@ -112,6 +116,7 @@ impl Primary {
             news: News::default(),
             poller,
             reader: Reader::default(),
+            reloadings: Reloadings::default(),
             marked: Vec::new(),
         })
     }

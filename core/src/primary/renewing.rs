@@ -4,30 +4,35 @@ use std::time::{Duration, Instant};
 
 use super::Primary;
 use super::event::{Event, WorkerRef};
+use super::reloading::{Reloaded, Reloading};
 use super::workers::{Entry, Ordered, Plan, ReloadOptions, WorkerState};
 use crate::error::Result;
-use crate::fleet::{Action, Generation, News, Proof};
+use crate::fleet::{Action, News, Phase, Proof};
 use crate::handle::Handle;
+use crate::recycle::RecycleOptions;
+use crate::sys::reload_signals::Asked;
 
 impl Primary {
-    /// Begins to replace every worker by one of a new generation, whose number this is. [`Event::Reload`] tells what comes of it.
-    pub fn reload(&mut self, options: &ReloadOptions) -> Result<Generation> {
+    /// Begins to replace every worker by one of a new generation. [`Event::Reload`] tells each phase, and what comes of it.
+    pub fn reload(&mut self, options: &ReloadOptions) -> Result<Reloading> {
         let program = options.program.as_ref().map(Plan::new).transpose()?;
         self.reload_planned(options, program)
     }
 
     /// The same where the program's options are ready.
-    pub(crate) fn reload_planned(&mut self, options: &ReloadOptions, program: Option<Plan>) -> Result<Generation> {
+    pub(crate) fn reload_planned(&mut self, options: &ReloadOptions, program: Option<Plan>) -> Result<Reloading> {
         self.check_may_start()?;
         self.clock.wake();
-        self.workers.reload(options, program)
+        let generation = self.workers.reload(options, program)?;
+        Ok(self.reloadings.begin(generation))
     }
 
     /// Replaces every worker by one that is made as those before the last reload were. ENOENT: there are none such.
-    pub fn roll_back(&mut self, options: &ReloadOptions) -> Result<Generation> {
+    pub fn roll_back(&mut self, options: &ReloadOptions) -> Result<Reloading> {
         self.check_may_start()?;
         self.clock.wake();
-        self.workers.roll_back(options)
+        let generation = self.workers.roll_back(options)?;
+        Ok(self.reloadings.begin(generation))
     }
 
     /// Has so many slots, each with a worker. Of more the highest go first, and their workers leave.
@@ -42,6 +47,34 @@ impl Primary {
         self.check_may_start()?;
         self.clock.wake();
         self.workers.restart(id)
+    }
+
+    /// Does what signals have asked for. What cannot be done is said.
+    pub(crate) fn obey(&mut self, asked: Asked) {
+        if asked.reload
+            && let Err(error) = self.reload(&ReloadOptions::default())
+        {
+            self.news.warn(None, format!("SIGHUP: nothing is reloaded: {}", error.sentence()));
+        }
+        if asked.more != 0 {
+            let slots = self.workers.count_slots().saturating_add_signed(asked.more as isize).max(1);
+            if let Err(error) = self.scale(slots) {
+                self.news.warn(None, format!("SIGTTIN, SIGTTOU: the workers stay as many: {}", error.sentence()));
+            }
+        }
+    }
+
+    /// From here on workers that have done enough are replaced, one after the other. Without any limit nobody is.
+    pub fn recycle(&mut self, options: RecycleOptions) -> Result<()> {
+        self.check_own()?;
+        let look = self.workers.recycle(options);
+        self.clock.recycle_in(look);
+        Ok(())
+    }
+
+    pub(super) fn look_for_recycling(&mut self) {
+        let look = if self.workers.is_stopping() { None } else { self.workers.recycle_those_who_have_done_enough() };
+        self.clock.recycle_in(look);
     }
 
     /// Looks who has become ready, and does what comes of that and of all that has happened.
@@ -117,6 +150,9 @@ impl Primary {
         let reference = |worker: u32| self.workers.get(worker).map(Entry::reference);
         let event = match news {
             News::Reload { generation, phase, replaced, reason } => {
+                if let Phase::Ended(outcome) = phase {
+                    self.reloadings.end(generation, || Reloaded { outcome, replaced, reason: reason.clone() });
+                }
                 Some(Event::Reload { generation, phase, replaced, reason })
             }
             News::Ready { worker, generation } => {

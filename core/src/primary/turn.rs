@@ -111,6 +111,7 @@ impl Primary {
             Timer::Pump(address) => self.addresses.mark(address),
             // Every turn looks whose turn it is, and who is ready.
             Timer::Restart | Timer::Fleet => {}
+            Timer::Recycle => self.look_for_recycling(),
             Timer::Escalate(worker) => self.workers.escalate(worker, now, &mut self.clock),
             Timer::Ask(worker) => {
                 self.process_ended(worker);

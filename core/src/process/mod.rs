@@ -18,11 +18,11 @@ pub use running::{run, serve, step, usable_cpus};
 use crate::address::Address;
 use crate::error::{Context, Error, Result};
 use crate::options::SocketOption;
-use crate::fleet::Generation;
-use crate::primary::{Forked, Permits, Plan, Primary, ReloadOptions, SpawnOptions, StopRequest};
+use crate::primary::{Forked, Permits, Plan, Primary, ReloadOptions, Reloading, SpawnOptions, StopRequest};
 use crate::settings::Settings;
 use crate::sys::fork_guard::ForkGuard;
 use crate::sys::panics::point;
+use crate::sys::reload_signals::ReloadSignals;
 use crate::sys::signal::{SignalCell, StopSignals, StopSignalsBlocked};
 use crate::sys::{descriptor, lock};
 use crate::worker::{self, ListenOptions, Listener, Worker};
@@ -34,6 +34,7 @@ struct Process {
     /// A thread is in `step`.
     stepping: AtomicBool,
     signals: Mutex<Option<StopSignals>>,
+    reload_signals: Mutex<Option<ReloadSignals>>,
     /// Locked while settings are changed: names in them are looked up without the primary's lock.
     configuring: Mutex<()>,
     /// `serve` runs: its workers hold a group's signals.
@@ -55,6 +56,7 @@ fn process() -> Result<&'static Process> {
             primary: Mutex::new(None),
             stepping: AtomicBool::new(false),
             signals: Mutex::new(None),
+            reload_signals: Mutex::new(None),
             configuring: Mutex::new(()),
             serving: AtomicBool::new(false),
         })
@@ -197,9 +199,9 @@ pub fn spawn(options: &SpawnOptions) -> Result<u32> {
     with_primary(|primary| primary.spawn_planned(plan))
 }
 
-/// Begins to replace every worker; the generation of the new ones. Looks up users and groups, which may wait for a directory service;
+/// Begins to replace every worker. Looks up users and groups, which may wait for a directory service;
 /// the primary serves meanwhile.
-pub fn reload(options: &ReloadOptions) -> Result<Generation> {
+pub fn reload(options: &ReloadOptions) -> Result<Reloading> {
     with_primary(|primary| primary.check_may_start())?;
     let program = options.program.as_ref().map(Plan::new).transpose()?;
     with_primary(|primary| primary.reload_planned(options, program))
@@ -271,6 +273,7 @@ fn become_worker(
     if let Some(signals) = lock(&process.signals).take() {
         blocked.keep(signals.blocked_before());
     }
+    drop(lock(&process.reload_signals).take());
     process.serving.store(false, Ordering::SeqCst);
     process.stepping.store(false, Ordering::SeqCst);
     let joined = Worker::adopt(channel);

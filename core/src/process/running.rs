@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::primary::{Event, Primary};
 use crate::sys::lock;
 use crate::sys::process::exit;
+use crate::sys::reload_signals::{Asked, ReloadSignals};
 use crate::sys::signal::StopSignals;
 
 /// Marks that a thread is in `step`, for as long as it lives.
@@ -101,10 +102,26 @@ fn take_signals(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// The same for SIGHUP, SIGTTIN and SIGTTOU.
+fn take_reload_signals(process: &Process) -> Result<()> {
+    let stop = with_primary(|primary| Ok(primary.stop_request()))?;
+    let mut signals = lock(&process.reload_signals);
+    if signals.is_none() {
+        *signals = Some(ReloadSignals::install(stop.wake()).context("sigaction")?);
+    }
+    Ok(())
+}
+
 fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) -> Result<Side<()>> {
-    let handle_signals = with_primary(|primary| Ok(primary.settings().handle_signals))?;
+    let (handle_signals, handle_reload) = with_primary(|primary| {
+        let settings = primary.settings();
+        Ok((settings.handle_signals, settings.handle_reload))
+    })?;
     if handle_signals {
         take_signals(process)?;
+    }
+    if handle_reload {
+        take_reload_signals(process)?;
     }
     with_primary(|primary| {
         primary.end_when_idle(true);
@@ -119,6 +136,7 @@ fn run_until_idle(process: &'static Process, on_event: &mut dyn FnMut(Event)) ->
     }
     if !matches!(outcome, Ok(Side::Worker)) {
         *lock(&process.signals) = None;
+        *lock(&process.reload_signals) = None;
     }
     outcome
 }
@@ -146,6 +164,13 @@ fn turns_until_idle(
         }
         if failure.is_none() {
             failure = with_primary(|primary| Ok(primary.give_up()))?;
+        }
+        let asked = ReloadSignals::take();
+        if asked != Asked::default() {
+            with_primary(|primary| {
+                primary.obey(asked);
+                Ok(())
+            })?;
         }
         let count = StopSignals::count();
         if handle_signals && count > signals {

@@ -19,6 +19,7 @@ pub(crate) mod passing;
 pub(crate) mod pid;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod reload_signals;
 pub(crate) mod room;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;

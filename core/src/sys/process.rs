@@ -44,6 +44,11 @@ fn time_of_thread(directory: &std::path::Path) -> Option<ProcessorTime> {
     Some(ProcessorTime { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited), ready })
 }
 
+/// A number from 0 to 1.
+pub(crate) fn random_share() -> f64 {
+    (random() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 /// The memory that a process has for itself, in KiB (RssAnon of proc_pid_status(5)). Nothing that walks an address space.
 pub(crate) fn anonymous_kib(pid: Pid) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -59,6 +59,8 @@ pub(crate) struct Entry {
     pub(crate) enrolled: bool,
     pub(crate) refusals: Refusals,
     pub(crate) generation: Generation,
+    /// Its own part of the jitter with which workers are recycled, from 0 to 1.
+    pub(crate) jitter: f64,
     /// It may take another's place, as far as that is known.
     pub(crate) ready: bool,
     /// It is to take another's place, and gets no connections before it does.

@@ -10,6 +10,7 @@ mod inheritance;
 mod leaving;
 mod plan;
 mod recipes;
+mod recycling;
 mod records;
 mod renewing;
 mod replacing;
@@ -33,6 +34,7 @@ pub use start::{DueFork, Forked};
 use crate::error::{Context, Error, Result};
 use crate::fleet::{Bounds, Fleet};
 use crate::mechanism::Pulse;
+use crate::recycle::RecycleOptions;
 use crate::restart::Restarts;
 use crate::sys::process::{ProcessorTime, processor_time};
 use crate::sys::{child, pid};
@@ -44,6 +46,7 @@ pub(crate) struct Workers {
     fleet: Fleet,
     generations: Generations,
     records: Records,
+    recycling: RecycleOptions,
     last_id: u32,
     /// This process's own, for the workers; `None` where there are no pidfds.
     own_pidfd: Option<OwnedFd>,

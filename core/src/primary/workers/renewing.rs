@@ -109,6 +109,10 @@ impl Workers {
         Ok(())
     }
 
+    pub(crate) fn count_slots(&self) -> usize {
+        self.fleet.size()
+    }
+
     /// One worker is to be replaced by another that is made in the same way.
     pub(crate) fn restart(&mut self, id: u32) -> Result<()> {
         self.fleet.replace(id, Why::Restart).map_err(|not_now| match not_now {

@@ -101,8 +101,7 @@ impl Workers {
             self.abandon(slot);
             return;
         };
-        let jitter = (process::random() >> 11) as f64 / (1_u64 << 53) as f64;
-        let delay = self.records.delay(slot, ended, ground.settings.restart_delay, jitter);
+        let delay = self.records.delay(slot, ended, ground.settings.restart_delay, process::random_share());
         self.restarts.plan(slot, Instant::now(), delay);
         self.await_restart(deserted, ground);
         // It may be due at once, and this may be between two turns.

@@ -219,6 +219,7 @@ impl Workers {
             enrolled,
             refusals: Default::default(),
             generation,
+            jitter: process::random_share(),
             ready: false,
             proving,
             listened: false,
