@@ -83,6 +83,8 @@ struct World {
     swapped: BTreeMap<Generation, u32>,
     ended: BTreeMap<Generation, Outcome>,
     begun: BTreeSet<Generation>,
+    /// Those whose workers stay when a later one fails.
+    keeps: BTreeSet<Generation>,
     parallel: usize,
     stopped: bool,
 }
@@ -101,6 +103,7 @@ impl World {
             swapped: BTreeMap::new(),
             ended: BTreeMap::new(),
             begun: BTreeSet::new(),
+            keeps: BTreeSet::new(),
             parallel: 1,
             stopped: false,
         };
@@ -141,7 +144,6 @@ impl World {
                     );
                     *self.swapped.entry(process.generation).or_default() += 1;
                     if let Some(old) = old {
-                        assert!(!self.ended.contains_key(&process.generation) || true);
                         self.leave(old);
                     }
                 }
@@ -229,6 +231,9 @@ impl World {
                     Terms { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500), fewer: false };
                 if let Ok(generation) = self.fleet.reload(ReloadOptions { parallel, terms, when, keep }) {
                     self.fates.insert(generation, fate);
+                    if keep {
+                        self.keeps.insert(generation);
+                    }
                     self.parallel = self.parallel.max(parallel);
                 }
             }
@@ -290,9 +295,16 @@ impl World {
         }
         for generation in &self.begun {
             let outcome = self.ended.get(generation).expect("it has ended");
-            if *outcome == Outcome::Refused && !self.fates.is_empty() {
+            if *outcome == Outcome::Refused {
                 let kept = self.swapped.get(generation).copied().unwrap_or(0);
-                assert!(kept == 0 || true);
+                assert!(kept == 0 || self.keeps.contains(generation), "{generation} was refused, and {kept} are swapped");
+            }
+            // The way back ends at workers who can be made.
+            if *outcome == Outcome::RolledBack && self.fates.values().all(|fate| *fate != Fate::CannotStart) {
+                let back = self.fleet.slots.iter().filter_map(|slot| slot.sitting());
+                let left = back.filter(|(_, of)| of == generation).count();
+                let earlier = self.fates.range(..generation).all(|(_, fate)| *fate == Fate::Good);
+                assert!(left == 0 || !earlier, "{generation} was rolled back, and {left} have stayed");
             }
         }
     }

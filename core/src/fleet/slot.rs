@@ -105,11 +105,6 @@ impl Slot {
     }
 
     /// Somebody sits here who can be replaced.
-    #[cfg(test)]
-    pub(super) fn generation_of_sitting(&self) -> Option<Generation> {
-        self.sitting.as_ref().map(|sitting| sitting.generation)
-    }
-
     pub(super) fn is_taken(&self) -> bool {
         self.sitting.is_some()
     }

@@ -8,6 +8,11 @@ use super::{Action, Bounds, Busy, Fleet, News, Order, Outcome, Phase, ReloadOpti
 
 const MS: Duration = Duration::from_millis(1);
 
+/// What was ordered: slot, generation, whether beside somebody, and the order's number.
+type Ordered = (u32, u32, bool, Order);
+/// What becomes of a worker.
+type Fate = fn(&mut Stage, u32);
+
 /// A fleet, and the time.
 struct Stage {
     fleet: Fleet,
@@ -34,7 +39,7 @@ impl Stage {
     }
 
     /// What it starts, and everything else.
-    fn starts(&mut self) -> (Vec<(u32, u32, bool, Order)>, Vec<Action>) {
+    fn starts(&mut self) -> (Vec<Ordered>, Vec<Action>) {
         let mut starts = Vec::new();
         let mut others = Vec::new();
         for action in self.actions() {
@@ -122,7 +127,7 @@ fn several_at_a_time_and_no_more() {
 
 #[test]
 fn what_fails_first_is_refused_and_nothing_is_taken_from_the_old() {
-    let fates: [(&str, fn(&mut Stage, u32)); 4] = [
+    let fates: [(&str, Fate); 4] = [
         ("worker 3 exited with code 1 before it was ready", |stage, worker| {
             stage.fleet.ended(worker, true, "exited with code 1");
         }),
