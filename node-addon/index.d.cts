@@ -21,6 +21,19 @@ declare module 'node:cluster' {
      * about 1; the newest counts.
      */
     setLoad(load: number): void;
+
+    /** Which workers it belongs to: all that one reload made, counted from 1. In the primary only. */
+    readonly generation: number;
+
+    /**
+     * Replaces this worker by another that is made in the same way, as {@link Cluster.reload} does with all. If the new one fails, this
+     * one stays, and a warning says why. Throws EBUSY while it is being replaced, ESRCH when it has ended or is leaving. In the primary
+     * only.
+     */
+    restart(): void;
+
+    /** Ready: it listens, and has said that it is ready where `settings.waitReady` is set. In the primary only. */
+    on(event: 'ready' | 'recycle', listener: () => void): this;
   }
 
   interface ClusterSettings {
@@ -41,6 +54,11 @@ declare module 'node:cluster' {
      * the primary is judged: what a worker binds itself (`exclusive`, `reusePort`) it binds with its own rights.
      */
     listen?: readonly (number | string)[] | undefined;
+
+    /**
+     * A worker is ready only when it has called `cluster.ready()` or `process.send('ready')`; it counts as it is at the first fork.
+     */
+    waitReady?: boolean | undefined;
 
     /** How many addresses may be open for the workers at a time; more are EMFILE. 0, the default: any number. */
     listenMax?: number | undefined;
@@ -65,6 +83,35 @@ declare module 'node:cluster' {
      */
     readonly SCHED_SOURCE_HASH: 4;
 
+    /**
+     * Replaces all workers, so that no client notices. In each slot a new worker is forked beside the old one and listens without getting
+     * connections. Once it is ready it gets the slot's turns, and the old one is disconnected behind that. It is ready when it listens on
+     * all that the old one does, has said so where `settings.waitReady` is set, and has lived `minReady` since.
+     *
+     * The new workers are made as `cluster.fork()` would make them now, with the environment that the first worker of their slot was given;
+     * options named as settings, and `env`, change that. A worker that is forked in the `exit` handler of one that was replaced is that
+     * one's successor, which is there already.
+     *
+     * Resolves when it has ended, whatever came of it. Rejects with EBUSY (`busy: 'refuse'`) or ENOENT (there are no workers). In the
+     * primary only.
+     */
+    reload(options?: cluster.ReloadOptions): Promise<cluster.Reloaded>;
+
+    /** The same, with workers that are made as those before the last reload were; while one runs, as those before it. */
+    rollback(options?: cluster.ReloadOptions): Promise<cluster.Reloaded>;
+
+    /** Has so many slots, from 1, each with a worker: forks as the first fork did, or disconnects those of the highest slots. In the primary only. */
+    scale(count: number): void;
+
+    /** From here on replaces workers that have done enough, one after the other. Without a limit nobody is. In the primary only. */
+    recycle(options?: cluster.RecycleOptions): void;
+
+    /** In a worker: says that it may take another's place, where `settings.waitReady` is set. Elsewhere nothing. */
+    ready(): void;
+
+    on(event: 'ready' | 'recycle', listener: (worker: node.Worker) => void): this;
+    on(event: 'reload', listener: (reload: cluster.ReloadProgress) => void): this;
+
     /** What the primary knows of its workers and of the addresses they listen on. In the primary only. */
     stats(): cluster.Stats;
   }
@@ -77,6 +124,65 @@ declare namespace cluster {
   type Cluster = node.Cluster;
   type ClusterSettings = node.ClusterSettings;
   type Worker = node.Worker;
+
+  /** How {@link Cluster.reload} replaces workers. */
+  interface ReloadOptions extends Partial<ClusterSettings> {
+    /** How many slots are swapped at a time; 1. */
+    parallel?: number | undefined;
+    /** How many more processes there may be than slots, beside those that are leaving; as many as `parallel`. */
+    extra?: number | undefined;
+    /** Milliseconds that a new worker has to become ready; 10000. Infinity: any time. */
+    readyTimeout?: number | undefined;
+    /** Milliseconds that it has to live after that; 500. */
+    minReady?: number | undefined;
+    /** What to do while another reload runs: take its place (the default), wait for its end, or be refused with EBUSY. */
+    busy?: 'supersede' | 'queue' | 'refuse' | undefined;
+    /** New workers need not listen on all that the old ones do; false. */
+    allowFewer?: boolean | undefined;
+    /** When one fails after others have taken their place, these are put back; true. */
+    rollback?: boolean | undefined;
+    /** What is added to the environment of each worker. */
+    env?: Readonly<Record<string, unknown>> | undefined;
+  }
+
+  /** How a reload has ended. */
+  interface Reloaded {
+    /** That of the new workers; counted from 1, which is that of the first ones. */
+    generation: number;
+    /**
+     * `done`: every slot has a new worker. `refused`: a new one failed, and the old ones have lost nothing. `rolled-back`: one failed after
+     * others had taken their place, and these were put back. `superseded`: another reload, or `disconnect()`, came before its end.
+     */
+    outcome: 'done' | 'refused' | 'rolled-back' | 'superseded';
+    /** How many slots had a new worker by then. */
+    replaced: number;
+    /** Why it has ended otherwise than well; otherwise empty. */
+    reason: string;
+  }
+
+  /** How far a reload is. */
+  interface ReloadProgress {
+    generation: number;
+    phase: 'checking' | 'rolling' | Reloaded['outcome'];
+    replaced: number;
+    reason: string;
+  }
+
+  /** After how much {@link Cluster.recycle} replaces a worker. */
+  interface RecycleOptions {
+    /** Memory that it has for itself: bytes, or a text such as `400M`. */
+    rss?: number | string | undefined;
+    /** Connections that it has taken. */
+    connections?: number | undefined;
+    /** Requests that it has counted. */
+    requests?: number | undefined;
+    /** Time since it was started: milliseconds, or a text such as `24h`. */
+    age?: number | string | undefined;
+    /** Each worker's limits are higher by up to so many percent; 20. */
+    jitter?: number | undefined;
+    /** How many are replaced at a time; 1. */
+    atATime?: number | undefined;
+  }
 
   /** A snapshot that {@link Cluster.stats} made. */
   interface Stats {
@@ -107,6 +213,10 @@ declare namespace cluster {
     waiting: number;
     /** Its load as it told it last, in a unit of the workers' own; 0 from one that tells none. */
     load: number;
+    /** As `worker.generation`. */
+    generation: number;
+    /** It may take another's place, or has. */
+    ready: boolean;
   }
 
   interface AddressStats {

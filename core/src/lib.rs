@@ -64,7 +64,7 @@ pub use handle::HandleStats;
 pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
-    DueFork, Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, ReloadOptions,
+    Due, Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, ReloadOptions,
     Reloaded, Reloading,
     SpawnOptions, StopRequest, Usage, Wanted, WorkerInfo, WorkerRef, WorkerState,
 };

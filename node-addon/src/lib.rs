@@ -1,6 +1,7 @@
 //! The native part of the npm package `cluster-rs`: the engine for Node. JavaScript keeps everything that Node's cluster
 //! says and does; what is here moves connections.
 
+mod fleet;
 mod herd;
 mod keys;
 pub mod lines;

@@ -92,6 +92,12 @@ impl Listener {
         self.inner.as_ref().and_then(|inner| SockName::of(inner.name()))
     }
 
+    /// This worker is to take another's place, and has no turns before `accept` has found that it has taken it.
+    #[napi(getter)]
+    pub fn is_proving(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.waits_for_its_place())
+    }
+
     /// How many connections may wait in this worker's own socket, if it has one.
     #[napi(getter)]
     pub fn backlog(&self) -> Option<u32> {

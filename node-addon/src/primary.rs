@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cluster_core::{Event, Granted, Mechanism, Permits, Poller, Primary, Settings};
+use cluster_core::{Enrolled, Event, Granted, Mechanism, Permits, Poller, Primary, Settings};
 use napi::bindgen_prelude::{Either, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use napi_derive::napi;
 
+use crate::fleet::{DueWorker, RecycleWanted, ReloadWanted, Rollback};
 use crate::keys::Keys;
 use crate::listener::Listener;
 use crate::stats::Stats;
@@ -68,6 +69,9 @@ impl Shared {
                 }
                 events
             };
+            if self.lock().has_due_enrolled() {
+                tell.call(News { due: true, ..News::default() }, ThreadsafeFunctionCallMode::NonBlocking);
+            }
             for event in events {
                 if let Event::Notice { text } = &event {
                     self.keep(text);
@@ -117,6 +121,13 @@ impl Shared {
 pub struct Engine {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+}
+
+fn place(enrolled: cluster_core::Result<Enrolled>) -> Either<Place, i32> {
+    match enrolled {
+        Ok(place) => Either::A(Place { id: place.id, slot: place.slot, fd: place.channel.into_raw_fd() }),
+        Err(error) => Either::B(error.code()),
+    }
 }
 
 #[napi]
@@ -179,10 +190,85 @@ impl Engine {
     /// Makes a place for a worker, or says why there is none: a negative errno value.
     #[napi]
     pub fn enroll(&self) -> Either<Place, i32> {
-        match self.shared.lock().enroll() {
-            Ok(place) => Either::A(Place { id: place.id, slot: place.slot, fd: place.channel.into_raw_fd() }),
-            Err(error) => Either::B(error.code()),
-        }
+        place(self.shared.lock().enroll())
+    }
+
+    /// The next worker that is to be made to take another's place.
+    #[napi]
+    pub fn take_due(&self) -> Option<DueWorker> {
+        self.shared.lock().take_due_enrolled().map(DueWorker)
+    }
+
+    /// Makes the place for such a worker: or a negative errno value.
+    #[napi]
+    pub fn enroll_due(&self, due: &DueWorker) -> Either<Place, i32> {
+        place(self.shared.lock().enroll_due(due.0))
+    }
+
+    /// Such a worker could not be made.
+    #[napi]
+    pub fn due_failed(&self, due: &DueWorker, reason: String) {
+        self.shared.lock().due_failed(due.0, &cluster_core::Error::new(-libc::EAGAIN, reason));
+    }
+
+    /// The worker listens on something that Node has opened for it itself.
+    #[napi]
+    pub fn listens(&self, id: u32, name: String) {
+        self.shared.lock().enrolled_listens(id, &name);
+    }
+
+    /// The worker has told Node's primary that it is ready.
+    #[napi]
+    pub fn is_ready(&self, id: u32) {
+        self.shared.lock().enrolled_is_ready(id);
+    }
+
+    /// From here on a worker is ready only when it has said so.
+    #[napi]
+    pub fn wait_for_ready(&self) -> Result<()> {
+        let mut primary = self.shared.lock();
+        let mut settings = primary.settings().clone();
+        settings.manual_ready = true;
+        primary.configure(settings).map_err(refusal)
+    }
+
+    /// Begins to replace all workers: the generation of the new ones.
+    #[napi]
+    pub fn reload(&self, wanted: ReloadWanted) -> Result<u32> {
+        self.shared.lock().reload(&wanted.options()).map(|reloading| reloading.generation()).map_err(refusal)
+    }
+
+    /// The same, with workers that are made as those before the last reload were.
+    #[napi]
+    pub fn rollback(&self, wanted: ReloadWanted) -> Result<Rollback> {
+        let mut primary = self.shared.lock();
+        let like = primary.goes_back_to();
+        let reloading = primary.roll_back(&wanted.options()).map_err(refusal)?;
+        Ok(Rollback { generation: reloading.generation(), like: like.unwrap_or(0) })
+    }
+
+    /// Nobody is replaced any more.
+    #[napi]
+    pub fn cancel(&self) {
+        self.shared.lock().cancel_reloads();
+    }
+
+    /// So many slots are to have a worker.
+    #[napi]
+    pub fn scale(&self, slots: u32) -> Result<()> {
+        self.shared.lock().scale(slots as usize).map_err(refusal)
+    }
+
+    /// One worker is to be replaced.
+    #[napi]
+    pub fn restart(&self, id: u32) -> Result<()> {
+        self.shared.lock().restart(id).map_err(refusal)
+    }
+
+    /// From here on workers that have done enough are replaced.
+    #[napi]
+    pub fn recycle(&self, wanted: RecycleWanted) -> Result<()> {
+        self.shared.lock().recycle(wanted.options()).map_err(refusal)
     }
 
     /// The worker's process runs.

@@ -18,6 +18,10 @@ pub struct WorkerStats {
     pub waiting: u32,
     /// The load that it told last.
     pub load: u32,
+    /// Its generation.
+    pub generation: u32,
+    /// It may take another's place, or has.
+    pub ready: bool,
 }
 
 /// What is known of an address.
@@ -58,6 +62,8 @@ impl Stats {
                 delivered: info.delivered as f64,
                 waiting: info.waiting,
                 load: info.load,
+                generation: info.generation,
+                ready: info.ready,
             })
         };
         let address = |info: HandleInfo| AddressStats {

@@ -1,6 +1,6 @@
 //! What JavaScript and the engine of a primary tell each other.
 
-use cluster_core::{Event, Granted, ListenFlags, ListenRule, Wanted};
+use cluster_core::{Event, Granted, ListenFlags, ListenRule, Outcome, Phase, Wanted};
 use napi::Result;
 use napi_derive::napi;
 
@@ -100,7 +100,38 @@ pub struct Listening {
     pub port: Option<u16>,
 }
 
-/// Something that the program may want to know: `warning`, `notice` or `listening` is set.
+/// A worker that is to leave.
+#[napi(object)]
+pub struct Leaving {
+    /// The engine's id of the worker.
+    pub id: u32,
+    /// It has had long enough for that, and is to be ended.
+    pub at_once: bool,
+}
+
+/// A worker, and its generation.
+#[napi(object)]
+pub struct OfGeneration {
+    /// The engine's id of the worker.
+    pub id: u32,
+    /// The generation.
+    pub generation: u32,
+}
+
+/// How far a reload is.
+#[napi(object)]
+pub struct Reload {
+    /// Its generation.
+    pub generation: u32,
+    /// `checking`, `rolling`, `done`, `refused`, `rolled-back` or `superseded`.
+    pub phase: String,
+    /// How many slots have a worker of it.
+    pub replaced: u32,
+    /// Why it has ended otherwise than well.
+    pub reason: String,
+}
+
+/// Something that the program may want to know: one of these is set.
 #[napi(object)]
 #[derive(Default)]
 pub struct News {
@@ -112,6 +143,27 @@ pub struct News {
     pub notice: Option<String>,
     /// A worker has a share of an address.
     pub listening: Option<Listening>,
+    /// A worker is to be made; `takeDue` says which.
+    pub due: bool,
+    /// A worker is to be asked to leave.
+    pub leaving: Option<Leaving>,
+    /// A worker is ready.
+    pub ready: Option<OfGeneration>,
+    /// A reload has come to another phase.
+    pub reload: Option<Reload>,
+    /// A worker has taken the place of one that had done enough.
+    pub recycled: Option<OfGeneration>,
+}
+
+fn name_of_phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Checking => "checking",
+        Phase::Rolling => "rolling",
+        Phase::Ended(Outcome::Done) => "done",
+        Phase::Ended(Outcome::Refused) => "refused",
+        Phase::Ended(Outcome::RolledBack) => "rolled-back",
+        Phase::Ended(Outcome::Superseded) => "superseded",
+    }
 }
 
 impl News {
@@ -123,6 +175,19 @@ impl News {
                 Some(Self { warning: Some(format!("{who}{text}")), about_worker, ..Self::default() })
             }
             Event::Notice { text } => Some(Self { notice: Some(text), ..Self::default() }),
+            Event::Leave { worker, at_once } => {
+                Some(Self { leaving: Some(Leaving { id: worker.id, at_once }), ..Self::default() })
+            }
+            Event::Ready { worker, generation } => {
+                Some(Self { ready: Some(OfGeneration { id: worker.id, generation }), ..Self::default() })
+            }
+            Event::Recycled { worker, generation } => {
+                Some(Self { recycled: Some(OfGeneration { id: worker.id, generation }), ..Self::default() })
+            }
+            Event::Reload { generation, phase, replaced, reason } => {
+                let (phase, replaced) = (name_of_phase(phase).to_owned(), replaced as u32);
+                Some(Self { reload: Some(Reload { generation, phase, replaced, reason }), ..Self::default() })
+            }
             Event::Listening { worker, address, port, .. } => {
                 Some(Self { listening: Some(Listening { id: worker.id, address, port }), ..Self::default() })
             }

@@ -139,6 +139,12 @@ impl Member {
         }
     }
 
+    /// This worker may take another's place, where the primary waits for that. 0, or a negative errno value.
+    #[napi]
+    pub fn ready(&self) -> i32 {
+        self.worker.ready().map_or_else(|error| error.code(), |()| 0)
+    }
+
     /// Calls `turn` on the event loop while `receive` may have something.
     #[napi]
     pub fn watch(&mut self, env: Env, turn: Function<(), ()>, on_a_thread: bool) -> Result<()> {

@@ -143,9 +143,9 @@ impl Fleet {
         self.in_force
     }
 
-    /// To which generation a rollback leads.
-    pub(crate) fn before(&self) -> Option<Generation> {
-        self.before
+    /// By whose recipe workers are made after a roll-back: while a reload runs that of those before it.
+    pub(crate) fn goes_back_to(&self) -> Option<Generation> {
+        if self.run.is_some() { Some(self.in_force) } else { self.before }
     }
 
     /// Slots in which somebody is to sit.
@@ -347,14 +347,19 @@ impl Fleet {
         }
     }
 
-    /// Everybody leaves. Nothing is begun any more.
-    pub(crate) fn stop(&mut self) {
+    /// Nobody is replaced any more who runs: what is under way is given up.
+    pub(crate) fn cancel(&mut self, reason: &str) {
         self.at_rest = false;
-        self.stopping = true;
         self.queued.take().into_iter().for_each(|(generation, _)| self.tell_superseded(generation));
-        self.supersede("the cluster is being stopped");
+        self.supersede(reason);
         self.drop_comings(|_| true);
         self.wanted.clear();
+    }
+
+    /// Everybody leaves. Nothing is begun any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        self.cancel("the cluster is being stopped");
         self.slots.iter_mut().for_each(Slot::stop_waiting);
         self.actions.retain(|action| !matches!(action, Action::Start { .. } | Action::Replace { .. }));
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Primary;
 use super::listen::Request;
 use super::session::{Denied, Grant, Session};
-use super::workers::{Enrolled, Granted, Relayed, Wanted, no_such_worker};
+use super::workers::{Due, Enrolled, Granted, Relayed, Wanted, no_such_worker};
 use crate::address::{ABSTRACT_NAME_MAX, Address};
 use crate::bind::{self, Shape};
 use crate::error::{Context, Error, Result};
@@ -22,6 +22,39 @@ impl Primary {
         self.check_may_start()?;
         let (workers, _, _, mut ground) = self.parts();
         workers.enroll(&mut ground)
+    }
+
+    /// A worker that is to be enrolled, to take another's place.
+    pub fn take_due_enrolled(&mut self) -> Option<Due> {
+        self.workers.take_due_enrolled()
+    }
+
+    /// There is one.
+    pub fn has_due_enrolled(&self) -> bool {
+        self.workers.has_due_enrolled()
+    }
+
+    /// Makes the place for a worker that `take_due_enrolled` gave.
+    pub fn enroll_due(&mut self, due: Due) -> Result<Enrolled> {
+        self.check_own()?;
+        let (workers, _, _, mut ground) = self.parts();
+        workers.enroll_due(due, &mut ground)
+    }
+
+    /// An enrolled worker listens on something that the program has opened for it itself, under this name.
+    pub fn enrolled_listens(&mut self, id: u32, name: &str) {
+        if let Some(entry) = self.workers.get_mut(id) {
+            entry.listens_elsewhere.insert(name.to_owned());
+            self.clock.wake();
+        }
+    }
+
+    /// An enrolled worker has told the program that it is ready.
+    pub fn enrolled_is_ready(&mut self, id: u32) {
+        if let Some(entry) = self.workers.get_mut(id) {
+            entry.said_ready = true;
+            self.clock.wake();
+        }
     }
 
     /// The process of an enrolled worker runs.

@@ -59,6 +59,13 @@ pub enum Event {
         /// Why it has ended otherwise than well; one sentence, or empty.
         reason: String,
     },
+    /// The program is to ask an enrolled worker to leave; or to end it, where it has had long enough for that.
+    Leave {
+        /// Who.
+        worker: WorkerRef,
+        /// It has had long enough.
+        at_once: bool,
+    },
     /// A worker has taken the place of one that had done enough.
     Recycled {
         /// The new one.

@@ -53,7 +53,7 @@ pub use poller::{Poller, Ready, StopRequest};
 pub use reloading::{Reloaded, Reloading};
 pub use snapshot::{HandleInfo, Usage, WorkerInfo};
 pub(crate) use workers::Plan;
-pub use workers::{DueFork, Enrolled, Forked, Granted, Relayed, ReloadOptions, SpawnOptions, Wanted, WorkerState};
+pub use workers::{Due, Enrolled, Forked, Granted, Relayed, ReloadOptions, SpawnOptions, Wanted, WorkerState};
 
 use crate::env;
 use crate::error::{Error, Result};
@@ -202,21 +202,21 @@ impl Primary {
     }
 
     /// A worker that is to be made by fork: the program does it, as only it can.
-    pub fn take_due_fork(&mut self) -> Option<DueFork> {
+    pub fn take_due_fork(&mut self) -> Option<Due> {
         self.workers.take_due_fork()
     }
 
     /// Makes a worker that `take_due_fork` gave.
-    pub fn fork_due(&mut self, due: DueFork) -> Result<Forked> {
+    pub fn fork_due(&mut self, due: Due) -> Result<Forked> {
         self.check_own()?;
         let (workers, _, _, mut ground) = self.parts();
         workers.fork_due(due, &mut ground)
     }
 
-    /// It could not be made: that is said, and tried again later where it is to replace one that is gone.
-    pub fn fork_failed(&mut self, due: DueFork, error: &Error) {
+    /// What was due could not be made: that is said, and tried again later where it is to replace one that is gone.
+    pub fn due_failed(&mut self, due: Due, error: &Error) {
         let (workers, _, _, mut ground) = self.parts();
-        workers.fork_failed(due, error, &mut ground);
+        workers.due_failed(due, error, &mut ground);
     }
 
     /// What has happened since the last call.

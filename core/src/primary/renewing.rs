@@ -7,7 +7,7 @@ use super::event::{Event, WorkerRef};
 use super::reloading::{Reloaded, Reloading};
 use super::workers::{Entry, Ordered, Plan, ReloadOptions, WorkerState};
 use crate::error::Result;
-use crate::fleet::{Action, News, Phase, Proof};
+use crate::fleet::{Action, Generation, News, Phase, Proof};
 use crate::handle::Handle;
 use crate::recycle::RecycleOptions;
 use crate::sys::reload_signals::Asked;
@@ -33,6 +33,17 @@ impl Primary {
         self.clock.wake();
         let generation = self.workers.roll_back(options)?;
         Ok(self.reloadings.begin(generation))
+    }
+
+    /// Whose recipe that would be.
+    pub fn goes_back_to(&self) -> Option<Generation> {
+        self.workers.goes_back_to()
+    }
+
+    /// Nobody is replaced any more: what is under way is given up, as by another reload.
+    pub fn cancel_reloads(&mut self) {
+        self.workers.cancel_reloads();
+        self.clock.wake();
     }
 
     /// Has so many slots, each with a worker. Of more the highest go first, and their workers leave.
@@ -104,8 +115,8 @@ impl Primary {
                 workers.start_ordered(Ordered { slot, generation, beside, order }, &mut ground);
             }
             Action::Swap { old, new, .. } => self.swap(old, new),
-            Action::Retire { worker } => self.ask_to_leave(worker, Some(self.settings.stop_deadline)),
-            Action::Hasten { worker } => self.ask_to_leave(worker, Some(Duration::ZERO)),
+            Action::Retire { worker } => self.have_leave(worker, self.settings.stop_deadline),
+            Action::Hasten { worker } => self.have_leave(worker, Duration::ZERO),
             Action::Replace { slot } => {
                 let (workers, _, _, mut ground) = self.parts();
                 workers.want_replacement(slot, deserted, &mut ground);
@@ -120,13 +131,15 @@ impl Primary {
         let old = predecessor.and_then(|old| self.workers.get(old));
         let has = |address: &u32| entry.listeners.values().any(|other| other == address);
         let missing = old.into_iter().flat_map(|old| old.listeners.values()).find(|address| !has(address));
+        let missing = missing.and_then(|address| self.addresses.get(*address)).map(Handle::called);
+        let elsewhere = old.into_iter().flat_map(|old| old.listens_elsewhere.difference(&entry.listens_elsewhere)).next();
         // Who replaces one that listens on nothing need not listen either.
-        let need_not = old.is_some_and(|old| old.listeners.is_empty()) && entry.state >= WorkerState::Online;
+        let need_not = old.is_some_and(|old| !old.listens()) && entry.state >= WorkerState::Online;
         Some(Proof {
-            missing: missing.and_then(|address| self.addresses.get(*address)).map(Handle::called),
-            listens: !entry.listeners.is_empty() || need_not,
+            missing: missing.or_else(|| elsewhere.cloned()),
+            listens: entry.listens() || need_not,
             manual: self.settings.manual_ready,
-            said: entry.board.is_ready(),
+            said: if entry.said_ready { Some(true) } else { entry.board.is_ready() },
         })
     }
 
@@ -142,7 +155,15 @@ impl Primary {
             }
         }
         if let Some(old) = old {
-            self.ask_to_leave(old, Some(self.settings.stop_deadline));
+            self.have_leave(old, self.settings.stop_deadline);
+        }
+    }
+
+    /// A worker is to leave. One that is enrolled is the program's to ask.
+    fn have_leave(&mut self, worker: u32, deadline: Duration) {
+        match self.workers.get(worker).filter(|entry| entry.enrolled) {
+            Some(entry) => self.news.push(Event::Leave { worker: entry.reference(), at_once: deadline.is_zero() }),
+            None => self.ask_to_leave(worker, Some(deadline)),
         }
     }
 

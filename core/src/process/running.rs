@@ -76,7 +76,7 @@ fn replace_forked(process: &Process) -> Result<Side<()>> {
             Ok(Side::Worker) => return Ok(Side::Worker),
             Ok(Side::Primary(_)) => {}
             Err(error) => with_primary(|primary| {
-                primary.fork_failed(due, &error);
+                primary.due_failed(due, &error);
                 Ok(())
             })?,
         }

@@ -198,7 +198,12 @@ impl Listener {
     /// For an event loop that keeps its place in the line by itself: the socket that all have, if this listener may accept in rotation.
     /// The loop watches it exclusively and apart from the listener, and says so with [`Worker::seat`](super::Worker::seat).
     pub fn socket_in_turn(&self) -> Option<BorrowedFd<'_>> {
-        self.source.line().map(Line::socket)
+        self.source.line().filter(|line| !line.waits_for_begin()).map(Line::socket)
+    }
+
+    /// This worker is to take another's place, and gets nothing from a socket that all have before `accept` has found that it has.
+    pub fn waits_for_its_place(&self) -> bool {
+        self.source.line().is_some_and(Line::waits_for_begin)
     }
 
     /// Takes one connection from that socket, without waiting. True: this worker has had its part by that, and belongs at the end of

@@ -66,23 +66,25 @@ function placeFor(enroll) {
 /**
  * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. There is no
  * place if no process could be started; the worker says why, as in Node. Where the engine has no place there is no process either:
- * it would listen outside of the engine and of its rules. `ready()` gives the engine.
+ * it would listen outside of the engine and of its rules. `ready()` gives the engine. `enroll(engine)` makes the place; `settings`: what
+ * counts beside or in place of those in force.
  */
-function forkEnrolled(cluster, ready, fork, given) {
+function forkEnrolled(cluster, ready, fork, given, { enroll = (engine) => engine.enroll(), settings: wanted } = {}) {
   let engine;
   const place = placeFor(() => {
     engine = ready();
-    return engine.enroll();
+    return enroll(engine);
   });
   if (typeof place === 'number') return { worker: forkRefused(place, () => fork(given)) };
   try {
     // The policy and all other settings are those in force now.
-    const stdio = withChannel(cluster.settings, place.fd);
+    const inForce = { ...cluster.settings, ...wanted };
+    const stdio = withChannel(inForce, place.fd);
     const number = Array.isArray(stdio) ? stdio.length - 1 : place.fd;
-    const { exec, cwd, execArgv = process.execArgv } = cluster.settings;
+    const { exec, cwd, execArgv = process.execArgv } = inForce;
     // What is no list Node refuses.
     const words = Array.isArray(execArgv) ? environment.optionsFor(execArgv, exec) : undefined;
-    const ours = { stdio, ...(words && { execArgv: words }) };
+    const ours = { ...wanted, stdio, ...(words && { execArgv: words }) };
     const settings = { exec, execArgv: words ?? [], cwd };
     const worker = forkUnder(cluster, ours, () => fork(environment.forWorker(given, place, number, settings)));
     if (worker.process.pid === undefined) {
@@ -102,8 +104,8 @@ function forkEnrolled(cluster, ready, fork, given) {
 /** Workers that have ended, and had taken a connection. */
 const served = new WeakSet();
 
-/** Tells the engine of a worker's end. `ended` is called before. */
-function follow(engine, { worker, id, shares }, ended) {
+/** Tells the engine of a worker's end. `ended` is called before, `told` after the program was told. */
+function follow(engine, { worker, id, shares }, { ended, told }) {
   const endShares = () => {
     for (const share of shares.values()) share.end();
   };
@@ -113,6 +115,8 @@ function follow(engine, { worker, id, shares }, ended) {
     // Only after a crash an address is kept for a successor. A code of 0 is none.
     if (engine.ended(id, code === 0)) served.add(worker);
   });
+  // Node's own listener has told the program.
+  worker.process.once('exit', told);
   worker.process.prependOnceListener('disconnect', () => {
     endShares();
     // The engine itself sees a worker that ended, and keeps its addresses for a successor.

@@ -9,6 +9,7 @@ const { debuglog } = require('node:util');
 const { load } = require('../addon.cjs');
 const { ownData } = require('./data.cjs');
 const { disconnectAll, sendSafely } = require('./repairs.cjs');
+const { Fleet } = require('./fleet.cjs');
 const { follow, forkEnrolled } = require('./fork.cjs');
 const { guard } = require('./guard.cjs');
 const { addStages } = require('./ipc.cjs');
@@ -64,6 +65,7 @@ function patch(cluster, words) {
   function theEngine() {
     if (!engine) {
       engine = new native.Engine(policy(), mechanism(), permits(), (news) => {
+        fleet.hear(news);
         if (news.notice !== undefined) debug(news.notice);
         if (news.warning !== undefined) warn(news.warning, news.aboutWorker ? undefined : 'CLUSTER_RS_ENGINE');
         for (const entry of entries.values()) if (entry.id === news.listening?.id) tellListening(cluster, entry, news.listening);
@@ -74,29 +76,70 @@ function patch(cluster, words) {
     return engine;
   }
 
-  cluster.fork = function forkWorker(env) {
-    const stray = native.whyNoWorkers();
-    if (stray) throw strayError(stray);
-    mechanism();
+  // Forks a worker, and enters it where it got a place. `how`: see forkEnrolled.
+  function forkAs(env, how) {
     const ready = () => {
       if (engine) engine.allow(permits());
+      if (cluster.settings.waitReady) theEngine().waitForReady();
       return theEngine();
     };
-    const { worker, place } = forkEnrolled(cluster, ready, (environment) => Reflect.apply(fork, this, [environment]), env);
-    if (!place) return worker;
+    const { worker, place } = forkEnrolled(cluster, ready, (environment) => Reflect.apply(fork, cluster, [environment]), env, how);
+    if (!place) return { worker };
     const stage = guard(cluster, worker, warn, () => engine.retire(place.id));
     const entry = { worker, id: place.id, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
     entries.set(worker, entry);
-    follow(engine, entry, () => {
-      entries.delete(worker);
-      rouseShared();
+    follow(engine, entry, {
+      ended() {
+        entries.delete(worker);
+        fleet.ends(entry);
+        rouseShared();
+      },
+      told: () => fleet.ended(),
+    });
+    worker.process.prependListener('message', (message) => {
+      if (message === 'ready' && cluster.settings.waitReady) engine.isReady(place.id);
     });
     const stages = [ownData(entry), stage, permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
     else stages.push(watchSocketFiles((text) => warn(text, 'CLUSTER_RS_ENGINE')), noteShared());
     addStages(worker, ...stages);
+    // What Node's own code opens for it the engine does not see.
+    worker.on('listening', ({ addressType, address, port, fd }) => {
+      if (!isOfEngine() || typeof addressType === 'string') engine.listens(place.id, [addressType, address, port, fd].join(' '));
+    });
+    return { worker, entry };
+  }
+
+  cluster.fork = function forkWorker(env) {
+    const stray = native.whyNoWorkers();
+    if (stray) throw strayError(stray);
+    mechanism();
+    const successor = fleet.successor();
+    if (successor) return successor;
+    const { worker, entry } = forkAs(env);
+    if (entry) fleet.forked(entry, env);
     return worker;
+  };
+
+  const fleet = new Fleet(cluster, {
+    entries,
+    engine: () => engine,
+    fork(due, settings, env) {
+      const { worker, entry } = forkAs(env, { enroll: (ours) => ours.enrollDue(due), settings });
+      if (!entry) throw new Error('its process could not be started');
+      return worker;
+    },
+  });
+  cluster.reload = (options) => fleet.reload(options);
+  cluster.rollback = (options) => fleet.rollback(options);
+  cluster.scale = (count) => fleet.scale(count);
+  cluster.recycle = (options) => fleet.recycle(options);
+  cluster.ready = () => {};
+  Worker.prototype.restart = function restartWorker() {
+    const entry = entries.get(this);
+    if (entry) fleet.restart(entry);
+    else throw Object.assign(new Error('the worker has ended'), { code: 'ESRCH', errno: -ERRNO.ESRCH });
   };
 
   Worker.prototype.disconnect = function disconnectWorker(...args) {
@@ -110,17 +153,22 @@ function patch(cluster, words) {
   };
 
   Worker.prototype.send = sendSafely(Worker.prototype.send);
-  cluster.disconnect = disconnectAll(cluster, () => [...entries.keys()]);
+  const disconnectThem = disconnectAll(cluster, () => [...entries.keys()]);
+  cluster.disconnect = function disconnectWorkers(...args) {
+    fleet.cancel();
+    return Reflect.apply(disconnectThem, this, args);
+  };
 
   cluster.stats = function stats() {
     if (!engine) return { workers: [], addresses: [], notices: [] };
     const { workers, addresses, notices } = engine.stats();
     const known = new Map([...entries.values()].map(({ id, worker }) => [id, worker]));
     return {
-      workers: workers.flatMap(({ id, slot, delivered, waiting, load }) => {
+      workers: workers.flatMap(({ id, slot, delivered, waiting, load, generation, ready }) => {
         const worker = known.get(id);
         if (!worker) return [];
-        return [{ id: worker.id, slot, pid: worker.process.pid, state: worker.state, delivered, waiting, load }];
+        const { id: number, process: { pid }, state } = worker;
+        return [{ id: number, slot, pid, state, delivered, waiting, load, generation, ready }];
       }),
       addresses,
       notices,

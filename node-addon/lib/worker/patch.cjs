@@ -68,6 +68,9 @@ function patch(cluster, place) {
     burdened();
     worker.setLoad(told);
   };
+  cluster.ready = () => {
+    member?.ready();
+  };
   if (!place) return false;
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return false;

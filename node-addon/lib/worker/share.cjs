@@ -79,6 +79,7 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
   let take;
   let resting = null;
   let ended = false;
+  let { isProving } = listener;
 
   // Takes nothing until `ready()`. What waits goes to other workers at once.
   function rest(ready, first, longest) {
@@ -144,7 +145,14 @@ function serve(listener, standIn, server, { closed, stopped, taken }) {
   }
 
   function refused(errno) {
-    if (errno === -EAGAIN) return;
+    if (errno === -EAGAIN) {
+      // By now it may have taken the place that it was to take.
+      if (isProving && !listener.isProving) {
+        isProving = false;
+        listener.watchInTurn(() => turn(acceptInTurn));
+      }
+      return;
+    }
     if (errno === -EMFILE || errno === -ENFILE) rest(hasDescriptor, ...DESCRIPTORS);
     else {
       // This worker was asked to leave, or the primary is gone: nothing more will come.

@@ -278,6 +278,10 @@ static void superseded(void) {
     PUMP_UNTIL(all_are_of(fourth, 1), 5000);
     int back = OK(cl_rollback());
     CHECK_EQ(await_end(back), CL_RELOAD_DONE);
+    /* While a reload runs it ends that. */
+    int given_up = OK(reload_with(1, 0, 2000, 0)), instead = OK(cl_rollback());
+    CHECK_EQ(await_end(instead), CL_RELOAD_DONE);
+    CHECK_EQ(phase_of(given_up), CL_RELOAD_SUPERSEDED);
     end_clients();
     /* A stop wins over everything. */
     int last = OK(reload_with(1, 0, 2000, 0));

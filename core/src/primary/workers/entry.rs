@@ -48,6 +48,10 @@ pub(crate) struct Entry {
     pub(crate) listeners: BTreeMap<u32, u32>,
     /// Those of them that the primary's program holds in its stead; the end of the channel says nothing of them.
     pub(crate) relayed: BTreeSet<u32>,
+    /// What the program has opened for it itself, by name.
+    pub(crate) listens_elsewhere: BTreeSet<String>,
+    /// It has told the program that it is ready.
+    pub(crate) said_ready: bool,
     /// Connections taken by listeners that are closed.
     pub(crate) delivered_before: u64,
     /// What it tells without being asked.
@@ -87,6 +91,11 @@ impl Entry {
     /// The addresses that it listens on.
     pub(crate) fn addresses(&self) -> Vec<u32> {
         self.listeners.values().copied().collect()
+    }
+
+    /// It listens on something.
+    pub(crate) fn listens(&self) -> bool {
+        !self.listeners.is_empty() || !self.listens_elsewhere.is_empty()
     }
 
     /// It has come to an address.

@@ -154,6 +154,7 @@ impl Workers {
         self.generations.let_go();
         self.restarts.clear();
         self.due_forks.clear();
+        self.due_enrolled.clear();
     }
 
     /// Workers may be started again.
@@ -161,6 +162,7 @@ impl Workers {
         self.stopping = false;
         self.draining = None;
         self.due_forks.clear();
+        self.due_enrolled.clear();
         self.fleet.begin_again();
     }
 }

@@ -29,7 +29,7 @@ use recipes::Generations;
 use records::Records;
 pub use renewing::ReloadOptions;
 pub(crate) use start::Ordered;
-pub use start::{DueFork, Forked};
+pub use start::{Due, Forked};
 
 use crate::error::{Context, Error, Result};
 use crate::fleet::{Bounds, Fleet};
@@ -57,7 +57,9 @@ pub(crate) struct Workers {
     /// Slots that wait for their replacement.
     restarts: Restarts,
     /// Those of them whose turn has come and for which the program is to fork.
-    due_forks: VecDeque<DueFork>,
+    due_forks: VecDeque<Due>,
+    /// The same for those that the program is to enroll.
+    due_enrolled: VecDeque<Due>,
     /// Workers are enrolled; whether one is replaced, only the program knows.
     program_replaces: bool,
     /// Enrolled workers that have ended and had taken a connection, until the program says that they have.

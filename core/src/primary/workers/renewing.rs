@@ -79,9 +79,18 @@ impl Workers {
     /// The same with what made the workers before the last reload, or before the one that runs.
     pub(crate) fn roll_back(&mut self, options: &ReloadOptions) -> Result<Generation> {
         let none = || Error::new(-libc::ENOENT, "there is nothing to go back to: no reload has come to its end yet");
-        let before = self.fleet.before().ok_or_else(none)?;
+        let before = self.fleet.goes_back_to().ok_or_else(none)?;
         let recipes = self.generations.get(before).cloned().ok_or_else(none)?;
         self.begin(options, recipes)
+    }
+
+    /// By whose recipe workers are made after a roll-back.
+    pub(crate) fn goes_back_to(&self) -> Option<Generation> {
+        self.fleet.goes_back_to()
+    }
+
+    pub(crate) fn cancel_reloads(&mut self) {
+        self.fleet.cancel("it was cancelled");
     }
 
     fn begin(&mut self, options: &ReloadOptions, recipes: Recipes) -> Result<Generation> {
@@ -135,7 +144,8 @@ impl Workers {
             }
             Some(Recipe::Program(plan)) => self.spawn_ordered(ordered, plan, ground).err(),
             Some(Recipe::Enrolled) => {
-                Some(Error::new(-libc::EOPNOTSUPP, "only the program can start workers like the one before"))
+                self.want_enrolled(ordered);
+                return;
             }
             None => Some(Error::new(-libc::ENOENT, "nothing says how its worker is made")),
         };

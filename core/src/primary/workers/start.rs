@@ -1,5 +1,6 @@
 //! Making workers: by fork, from a program, or in a process that the program is about to start.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::recipes::Recipe;
 use super::{Enrolled, Entry, Plan, WorkerState, Workers};
 use crate::error::{Context, Error, Result};
-use crate::fleet::{Generation, Order};
+use crate::fleet::{Fleet, Generation, Order};
 use crate::primary::clock::Timer;
 use crate::primary::event::Event;
 use crate::primary::ground::Ground;
@@ -35,9 +36,21 @@ pub enum Forked {
     },
 }
 
-/// A worker that the program is to fork, as only it can.
+/// A worker that the program is to make, by fork or as it makes those that it enrolls, as only it can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DueFork(Ordered);
+pub struct Due(Ordered);
+
+impl Due {
+    /// The slot that it is for.
+    pub fn slot(&self) -> u32 {
+        self.0.slot
+    }
+
+    /// By whose recipe it is to be made.
+    pub fn generation(&self) -> Generation {
+        self.0.generation
+    }
+}
 
 /// What the fleet has ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +68,15 @@ enum For {
     /// The program wants one more.
     Program,
     Fleet(Ordered),
+}
+
+fn take_due(due: &mut VecDeque<Due>, fleet: &Fleet) -> Option<Due> {
+    while let Some(due) = due.pop_front() {
+        if fleet.awaits(due.0.order) {
+            return Some(due);
+        }
+    }
+    None
 }
 
 impl Workers {
@@ -84,7 +106,7 @@ impl Workers {
     }
 
     /// Makes one that was due.
-    pub(crate) fn fork_due(&mut self, due: DueFork, ground: &mut Ground) -> Result<Forked> {
+    pub(crate) fn fork_due(&mut self, due: Due, ground: &mut Ground) -> Result<Forked> {
         self.fork_for(For::Fleet(due.0), ground)
     }
 
@@ -104,21 +126,30 @@ impl Workers {
 
     /// What the fleet wants is to be forked by the program.
     pub(super) fn want_fork(&mut self, ordered: Ordered) {
-        self.due_forks.push_back(DueFork(ordered));
+        self.due_forks.push_back(Due(ordered));
     }
 
-    /// Slots whose worker is to be made by fork.
-    pub(crate) fn take_due_fork(&mut self) -> Option<DueFork> {
-        while let Some(due) = self.due_forks.pop_front() {
-            if self.fleet.awaits(due.0.order) {
-                return Some(due);
-            }
-        }
-        None
+    /// What the fleet wants is to be enrolled by the program.
+    pub(super) fn want_enrolled(&mut self, ordered: Ordered) {
+        self.due_enrolled.push_back(Due(ordered));
+    }
+
+    /// A worker that is to be made by fork.
+    pub(crate) fn take_due_fork(&mut self) -> Option<Due> {
+        take_due(&mut self.due_forks, &self.fleet)
+    }
+
+    /// One that is to be enrolled.
+    pub(crate) fn take_due_enrolled(&mut self) -> Option<Due> {
+        take_due(&mut self.due_enrolled, &self.fleet)
+    }
+
+    pub(crate) fn has_due_enrolled(&self) -> bool {
+        !self.due_enrolled.is_empty()
     }
 
     /// One that was due could not be made.
-    pub(crate) fn fork_failed(&mut self, due: DueFork, error: &Error, ground: &mut Ground) {
+    pub(crate) fn due_failed(&mut self, due: Due, error: &Error, ground: &mut Ground) {
         self.could_not_start(due.0, error, ground);
     }
 
@@ -169,10 +200,19 @@ impl Workers {
 
     /// Makes a place for a worker whose process does not exist yet.
     pub(crate) fn enroll(&mut self, ground: &mut Ground) -> Result<Enrolled> {
-        let (id, slot) = (self.next_id(), self.free_slot());
+        self.enroll_for(For::Program, ground)
+    }
+
+    /// The same for one that was due.
+    pub(crate) fn enroll_due(&mut self, due: Due, ground: &mut Ground) -> Result<Enrolled> {
+        self.enroll_for(For::Fleet(due.0), ground)
+    }
+
+    fn enroll_for(&mut self, whom: For, ground: &mut Ground) -> Result<Enrolled> {
+        let (id, slot) = (self.next_id(), self.slot_for(whom));
         let (new, channel) = NewLink::new(id, slot)?;
         new.greet(self.own_pidfd.as_ref())?;
-        self.enter((id, slot), Child::of_the_program(), new, (For::Program, Recipe::Enrolled), ground)?;
+        self.enter((id, slot), Child::of_the_program(), new, (whom, Recipe::Enrolled), ground)?;
         self.program_replaces = true;
         Ok(Enrolled { id, slot, channel })
     }
@@ -212,6 +252,8 @@ impl Workers {
             ended: false,
             listeners: Default::default(),
             relayed: Default::default(),
+            listens_elsewhere: Default::default(),
+            said_ready: false,
             delivered_before: 0,
             board: new.board,
             escalation: None,

@@ -1,0 +1,256 @@
+'use strict';
+
+// Replacing workers that run: reload, rollback, scale, restart, recycle. The engine decides who is replaced by whom and when; here
+// workers are forked as it orders, asked to leave, and the program is told.
+
+const { errno: ERRNO } = require('node:os').constants;
+
+/** What a fork takes from the settings; a reload may give others. */
+const OF_FORK = ['exec', 'args', 'execArgv', 'cwd', 'silent', 'stdio', 'uid', 'gid', 'serialization', 'inspectPort', 'windowsHide'];
+const FINAL = ['done', 'refused', 'rolled-back', 'superseded'];
+const UNITS = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+const TIMES = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const COUNT_MOST = 2 ** 31 - 1;
+/** How long a worker has that was asked to leave, until SIGTERM, and until SIGKILL after that; in milliseconds. */
+const DEADLINE = 30_000;
+const KILL_AFTER = 2000;
+
+function invalid(name, value, must) {
+  const received = typeof value === 'string' ? `'${value}'` : String(value);
+  return Object.assign(new TypeError(`The property 'options.${name}' must be ${must}. Received ${received}`), { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+function wholeFrom(least, name, value) {
+  if (value === undefined) return undefined;
+  if (Number.isInteger(value) && value >= least && value <= COUNT_MOST) return value;
+  throw invalid(name, value, `an integer from ${least}`);
+}
+
+function flag(name, value) {
+  if (value === undefined || typeof value === 'boolean') return value;
+  throw invalid(name, value, 'a boolean');
+}
+
+// A number of `units[0]`, or a text such as '400M'.
+function amount(name, value, units, example) {
+  if (value === undefined) return undefined;
+  if (Number.isFinite(value) && value > 0) return value;
+  const [, digits, unit = ''] = /^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$/.exec(value) ?? [];
+  const factor = units[unit] ?? units[unit.toUpperCase()] ?? units[unit.toLowerCase()];
+  if (typeof value === 'string' && Number(digits) > 0 && unit && factor) return Number(digits) * factor;
+  throw invalid(name, value, `a number greater than 0, or a text such as '${example}'`);
+}
+
+/** How to replace, in the engine's words. Milliseconds may be Infinity for the time to become ready. */
+function reloadWanted({ parallel, extra, readyTimeout, minReady, busy, allowFewer, rollback }) {
+  if (busy !== undefined && !['supersede', 'queue', 'refuse'].includes(busy)) {
+    throw invalid('busy', busy, "one of: 'supersede', 'queue', 'refuse'");
+  }
+  return {
+    parallel: wholeFrom(1, 'parallel', parallel),
+    extra: wholeFrom(1, 'extra', extra),
+    readyTimeout: readyTimeout === Infinity ? 0 : wholeFrom(1, 'readyTimeout', readyTimeout),
+    minReady: wholeFrom(0, 'minReady', minReady),
+    busy,
+    allowFewer: flag('allowFewer', allowFewer),
+    noRollback: flag('rollback', rollback) === false,
+  };
+}
+
+function recycleWanted({ rss, connections, requests, age, jitter, atATime }) {
+  return {
+    memory: amount('rss', rss, UNITS, '400M'),
+    connections: wholeFrom(1, 'connections', connections),
+    requests: wholeFrom(1, 'requests', requests),
+    age: amount('age', age, TIMES, '24h'),
+    jitter: wholeFrom(0, 'jitter', jitter),
+    atATime: wholeFrom(1, 'atATime', atATime),
+  };
+}
+
+// What the engine refuses, as an error with the name of its errno.
+function asked(ask) {
+  try {
+    return ask();
+  } catch (error) {
+    const number = Number(/\(errno ([0-9]+)\)$/.exec(error.message)?.[1]);
+    const code = Object.keys(ERRNO).find((name) => ERRNO[name] === number);
+    throw code ? Object.assign(new Error(error.message.replace(/ \(errno [0-9]+\)$/, '')), { code, errno: -number }) : error;
+  }
+}
+
+class Fleet {
+  #cluster;
+  #entries;
+  #fork;
+  #engine;
+  /** By generation: what its workers are made of, beside what was given to the first of their slot. Not of the first generation. */
+  #recipes = new Map();
+  /** By slot: settings and environment of its first worker. */
+  #first = new Map();
+  /** By generation: who waits for its end. */
+  #waiting = new Map();
+  /** The generation in force, and the one before. */
+  #inForce = [1, 1];
+  /** A worker that was replaced or is not wanted any more, while its end is told. */
+  #leaver;
+
+  /**
+   * `entries`: by worker, those that have a place. `fork(due, settings, env)` forks one that the engine has ordered. `engine()`: the
+   * engine, if there is one.
+   */
+  constructor(cluster, { entries, fork, engine }) {
+    this.#cluster = cluster;
+    this.#entries = entries;
+    this.#fork = fork;
+    this.#engine = engine;
+  }
+
+  #settings() {
+    const { settings } = this.#cluster;
+    return Object.fromEntries(OF_FORK.filter((name) => Object.hasOwn(settings, name)).map((name) => [name, settings[name]]));
+  }
+
+  /** The program has forked a worker itself. */
+  forked({ worker }, env) {
+    worker.generation = this.#inForce[0];
+    this.#first.set(worker.slot, { env, settings: this.#settings() });
+  }
+
+  /** A worker's end is about to be told, and was told. */
+  ends(entry) {
+    if (entry.replaced) this.#leaver = entry;
+  }
+
+  ended() {
+    this.#leaver = undefined;
+  }
+
+  /**
+   * Who counts as the worker that is forked in place of one whose end is being told, if that has a successor already, or is to have none:
+   * many programs fork whenever a worker ends.
+   */
+  successor() {
+    const leaver = this.#leaver;
+    this.#leaver = undefined;
+    if (!leaver) return undefined;
+    for (const { worker } of this.#entries.values()) if (worker.slot === leaver.worker.slot) return worker;
+    return leaver.worker;
+  }
+
+  #of(id) {
+    for (const entry of this.#entries.values()) if (entry.id === id) return entry;
+    return undefined;
+  }
+
+  /** Something that the engine has told. */
+  hear({ due, leaving, ready, recycled, reload }) {
+    if (due) this.#make();
+    if (leaving) this.#haveLeave(leaving);
+    if (ready) this.#tell('ready', ready);
+    if (recycled) this.#tell('recycle', recycled);
+    if (reload) this.#reloads(reload);
+  }
+
+  #tell(event, { id }) {
+    const entry = this.#of(id);
+    if (!entry) return;
+    entry.worker.emit(event);
+    this.#cluster.emit(event, entry.worker);
+  }
+
+  #make() {
+    const engine = this.#engine();
+    for (let due = engine.takeDue(); due; due = engine.takeDue()) {
+      const first = this.#first.get(due.slot) ?? this.#first.values().next().value ?? {};
+      const { settings = first.settings, env } = this.#recipes.get(due.generation) ?? {};
+      try {
+        const worker = this.#fork(due, settings, env ? { ...first.env, ...env } : first.env);
+        worker.generation = due.generation;
+      } catch (error) {
+        engine.dueFailed(due, error.message);
+      }
+    }
+  }
+
+  #haveLeave({ id, atOnce }) {
+    const entry = this.#of(id);
+    if (!entry) return;
+    const { worker } = entry;
+    const kill = (signal) => worker.process.kill(signal);
+    entry.replaced = true;
+    if (atOnce) {
+      kill('SIGTERM');
+      return;
+    }
+    const terminate = setTimeout(kill, DEADLINE, 'SIGTERM').unref();
+    const end = setTimeout(kill, DEADLINE + KILL_AFTER, 'SIGKILL').unref();
+    worker.process.once('exit', () => {
+      clearTimeout(terminate);
+      clearTimeout(end);
+    });
+    if (worker.isConnected()) worker.disconnect();
+    else kill('SIGTERM');
+  }
+
+  #reloads({ generation, phase, replaced, reason }) {
+    if (phase === 'done') this.#inForce = [generation, this.#inForce[0]];
+    this.#cluster.emit('reload', { generation, phase, replaced, reason });
+    if (!FINAL.includes(phase)) return;
+    this.#waiting.get(generation)?.({ generation, outcome: phase, replaced, reason });
+    this.#waiting.delete(generation);
+    const needed = new Set([...this.#inForce, ...this.#waiting.keys()]);
+    for (const { worker } of this.#entries.values()) needed.add(worker.generation);
+    for (const known of this.#recipes.keys()) if (!needed.has(known)) this.#recipes.delete(known);
+  }
+
+  #running() {
+    const engine = this.#engine();
+    if (engine) return engine;
+    const sentence = 'there are no workers, and so nothing says how they are made; fork some first';
+    throw Object.assign(new Error(sentence), { code: 'ENOENT', errno: -ERRNO.ENOENT });
+  }
+
+  #begin(generation, recipe) {
+    if (recipe) this.#recipes.set(generation, recipe);
+    return new Promise((resolve) => {
+      this.#waiting.set(generation, resolve);
+    });
+  }
+
+  /** Replaces all workers by what a fork would make now, with what `options` give of the settings and the environment. */
+  async reload(options = {}) {
+    const wanted = reloadWanted(options);
+    const given = OF_FORK.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]);
+    const recipe = { settings: { ...this.#settings(), ...Object.fromEntries(given) }, env: options.env };
+    return this.#begin(asked(() => this.#running().reload(wanted)), recipe);
+  }
+
+  async rollback(options = {}) {
+    const wanted = reloadWanted(options);
+    const { generation, like } = asked(() => this.#running().rollback(wanted));
+    return this.#begin(generation, this.#recipes.get(like));
+  }
+
+  scale(count) {
+    const slots = wholeFrom(1, 'count', count);
+    if (slots === undefined) throw invalid('count', count, 'an integer from 1');
+    asked(() => this.#running().scale(slots));
+  }
+
+  restart(entry) {
+    asked(() => this.#running().restart(entry.id));
+  }
+
+  recycle(options = {}) {
+    const wanted = recycleWanted(Object(options));
+    asked(() => this.#running().recycle(wanted));
+  }
+
+  /** Nobody is replaced any more. */
+  cancel() {
+    this.#engine()?.cancel();
+  }
+}
+
+module.exports = { Fleet };
