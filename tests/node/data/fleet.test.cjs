@@ -95,20 +95,24 @@ test('another reload takes the place of the first; a rollback goes back', ours, 
   assert.deepEqual(outcomes.map(({ outcome }) => outcome), ['superseded', 'done']);
   const back = await rig.inPrimary((cluster) => cluster.rollback({ minReady: 0 }));
   assert.equal(back.outcome, 'done');
-  await assert.rejects(rig.inPrimary((cluster) => {
-    cluster.reload({ minReady: 3000 });
-    return cluster.reload({ busy: 'refuse' });
-  }), /another reload runs/);
+  const [queued, refused] = await rig.inPrimary(async (cluster) => {
+    cluster.reload({ minReady: 100 });
+    const waits = cluster.reload({ minReady: 0, busy: 'queue' });
+    const code = await cluster.reload({ busy: 'refuse' }).catch((error) => error.code);
+    return [await waits, code];
+  });
+  assert.deepEqual([queued.outcome, refused], ['done', 'EBUSY']);
 });
 
 test('who forks whenever a worker ends gets no more of them', ours, async (t) => {
   const rig = await startRig(t, { workers: 2, serve: answerId });
   await rig.inPrimary((cluster) => {
     globalThis.forked = [];
-    cluster.on('exit', () => globalThis.forked.push(cluster.fork().id));
+    cluster.on('exit', () => globalThis.forked.push(cluster.fork(globalThis.workerSetup).id));
   });
   await reload(rig, { minReady: 0 });
   await until(async () => (await workersOf(rig)).length === 2, 'the old ones are gone');
+  await until(async () => (await rig.inPrimary(() => globalThis.forked)).length === 2, 'both ends were told');
   const [left, forked] = [await workersOf(rig), await rig.inPrimary(() => globalThis.forked)];
   assert.deepEqual(forked.sort(), left.map(([id]) => id).sort());
   // One that has just died is replaced, as ever.
