@@ -2,7 +2,18 @@ import cluster from './index.cjs';
 
 export default cluster;
 
-export type { Address, AddressStats, Cluster, ClusterSettings, Stats, WorkerStats } from './index.cjs';
+export type {
+  Address,
+  AddressStats,
+  Cluster,
+  ClusterSettings,
+  RecycleOptions,
+  ReloadOptions,
+  ReloadProgress,
+  Reloaded,
+  Stats,
+  WorkerStats,
+} from './index.cjs';
 
 // The names of both roles: those that this process's role does not have are undefined, as on the object itself.
 
@@ -22,6 +33,11 @@ export declare const fork: cluster.Cluster['fork'];
 export declare const isMaster: cluster.Cluster['isMaster'];
 export declare const isPrimary: cluster.Cluster['isPrimary'];
 export declare const isWorker: cluster.Cluster['isWorker'];
+export declare const ready: cluster.Cluster['ready'];
+export declare const recycle: cluster.Cluster['recycle'];
+export declare const reload: cluster.Cluster['reload'];
+export declare const rollback: cluster.Cluster['rollback'];
+export declare const scale: cluster.Cluster['scale'];
 /** The policy when this module was loaded; to change it, assign to `schedulingPolicy` of the default export. */
 export declare const schedulingPolicy: cluster.Cluster['schedulingPolicy'];
 /** The settings when this module was loaded; later ones are on the default export. */

@@ -21,7 +21,7 @@ const core = [
   'scoreboard wire',
   'env',
   'settings',
-  'allow options policy restart',
+  'allow fleet options policy recycle restart',
   'address token',
   'error',
   'sys',

@@ -81,7 +81,8 @@ pub extern "C" fn cl_rollback() -> c_int {
 pub extern "C" fn cl_scale(workers: c_int) -> c_int {
     guard(|| {
         let wanted = usize::try_from(workers).ok().filter(|workers| *workers <= SLOTS_MOST);
-        let wanted = wanted.ok_or_else(|| invalid(format!("{workers} workers are not possible; 1 to {SLOTS_MOST} are")))?;
+        let wanted =
+            wanted.ok_or_else(|| invalid(format!("{workers} workers are not possible; 1 to {SLOTS_MOST} are")))?;
         let wanted = if wanted == 0 { process::usable_cpus() } else { wanted };
         process::with_primary(|primary| primary.scale(wanted)).map(|()| 0)
     })
@@ -144,7 +145,8 @@ unsafe fn reload_options(given: &cl_reload_options_t) -> Result<ReloadOptions> {
     if canary.iter().chain(&verdict).any(|field| *field != 0) {
         return Err(Error::new(-libc::EOPNOTSUPP, "a canary is for a later version; leave its fields 0"));
     }
-    if given.flags & !(CL_RELOAD_QUEUE | CL_RELOAD_REFUSE_IF_BUSY | CL_RELOAD_ALLOW_FEWER | CL_RELOAD_NO_ROLLBACK) != 0 {
+    if given.flags & !(CL_RELOAD_QUEUE | CL_RELOAD_REFUSE_IF_BUSY | CL_RELOAD_ALLOW_FEWER | CL_RELOAD_NO_ROLLBACK) != 0
+    {
         return Err(invalid(format!("the reload's flags {:#x} hold unknown bits", given.flags)));
     }
     let has = |flag| given.flags & flag != 0;

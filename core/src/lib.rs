@@ -65,8 +65,7 @@ pub use options::SocketOption;
 pub use policy::Policy;
 pub use primary::{
     Due, Enrolled, Event, Forked, Granted, HandleInfo, Permits, Poller, Primary, Ready, Relayed, ReloadOptions,
-    Reloaded, Reloading,
-    SpawnOptions, StopRequest, Usage, Wanted, WorkerInfo, WorkerRef, WorkerState,
+    Reloaded, Reloading, SpawnOptions, StopRequest, Usage, Wanted, WorkerInfo, WorkerRef, WorkerState,
 };
 pub use process::{Identity, listen, serve, stop, worker};
 pub use recycle::RecycleOptions;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Generation, Order};
+use super::action::{Generation, Order};
 
 /// Why somebody is to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

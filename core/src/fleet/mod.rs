@@ -5,87 +5,31 @@
 //! turns, and the old one leaves. Until then nothing is taken from the old one, so whatever the new one fails at costs nobody
 //! anything.
 
+mod action;
 mod coming;
 mod drainers;
 #[cfg(test)]
 mod model;
 mod reload;
+mod run;
 mod slot;
 mod swap;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub(crate) use action::{Action, News, Order};
+pub use action::{Generation, Outcome, Phase};
 pub(crate) use coming::{Proof, Terms, Why};
 use drainers::Drainers;
-use reload::Run;
-pub(crate) use reload::{Busy, ReloadOptions};
-pub use reload::{Outcome, When};
+pub(crate) use reload::Busy;
+pub(crate) use run::ReloadOptions;
+use run::Run;
+pub use run::When;
 use slot::Slot;
 pub(crate) use swap::NotNow;
-
-/// All workers that were made by one recipe; counted from 1, never used twice.
-pub type Generation = u32;
-
-/// Names one `Start`.
-pub(crate) type Order = u64;
-
-/// How often whoever is to become ready is looked at.
-pub(crate) const LOOK: Duration = Duration::from_millis(20);
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// A worker is to be made by the recipe of this generation. `beside`: it gets no turns before a `Swap`. [`Fleet::started`] tells
-    /// what came of it, by this number.
-    Start { slot: u32, generation: Generation, beside: bool, order: Order },
-    /// From here on `new` has the slot's turns. `old` is to leave.
-    Swap { slot: u32, old: Option<u32>, new: u32 },
-    /// This worker is to leave.
-    Retire { worker: u32 },
-    /// It has had long enough to leave.
-    Hasten { worker: u32 },
-    /// Nobody sits in this slot any more, and somebody is to: when, is a matter of back-off.
-    Replace { slot: u32 },
-    /// The program is to know.
-    Tell(News),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum News {
-    Reload {
-        generation: Generation,
-        phase: Phase,
-        replaced: usize,
-        reason: String,
-    },
-    Ready {
-        worker: u32,
-        generation: Generation,
-    },
-    Recycled {
-        worker: u32,
-        generation: Generation,
-    },
-    /// A worker that was to be replaced is still there.
-    Kept {
-        slot: u32,
-        reason: String,
-    },
-}
-
-/// How far a reload is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The first workers of the generation are on their way.
-    Checking,
-    /// One has taken its predecessor's place.
-    Rolling,
-    /// It is over.
-    Ended(Outcome),
-}
 
 /// What bounds the fleet, whatever is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

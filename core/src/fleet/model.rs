@@ -302,7 +302,10 @@ impl World {
             let outcome = self.ended.get(generation).expect("it has ended");
             if *outcome == Outcome::Refused {
                 let kept = self.swapped.get(generation).copied().unwrap_or(0);
-                assert!(kept == 0 || self.keeps.contains(generation), "{generation} was refused, and {kept} are swapped");
+                assert!(
+                    kept == 0 || self.keeps.contains(generation),
+                    "{generation} was refused, and {kept} are swapped"
+                );
             }
             // The way back ends at workers who can be made.
             if *outcome == Outcome::RolledBack && self.fates.values().all(|fate| *fate != Fate::CannotStart) {

@@ -1,50 +1,9 @@
 //! A reload: all slots, a few at a time, and what comes of it.
 
-use std::collections::VecDeque;
-
-use super::coming::{Terms, Why};
-use super::{Action, Fleet, Generation, News, Phase};
-
-/// What a reload does while another runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum When {
-    /// It takes the other's place.
-    #[default]
-    AtOnce,
-    /// It waits.
-    Later,
-    /// It is not begun.
-    Idle,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReloadOptions {
-    /// How many slots are swapped at a time.
-    pub(crate) parallel: usize,
-    pub(crate) terms: Terms,
-    pub(crate) when: When,
-    /// What has been swapped stays so when a later one fails.
-    pub(crate) keep: bool,
-}
-
-impl Default for ReloadOptions {
-    fn default() -> Self {
-        Self { parallel: 1, terms: Terms::default(), when: When::default(), keep: false }
-    }
-}
-
-/// How a reload has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every slot has a worker of it.
-    Done,
-    /// Nothing was taken from the old workers.
-    Refused,
-    /// What had been swapped was put back.
-    RolledBack,
-    /// Another, or a stop, came before its end.
-    Superseded,
-}
+use super::Fleet;
+use super::action::{Action, Generation, News, Outcome, Phase};
+use super::coming::Why;
+use super::run::{ReloadOptions, Run, When};
 
 /// Why a reload was not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,47 +11,6 @@ pub(crate) enum Busy {
     /// Another runs.
     Reload,
     Stop,
-}
-
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) generation: Generation,
-    options: ReloadOptions,
-    /// Slots that are to be swapped.
-    todo: VecDeque<u32>,
-    /// Slots that were, with the generation that they had.
-    swapped: Vec<(u32, Generation)>,
-    /// It goes back, for this reason; how many it had come to.
-    back: Option<(String, usize)>,
-    rolling: bool,
-}
-
-impl Run {
-    pub(super) fn has_swapped(&self, slot: u32) -> bool {
-        self.back.is_none() && self.swapped.iter().any(|(other, _)| *other == slot)
-    }
-
-    /// A slot that has come meanwhile.
-    pub(super) fn add(&mut self, slot: u32) {
-        if self.back.is_none() {
-            self.todo.push_back(slot);
-        }
-    }
-
-    /// A slot that has gone.
-    pub(super) fn remove(&mut self, slot: u32) {
-        self.todo.retain(|other| *other != slot);
-        self.swapped.retain(|(other, _)| *other != slot);
-    }
-
-    /// It replaces by this recipe, or may go back to it.
-    pub(super) fn needs(&self, generation: Generation) -> bool {
-        self.generation == generation || self.swapped.iter().any(|(_, before)| *before == generation)
-    }
-
-    pub(super) fn is_to_swap(&self, slot: u32) -> bool {
-        self.todo.contains(&slot)
-    }
 }
 
 impl Fleet {

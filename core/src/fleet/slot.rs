@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::action::{Generation, LOOK, Order};
 use super::coming::{Coming, Proof, Why};
-use super::{Generation, LOOK, Order};
 
 #[derive(Debug)]
 struct Sitting {

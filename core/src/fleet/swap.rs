@@ -1,7 +1,9 @@
 //! One worker takes the place of another.
 
+use super::Fleet;
+use super::action::{Action, Generation, News};
 use super::coming::{Coming, Terms, Why};
-use super::{Action, Fleet, Generation, News, Slot};
+use super::slot::Slot;
 
 /// Why a worker is not replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -114,7 +114,7 @@ fn a_reload_swaps_one_slot_after_the_other() {
     let last = stage.prove(fourth);
     assert_eq!(swaps(&last), [(Some(2), fourth)]);
     assert_eq!(ended(&last), Some((2, Outcome::Done, 2, "")));
-    assert_eq!((stage.fleet.in_force(), stage.fleet.before()), (2, Some(1)));
+    assert_eq!((stage.fleet.in_force(), stage.fleet.goes_back_to()), (2, Some(1)));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn what_fails_first_is_refused_and_nothing_is_taken_from_the_old() {
             matches!(action, Action::Swap { .. } | Action::Retire { worker: 1 | 2 } | Action::Start { .. })
         };
         assert!(!actions.iter().any(touched), "{actions:?}");
-        assert_eq!((stage.fleet.in_force(), stage.fleet.before()), (1, None));
+        assert_eq!((stage.fleet.in_force(), stage.fleet.goes_back_to()), (1, None));
     }
 }
 
@@ -385,7 +385,7 @@ fn patience_may_be_without_an_end() {
     let (first, _) = stage.make();
     stage.pass(3_600_000);
     assert_eq!(stage.actions(), []);
-    assert!(stage.fleet.next_at(stage.now).is_some_and(|at| at <= stage.now + super::LOOK));
+    assert!(stage.fleet.next_at(stage.now).is_some_and(|at| at <= stage.now + super::action::LOOK));
     stage.fleet.observe(first, &ready(), stage.now);
     assert_eq!(swaps(&stage.actions()), [(Some(1), first)]);
 }

@@ -132,7 +132,8 @@ impl Primary {
         let has = |address: &u32| entry.listeners.values().any(|other| other == address);
         let missing = old.into_iter().flat_map(|old| old.listeners.values()).find(|address| !has(address));
         let missing = missing.and_then(|address| self.addresses.get(*address)).map(Handle::called);
-        let elsewhere = old.into_iter().flat_map(|old| old.listens_elsewhere.difference(&entry.listens_elsewhere)).next();
+        let elsewhere =
+            old.into_iter().flat_map(|old| old.listens_elsewhere.difference(&entry.listens_elsewhere)).next();
         // Who replaces one that listens on nothing need not listen either.
         let need_not = old.is_some_and(|old| !old.listens()) && entry.state >= WorkerState::Online;
         Some(Proof {

@@ -8,8 +8,8 @@ use super::workers::{Entry, WorkerState};
 use crate::fleet::Generation;
 use crate::handle::{Handle, HandleStats};
 use crate::policy::Policy;
-use crate::settings::MechanismKind;
 use crate::scoreboard::Counts;
+use crate::settings::MechanismKind;
 use crate::sys::process;
 use crate::sys::sockaddr::SockAddr;
 

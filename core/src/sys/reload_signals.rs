@@ -77,7 +77,10 @@ impl Drop for ReloadSignals {
     fn drop(&mut self) {
         if let Some(mask) = self.mask {
             let mut blocked = SigSet::empty();
-            self.before.iter().filter(|(signal, _)| mask.contains(*signal)).for_each(|(signal, _)| blocked.add(*signal));
+            self.before
+                .iter()
+                .filter(|(signal, _)| mask.contains(*signal))
+                .for_each(|(signal, _)| blocked.add(*signal));
             let _ = blocked.thread_block();
         }
         for (signal, action) in &self.before {

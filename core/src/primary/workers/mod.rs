@@ -3,6 +3,7 @@
 
 mod account;
 mod death;
+mod due;
 mod enrolled;
 mod entry;
 mod environment;
@@ -10,8 +11,8 @@ mod inheritance;
 mod leaving;
 mod plan;
 mod recipes;
-mod recycling;
 mod records;
+mod recycling;
 mod renewing;
 mod replacing;
 mod start;
@@ -20,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+pub use due::Due;
+pub(crate) use due::Ordered;
 pub use enrolled::{Enrolled, Granted, Relayed, Wanted};
 pub(crate) use entry::Entry;
 pub use entry::WorkerState;
@@ -28,8 +31,7 @@ pub use plan::SpawnOptions;
 use recipes::Generations;
 use records::Records;
 pub use renewing::ReloadOptions;
-pub(crate) use start::Ordered;
-pub use start::{Due, Forked};
+pub use start::Forked;
 
 use crate::error::{Context, Error, Result};
 use crate::fleet::{Bounds, Fleet};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::due::Ordered;
 use super::plan::SpawnOptions;
 use super::recipes::{Recipe, Recipes};
-use super::start::Ordered;
 use super::{Plan, Workers, no_such_worker};
 use crate::error::{ETHREADS, Error, Result};
 use crate::fleet::{self, Action, Busy, Generation, NotNow, Proof, Terms, When, Why};

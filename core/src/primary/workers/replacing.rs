@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
+use super::due::Ordered;
 use super::records::{Ended, FAILURES};
-use super::start::Ordered;
 use super::{Entry, Workers};
 use crate::error::Error;
 use crate::primary::ground::Ground;

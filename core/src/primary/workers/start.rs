@@ -5,10 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::due::{Due, For, Ordered};
 use super::recipes::Recipe;
 use super::{Enrolled, Entry, Plan, WorkerState, Workers};
 use crate::error::{Context, Error, Result};
-use crate::fleet::{Fleet, Generation, Order};
+use crate::fleet::Fleet;
 use crate::primary::clock::Timer;
 use crate::primary::event::Event;
 use crate::primary::ground::Ground;
@@ -34,40 +35,6 @@ pub enum Forked {
         /// Its end of the channel.
         channel: OwnedFd,
     },
-}
-
-/// A worker that the program is to make, by fork or as it makes those that it enrolls, as only it can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due(Ordered);
-
-impl Due {
-    /// The slot that it is for.
-    pub fn slot(&self) -> u32 {
-        self.0.slot
-    }
-
-    /// By whose recipe it is to be made.
-    pub fn generation(&self) -> Generation {
-        self.0.generation
-    }
-}
-
-/// What the fleet has ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ordered {
-    pub(crate) slot: u32,
-    pub(crate) generation: Generation,
-    /// It gets no turns yet.
-    pub(crate) beside: bool,
-    pub(crate) order: Order,
-}
-
-/// What a worker is made for.
-#[derive(Clone, Copy)]
-enum For {
-    /// The program wants one more.
-    Program,
-    Fleet(Ordered),
 }
 
 fn take_due(due: &mut VecDeque<Due>, fleet: &Fleet) -> Option<Due> {
