@@ -31,9 +31,18 @@ declare module 'node:cluster' {
      * only.
      */
     restart(): void;
+  }
 
-    /** Ready: it listens, and has said that it is ready where `settings.waitReady` is set. In the primary only. */
-    on(event: 'ready' | 'recycle', listener: () => void): this;
+  /** In the primary only. `ready`: a worker listens, and has said that it is ready where `settings.waitReady` is set. */
+  interface ClusterEventMap {
+    ready: [worker: Worker];
+    recycle: [worker: Worker];
+    reload: [progress: cluster.ReloadProgress];
+  }
+
+  interface WorkerEventMap {
+    ready: [];
+    recycle: [];
   }
 
   interface ClusterSettings {
@@ -108,9 +117,6 @@ declare module 'node:cluster' {
 
     /** In a worker: says that it may take another's place, where `settings.waitReady` is set. Elsewhere nothing. */
     ready(): void;
-
-    on(event: 'ready' | 'recycle', listener: (worker: node.Worker) => void): this;
-    on(event: 'reload', listener: (reload: cluster.ReloadProgress) => void): this;
 
     /** What the primary knows of its workers and of the addresses they listen on. In the primary only. */
     stats(): cluster.Stats;

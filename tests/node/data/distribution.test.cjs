@@ -99,7 +99,7 @@ test('stats: what was delivered adds up to the connections that were made', ours
   }, 'nothing waits any more');
   assert.deepEqual(stats.workers.map(({ id }) => id), [1, 2, 3]);
   for (const worker of stats.workers) {
-    assert.deepEqual(Object.keys(worker).sort(), ['delivered', 'id', 'load', 'pid', 'slot', 'state', 'waiting']);
+    assert.deepEqual(Object.keys(worker).sort(), ['delivered', 'generation', 'id', 'load', 'pid', 'ready', 'slot', 'state', 'waiting']);
     assert.equal(worker.pid, rig.pid(worker.id));
     assert.equal(worker.state, 'listening');
     assert.equal(worker.slot, worker.id - 1);

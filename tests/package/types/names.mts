@@ -18,6 +18,11 @@ const declared: Record<keyof typeof cluster, true> = {
   isMaster: true,
   isPrimary: true,
   isWorker: true,
+  ready: true,
+  recycle: true,
+  reload: true,
+  rollback: true,
+  scale: true,
   schedulingPolicy: true,
   settings: true,
   setupMaster: true,
@@ -40,7 +45,7 @@ if (cluster.isPrimary) {
   await Promise.race([once(worker, 'listening'), exit]);
   const { workers, addresses } = cluster.stats();
   const ofWorker: Record<keyof cluster.WorkerStats, true> = {
-    id: true, slot: true, pid: true, state: true, delivered: true, waiting: true, load: true,
+    id: true, slot: true, pid: true, state: true, delivered: true, waiting: true, load: true, generation: true, ready: true,
   };
   const ofAddress: Record<keyof cluster.AddressStats, true> = {
     address: true, mechanism: true, policy: true, accepted: true, reclaimed: true, lost: true,
