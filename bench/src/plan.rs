@@ -27,7 +27,8 @@ pub struct Plan {
     /// Seconds for which an idle cluster rests, and for which it is looked at then.
     pub rest_seconds: f64,
     pub idle_seconds: f64,
-    /// Requests of the open loop for each load, as parts of the capacity in percent: at least so many, and for so many seconds.
+    /// Rounds of the open loop, which take ten times as long as others. Requests of it for each load, as parts of the capacity in percent: at least so many, and for so many seconds.
+    pub open_rounds: usize,
     pub open_loads: &'static [usize],
     pub open_requests: usize,
     pub open_seconds: f64,
@@ -62,6 +63,7 @@ pub const FULL: Plan = Plan {
     address_counts: &[1, 16, 64, 256],
     rest_seconds: 5.0,
     idle_seconds: 10.0,
+    open_rounds: 3,
     open_loads: &[30, 60, 80],
     open_requests: 3_000,
     open_seconds: 2.0,
@@ -89,6 +91,7 @@ pub const QUICK: Plan = Plan {
     address_counts: &[1, 64, 256],
     rest_seconds: 1.0,
     idle_seconds: 2.0,
+    open_rounds: 1,
     open_loads: &[80],
     open_requests: 0,
     open_seconds: 0.5,
@@ -121,6 +124,7 @@ pub const TINY: Plan = Plan {
     address_counts: &[1, 2],
     rest_seconds: 0.2,
     idle_seconds: 0.3,
+    open_rounds: 1,
     open_loads: &[80],
     open_requests: 0,
     open_seconds: 0.1,
