@@ -27,8 +27,9 @@ pub struct Plan {
     /// Seconds for which an idle cluster rests, and for which it is looked at then.
     pub rest_seconds: f64,
     pub idle_seconds: f64,
-    /// Rounds of the open loop, which take ten times as long as others. Requests of it for each load, as parts of the capacity in percent: at least so many, and for so many seconds.
+    /// Rounds of the open loop, each of which takes much longer than those of other figures.
     pub open_rounds: usize,
+    /// Its requests for each load, as parts of the capacity in percent: at least so many, and for so many seconds.
     pub open_loads: &'static [usize],
     pub open_requests: usize,
     pub open_seconds: f64,

@@ -30,10 +30,12 @@ const count = (list, value) => list.filter((one) => one === value).length;
 
 /** Connections, one after the other, until worker 1 has so many of them, and some more. In rotation its turn may come late. */
 async function holdBeyond(rig, most, held = []) {
+  const before = held.length;
   await until(async () => {
     held.push(await hold({ port: rig.port }));
     return count(greetings(held), '1') === most;
   }, `worker 1 has ${most}`);
+  if (mechanism() !== 'rotation') assert.ok(held.length - before <= 10, `worker 1 had its turn after ${held.length - before}`);
   for (let i = 0; i < 8; i++) held.push(await hold({ port: rig.port }));
   return held;
 }
