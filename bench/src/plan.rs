@@ -27,7 +27,9 @@ pub struct Plan {
     /// Seconds for which an idle cluster rests, and for which it is looked at then.
     pub rest_seconds: f64,
     pub idle_seconds: f64,
-    /// Requests of the open loop for each load, as parts of the capacity in percent: at least so many, and for so many seconds.
+    /// Rounds of the open loop, each of which takes much longer than those of other figures.
+    pub open_rounds: usize,
+    /// Its requests for each load, as parts of the capacity in percent: at least so many, and for so many seconds.
     pub open_loads: &'static [usize],
     pub open_requests: usize,
     pub open_seconds: f64,
@@ -62,6 +64,7 @@ pub const FULL: Plan = Plan {
     address_counts: &[1, 16, 64, 256],
     rest_seconds: 5.0,
     idle_seconds: 10.0,
+    open_rounds: 3,
     open_loads: &[30, 60, 80],
     open_requests: 3_000,
     open_seconds: 2.0,
@@ -89,6 +92,7 @@ pub const QUICK: Plan = Plan {
     address_counts: &[1, 64, 256],
     rest_seconds: 1.0,
     idle_seconds: 2.0,
+    open_rounds: 1,
     open_loads: &[80],
     open_requests: 0,
     open_seconds: 0.5,
@@ -121,6 +125,7 @@ pub const TINY: Plan = Plan {
     address_counts: &[1, 2],
     rest_seconds: 0.2,
     idle_seconds: 0.3,
+    open_rounds: 1,
     open_loads: &[80],
     open_requests: 0,
     open_seconds: 0.1,

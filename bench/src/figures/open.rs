@@ -17,8 +17,8 @@ pub static IN_C: Figure = Figure {
     title: "open loop, 2 workers in C with an event loop: latency from the intended beginning",
     baseline: "reuseport",
     contenders: &["reuseport", "none", "passed", "kernel", "rotation"],
-    more: &["exclusive", "passed-least-loaded", "kernel-least-loaded"],
-    rounds: |plan| plan.trials,
+    more: &[],
+    rounds: |plan| plan.open_rounds,
     measures,
     round,
 };
@@ -36,7 +36,7 @@ pub static IN_NODE: Figure = Figure {
         "cluster-rs",
     ],
     more: &[],
-    rounds: |plan| plan.trials,
+    rounds: |plan| plan.open_rounds,
     measures,
     round,
 };

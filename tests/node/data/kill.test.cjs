@@ -93,7 +93,10 @@ test('SIGKILL again and again under load: clients are answered or cut, none hang
   t.diagnostic(`${kills} kills, ${counts.answered} answered, ${counts.cut} cut`);
   assert.ok(counts.answered > counts.cut);
   const { addresses: [address] } = await rig.stats();
-  assert.equal(address.accepted, counts.answered + counts.cut, 'each connection was accepted once');
+  const uncounted = counts.answered + counts.cut - address.accepted;
+  // In rotation the workers count, each after it has accepted: one that is killed in between has not.
+  const most = mechanism() === 'rotation' ? kills : 0;
+  assert.ok(uncounted >= 0 && uncounted <= most, `each connection was accepted once: ${uncounted} were not counted`);
   assert.equal(address.lost, 0);
 });
 
@@ -106,10 +109,18 @@ test('a worker that is stopped leaves its turn to the others and is back after S
   assert.equal(counts.get('1') + counts.get('3'), 90);
   rig.kill(2, 'SIGCONT');
   await until(async () => await ask(rig.port) === '2', 'the worker answers again');
+  if (mechanism() === 'rotation') {
+    // There it gets what it has missed, too.
+    const all = new Map(counts).set('2', 1);
+    await until(async () => {
+      const id = await ask(rig.port);
+      all.set(id, all.get(id) + 1);
+      return Math.max(...all.values()) - Math.min(...all.values()) <= 8;
+    }, 'the worker has caught up');
+    return;
+  }
   const after = await tally(90, 1, () => ask(rig.port));
-  // In rotation the worker gets what it has missed, too.
-  const least = mechanism() === 'rotation' ? 10 : 20;
-  for (const id of ['1', '2', '3']) assert.ok(after.get(id) >= least, `worker ${id} got ${after.get(id)} of 30`);
+  for (const id of ['1', '2', '3']) assert.ok(after.get(id) >= 20, `worker ${id} got ${after.get(id)} of 30`);
 });
 
 test('all workers stopped: the clients wait, and are all served after SIGCONT', async (t) => {
