@@ -10,9 +10,10 @@ CL__FN int cl__hold_line(struct cl__listener *listener, int patient) {
 }
 CL__FN void cl__let_line(struct cl__listener *listener) { __atomic_store_n(&listener->lining, 0, __ATOMIC_RELEASE); }
 
-/* 0: its entry is in the epoll `place`. `lining` is held. */
+/* 0: its entry is in the epoll `place`, or still is, as it could not be deleted. `lining` is held. */
 CL__FN int cl__stand(struct cl__listener *listener) {
     int failed = cl__watch_with(listener->place, listener->socket, EPOLLIN | EPOLLEXCLUSIVE, listener->line_data);
+    if (failed && errno == EEXIST) failed = 0;
     cl__set(&listener->fallen, failed != 0);
     cl__set(&listener->line, failed ? -1 : listener->place);
     return failed;

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
+use nix::errno::Errno;
+
 use crate::sys::poll::Poll;
 use crate::sys::{Sys, lock, socket};
 use crate::tally::Part;
@@ -64,7 +66,7 @@ impl Line {
     pub(super) fn come_back(&self) {
         let place = lock(&self.place);
         if let Some(at) = place.as_ref().filter(|_| !self.is_within() && !self.waits_for_begin()) {
-            self.stand(at.poll.add_exclusive(&self.socket, at.data).is_ok());
+            self.stand(at.poll.add_exclusive(&self.socket, at.data));
         }
     }
 
@@ -78,12 +80,13 @@ impl Line {
         if self.waits_for_begin.swap(false, Ordering::SeqCst)
             && let Some(at) = &*place
         {
-            self.stand(at.poll.add_exclusive(&self.socket, at.data).is_ok());
+            self.stand(at.poll.add_exclusive(&self.socket, at.data));
         }
     }
 
-    /// The caller has `place` locked, and there is one.
-    fn stand(&self, within: bool) {
+    /// What came of making the entry of `place`, which the caller has locked. One that could not be deleted is still there.
+    fn stand(&self, made: Sys<()>) {
+        let within = made.is_ok() || made == Err(Errno::EEXIST);
         self.fallen.store(!within, Ordering::SeqCst);
         self.within.store(within, Ordering::SeqCst);
     }
@@ -101,12 +104,12 @@ impl Line {
         }
         if let Err(errno) = poll.add_exclusive(&self.socket, data) {
             if let Some(old) = &*place {
-                self.stand(old.poll.add_exclusive(&self.socket, old.data).is_ok());
+                self.stand(old.poll.add_exclusive(&self.socket, old.data));
             }
             return Err(errno);
         }
         *place = Some(Place { poll, data });
-        self.stand(true);
+        self.stand(Ok(()));
         Ok(())
     }
 
@@ -154,7 +157,7 @@ impl Line {
         // An entry that is deleted takes a wake-up for another thread with it, and one that is added looks whether somebody waits.
         at.poll.remove(&self.socket);
         let add = || at.poll.add_exclusive(&self.socket, at.data);
-        self.stand(add().or_else(|_| add()).is_ok());
+        self.stand(add().or_else(|_| add()));
     }
 }
 
@@ -198,5 +201,17 @@ mod tests {
         assert!(!line.is_within());
         assert_eq!(ready(&second), []);
         std::fs::remove_file(&directory).unwrap();
+    }
+
+    #[test]
+    fn an_entry_that_could_not_be_deleted_is_a_place_in_the_line() {
+        let (listening, _client) = UnixStream::pair().unwrap();
+        let poll = Arc::new(Poll::new().unwrap());
+        let line = Line::new(listening.into(), None, false);
+        line.enter(Arc::clone(&poll), 7).unwrap();
+        line.stand(Err(Errno::ENOSPC));
+        assert!(line.has_fallen() && !line.is_within());
+        line.come_back();
+        assert!(line.is_within() && !line.has_fallen());
     }
 }

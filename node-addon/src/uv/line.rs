@@ -3,7 +3,7 @@
 //! refuses for an exclusive one, and does not mind that an entry is missing when it removes it.
 
 use std::ffi::c_int;
-use std::ptr;
+use std::{io, ptr};
 
 use napi::Env;
 
@@ -12,9 +12,10 @@ use super::{Handle, Libuv, Purpose, libuv, loop_of, open};
 /// `uv_handle_type` of a timer, the same since libuv 1.0.
 const UV_TIMER: c_int = 13;
 
-/// Adds an exclusive entry of the kind that libuv makes for what it reads.
+/// Adds an exclusive entry of the kind that libuv makes for what it reads. True: it is there, or still is, as it could not be removed.
 pub(crate) fn enter(backend: c_int, descriptor: c_int) -> bool {
-    add(backend, descriptor, libc::EPOLLIN | libc::EPOLLEXCLUSIVE)
+    let exclusive = libc::EPOLLIN | libc::EPOLLEXCLUSIVE;
+    add(backend, descriptor, exclusive) || io::Error::last_os_error().raw_os_error() == Some(libc::EEXIST)
 }
 
 fn add(backend: c_int, descriptor: c_int, events: c_int) -> bool {
