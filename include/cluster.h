@@ -1402,6 +1402,30 @@ CL_API
 int cl_listener_unwatch(int listener);
 
 /**
+ * Hands an idle connection back when a worker leaves: another worker of the address gets it from cl_accept(), as if it were new.
+ *
+ * For keep-alive connections between two requests. Call it once the worker was asked to leave (cl_accept() or cl_receive() is
+ * -ESHUTDOWN), before cl_close() of the listener, and only if no byte of a next request was read: what was read would be missing
+ * there. Also not where the other worker would have to know what was said before (TLS, a login, a PROXY header). Before the call,
+ * take the connection out of every epoll set (EPOLL_CTL_DEL). After it, no shutdown(2), and no copy of the descriptor may be
+ * used. Socket options stay as they are; O_NONBLOCK does not, as every connection arrives in blocking mode. SO_LINGER is switched off.
+ * It follows the policy: under CL_SCHED_SOURCE_HASH the client's slot gets it.
+ *
+ * @param listener    from cl_listen(): where the connection was accepted.
+ * @param connection  from cl_accept(). After 0 it is closed here; after an error it is as before, and the caller's.
+ * @return 0; -EAGAIN: no other worker has room now, so keep it, go on serving it, and try again in a few milliseconds;
+ *         -EOPNOTSUPP: nobody takes it: the worker was not asked to leave, the cluster stops, no other worker serves the address,
+ *         the worker runs as another user, the primary is of version 0.1 before this function, or the process is no worker;
+ *         -ENOTSOCK, -EBADF: no socket; -EINVAL: not a connected stream socket, or of another address; -EBADF: no listener; -EPIPE:
+ *         the primary is gone.
+ *
+ * Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1. unix(7), SCM_RIGHTS.
+ */
+CL_API
+int cl_hand_back(int listener,
+                 int connection);
+
+/**
  * Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()
  * on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an epoll set
  * (EPOLL_CTL_DEL) first: the primary has a copy of it, so closing alone leaves it registered.
@@ -1749,7 +1773,8 @@ CL__FN int cl__put_back(struct cl__kept kept, int result) {
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length) \
     X(listener_watch, (int fd, int epoll_fd, unsigned long long data), fd, epoll_fd, data) \
-    X(listener_unwatch, (int fd), fd)
+    X(listener_unwatch, (int fd), fd) \
+    X(hand_back, (int fd, int connection), fd, connection)
 
 struct cl__library {
     int loaded, missing; /* missing: it was searched for and not found */
@@ -1775,17 +1800,18 @@ enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the ta
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT, CL__BEGIN
+    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__RETURNS, CL__HANDBACK, CL__SETSOCKOPT, CL__SEAT, CL__BEGIN
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
-/* In the number of ONLINE: this worker accepts in rotation; it sets socket options later. In a grant's kind: the primary
- * accepts the latter; the socket that all have is to be left alone until BEGIN. Without 64-bit atomics there is no counting in a page that others have. */
+/* In the number of ONLINE: this worker hands connections back; it accepts in rotation; it sets socket options later. In
+ * a grant's kind: the primary accepts the latter; the socket that all have is to be left alone until BEGIN. Without
+ * 64-bit atomics there is no counting in a page that others have. */
 #if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
 enum { CL__OFFERS_ROTATION = 2 };
 #else
 enum { CL__OFFERS_ROTATION = 0 };
 #endif
-enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100, CL__WAITS = 0x200 };
+enum { CL__OFFERS_HAND_BACK = 1, CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100, CL__WAITS = 0x200 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
@@ -1837,6 +1863,7 @@ struct cl__process {
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int dead;                  /* its process has ended; `gone` may also mean that it has done with this worker */
     int news;                  /* what cl_channel_fd returned; 0: nothing yet */
+    int returns;               /* where connections are handed back; 0: not known yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table, watching;
     struct cl__listener listeners[CL__LISTENERS];
@@ -2415,7 +2442,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     if (cl__this()->version == CL__PROTOCOL) cl__this()->board = cl__map(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
-    unsigned offers = (unsigned)CL__OFFERS_OPTIONS | (unsigned)CL__OFFERS_ROTATION;
+    unsigned offers = (unsigned)CL__OFFERS_OPTIONS | (unsigned)CL__OFFERS_ROTATION | (unsigned)CL__OFFERS_HAND_BACK;
     (void)cl__frame(CL__ONLINE, offers, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
     return 0;
 }
@@ -2519,7 +2546,7 @@ CL__FN int cl__leaving(void) {
     if (cl__get(&cl__this()->leaving)) return cl__asked_to_leave();
     int n = cl__packet(cl__this()->grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
     if (n == 0) return cl__primary_gone();
-    if (cl__type(head, n) != CL__DISCONNECT) return n > 0;
+    if (cl__type(head, n) != CL__DISCONNECT && cl__type(head, n) != CL__RETURNS) return n > 0;
     cl__set(&cl__this()->leaving, 1);
     return cl__asked_to_leave();
 }
@@ -3673,6 +3700,122 @@ CL__FN int cl__close(struct cl__listener *listener, int fd) {
     cl__dispose(listener);
     pthread_mutex_unlock(&cl__this()->table);
     return 0;
+}
+
+/* -- Handing connections back, as in core/src/handback.rs and core/src/worker/leaving.rs --------------------------- */
+
+/* What was accepted at `name` has the local name `local`. */
+CL__FN int cl__is_at(const void *local, const void *name) {
+    static const char by_descriptor[] = "/proc/self/fd/";
+    struct sockaddr_in in[2];
+    struct sockaddr_in6 in6[2];
+    struct sockaddr_un un[2];
+    struct in6_addr any;
+    memcpy(&un[0], local, sizeof un[0]);
+    memcpy(&un[1], name, sizeof un[1]);
+    if (un[0].sun_family != un[1].sun_family) return 0;
+    if (un[0].sun_family == AF_UNIX)
+        return memcmp(un[0].sun_path, un[1].sun_path, sizeof un[0].sun_path) == 0 ||
+               memcmp(un[0].sun_path, by_descriptor, sizeof by_descriptor - 1) == 0;
+    if (un[0].sun_family == AF_INET) {
+        memcpy(&in[0], local, sizeof in[0]);
+        memcpy(&in[1], name, sizeof in[1]);
+        return in[0].sin_port == in[1].sin_port &&
+               (in[1].sin_addr.s_addr == 0 || in[0].sin_addr.s_addr == in[1].sin_addr.s_addr);
+    }
+    if (un[0].sun_family != AF_INET6) return 0;
+    memset(&any, 0, sizeof any);
+    memcpy(&in6[0], local, sizeof in6[0]);
+    memcpy(&in6[1], name, sizeof in6[1]);
+    return in6[0].sin6_port == in6[1].sin6_port &&
+           (memcmp(&in6[1].sin6_addr, &any, sizeof any) == 0 ||
+            memcmp(&in6[0].sin6_addr, &in6[1].sin6_addr, sizeof any) == 0);
+}
+
+/* 0: it is a connection that was accepted from this listener. */
+CL__FN int cl__check_returned(struct cl__listener *listener, int connection) {
+    struct sockaddr_storage local, peer;
+    socklen_t length = sizeof(int);
+    int kind = 0, listens = 0;
+    memset(&local, 0, sizeof local);
+    if (getsockopt(connection, SOL_SOCKET, SO_TYPE, &kind, &length) != 0) return cl__os("the connection");
+    length = sizeof(int);
+    if (getsockopt(connection, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0) return cl__os("the connection");
+    if (listens || kind != SOCK_STREAM)
+        return cl__say(-EINVAL, "it is no connection; only what was accepted from this listener can be handed back");
+    length = sizeof peer;
+    if (getpeername(connection, (struct sockaddr *)(void *)&peer, &length) != 0)
+        return cl__say(-EINVAL, "it is not connected, or its client has gone; close it");
+    length = sizeof local;
+    if (getsockname(connection, (struct sockaddr *)(void *)&local, &length) != 0) return cl__os("the connection");
+    if (!cl__is_at(&local, &listener->name))
+        return cl__say(-EINVAL, "it is a connection of another address; only what was accepted from this listener can be handed "
+                                "back");
+    return 0;
+}
+
+CL__FN int cl__nobody_takes_any(void) {
+    return cl__say(-EOPNOTSUPP, "the primary takes no connections back from this worker: it was not asked to leave, or nobody "
+                                "else serves the address");
+}
+
+/* Where connections are handed back. A peek is enough to have it; it stays for others who want to know. */
+CL__FN int cl__find_returns(void) {
+    unsigned char head[8];
+    int fd = -1, n, found;
+    pthread_mutex_lock(&cl__this()->asking);
+    found = cl__this()->returns;
+    if (found == 0) {
+        n = cl__packet(cl__this()->grants, head, sizeof head, NULL, 0, &fd, 1, MSG_PEEK | MSG_CMSG_CLOEXEC);
+        if (cl__type(head, n) == CL__RETURNS && fd >= 0) {
+            found = cl__this()->returns = fd;
+        } else {
+            found = cl__type(head, n) == CL__RETURNS ? -EMFILE : -EOPNOTSUPP;
+            cl__close_fd(fd);
+        }
+    }
+    pthread_mutex_unlock(&cl__this()->asking);
+    if (found == -EMFILE) return cl__say(-EMFILE, "no descriptor is free for where connections are handed back");
+    return found < 0 ? cl__nobody_takes_any() : found;
+}
+
+CL__FN int cl__hand_back(struct cl__listener *listener, int fd, int connection) {
+    (void)fd;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    unsigned short kind[4] = {CL__HANDBACK, 0, 0, 0};
+    struct iovec parts[2] = {{kind, sizeof kind}, {&listener->number, sizeof listener->number}};
+    struct msghdr message;
+    ssize_t sent;
+    int code = cl__check_returned(listener, connection);
+    if (code < 0) return code;
+    if (!listener->granted)
+        return cl__say(-EOPNOTSUPP, "the listener is this process's alone, and nobody else serves its address");
+    if (cl__get(&cl__this()->gone)) return cl__primary_gone();
+    int to = cl__find_returns();
+    if (to < 0) return to;
+    memset(&control, 0, sizeof control);
+    memset(&message, 0, sizeof message);
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &connection, sizeof connection);
+    do sent = sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0) {
+        close(connection);
+        return 0;
+    }
+    if (errno == EAGAIN || errno == ETOOMANYREFS || cl__is_short_of_memory(errno))
+        return cl__say(-EAGAIN, "no other worker has room for it now");
+    if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return cl__nobody_takes_any();
+    return cl__os("handing a connection back");
 }
 
 /* -- The primary's side -------------------------------------------------------------------------------------------- */

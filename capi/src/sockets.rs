@@ -351,6 +351,33 @@ pub extern "C" fn cl_listener_unwatch(listener: c_int) -> c_int {
     })
 }
 
+/// Hands an idle connection back when a worker leaves: another worker of the address gets it from cl_accept(), as if it were new.
+///
+/// For keep-alive connections between two requests. Call it once the worker was asked to leave (cl_accept() or cl_receive() is
+/// -ESHUTDOWN), before cl_close() of the listener, and only if no byte of a next request was read: what was read would be missing
+/// there. Also not where the other worker would have to know what was said before (TLS, a login, a PROXY header). Before the call,
+/// take the connection out of every epoll set (EPOLL_CTL_DEL). After it, no shutdown(2), and no copy of the descriptor may be
+/// used. Socket options stay as they are; O_NONBLOCK does not, as every connection arrives in blocking mode. SO_LINGER is switched off.
+/// It follows the policy: under CL_SCHED_SOURCE_HASH the client's slot gets it.
+///
+/// @param listener    from cl_listen(): where the connection was accepted.
+/// @param connection  from cl_accept(). After 0 it is closed here; after an error it is as before, and the caller's.
+/// @return 0; -EAGAIN: no other worker has room now, so keep it, go on serving it, and try again in a few milliseconds;
+///         -EOPNOTSUPP: nobody takes it: the worker was not asked to leave, the cluster stops, no other worker serves the address,
+///         the worker runs as another user, the primary is of version 0.1 before this function, or the process is no worker;
+///         -ENOTSOCK, -EBADF: no socket; -EINVAL: not a connected stream socket, or of another address; -EBADF: no listener; -EPIPE:
+///         the primary is gone.
+///
+/// Threads: any. After fork(2): -ECHILD. Signals: not in a handler. Since 0.1. unix(7), SCM_RIGHTS.
+#[unsafe(no_mangle)]
+pub extern "C" fn cl_hand_back(listener: c_int, connection: c_int) -> c_int {
+    guard(|| {
+        let listener = find(listener)?;
+        process::hand_back(&listener, connection)?;
+        Ok(0)
+    })
+}
+
 /// Closes a listener. Connections that wait for it in the primary go to other workers; threads that wait in cl_accept()
 /// on it return with -EBADF. The last worker to close an address gives it up. Take the listener out of an epoll set
 /// (EPOLL_CTL_DEL) first: the primary has a copy of it, so closing alone leaves it registered.

@@ -10,7 +10,7 @@ const TAIL: &str = "#if defined(__clang__)\n#pragma clang diagnostic pop\n#elif 
 
 /// The parts of the header-only code, from `header/inline`. Each uses only what stands before it.
 const INLINE: &str = "os errors library process agreeing descriptors packets watch scoreboard signals joining messages \
-                      addresses sockets line shares listeners accepting watching closing loading contract";
+                      addresses sockets line shares listeners accepting watching closing returning loading contract";
 
 fn generate() -> String {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));

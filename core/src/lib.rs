@@ -39,6 +39,7 @@ mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handback;
 mod handle;
 mod mailbox;
 mod mechanism;

@@ -19,6 +19,8 @@ pub(crate) enum Token {
     Mailbox(u32),
     /// The own socket of a listener.
     OwnSocket(u32),
+    /// The socket on which a worker hands connections back.
+    Returns(u32),
 }
 
 impl Token {
@@ -32,6 +34,7 @@ impl Token {
             Token::Listening(id) => (5, id),
             Token::Mailbox(id) => (6, id),
             Token::OwnSocket(id) => (7, id),
+            Token::Returns(id) => (8, id),
         };
         u64::from(id) << 8 | kind
     }
@@ -47,6 +50,7 @@ impl Token {
             5 => Token::Listening(id),
             6 => Token::Mailbox(id),
             7 => Token::OwnSocket(id),
+            8 => Token::Returns(id),
             _ => return None,
         })
     }

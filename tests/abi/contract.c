@@ -239,6 +239,7 @@ static const struct signatures {
     int (*ready)(void);
     int (*count)(int, long long);
     int (*took)(unsigned);
+    int (*hand_back)(int, int);
 } contract = {
     cl_is_primary, cl_is_worker, cl_worker_id, cl_worker_slot,
     cl_listen, cl_listen_with, cl_accept, cl_accept4, cl_getsockname, cl_close,
@@ -248,6 +249,7 @@ static const struct signatures {
     cl_strerror, cl_err_name, cl_last_error, cl_version, cl_version_number,
     cl_setsockopt, cl_listener_watch, cl_listener_unwatch,
     cl_reload, cl_rollback, cl_scale, cl_worker_restart, cl_recycle, cl_ready, cl_count, cl_took,
+    cl_hand_back,
 };
 
 int main(void)

@@ -59,7 +59,7 @@ CL__FN int cl__join(int fd, const unsigned char *seen) {
     if (cl__this()->version == CL__PROTOCOL) cl__this()->board = cl__map(fds[3]);
     else cl__close_fd(fds[3]);
     cl__start_watch();
-    unsigned offers = (unsigned)CL__OFFERS_OPTIONS | (unsigned)CL__OFFERS_ROTATION;
+    unsigned offers = (unsigned)CL__OFFERS_OPTIONS | (unsigned)CL__OFFERS_ROTATION | (unsigned)CL__OFFERS_HAND_BACK;
     (void)cl__frame(CL__ONLINE, offers, online, sizeof online, hello + 32, 8); /* with the nonce of the HELLO */
     return 0;
 }

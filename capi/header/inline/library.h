@@ -46,7 +46,8 @@
 #define CL__LATER_LISTENER_FUNCTIONS(X) \
     X(setsockopt, (int fd, int level, int name, const void *value, socklen_t length), fd, level, name, value, length) \
     X(listener_watch, (int fd, int epoll_fd, unsigned long long data), fd, epoll_fd, data) \
-    X(listener_unwatch, (int fd), fd)
+    X(listener_unwatch, (int fd), fd) \
+    X(hand_back, (int fd, int connection), fd, connection)
 
 struct cl__library {
     int loaded, missing; /* missing: it was searched for and not found */

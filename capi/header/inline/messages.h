@@ -16,7 +16,7 @@ CL__FN int cl__leaving(void) {
     if (cl__get(&cl__this()->leaving)) return cl__asked_to_leave();
     int n = cl__packet(cl__this()->grants, head, sizeof head, NULL, 0, NULL, 0, MSG_PEEK);
     if (n == 0) return cl__primary_gone();
-    if (cl__type(head, n) != CL__DISCONNECT) return n > 0;
+    if (cl__type(head, n) != CL__DISCONNECT && cl__type(head, n) != CL__RETURNS) return n > 0;
     cl__set(&cl__this()->leaving, 1);
     return cl__asked_to_leave();
 }

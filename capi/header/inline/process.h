@@ -6,17 +6,18 @@ enum { CL__FREE = 0, CL__OPEN, CL__CLOSING };               /* a place in the ta
 enum { CL__BOUND = 1, CL__PASSED, CL__SHARED, CL__DATAGRAM };
 enum {
     CL__HELLO = 1, CL__ONLINE, CL__LISTEN, CL__CLOSE, CL__MESSAGE, CL__LOAD, CL__DISCONNECT, CL__GRANT, CL__CONNECTION,
-    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__SETSOCKOPT = 17, CL__SEAT, CL__BEGIN
+    CL__NOP, CL__STOP, CL__UNSEAT = 14, CL__RETURNS, CL__HANDBACK, CL__SETSOCKOPT, CL__SEAT, CL__BEGIN
 };
 enum { CL__PROTOCOL = 1, CL__LISTENERS = 256 };
-/* In the number of ONLINE: this worker accepts in rotation; it sets socket options later. In a grant's kind: the primary
- * accepts the latter; the socket that all have is to be left alone until BEGIN. Without 64-bit atomics there is no counting in a page that others have. */
+/* In the number of ONLINE: this worker hands connections back; it accepts in rotation; it sets socket options later. In
+ * a grant's kind: the primary accepts the latter; the socket that all have is to be left alone until BEGIN. Without
+ * 64-bit atomics there is no counting in a page that others have. */
 #if __GCC_ATOMIC_LLONG_LOCK_FREE == 2
 enum { CL__OFFERS_ROTATION = 2 };
 #else
 enum { CL__OFFERS_ROTATION = 0 };
 #endif
-enum { CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100, CL__WAITS = 0x200 };
+enum { CL__OFFERS_HAND_BACK = 1, CL__OFFERS_OPTIONS = 4, CL__SETTABLE = 0x100, CL__WAITS = 0x200 };
 
 struct cl__listener {
     int state;     /* CL__OPEN makes the rest valid */
@@ -68,6 +69,7 @@ struct cl__process {
     int gone, leaving;         /* the primary is gone; it asked this worker to disconnect */
     int dead;                  /* its process has ended; `gone` may also mean that it has done with this worker */
     int news;                  /* what cl_channel_fd returned; 0: nothing yet */
+    int returns;               /* where connections are handed back; 0: not known yet */
     unsigned version, asked;   /* the primary's version of the protocol; the number of the last question */
     pthread_mutex_t begin, asking, reading, table, watching;
     struct cl__listener listeners[CL__LISTENERS];

@@ -19,6 +19,8 @@ pub struct HandleStats {
     pub accepted: u64,
     /// Connections taken back from a mailbox.
     pub reclaimed: u64,
+    /// Connections that workers have handed back when they left.
+    pub handed_back: u64,
 }
 
 /// How far down the sources are asked.
@@ -116,6 +118,17 @@ impl Flow {
     pub(super) fn put_back(&mut self, connection: Connection) {
         self.stats.reclaimed += 1;
         self.unsent.push_back(connection);
+    }
+
+    /// One that its worker has handed back.
+    pub(super) fn hand_on(&mut self, connection: Connection) {
+        self.stats.handed_back += 1;
+        self.unsent.push_back(connection);
+    }
+
+    /// How many are in the primary's hands.
+    pub(super) fn in_hand(&self) -> usize {
+        self.unsent.len()
     }
 
     /// The mailbox of a member that is gone. An empty one is closed here; its listener takes nothing any more, so nothing can be missed.

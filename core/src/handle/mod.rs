@@ -23,6 +23,7 @@ mod members;
 mod moving;
 mod pace;
 mod pump;
+mod returning;
 mod rousing;
 mod shut;
 mod sockets;

@@ -34,6 +34,8 @@ pub(crate) enum Timer {
     Listen,
     /// Memory was short for what a worker has sent, or it has sent too much.
     Read(u32),
+    /// There may be room for what a worker hands back.
+    Returns(u32),
     /// A signal has asked a worker to leave.
     Signalled(u32),
     /// Addresses are being closed: whether workers can be told to leave.

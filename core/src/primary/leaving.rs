@@ -23,6 +23,7 @@ impl Primary {
 
     pub(super) fn begin_stop(&mut self, deadline: Duration) {
         self.workers.begin_stop();
+        self.end_returns();
         let now = Instant::now();
         self.addresses.shut_doors(&self.poller.poll, now);
         for id in self.workers.ids() {
@@ -60,6 +61,8 @@ impl Primary {
     /// Takes a worker's turns away at all addresses first, then tells it.
     fn tell_to_leave(&mut self, id: u32) {
         if let Some(mut session) = self.session(id) {
+            // Who sees that no more connections come finds where to hand back those that it has.
+            session.offer_returns();
             session.addresses.stop(session.worker);
             session.worker.link.ask_to_leave(&mut session.ground);
         }
@@ -106,7 +109,9 @@ impl Primary {
 
     /// Writes the end of a worker's process into the books.
     pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
-        self.session(id)?.leave_all();
+        let mut session = self.session(id)?;
+        session.end_returns();
+        session.leave_all();
         let (workers, addresses, _, mut ground) = self.parts();
         // Its last act may have been to remove the file of its socket.
         addresses.find_all_again(&mut ground);

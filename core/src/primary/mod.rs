@@ -36,6 +36,7 @@ mod poller;
 mod refused;
 mod reloading;
 mod renewing;
+mod returning;
 mod session;
 mod snapshot;
 mod talk;

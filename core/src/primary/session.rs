@@ -282,6 +282,7 @@ impl Session<'_> {
 
     fn kill(&mut self, why: String) {
         let _ = self.worker.process.signal(libc::SIGKILL);
+        self.close_returns();
         self.ground.news.warn(Some(self.worker.reference()), why);
         self.cut_off();
     }

@@ -91,6 +91,7 @@ impl Primary {
                     handle.announced(Instant::now());
                 }
             }
+            Token::Returns(worker) => self.take_returns(worker),
             Token::OwnSocket(listener) => {
                 if let Some(handle) = self.addresses.touch_of(listener) {
                     handle.own_socket_announced(listener, &self.poller.poll);
@@ -119,9 +120,13 @@ impl Primary {
             }
             Timer::Flush(worker) => self.flush(worker),
             Timer::Read(worker) => self.read_again(worker),
+            Timer::Returns(worker) => self.take_returns(worker),
             Timer::Repair => {
                 // What fails again comes back here.
-                self.workers.iter().for_each(|entry| entry.link.watch_again(&self.poller.poll));
+                for entry in self.workers.iter() {
+                    entry.link.watch_again(&self.poller.poll);
+                    entry.returns.iter().for_each(|returns| returns.watch(true, &self.poller.poll));
+                }
                 self.addresses.mark_all();
             }
             Timer::Signalled(worker) => {

@@ -106,6 +106,15 @@ pub fn listen(address: &str, options: ListenOptions) -> Result<Listener> {
     }
 }
 
+/// [`Listener::hand_back`] of a connection that is known by its number, and closed here after that.
+pub fn hand_back(listener: &Listener, connection: RawFd) -> Result<()> {
+    let none = || Error::new(-libc::EBADF, format!("{connection} is no descriptor"));
+    descriptor::with_number(connection, |connection| listener.hand_back(connection)).ok_or_else(none)??;
+    // Its file is in the primary's hands or farther.
+    drop(descriptor::adopt_number(connection));
+    Ok(())
+}
+
 /// Closes a listener of `listen`.
 pub fn close(listener: &Listener) -> Result<()> {
     match worker()? {
@@ -135,6 +144,15 @@ impl Listener {
         };
         let none = || Error::new(-libc::EBADF, format!("{epoll} is no descriptor"));
         descriptor::with_number(epoll, watch).ok_or_else(none)?
+    }
+
+    /// Hands back an idle connection that was accepted from this listener, in a worker that was asked to leave; see
+    /// [`Worker::hand_back`].
+    pub fn hand_back(&self, connection: BorrowedFd) -> Result<()> {
+        match worker()? {
+            Some(worker) => worker.hand_back(self, connection),
+            None => self.keep(connection),
+        }
     }
 
     /// It does not any more; -ENOENT if it did not.

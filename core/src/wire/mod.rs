@@ -1,6 +1,9 @@
 //! What the processes say to each other (docs/protocol.md): the words, and how long they may be. Pure, without I/O.
 
 mod frames;
+mod handback;
+
+pub(crate) use handback::{HANDBACK_LENGTH, handback, listener_of_handback};
 
 use crate::sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 
@@ -32,12 +35,15 @@ mod kind {
     pub(super) const PAUSE: u16 = 12;
     pub(super) const RESUME: u16 = 13;
     pub(super) const UNSEAT: u16 = 14;
-    // 15 and 16 are reserved.
+    pub(super) const RETURNS: u16 = 15;
+    pub(super) const HANDBACK: u16 = 16;
     pub(super) const SETSOCKOPT: u16 = 17;
     pub(super) const SEAT: u16 = 18;
     pub(super) const BEGIN: u16 = 19;
 }
 
+/// In `ONLINE`'s number: the worker can hand connections back.
+pub(crate) const OFFERS_HAND_BACK: u32 = 1;
 /// In `ONLINE`'s number: the worker can accept in rotation.
 pub(crate) const OFFERS_ROTATION: u32 = 2;
 /// In `ONLINE`'s number: the worker knows of options that are set later, and of `SETTABLE`.
@@ -128,6 +134,8 @@ pub(crate) const NOP: [u8; HEADER] = header(kind::NOP, 0);
 pub(crate) const BEGIN: [u8; HEADER] = header(kind::BEGIN, 0);
 /// The last parcel of a mailbox.
 pub(crate) const STOP: [u8; HEADER] = header(kind::STOP, 0);
+/// Comes before the request to leave, with the socket by which its receiver may hand connections back.
+pub(crate) const RETURNS: [u8; HEADER] = header(kind::RETURNS, 0);
 /// The request to leave, in either direction.
 pub(crate) const DISCONNECT: [u8; HEADER] = header(kind::DISCONNECT, 0);
 /// The same from a worker whose program did not ask, but a signal.

@@ -54,7 +54,7 @@ impl Joined {
         let board = received.take_fd(3).filter(|_| same_version).and_then(|file| OwnBoard::new(file.as_fd()).ok());
         let channel = Arc::new(Channel::new(channel, Arc::new(Leaving::new(grants))));
         let online = FromWorker::Online {
-            offers: wire::OFFERS_OPTIONS | wire::OFFERS_ROTATION,
+            offers: wire::OFFERS_OPTIONS | wire::OFFERS_ROTATION | wire::OFFERS_HAND_BACK,
             version: wire::VERSION,
             nonce: hello.nonce,
             pid: pid::own_pid() as u32,

@@ -12,6 +12,7 @@ mod listener;
 mod mailbox;
 mod messages;
 mod primary_gone;
+mod returning;
 mod source;
 mod watching;
 
@@ -297,6 +298,21 @@ impl Worker {
         let was_watched = listener.unwatch();
         listener.tell_place()?;
         Ok(was_watched)
+    }
+
+    /// Hands a connection back that was accepted from this listener and is idle: another worker of the address gets it, unread, as a new
+    /// one. Only after this worker was asked to leave, and while others serve the address. The caller takes it out of every epoll first,
+    /// and then only closes it, without shutdown(2).
+    ///
+    /// EAGAIN: no other worker has room, so keep it and try again; EOPNOTSUPP: nobody takes any, or not from this listener; ENOTSOCK, EBADF,
+    /// EINVAL: it is no connection of the listener's address; EPIPE: the primary is gone.
+    pub fn hand_back(&self, listener: &Listener, connection: BorrowedFd) -> Result<()> {
+        listener.hand_back_by(self.joined.channel.leaving(), connection)
+    }
+
+    /// Whether connections may be handed back now.
+    pub fn may_hand_back(&self) -> bool {
+        self.joined.channel.leaving().takes_returns()
     }
 
     fn tell_of(&self, listener: &Listener, say: impl FnOnce(u32) -> FromWorker<'static>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::allowance::Allowance;
 use crate::channel::Channel;
@@ -27,6 +27,8 @@ pub(crate) struct Link {
     pub(crate) sets_options: bool,
     /// It can accept in rotation.
     pub(crate) rotates: bool,
+    /// It can hand connections back.
+    pub(crate) hands_back: bool,
     /// The channel is read again after a pause.
     pub(crate) resting: bool,
     /// What reading its frames may take.
@@ -62,6 +64,7 @@ impl NewLink {
             greeted: false,
             sets_options: false,
             rotates: false,
+            hands_back: false,
             resting: false,
             allowance: Allowance::new(Instant::now()),
         };
@@ -136,6 +139,12 @@ impl Link {
     /// Takes so much of what reading may take.
     pub(crate) fn charge(&mut self, units: usize) {
         self.allowance.take(units, Instant::now());
+    }
+
+    /// The same of what is read beside the channel. For how long nothing more is to be, if it has used all that it may take.
+    pub(crate) fn charge_beside(&mut self, units: usize) -> Option<Duration> {
+        self.charge(units);
+        self.allowance.rest(Instant::now())
     }
 
     /// The kernel had to check a program for an address that it opened.

@@ -4,6 +4,7 @@
 mod allowance;
 mod link;
 mod reading;
+mod returns;
 mod sending;
 mod units;
 
@@ -14,5 +15,6 @@ pub(crate) type Judged<T> = std::result::Result<T, Malformed>;
 
 pub(crate) use link::{Link, NewLink};
 pub(crate) use reading::{Asked, Heard, Reader, Said};
+pub(crate) use returns::{Returned, Returns};
 pub(crate) use sending::UNREAD_ANSWERS;
 pub(crate) use units::{UNITS_PER_TURN, units_of};

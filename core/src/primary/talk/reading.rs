@@ -14,7 +14,7 @@ use crate::primary::ground::Ground;
 use crate::sys::is_short_of_memory;
 use crate::sys::poll::{self, Interest, Poll};
 use crate::token::Token;
-use crate::wire::{FRAME_MAX, FromWorker, Malformed, OFFERS_OPTIONS, OFFERS_ROTATION, VERSION};
+use crate::wire::{FRAME_MAX, FromWorker, Malformed, OFFERS_HAND_BACK, OFFERS_OPTIONS, OFFERS_ROTATION, VERSION};
 
 /// What a worker asks for when it listens.
 pub(crate) struct Asked {
@@ -115,6 +115,7 @@ impl Link {
                 self.greeted = true;
                 self.sets_options = offers & OFFERS_OPTIONS != 0;
                 self.rotates = offers & OFFERS_ROTATION != 0;
+                self.hands_back = offers & OFFERS_HAND_BACK != 0;
                 Said::Online
             }
             FromWorker::Listen { number, flags, backlog, index, address } => {

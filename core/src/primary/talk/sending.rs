@@ -25,6 +25,14 @@ impl Link {
         self.send(&wire::MESSAGE_HEADER, data, ground)
     }
 
+    /// Gives the worker the socket on which it may hand connections back. False: it could not be sent.
+    pub(crate) fn give_returns(&mut self, socket: BorrowedFd, ground: &mut Ground) -> bool {
+        let state = self.grants.send([&wire::RETURNS, b""], &[socket]);
+        let is_sent = state.is_ok();
+        self.await_room(state.unwrap_or(Pending::Nothing), ground);
+        is_sent
+    }
+
     /// Asks the worker to leave. Twice: where it stays readable, and then between its messages, so that whoever reads the second finds
     /// the first. One whose channel is full or closed finds the stop in its mailboxes.
     pub(crate) fn ask_to_leave(&mut self, ground: &mut Ground) {

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::fleet::Generation;
 use crate::primary::event::WorkerRef;
 use crate::primary::refused::Refusals;
-use crate::primary::talk::Link;
+use crate::primary::talk::{Link, Returns};
 use crate::scoreboard::Board;
 use crate::sys::child::Child;
 
@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) listens_elsewhere: BTreeSet<String>,
     /// It has told the program that it is ready.
     pub(crate) said_ready: bool,
+    /// It leaves, and may hand connections back.
+    pub(crate) returns: Option<Returns>,
     /// Connections taken by listeners that are closed.
     pub(crate) delivered_before: u64,
     /// What it tells without being asked.

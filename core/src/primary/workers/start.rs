@@ -220,6 +220,7 @@ impl Workers {
             listeners: Default::default(),
             relayed: Default::default(),
             listens_elsewhere: Default::default(),
+            returns: None,
             said_ready: false,
             delivered_before: 0,
             board: new.board,
