@@ -4,6 +4,16 @@
 // types whichever of the two names it imports. Everything else is @types/node's.
 import type * as node from 'node:cluster';
 
+declare module 'node:http' {
+  interface Server {
+    /**
+     * Whether idle connections go to other workers when this worker leaves. By default those of plain HTTP/1.1 servers do, unless the
+     * program listens to `'connection'`; `true` says that it keeps nothing by connection.
+     */
+    handBack?: boolean | undefined;
+  }
+}
+
 declare module 'node:cluster' {
   interface Worker {
     /**

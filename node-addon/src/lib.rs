@@ -29,7 +29,10 @@ fn refusal(error: cluster_core::Error) -> napi::Error {
 /// What `accept` says when no connection waits.
 #[napi]
 pub const EAGAIN: i32 = libc::EAGAIN;
-/// What it says when this process has no descriptor left.
+/// What `give` says of a connection whose client has gone.
+#[napi]
+pub const EINVAL: i32 = libc::EINVAL;
+/// What `accept` says when this process has no descriptor left.
 #[napi]
 pub const EMFILE: i32 = libc::EMFILE;
 /// What it says when the system has none left.

@@ -78,6 +78,29 @@ impl Listener {
     }
 }
 
+/// Hands connections of a listener back, in a worker that leaves.
+#[napi]
+pub struct Returns {
+    worker: Arc<Worker>,
+    listener: Arc<cluster_core::Listener>,
+}
+
+#[napi]
+impl Returns {
+    /// Somebody takes them.
+    #[napi(getter)]
+    pub fn are_open(&self) -> bool {
+        self.worker.may_hand_back()
+    }
+
+    /// Hands one back, of which nobody here has read anything since its last request. 0, and then it is only to be closed; or a negative
+    /// errno value.
+    #[napi]
+    pub fn give(&self, connection: i32) -> i32 {
+        self.worker.hand_back_number(&self.listener, connection).map_or_else(|error| error.code(), |()| 0)
+    }
+}
+
 #[napi]
 impl Listener {
     /// Whether its connections are TCP, not those of a unix socket.
@@ -254,6 +277,12 @@ impl Listener {
             // Without a primary nobody sends any.
             let _ = worker.pause(inner, paused);
         }
+    }
+
+    /// Where its connections are handed back when the worker leaves, also once it is closed. `null` if the primary holds it.
+    #[napi]
+    pub fn returns(&self) -> Option<Returns> {
+        Some(Returns { worker: Arc::clone(self.worker.as_ref()?), listener: Arc::clone(self.inner.as_ref()?) })
     }
 
     /// Gives the share back. What waits goes to other workers.

@@ -290,6 +290,12 @@ impl Engine {
         self.shared.lock().retire(id);
     }
 
+    /// Every worker is about to be retired: none of them hands its connections back to the next.
+    #[napi]
+    pub fn take_nothing_back(&self) {
+        self.shared.lock().take_nothing_back();
+    }
+
     /// Gives a worker a share of an address. It is on its way to the worker when this returns.
     #[napi]
     pub fn grant(&self, id: u32, query: Query) -> Answer {

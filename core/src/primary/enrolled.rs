@@ -159,6 +159,12 @@ impl Primary {
         }
     }
 
+    /// The program is about to have every worker leave, one after the other: none of them hands its connections back to the next.
+    pub fn take_nothing_back(&mut self) {
+        self.workers.have_all_leave();
+        self.end_returns();
+    }
+
     /// Gives every address up; what waits in the workers' mailboxes stays theirs.
     pub fn give_up_all(&mut self) {
         self.addresses.close_all(&self.poller.poll);

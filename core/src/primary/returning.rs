@@ -47,7 +47,7 @@ impl Session<'_> {
     /// The worker is about to be told to leave. If others go on serving what it serves, it may hand connections back.
     pub(super) fn offer_returns(&mut self) {
         let worker = &mut *self.worker;
-        if self.stopping || worker.confined || !worker.link.hands_back || worker.returns.is_some() {
+        if self.takes_none_back || worker.confined || !worker.link.hands_back || worker.returns.is_some() {
             return;
         }
         let own = worker.listeners.iter().filter(|(listener, _)| !worker.relayed.contains(listener));
@@ -79,6 +79,10 @@ impl Session<'_> {
             }
             match returns.next()? {
                 Returned::Nothing => return Ok(None),
+                Returned::End => {
+                    self.close_returns();
+                    return Ok(None);
+                }
                 Returned::Short => return Ok(Some(AGAIN)),
                 Returned::One(address, file) => self.hand_on(address, file)?,
             }

@@ -23,6 +23,8 @@ pub(super) struct Session<'a> {
     /// How many there are.
     pub(super) workers: usize,
     pub(super) stopping: bool,
+    /// There is nobody to hand connections back to.
+    pub(super) takes_none_back: bool,
     /// Whether a worker that leaves is replaced, only the program knows.
     pub(super) program_replaces: bool,
 }

@@ -236,9 +236,20 @@ impl Primary {
         };
         let (workers, addresses, reader, ground) = self.parts();
         let (stopping, program_replaces) = (workers.is_stopping(), workers.are_replaced_by_the_program());
-        let count = workers.count();
+        let (count, takes_none_back) = (workers.count(), workers.all_leave());
         let worker = workers.get_mut(worker)?;
-        Some(Session { worker, addresses, reader, ground, mechanism, workers: count, stopping, program_replaces })
+        let workers = count;
+        Some(Session {
+            worker,
+            addresses,
+            reader,
+            ground,
+            mechanism,
+            workers,
+            stopping,
+            takes_none_back,
+            program_replaces,
+        })
     }
 
     fn flush(&mut self, worker: u32) {
@@ -315,6 +326,7 @@ impl Primary {
     fn go_on(&mut self, worker: u32, next: Judged<Next>) {
         match next {
             Ok(Next::Nothing) => {}
+            Ok(Next::Leave) if self.workers.get(worker).is_some_and(|entry| entry.enrolled) => self.retire(worker),
             Ok(Next::Leave) => self.ask_to_leave(worker, None),
             Ok(Next::LeaveSoon) => self.workers.leave_soon(worker, &mut self.clock),
             Ok(Next::MakeWay(address, asked)) => {

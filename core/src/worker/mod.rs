@@ -310,6 +310,12 @@ impl Worker {
         listener.hand_back_by(self.joined.channel.leaving(), connection)
     }
 
+    /// The same of a connection that is known by its number.
+    pub fn hand_back_number(&self, listener: &Listener, connection: RawFd) -> Result<()> {
+        let none = || Error::new(-libc::EBADF, format!("{connection} is no descriptor"));
+        descriptor::with_number(connection, |connection| self.hand_back(listener, connection)).ok_or_else(none)?
+    }
+
     /// Whether connections may be handed back now.
     pub fn may_hand_back(&self) -> bool {
         self.joined.channel.leaving().takes_returns()

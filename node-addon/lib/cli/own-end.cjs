@@ -99,6 +99,7 @@ function answerStops() {
   const tell = (message) => process.connected && Reflect.apply(send, process, [message, undefined, undefined, nothing]);
   const deliveries = new Deliveries(() => tell({ cmd: HAD }));
   let isOwn = false;
+  let disconnected = nothing;
 
   function stop({ signals, at, isForAll, again, listens }) {
     ask();
@@ -121,14 +122,29 @@ function answerStops() {
       else deliveries.raise(signal);
     };
     if (deliveries.has(signal, at)) give();
-    else if (!isForAll) setImmediate(give);
-    else setTimeout(give, SPREAD);
+    else if (isForAll) setTimeout(give, SPREAD);
+    else if (again) setImmediate(give);
+    else giveBehindDisconnect(give);
+  }
+
+  // Right behind the stop comes word that this worker has no turns any more. Then its idle connections can go to other workers, before
+  // the script closes them.
+  function giveBehindDisconnect(give) {
+    disconnected = () => {
+      clearTimeout(timer);
+      disconnected = nothing;
+      setImmediate(give);
+    };
+    const timer = setTimeout(() => disconnected(), SPREAD);
   }
 
   // Before those of worker/patch.cjs.
   process.prependListener('internalMessage', (message) => {
     if (message?.cmd === STOP) stop(message);
-    else if (isOwn && message?.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') message.act = OWN_END;
+    else if (isOwn && message?.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') {
+      message.act = OWN_END;
+      disconnected();
+    }
   });
 }
 

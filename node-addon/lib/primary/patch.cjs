@@ -156,6 +156,7 @@ function patch(cluster, words) {
   const disconnectThem = disconnectAll(cluster, () => [...entries.keys()]);
   cluster.disconnect = function disconnectWorkers(...args) {
     fleet.cancel();
+    engine?.takeNothingBack();
     return Reflect.apply(disconnectThem, this, args);
   };
 

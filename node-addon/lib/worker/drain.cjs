@@ -1,30 +1,30 @@
 'use strict';
 
 // Keep-alive connections of an HTTP server whose worker leaves. Node closes all that are between two requests, so a request that is
-// on its way fails. Here each connection gets its next answer with `Connection: close`, and only silent ones are closed.
+// on its way fails. Here they go to other workers, if these take them. Elsewhere each connection gets its next answer with
+// `Connection: close`, and only silent ones are closed.
 
 const channels = require('node:diagnostics_channel');
 
+const { load } = require('../addon.cjs');
+const { HandBack } = require('./hand-back.cjs');
+const { connectionsOf, idleOf } = require('./http-connections.cjs');
 const { endSessions } = require('./sessions.cjs');
 
 // For how long a connection may stay silent, and how often that is looked at, in milliseconds.
 const SILENCE = 1000;
 const LOOK = 100;
-// Node tells of each answer here before the program gets it, whatever the program has done to the server's events.
+// The same where others are to take it: until there is room, and how soon is tried again.
+const NO_ROOM = 10_000;
+const AGAIN = 20;
+/** How long the primary may take to say that it takes connections back, once it was told that this worker leaves. */
+const WORD = 200;
+// Node tells of each answer here before the program gets it, and when it has ended, whatever the program has done to the server's
+// events.
 const BEGUN = 'http.server.request.start';
+const ENDED = 'http.server.response.finish';
 // What is said of the connection itself; a client would stay.
 const STAYING = /^(close|keep-alive)$/i;
-
-// Node's own list of the server's connections: an object with all() and idle(), which return parsers.
-function connectionsOf(server) {
-  const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'http.server.connections');
-  const list = symbol && server[symbol];
-  return typeof list?.all === 'function' && typeof list.idle === 'function' ? list : undefined;
-}
-
-function isAnswering(socket) {
-  return socket._httpMessage && !socket._httpMessage.finished;
-}
 
 // By connection: the last request that is answered there.
 const finals = new WeakMap();
@@ -90,43 +90,92 @@ function sayCloseFrom(socket) {
   });
 }
 
-function closeSilent(list, silent) {
+function closeSilent(list, silent, most = SILENCE) {
   const now = Date.now();
-  for (const { socket } of list.idle()) {
-    if (!socket || isAnswering(socket)) continue;
+  for (const socket of idleOf(list)) {
     const seen = silent.get(socket);
     if (seen?.bytesRead !== socket.bytesRead) silent.set(socket, { bytesRead: socket.bytesRead, since: now });
-    else if (now - seen.since >= SILENCE) socket.destroy();
+    else if (now - seen.since >= most) socket.destroy();
   }
 }
 
-/** Call right before Node closes the server because the worker leaves; in the same tick. */
-function drain(server) {
-  if (!server) return;
-  endSessions(server);
+function answerLastWithClose(server) {
   // A server that does not listen gets its connections from one that does.
   const answerLast = ({ server: whose, response }) => {
     if (whose === server || !whose.listening) sayClose(response, finals.has(response.req.socket));
   };
   channels.subscribe(BEGUN, answerLast);
-  const list = connectionsOf(server);
-  const timer = list && closeWhenSilent(server, list);
-  server.once('close', () => {
-    clearInterval(timer);
-    channels.unsubscribe(BEGUN, answerLast);
-  });
+  server.once('close', () => channels.unsubscribe(BEGUN, answerLast));
 }
 
 function closeWhenSilent(server, list) {
   for (const { socket } of list.all()) sayCloseFrom(socket);
-
-  // Server.close() begins by calling this.
-  Object.defineProperty(server, 'closeIdleConnections', { configurable: true, value() {} });
-  process.nextTick(() => delete server.closeIdleConnections);
-
   const silent = new WeakMap();
   closeSilent(list, silent);
-  return setInterval(closeSilent, LOOK, list, silent).unref();
+  const timer = setInterval(closeSilent, LOOK, list, silent).unref();
+  server.once('close', () => clearInterval(timer));
+}
+
+/** Server.close() begins by calling this. */
+function insteadOfClosingIdle(server, value) {
+  Object.defineProperty(server, 'closeIdleConnections', { configurable: true, writable: true, value });
+}
+
+function closeAll(server, list) {
+  answerLastWithClose(server);
+  if (!list) return;
+  insteadOfClosingIdle(server, () => {});
+  process.nextTick(() => delete server.closeIdleConnections);
+  closeWhenSilent(server, list);
+}
+
+// Hands back what is idle, now and whenever an answer has ended. `failed` is called once that is not possible any more.
+function handBackAll(server, list, handBack, isToCome, failed) {
+  const patience = performance.now() + (isToCome ? WORD : 0);
+  const silent = new WeakMap();
+  const look = () => {
+    handBack.handIdle();
+    if (handBack.isPossible && (handBack.isOpen || performance.now() < patience)) {
+      closeSilent(list, silent, NO_ROOM);
+      return;
+    }
+    end();
+    failed();
+  };
+  const ended = ({ server: whose }) => {
+    if (whose === server) setImmediate(look);
+  };
+  const timer = setInterval(look, AGAIN).unref();
+  let isOver = false;
+  function end() {
+    isOver = true;
+    clearInterval(timer);
+    channels.unsubscribe(ENDED, ended);
+    delete server.closeIdleConnections;
+  }
+  channels.subscribe(ENDED, ended);
+  insteadOfClosingIdle(server, () => isOver || handBack.handIdle());
+  server.once('close', end);
+  look();
+}
+
+const leaving = new WeakSet();
+
+/**
+ * This worker leaves. Call it right before Node, or the program, closes the server; in the same tick. `returns`: where connections of this
+ * server are handed back. `isToCome`: the primary has not been told yet. `isPrograms`: the program itself ends its connections.
+ */
+function drain(server, returns, { isToCome = false, isPrograms = false } = {}) {
+  if (!server || leaving.has(server)) return;
+  if (!isPrograms) endSessions(server);
+  const handBack = HandBack.of(server, returns, load());
+  if (!handBack || !(isToCome || handBack.isOpen)) {
+    if (!isPrograms) closeAll(server, connectionsOf(server));
+    return;
+  }
+  leaving.add(server);
+  const list = connectionsOf(server);
+  handBackAll(server, list, handBack, isToCome, () => isPrograms || closeAll(server, list));
 }
 
 module.exports = { drain };

@@ -138,7 +138,7 @@ class Membership {
     for (const share of this.#shares) {
       open += 1;
       share.close = () => {
-        drain(share.server);
+        drain(share.server, share.granted.returns());
         if (share.server.listening) share.server.close(closed);
         else {
           share.handle.close();
@@ -172,7 +172,7 @@ class Membership {
     }
     trackHttp2(server);
     const handle = standIn(share.sockname);
-    const known = { server, handle, stopped: false, close: nothing };
+    const known = { server, handle, granted: share, stopped: false, close: nothing };
     this.#shares.add(known);
     const { handle: used, takeAll } = serve(share, handle, server, {
       closed: () => this.#shares.delete(known),

@@ -79,11 +79,11 @@ function patch(cluster, place) {
   const servers = () => Array.from(shares.values(), ({ server }) => server);
 
   // As in Node, a worker that leaves may finish even without its primary.
-  function drainAll() {
+  function drainAll(how) {
     member.outlive();
-    for (const { server, takeAll } of shares.values()) {
+    for (const { server, share, takeAll } of shares.values()) {
       takeAll();
-      require('./drain.cjs').drain(server);
+      require('./drain.cjs').drain(server, share.returns(), how);
     }
   }
 
@@ -96,6 +96,8 @@ function patch(cluster, place) {
     if (cmd !== 'NODE_CLUSTER' || (act !== 'disconnect' && act !== OWN_END)) return;
     for (const { takeAll } of shares.values()) takeAll();
     if (act === OWN_END) {
+      // Before the program's handler, which closes its idle connections first.
+      drainAll({ isPrograms: true });
       mayOutlive();
       return;
     }
@@ -124,9 +126,19 @@ function patch(cluster, place) {
     return Array.from(shares.values()).every((share) => share.isServed());
   }
 
+  // The primary learns of it before it learns of any listener that is closed, to which connections could be handed back.
+  function tellFirst() {
+    try {
+      member.disconnect();
+    } catch {
+      // It is gone, or this worker could not join it.
+    }
+  }
+
   const { disconnect } = cluster.Worker.prototype;
   cluster.Worker.prototype.disconnect = function disconnectWorker(...args) {
-    drainAll();
+    tellFirst();
+    drainAll({ isToCome: true });
     return Reflect.apply(disconnect, this, args);
   };
 
@@ -153,7 +165,7 @@ function patch(cluster, place) {
         stopped: () => leave && setImmediate(() => isServed() && leave()),
         taken: () => burden?.connected(),
       });
-      shares.set(handle, { server, takeAll, isServed: isDone });
+      shares.set(handle, { server, share, takeAll, isServed: isDone });
       const outcome = Reflect.apply(callback, this, [errno, used, ...rest]);
       // In a worker that leaves Node closes the servers by the stand-ins, which are all that it knows.
       if (used !== handle) for (const symbol of Object.getOwnPropertySymbols(used)) handle[symbol] = used[symbol];

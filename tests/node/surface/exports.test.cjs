@@ -69,9 +69,9 @@ test('what cluster-rs adds is there in its role only, and nothing else is', ours
   const [[primary, stats]] = run.all('primary');
   const [[worker, slot, setLoad]] = run.all('worker');
   const known = ['domain', '_events', '_eventsCount', '_maxListeners'];
-  const more = ['SCHED_LEAST_LOADED', 'SCHED_SOURCE_HASH', 'stats'];
+  const more = ['SCHED_LEAST_LOADED', 'SCHED_SOURCE_HASH', 'ready', 'recycle', 'reload', 'rollback', 'scale', 'stats'];
   assert.deepEqual(primary.filter((name) => ![...PRIMARY, ...known].includes(name)).sort(), more);
-  assert.deepEqual(worker.filter((name) => ![...WORKER, ...known].includes(name)), []);
+  assert.deepEqual(worker.filter((name) => ![...WORKER, ...known].includes(name)), ['ready']);
   assert.equal(stats, 'function');
   assert.equal(slot, 0);
   assert.equal(setLoad, 'function');

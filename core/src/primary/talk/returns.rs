@@ -25,6 +25,8 @@ pub(crate) struct Returns {
 /// What comes next.
 pub(crate) enum Returned {
     Nothing,
+    /// The worker's end is closed in every process.
+    End,
     /// Descriptors or memory are short; it stays where it is.
     Short,
     /// What is said to be a connection of this address.
@@ -58,12 +60,15 @@ impl Returns {
         // A peek makes descriptors, too, which are not the last for their files.
         let mut peeked = match cmsg::receive(socket.as_fd(), &mut words, 2, libc::MSG_PEEK | libc::MSG_CMSG_CLOEXEC) {
             Err(errno) if is_short_of_memory(errno) => return Ok(Returned::Short),
-            Err(_) => return Ok(Returned::Nothing),
+            Err(Errno::EAGAIN) => return Ok(Returned::Nothing),
+            Err(_) => return Ok(Returned::End),
             Ok(peeked) => peeked,
         };
         let (first, second) = (peeked.take_fd(0), peeked.take_fd(1));
         let file = match (first, second, peeked.fds_lost) {
             (None, None, true) => return Ok(Returned::Short),
+            // An empty packet looks the same, and ends it as well.
+            (None, None, false) if peeked.length == 0 => return Ok(Returned::End),
             (Some(file), None, false) => file,
             _ => return Err(Malformed("something other than one connection where it hands connections back")),
         };

@@ -89,6 +89,16 @@ impl Workers {
         !self.stopping && self.draining.is_none()
     }
 
+    /// The program has everybody leave, one after the other.
+    pub(crate) fn have_all_leave(&mut self) {
+        self.all_leave = true;
+    }
+
+    /// Everybody leaves: nobody is there to hand connections back to.
+    pub(crate) fn all_leave(&self) -> bool {
+        self.stopping || self.all_leave
+    }
+
     /// The next step for a worker that did not leave in time.
     pub(crate) fn escalate(&mut self, id: u32, now: Instant, clock: &mut Clock) {
         let Some(entry) = self.get_mut(id) else { return };

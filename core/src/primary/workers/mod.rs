@@ -68,6 +68,8 @@ pub(crate) struct Workers {
     served: BTreeSet<u32>,
     /// Everybody is leaving, and nobody is replaced.
     stopping: bool,
+    /// The program has everybody leave: nobody hands anything back, until it starts another.
+    all_leave: bool,
     /// A stop was asked for and goes on serving: its deadline.
     draining: Option<Duration>,
     /// Workers that are to leave when those who wait for them are served, or at this time.

@@ -180,7 +180,7 @@ impl Workers {
         let (new, channel) = NewLink::new(id, slot)?;
         new.greet(self.own_pidfd.as_ref())?;
         self.enter((id, slot), Child::of_the_program(), new, (whom, Recipe::Enrolled), ground)?;
-        self.program_replaces = true;
+        (self.program_replaces, self.all_leave) = (true, false);
         Ok(Enrolled { id, slot, channel })
     }
 
