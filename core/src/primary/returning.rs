@@ -1,5 +1,7 @@
 //! Connections that workers hand back when they leave: they are taken, judged, and go to whoever is next at their address.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::Primary;
@@ -10,7 +12,6 @@ use crate::handback::{Fit, fit};
 use crate::mailbox::Connection;
 use crate::sys::{attached, descriptor, socket};
 use crate::wire::Malformed;
-use std::os::fd::{AsFd, OwnedFd};
 
 /// So many of one worker are taken in one turn, so that others do not wait for that; and so many at its end, which is more than its
 /// socket holds, and no more: a child of it may go on to send.
@@ -54,7 +55,7 @@ impl Session<'_> {
         let others = |(_, address): &(&u32, &u32)| {
             self.addresses.get(**address).is_some_and(|handle| handle.is_served_beside(worker.id))
         };
-        let listeners: std::collections::BTreeMap<u32, u32> =
+        let listeners: BTreeMap<u32, u32> =
             own.filter(others).map(|(listener, address)| (*listener, *address)).collect();
         if listeners.is_empty() {
             return;
@@ -95,7 +96,7 @@ impl Session<'_> {
 
     fn hand_on(&mut self, address: u32, file: OwnedFd) -> Judged<()> {
         let Some(handle) = self.addresses.touch(address) else {
-            attached::close_files(vec![file]);
+            attached::close_elsewhere(file);
             return Ok(());
         };
         match fit(file.as_fd(), &handle.name) {
@@ -113,7 +114,7 @@ impl Session<'_> {
                 Ok(())
             }
             Fit::NoSocket(_) | Fit::Other(_) => {
-                attached::close_files(vec![file]);
+                attached::close_elsewhere(file);
                 Err(Malformed("something other than a connection of the address where it hands connections back"))
             }
         }

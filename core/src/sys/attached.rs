@@ -67,20 +67,29 @@ pub(crate) fn close(socket: OwnedFd) {
 /// Closes files that somebody else made, without waiting. Pipes and devices close at once.
 pub(crate) fn close_files(files: Vec<OwnedFd>) {
     let kind = |file: &OwnedFd| nix::sys::stat::fstat(file).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
-    let slow: Vec<OwnedFd> =
-        files.into_iter().filter(|file| !matches!(kind(file), libc::S_IFIFO | libc::S_IFCHR)).collect();
-    if slow.is_empty() {
-        return;
+    let is_slow = |file: &OwnedFd| !matches!(kind(file), libc::S_IFIFO | libc::S_IFCHR);
+    files.into_iter().filter(is_slow).for_each(close_elsewhere);
+}
+
+/// Closes a file of which nothing is known, without waiting, and without asking its file system what it is. Each close(2) may wait, not
+/// only that of the last descriptor: a file of FUSE is flushed by each.
+pub(crate) fn close_elsewhere(file: OwnedFd) {
+    CLOSERS.fetch_add(1, Ordering::SeqCst);
+    let number = file.into_raw_fd();
+    if detached::start(close_number, number as usize as *mut libc::c_void).is_err() {
+        // It stays open for good, which is better than waiting.
+        CLOSERS.fetch_sub(1, Ordering::SeqCst);
     }
-    // In flight they are closed by the thread that empties the socket.
-    if let Ok((here, there)) = socket::packet_pair() {
-        for some in slow.chunks(cmsg::MAX_FDS) {
-            let fds: Vec<BorrowedFd> = some.iter().map(|file| file.as_fd()).collect();
-            let _ = cmsg::send(here.as_fd(), [b"f", b""], &fds);
-        }
-        drop(slow);
-        close(there);
-    }
+}
+
+/// Runs on a thread of its own, which may wait.
+extern "C" fn close_number(number: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: `close_elsewhere` gave the number over.
+    let file = unsafe { OwnedFd::from_raw_fd(number as usize as RawFd) };
+    socket::do_not_linger(file.as_fd());
+    drop(file);
+    CLOSERS.fetch_sub(1, Ordering::SeqCst);
+    std::ptr::null_mut()
 }
 
 #[derive(PartialEq, Eq, Debug)]

@@ -70,17 +70,31 @@ impl Returns {
             // An empty packet looks the same, and ends it as well.
             (None, None, false) if peeked.length == 0 => return Ok(Returned::End),
             (Some(file), None, false) => file,
-            _ => return Err(Malformed("something other than one connection where it hands connections back")),
+            (first, second, _) => {
+                first.into_iter().chain(second).for_each(attached::close_elsewhere);
+                return Err(Malformed("something other than one connection where it hands connections back"));
+            }
         };
-        let listener = wire::listener_of_handback(&words[..peeked.length])?;
-        let address = self.listeners.get(&listener).copied();
-        let address = address.ok_or(Malformed("a connection of a listener that is not its own"))?;
+        let address = match self.address_of(&words[..peeked.length]) {
+            Ok(address) => address,
+            Err(offence) => {
+                attached::close_elsewhere(file);
+                return Err(offence);
+            }
+        };
         // Taken out without its descriptor, which we have.
         match cmsg::receive(socket.as_fd(), &mut words, 0, 0) {
             Ok(_) => Ok(Returned::One(address, file)),
-            Err(Errno::EAGAIN) => Ok(Returned::Nothing),
-            Err(_) => Ok(Returned::Short),
+            Err(_) => {
+                attached::close_elsewhere(file);
+                Ok(Returned::Short)
+            }
         }
+    }
+
+    fn address_of(&self, words: &[u8]) -> Judged<u32> {
+        let listener = wire::listener_of_handback(words)?;
+        self.listeners.get(&listener).copied().ok_or(Malformed("a connection of a listener that is not its own"))
     }
 
     /// Closes it, and what lies in it, without waiting.
