@@ -1,5 +1,6 @@
 /* What each example promises in its first comment, checked with real processes and clients. */
 #include "program.h"
+#include "../c/load.h"
 
 /* -- fork_server ------------------------------------------------------------------------------------------------ */
 
@@ -439,6 +440,103 @@ static void header_only_without_library(void) {
     CHECK_EQ(end_of(&server), 128 + SIGTERM);
 }
 
+/* -- reload ------------------------------------------------------------------------------------------------------ */
+
+/* Puts a program where the server's is, at once and whole, as `mv` does. */
+static void deploy(const char *program) {
+    char line[3 * PATH_MAX];
+    const char *next = case_path("next");
+    snprintf(line, sizeof line, "cp %s %s", program, next);
+    CHECK_EQ(system(line), 0);
+    SYS(rename(next, case_path("server")));
+}
+
+/* The version that answers, and the worker's id. */
+static int version_at(int port, int *id) {
+    char text[96];
+    int version = 0, fd = connect4(port);
+    CHECK(receive_all(fd, text, sizeof text) > 0);
+    close(fd);
+    CHECK_EQ(sscanf(text, "version %d from worker %d", &version, id), 2);
+    return version;
+}
+
+static program_t start_reload(int *port) {
+    deploy(example("reload"));
+    program_t server = START(case_path("server"), "127.0.0.1:0");
+    *port = await_workers(&server, 4, NULL);
+    return server;
+}
+
+static void reload_deploys(void) {
+    int id, port;
+    program_t server = start_reload(&port);
+    CHECK_EQ(version_at(port, &id), 1);
+    load_begin(port);
+    deploy(example("reload2"));
+    SYS(kill(server.pid, SIGHUP));
+    expect_line(&server, "generation 2: checking");
+    expect_line(&server, "generation 2: rolling");
+    expect_line(&server, "generation 2: done");
+    /* The old ones serve what waits for them, and leave. */
+    WAIT_UNTIL(version_at(port, &id) == 2 && id > 4, ANSWER_MS);
+    load_await(10);
+
+    write_script(case_path("broken"), "#!/bin/sh\nexit 7\n");
+    deploy(case_path("broken"));
+    SYS(kill(server.pid, SIGHUP));
+    expect_line(&server, "generation 3: refused: worker 9 exited with code 7");
+    load_await(10);
+    load_end();
+    for (int i = 0; i < 8; i++) {
+        CHECK_EQ(version_at(port, &id), 2);
+        CHECK(id >= 5 && id <= 8);
+    }
+    stop(&server);
+}
+
+static void reload_scales(void) {
+    int port, zombies;
+    program_t server = start_reload(&port);
+    SYS(kill(server.pid, SIGTTIN));
+    await_workers(&server, 1, NULL);
+    CHECK_EQ(children_of(server.pid, &zombies), 5);
+    SYS(kill(server.pid, SIGTTOU));
+    WAIT_UNTIL(children_of(server.pid, &zombies) == 4 && zombies == 0, ANSWER_MS);
+    stop(&server);
+}
+
+/* As systemd starts it: the socket is descriptor 3, and stays systemd's. */
+static program_t start_on(int socket) {
+    SYS(dup3(socket, 3, 0));
+    setenv("LISTEN_FDS", "1", 1);
+    program_t server = START(case_path("server"), "fd:3");
+    unsetenv("LISTEN_FDS");
+    close(3);
+    await_workers(&server, 4, NULL);
+    return server;
+}
+
+static void reload_primary_replaced(void) {
+    enum { FROM = 20, ROUNDS = 3 };
+    int id, made = plain_listener(0), port = system_port(made), held = SYS(fcntl(made, F_DUPFD_CLOEXEC, FROM));
+    close(made);
+    load_begin(port);
+    for (int round = 0; round < ROUNDS; round++) {
+        deploy(example(round % 2 == 0 ? "reload" : "reload2"));
+        program_t server = start_on(held);
+        load_await(50);
+        CHECK_EQ(version_at(port, &id), round % 2 + 1);
+        stop(&server);
+        WAIT_UNTIL(readable_within(held, 0), ANSWER_MS); /* nobody serves, and they wait */
+    }
+    program_t last = start_on(held);
+    load_await(50);
+    load_end();
+    stop(&last);
+    close(held);
+}
+
 /* -- All servers ------------------------------------------------------------------------------------------------- */
 
 static void servers_port_taken(void) {
@@ -476,6 +574,9 @@ static const check_case_t cases[] = {
     {"demo_holds", demo_holds},
     {"demo_needs_a_server", demo_needs_a_server},
     {"demo_sees_losses", demo_sees_losses},
+    {"reload_deploys", reload_deploys},
+    {"reload_scales", reload_scales},
+    {"reload_primary_replaced", reload_primary_replaced},
     {"servers_port_taken", servers_port_taken},
 };
 

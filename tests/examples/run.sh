@@ -31,9 +31,9 @@ dialects() {
 }
 
 # shellcheck disable=SC2086
-build() {
+build() { # source program [option]
     [ "$2" = header_only ] && { $CC $CFLAGS $strict "$1" -o "$out/$2"; return; }
-    $CC $CFLAGS $strict "$1" -o "$out/$2" $link
+    $CC $CFLAGS $strict ${3:-} "$1" -o "$out/$2" $link
 }
 
 # Whoever opens an example learns from its first comment how to build it, run it and what to see.
@@ -54,7 +54,8 @@ valid_unit() {
     if [ -n "$said" ]; then echo "$said"; return 1; fi
 }
 
-for unit in examples/systemd/*.service; do
+# Services first: a socket is looked at with its service beside it.
+for unit in examples/systemd/*.service examples/systemd/*.socket; do
     if command -v systemd-analyze >/dev/null; then check "$(basename "$unit")" valid_unit "$unit"; fi
 done
 
@@ -64,6 +65,7 @@ for source in examples/c/*.c; do
     check "$name-dialects" dialects "$source"
     check "$name-build" build "$source" "$name"
 done
+check reload-build-of-version-2 build examples/c/reload.c reload2 -DVERSION=2
 check http_hello-is-short short
 check build-of-the-tests build tests/examples/examples.c examples
 
