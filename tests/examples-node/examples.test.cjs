@@ -175,6 +175,7 @@ test('reload: SIGHUP brings the next version, refuses one that does not run, and
     await someLines(run, 1, /^generation 3: refused worker 9 .*before it was ready/);
     going = false;
     assert.ok((await client).some((text) => text.startsWith('version 1')));
+    await until(() => support.childrenOf(run.pid).length === 4, 'the old ones are gone');
     const last = [...await askAll(4, answer)].sort();
     assert.deepEqual(last, [5, 6, 7, 8].map((id) => `version 2 from worker ${id}`));
     interrupt(run);

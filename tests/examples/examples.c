@@ -469,7 +469,7 @@ static program_t start_reload(int *port) {
 }
 
 static void reload_deploys(void) {
-    int id, port;
+    int id, port, zombies;
     program_t server = start_reload(&port);
     CHECK_EQ(version_at(port, &id), 1);
     load_begin(port);
@@ -488,6 +488,7 @@ static void reload_deploys(void) {
     expect_line(&server, "generation 3: refused: worker 9 exited with code 7");
     load_await(10);
     load_end();
+    WAIT_UNTIL(children_of(server.pid, &zombies) == 4 && zombies == 0, ANSWER_MS);
     for (int i = 0; i < 8; i++) {
         CHECK_EQ(version_at(port, &id), 2);
         CHECK(id >= 5 && id <= 8);
