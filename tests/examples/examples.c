@@ -518,8 +518,19 @@ static program_t start_on(int socket) {
     return server;
 }
 
+/* SIGTERM to the primary and each of its workers, as systemd sends it with KillMode=control-group. */
+static void stop_group(program_t *server) {
+    char path[64], list[1024] = "";
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", server->pid, server->pid);
+    int fd = SYS(open(path, O_RDONLY | O_CLOEXEC));
+    SYS(read(fd, list, sizeof list - 1));
+    close(fd);
+    for (char *pid = strtok(list, " "); pid != NULL; pid = strtok(NULL, " ")) SYS(kill(atoi(pid), SIGTERM));
+    stop(server);
+}
+
 static void reload_primary_replaced(void) {
-    enum { FROM = 20, ROUNDS = 3 };
+    enum { FROM = 20, ROUNDS = 4 };
     int id, made = plain_listener(0), port = system_port(made), held = SYS(fcntl(made, F_DUPFD_CLOEXEC, FROM));
     close(made);
     load_begin(port);
@@ -528,7 +539,7 @@ static void reload_primary_replaced(void) {
         program_t server = start_on(held);
         load_await(50);
         CHECK_EQ(version_at(port, &id), round % 2 + 1);
-        stop(&server);
+        (round % 2 == 0 ? stop : stop_group)(&server);
         WAIT_UNTIL(readable_within(held, 0), ANSWER_MS); /* nobody serves, and they wait */
     }
     program_t last = start_on(held);

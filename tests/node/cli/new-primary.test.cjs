@@ -4,7 +4,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const net = require('node:net');
-const { ours, request, until } = require('../support/index.cjs');
+const { childrenOf, ours, request, until } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
 
 // What a service manager does: it has the socket as descriptor 3, and starts the command on it again whenever that ends well.
@@ -57,7 +57,9 @@ for (const policy of ['rr', 'none']) {
         pids.push(Number(pid));
         await until(() => clients.seen.get(pid) >= 20, `answers by command ${round}`);
         if (round === 3) break;
-        started.kill('SIGTERM', Number(pid));
+        // Once to everybody, as systemd does with KillMode=control-group.
+        const others = round === 2 ? childrenOf(Number(pid)) : [];
+        for (const one of [...others, Number(pid)]) started.kill('SIGTERM', one);
       }
       assert.deepEqual(await clients.end(), []);
       assert.equal(new Set(pids).size, 3);
