@@ -11,11 +11,12 @@ const http = require('node:http');
 const version = 1;
 if (cluster.isPrimary) {
   for (let i = 0; i < 4; i++) cluster.fork();
-  process.on('SIGHUP', async () => {
-    const { generation, outcome, reason } = await cluster.reload(); // what was 'refused' has cost nobody anything
-    console.log(`generation ${generation}: ${outcome} ${reason}`);
-  });
 } else {
   const server = http.createServer((request, response) => response.end(`version ${version} from worker ${cluster.worker.id}\n`));
   server.listen(process.argv[2] ?? 8000);
 }
+
+if (cluster.isPrimary) process.on('SIGHUP', async () => {
+  const { generation, outcome, reason } = await cluster.reload();
+  console.log(`generation ${generation}: ${outcome} ${reason}`); // done; or refused, and why: then the old workers serve on
+});
