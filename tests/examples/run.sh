@@ -53,11 +53,22 @@ valid_unit() {
     if [ -n "$said" ]; then echo "$said"; return 1; fi
 }
 
+# What docs/operations.md shows of a unit is what the unit has, without who it is.
+shown() {
+    local line status=0
+    while IFS= read -r line; do
+        grep -Fxq -- "$line" docs/operations.md || { echo "docs/operations.md does not show: $line"; status=1; }
+    done < <(grep -Ev '^(#|$|Description=|Documentation=)' "$1")
+    return $status
+}
+
 mkdir -p "$out/units"
 for unit in examples/systemd/*; do sed "s,^ExecStart=[^ ]*,ExecStart=$(command -v true)," "$unit" >"$out/units/${unit##*/}"; done
 for unit in examples/systemd/*; do
     if command -v systemd-analyze >/dev/null; then check "${unit##*/}" valid_unit "${unit##*/}"; fi
 done
+
+for unit in examples/systemd/reload.*; do check "${unit##*/}-is-shown" shown "$unit"; done
 
 for source in examples/c/*.c; do
     name=$(basename "$source" .c)
