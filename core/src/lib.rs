@@ -24,6 +24,39 @@
 //! worker. [`Primary`] itself can also be driven by a program: it has no thread, one descriptor to wait on
 //! ([`Primary::poller`]) and one function that never waits ([`Primary::dispatch`]).
 //!
+//! # Replacing workers
+//!
+//! [`reload`](process::reload) starts a new worker beside each old one, which gets the slot's turns when it is ready, and returns a
+//! [`Reloading`] to wait on. How it has ended is an [`Outcome`]: what was refused has taken nothing from the old workers.
+//!
+//! ```no_run
+//! use cluster_core::{Outcome, ReloadOptions, SpawnOptions, process};
+//!
+//! fn main() -> cluster_core::Result<()> {
+//!     if process::worker()?.is_some() {
+//!         let listener = cluster_core::listen("127.0.0.1:8080", Default::default())?;
+//!         while let Ok((_connection, _peer)) = listener.accept(Default::default()) {}
+//!         return Ok(());
+//!     }
+//!     for _ in 0..4 {
+//!         process::spawn(&SpawnOptions::default())?;
+//!     }
+//!     let running = std::thread::spawn(|| process::run(|event| eprintln!("{event:?}")));
+//!     // Whenever another version of this program has taken the place of its file:
+//!     let reloading = process::reload(&ReloadOptions::default())?;
+//!     if let Some(reloaded) = reloading.wait(None) {
+//!         match reloaded.outcome {
+//!             Outcome::Done => eprintln!("{} workers replaced", reloaded.replaced),
+//!             outcome => eprintln!("{outcome:?}: {}", reloaded.reason),
+//!         }
+//!     }
+//!     running.join().unwrap().map(drop)
+//! }
+//! ```
+//!
+//! Beside it there are [`Primary::roll_back`], [`Primary::scale`], [`Primary::restart`] and [`Primary::recycle`]; in a worker
+//! [`Worker::ready`], where [`Settings::manual_ready`] asks for it. `examples/rust/reload.rs` is the whole program.
+//!
 //! The design is in `docs/design/`, the protocol between the processes in `docs/protocol.md`. Linux 5.10 or newer.
 
 #[cfg(not(target_os = "linux"))]

@@ -3,10 +3,11 @@
 //!
 //! A harness of its own (see Cargo.toml). It understands `--list` and `--exact NAME`, as cargo-nextest asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cluster_core::{
@@ -14,10 +15,11 @@ use cluster_core::{
     WorkerState, process,
 };
 
-const TESTS: [(&str, fn()); 3] = [
+const TESTS: [(&str, fn()); 4] = [
     ("messages_go_both_ways", messages_go_both_ways),
     ("serve_replaces_a_worker_and_stops", serve_replaces_a_worker_and_stops),
     ("the_example_echoes_in_turns_and_ends", the_example_echoes_in_turns_and_ends),
+    ("the_example_reloads_and_says_how_that_ended", the_example_reloads_and_says_how_that_ended),
 ];
 
 type TestOfEach = fn(Mechanism);
@@ -426,21 +428,28 @@ fn serve_and_stop() -> i32 {
     }
 }
 
+/// A program of examples/rust, which cargo builds with the tests.
+fn example(name: &str, arguments: &[&str]) -> Child {
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
+    let mut command = Command::new(program);
+    // With turns that are exact.
+    command.args(arguments).env("CL_MECHANISM", "passed").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().expect("cargo builds the examples with the tests")
+}
+
+/// The port that ends a line of the examples' about a worker that listens.
+fn port_in(line: &str) -> u16 {
+    assert!(line.contains("listens on 127.0.0.1:"), "{line}");
+    line.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
 /// examples/rust/echo.rs, as its first comment says to run it.
 fn the_example_echoes_in_turns_and_ends() {
-    let own = std::env::current_exe().unwrap();
-    let program = own.parent().and_then(|deps| deps.parent()).unwrap().join("examples/echo");
-    let mut example = std::process::Command::new(program)
-        .args(["127.0.0.1:0", "2"])
-        // Turns are exact.
-        .env("CL_MECHANISM", "passed")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("cargo builds the examples with the tests");
+    let mut example = example("echo", &["127.0.0.1:0", "2"]);
     let mut lines = BufReader::new(example.stdout.take().unwrap()).lines().map(Result::unwrap);
     let listening: Vec<String> = lines.by_ref().take(2).collect();
-    assert!(listening.iter().all(|line| line.contains("listens on 127.0.0.1:")), "{listening:?}");
-    let port: u16 = listening[0].rsplit_once(':').unwrap().1.parse().unwrap();
+    let port = listening.iter().map(|line| port_in(line)).next_back().unwrap();
     let mut greeted = Vec::new();
     for _ in 0..4 {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -457,4 +466,42 @@ fn the_example_echoes_in_turns_and_ends() {
     assert_ne!(greeted[0], greeted[1]);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(example.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(example.wait().unwrap().success());
+}
+
+/// examples/rust/reload.rs, as its first comment says to run it.
+fn the_example_reloads_and_says_how_that_ended() {
+    let mut example = example("reload", &["127.0.0.1:0"]);
+    let mut input = example.stdin.take().unwrap();
+    let mut lines = BufReader::new(example.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut line_of =
+        |part: &str| lines.by_ref().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part}"));
+    let port = (0..2).map(|_| port_in(&line_of("listens"))).next_back().unwrap();
+    await_answers(port, ["worker 1\n", "worker 2\n"]);
+    input.write_all(b"\n").unwrap();
+    line_of("generation 2: done, 2 replaced");
+    await_answers(port, ["worker 3\n", "worker 4\n"]);
+    input.write_all(b"true\n").unwrap();
+    line_of("generation 3: not done: ");
+    await_answers(port, ["worker 3\n", "worker 4\n"]);
+    drop(input);
+    assert!(example.wait().unwrap().success());
+}
+
+/// Asks until both have answered.
+fn await_answers(port: u16, both: [&str; 2]) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = BTreeSet::new();
+    while !both.iter().all(|one| seen.contains(*one)) {
+        assert!(Instant::now() < deadline, "only {seen:?}");
+        seen.insert(word_of(port));
+    }
+}
+
+/// What a worker that speaks first says.
+fn word_of(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

@@ -40,7 +40,7 @@ const interrupt = (run) => process.kill(-run.pid, 'SIGINT');
 
 test('each example begins with how to build it, how to run it and what to expect', () => {
   const files = fs.readdirSync(folder).filter((name) => /\.c?js$/.test(name));
-  assert.ok(files.length >= 6);
+  assert.ok(files.length >= 7);
   for (const file of files) {
     const head = fs.readFileSync(program(file), 'utf8').split("'use strict';")[0];
     for (const word of ['build:', 'run:', 'expect:']) assert.match(head, new RegExp(`^// ${word} +\\S`, 'm'), file);
@@ -138,6 +138,48 @@ test('echo: a taken port is said once by each worker, and nothing is started aga
   other.close();
   assert.equal(lines(run, /^worker \d ended \(1\), not replaced$/).length, 3);
   assert.equal(run.stderr.match(/Error: .*EADDRINUSE.*/g).length, 3);
+});
+
+// At once and whole, as mv(1) does.
+const deploy = (text) => {
+  fs.writeFileSync(program('next.js'), text);
+  fs.renameSync(program('next.js'), program('deployed.cjs'));
+};
+
+test('reload: SIGHUP brings the next version, refuses one that does not run, and nobody notices', async (t) => {
+  const first = fs.readFileSync(program('reload.cjs'), 'utf8');
+  const second = first.replace('const version = 1;', 'const version = 2;');
+  assert.notEqual(first, second);
+  deploy(first);
+  t.after(() => fs.rmSync(program('deployed.cjs')));
+  await play({ entry: program('deployed.cjs'), args: ['0'], exit: 'SIGINT' }, async (run) => {
+    const [port] = await until(() => {
+      const ports = listeningPorts(run.pid);
+      return ports.length > 0 && ports;
+    }, 'the port of the primary');
+    const answer = () => answerOf(port, /^(version \d from worker \d+)\n$/);
+    assert.ok((await askAll(4, answer)).has('version 1 from worker 1'));
+
+    let going = true;
+    const client = (async () => {
+      const answered = [];
+      while (going) answered.push(await answer());
+      return answered;
+    })();
+    deploy(second);
+    run.kill('SIGHUP');
+    await someLines(run, 1, /^generation 2: done $/);
+    await until(async () => (await answer()).startsWith('version 2'), 'the next version');
+    deploy('throw new Error(\'a bad day\');\n');
+    run.kill('SIGHUP');
+    await someLines(run, 1, /^generation 3: refused worker 9 .*before it was ready/);
+    going = false;
+    assert.ok((await client).some((text) => text.startsWith('version 1')));
+    await until(() => support.childrenOf(run.pid).length === 4, 'the old ones are gone');
+    const last = [...await askAll(4, answer)].sort();
+    assert.deepEqual(last, [5, 6, 7, 8].map((id) => `version 2 from worker ${id}`));
+    interrupt(run);
+  });
 });
 
 const serverAnswer = (port, options) => answerOf(port, /^GET \/some\/path, answered by (\d+)\n$/,

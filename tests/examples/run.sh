@@ -31,9 +31,9 @@ dialects() {
 }
 
 # shellcheck disable=SC2086
-build() {
+build() { # source program [option]
     [ "$2" = header_only ] && { $CC $CFLAGS $strict "$1" -o "$out/$2"; return; }
-    $CC $CFLAGS $strict "$1" -o "$out/$2" $link
+    $CC $CFLAGS $strict ${3:-} "$1" -o "$out/$2" $link
 }
 
 # Whoever opens an example learns from its first comment how to build it, run it and what to see.
@@ -46,17 +46,29 @@ head_comment() {
 
 short() { [ "$(wc -l <examples/c/http_hello.c)" -lt 60 ]; }
 
-# What systemd does not know it passes over, with a word and without an error.
+# What systemd does not know it passes over, with a word and without an error. Units that need each other stand in one folder.
 valid_unit() {
-    local unit=$out/${1##*/} said
-    sed "s,^ExecStart=[^ ]*,ExecStart=$(command -v true)," "$1" >"$unit"
-    said=$(systemd-analyze verify --man=no "$unit" 2>&1) || said="$said (status $?)"
+    local said
+    said=$(systemd-analyze verify --man=no "$out/units/$1" 2>&1) || said="$said (status $?)"
     if [ -n "$said" ]; then echo "$said"; return 1; fi
 }
 
-for unit in examples/systemd/*.service; do
-    if command -v systemd-analyze >/dev/null; then check "$(basename "$unit")" valid_unit "$unit"; fi
+# What docs/operations.md shows of a unit is what the unit has, without who it is.
+shown() {
+    local line status=0
+    while IFS= read -r line; do
+        grep -Fxq -- "$line" docs/operations.md || { echo "docs/operations.md does not show: $line"; status=1; }
+    done < <(grep -Ev '^(#|$|Description=|Documentation=)' "$1")
+    return $status
+}
+
+mkdir -p "$out/units"
+for unit in examples/systemd/*; do sed "s,^ExecStart=[^ ]*,ExecStart=$(command -v true)," "$unit" >"$out/units/${unit##*/}"; done
+for unit in examples/systemd/*; do
+    if command -v systemd-analyze >/dev/null; then check "${unit##*/}" valid_unit "${unit##*/}"; fi
 done
+
+for unit in examples/systemd/reload.*; do check "${unit##*/}-is-shown" shown "$unit"; done
 
 for source in examples/c/*.c; do
     name=$(basename "$source" .c)
@@ -64,6 +76,7 @@ for source in examples/c/*.c; do
     check "$name-dialects" dialects "$source"
     check "$name-build" build "$source" "$name"
 done
+check reload-build-of-version-2 build examples/c/reload.c reload2 -DVERSION=2
 check http_hello-is-short short
 check build-of-the-tests build tests/examples/examples.c examples
 

@@ -217,8 +217,20 @@ pub fn spawn(options: &SpawnOptions) -> Result<u32> {
     with_primary(|primary| primary.spawn_planned(plan))
 }
 
-/// Begins to replace every worker. Looks up users and groups, which may wait for a directory service;
-/// the primary serves meanwhile.
+/// Begins to replace every worker, so that nobody who connects notices, and returns at once. [`Event::Reload`](crate::Event::Reload)
+/// tells each phase; [`Reloading::wait`] waits for the outcome, and must not be called by the thread that runs the primary. Looks up
+/// users and groups, which may wait for a directory service; the primary serves meanwhile.
+///
+/// ```no_run
+/// use cluster_core::{Outcome, ReloadOptions, process};
+///
+/// fn deploy() -> cluster_core::Result<bool> {
+///     let mut options = ReloadOptions::default();
+///     options.parallel = 2;
+///     let reloaded = process::reload(&options)?.wait(None);
+///     Ok(reloaded.is_some_and(|reloaded| reloaded.outcome == Outcome::Done))
+/// }
+/// ```
 pub fn reload(options: &ReloadOptions) -> Result<Reloading> {
     with_primary(|primary| primary.check_may_start())?;
     let program = options.program.as_ref().map(Plan::new).transpose()?;

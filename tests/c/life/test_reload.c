@@ -260,6 +260,36 @@ static void rolled_back(void) {
     finish();
 }
 
+/* -- This program's own file ---------------------------------------------------------------------------------------- */
+
+static void copy_file(const char *from, const char *to) {
+    char line[3 * PATH_MAX];
+    snprintf(line, sizeof line, "cp %s %s", from, to);
+    CHECK_EQ(system(line), 0);
+}
+
+/* Workers that are this program again are replaced by what has its name by then, not by the file that was replaced. */
+static void own_file(void) {
+    if (worker_side()) exit(serve_any_port());
+    const char *copy = case_path("server"), *next = case_path("next");
+    if (getenv("CHECK_COPY") == NULL) {
+        copy_file(check_self(), copy);
+        SYS(setenv("CHECK_COPY", "1", 1));
+        SYS(execl(copy, copy, "own_file", (char *)NULL));
+    }
+    set_up("auto", NULL);
+    int one = spawn_worker(), port = await_listening(one, 1);
+    FILE *script = fopen(next, "w");
+    CHECK(script != NULL && fputs("#!/bin/sh\nexit 7\n", script) >= 0 && fclose(script) == 0);
+    SYS(chmod(next, 0755));
+    SYS(rename(next, copy));
+    int generation = OK(reload_with(1, 0, CL_NONE, 0));
+    CHECK_EQ(await_end(generation), CL_RELOAD_REFUSED);
+    if (strstr(why(generation), "exited with code 7") == NULL) check_fail(__FILE__, __LINE__, "why: %s", why(generation));
+    CHECK_EQ(ask(port), one);
+    finish();
+}
+
 /* -- Several at a time --------------------------------------------------------------------------------------------- */
 
 static void superseded(void) {
@@ -355,6 +385,7 @@ static const check_case_t cases[] = {
     {"nothing_before_none", nothing_before_none},
     {"refused", refused},
     {"rolled_back", rolled_back},
+    {"own_file", own_file},
     {"superseded", superseded},
     {"scaled", scaled},
     {"restarted", restarted},

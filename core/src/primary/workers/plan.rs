@@ -65,11 +65,13 @@ impl Plan {
     }
 
     /// The same, looked up anew: the file, users and groups. The open files that it inherits, this thread's mask and, where they were
-    /// this program's own, arguments and environment are as they were.
+    /// this program's own, arguments and environment are as they were. This program's own file is what now has its name: the process's
+    /// link to it would lead to the one that was replaced.
     pub(crate) fn renewed(&self) -> Result<Self> {
         let renewed = Self::with(&self.options, |_| Ok(Arc::clone(&self.inherit)))?;
+        let file = if self.options.file.is_none() { self.file.clone() } else { renewed.file };
         let (arguments, environment) = (self.arguments.clone(), self.environment.clone());
-        Ok(Self { arguments, environment, mask: self.mask, ..renewed })
+        Ok(Self { file, arguments, environment, mask: self.mask, ..renewed })
     }
 
     fn with(options: &SpawnOptions, inherit: impl FnOnce(&[RawFd]) -> Result<Arc<Inheritance>>) -> Result<Self> {
