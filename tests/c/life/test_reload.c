@@ -290,6 +290,58 @@ static void own_file(void) {
     finish();
 }
 
+/* The release that a worker runs: the directory of its program. */
+static int is_of_release(int id, const char *release) {
+    char link[64], path[PATH_MAX], part[64];
+    snprintf(link, sizeof link, "/proc/%d/exe", pid_of(id));
+    path[SYS(readlink(link, path, sizeof path - 1))] = '\0';
+    snprintf(part, sizeof part, "/%s/server", release);
+    return strstr(path, part) != NULL;
+}
+
+static int only_worker(void) {
+    int id;
+    PUMP_UNTIL(cl_worker_ids(&id, 1) == 1 && info_of(id).state == CL_WORKER_LISTENING, 5000);
+    return id;
+}
+
+/* What a link leads to counts at a reload. Who follows a worker that crashes before, and who is put back, is of the release before. */
+static void releases_by_a_link(void) {
+    if (worker_side()) exit(serve_any_port());
+    char *one = strdup(case_path("r1")), *two = strdup(case_path("r2")), *current = strdup(case_path("current"));
+    char program[PATH_MAX], name[] = "server", role[] = "releases_by_a_link", *argv[] = {name, role, NULL};
+    const char *releases[] = {one, two};
+    for (int i = 0; i < 2; i++) {
+        SYS(mkdir(releases[i], 0755));
+        snprintf(program, sizeof program, "%s/server", releases[i]);
+        copy_file(check_self(), program);
+    }
+    SYS(symlink(one, current));
+    set_up("auto", NULL);
+    cl_spawn_options_t options;
+    ZERO(options);
+    options.size = sizeof options;
+    snprintf(program, sizeof program, "%s/server", current);
+    options.file = program;
+    options.argv = argv;
+    int id = OK(cl_spawn(&options));
+    (void)await_listening(id, 1);
+    CHECK(is_of_release(id, "r1"));
+    SYS(unlink(current));
+    SYS(symlink(two, current));
+    OK(cl_worker_kill(id, SIGKILL));
+    await_exit(id, 5000);
+    CHECK(is_of_release(only_worker(), "r1"));
+    CHECK_EQ(await_end(OK(reload_with(1, 0, CL_NONE, 0))), CL_RELOAD_DONE);
+    CHECK(is_of_release(only_worker(), "r2"));
+    CHECK_EQ(await_end(OK(cl_rollback())), CL_RELOAD_DONE);
+    CHECK(is_of_release(only_worker(), "r1"));
+    finish();
+    free(one);
+    free(two);
+    free(current);
+}
+
 /* -- Several at a time --------------------------------------------------------------------------------------------- */
 
 static void superseded(void) {
@@ -386,6 +438,7 @@ static const check_case_t cases[] = {
     {"refused", refused},
     {"rolled_back", rolled_back},
     {"own_file", own_file},
+    {"releases_by_a_link", releases_by_a_link},
     {"superseded", superseded},
     {"scaled", scaled},
     {"restarted", restarted},

@@ -79,7 +79,7 @@ impl Plan {
             Some(file) if file.is_empty() => {
                 return Err(Error::invalid("the program's file name is empty"));
             }
-            Some(file) => process::find_in_path(&c_string(file, "the program's file name")?),
+            Some(file) => resolved(process::find_in_path(&c_string(file, "the program's file name")?)),
             None => own_file(),
         };
         let arguments = match (&options.arguments, &options.file) {
@@ -93,7 +93,7 @@ impl Plan {
         let arguments =
             arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>>>()?;
         let directory = match &options.directory {
-            Some(directory) => Some(c_string(directory.as_os_str(), "the directory")?),
+            Some(directory) => Some(resolved(c_string(directory.as_os_str(), "the directory")?)),
             None => None,
         };
         let inherit = inherit(&options.inherit)?;
@@ -167,6 +167,13 @@ impl Plan {
     pub(crate) fn let_go(&self) {
         self.inherit.let_go();
     }
+}
+
+/// Where links on the way lead now: those who are made later by the same recipe, or put back by it, are of the same release. As it is
+/// where that cannot be known.
+fn resolved(path: CString) -> CString {
+    let real = std::fs::canonicalize(OsStr::from_bytes(path.as_bytes()));
+    real.ok().and_then(|real| CString::new(real.as_os_str().as_bytes()).ok()).unwrap_or(path)
 }
 
 /// The running program. Its name where that still leads to it; the link itself leads to it also when its file has been
