@@ -95,6 +95,7 @@ function patch(cluster, words) {
         fleet.ends(entry);
         rouseShared();
       },
+      end: (code, signal) => fleet.end(entry, code, signal),
       told: () => fleet.ended(),
     });
     worker.process.prependListener('message', (message) => {
@@ -125,11 +126,8 @@ function patch(cluster, words) {
   const fleet = new Fleet(cluster, {
     entries,
     engine: () => engine,
-    fork(due, settings, env) {
-      const { worker, entry } = forkAs(env, { enroll: (ours) => ours.enrollDue(due), settings });
-      if (!entry) throw new Error('its process could not be started');
-      return worker;
-    },
+    begin: theEngine,
+    fork: forkAs,
   });
   cluster.reload = (options) => fleet.reload(options);
   cluster.rollback = (options) => fleet.rollback(options);
