@@ -69,9 +69,6 @@ impl Shared {
                 }
                 events
             };
-            if self.lock().has_due_enrolled() {
-                tell.call(News { due: true, ..News::default() }, ThreadsafeFunctionCallMode::NonBlocking);
-            }
             for event in events {
                 if let Event::Notice { text } = &event {
                     self.keep(text);
@@ -79,6 +76,9 @@ impl Shared {
                 if let Some(news) = News::of(event) {
                     tell.call(news, ThreadsafeFunctionCallMode::NonBlocking);
                 }
+            }
+            if self.lock().has_due_enrolled() {
+                tell.call(News { due: true, ..News::default() }, ThreadsafeFunctionCallMode::NonBlocking);
             }
         }
     }

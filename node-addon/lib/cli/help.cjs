@@ -29,7 +29,7 @@ Runs a program that was written for one process as several on the same port.
 Times are in seconds, or with a unit: 1.5s, 500ms, 2m.
 
 signals: SIGTERM, SIGINT  finish what was begun, then end; a second one makes haste
-         SIGHUP           replace the workers, without refusing a connection; if the new ones fail, the old stay
+         SIGHUP           replace the workers, without refusing a connection; if new ones fail, the old stay
          SIGTTIN, SIGTTOU one worker more, one fewer
 exit:    what the workers' exit was (128 + n: ended by signal n), 0 after a stop on request;
          1 when it cannot go on, 2 for a wrong command line

@@ -33,6 +33,8 @@ class Life extends EventEmitter {
   /** Why an address could not be had, the last one. */
   bindError = null;
   ending = null;
+  /** It has, or had, its slot's place. */
+  seated = false;
   /** Since it has answered a stop: the signal with which the script ends itself, or null. PASSED_ON: its child has its place. */
   own = undefined;
   #signalledAt = -Infinity;

@@ -31,6 +31,8 @@ class Supervisor extends EventEmitter {
   #fleet;
   #recipe;
   #lives = new Map();
+  /** Those that have ended, perhaps of a signal to the whole group that has not come to us yet. */
+  #signalled = new Set();
   #firstTimer = null;
   #allStarted = false;
   #everListened = false;
@@ -86,6 +88,7 @@ class Supervisor extends EventEmitter {
     } else {
       if (slot.begun) slot.restarts += 1;
       slot.life = life;
+      life.seated = true;
     }
     slot.begun = true;
     this.#lives.set(worker, life);
@@ -131,7 +134,9 @@ class Supervisor extends EventEmitter {
     if (slot.life !== life) return undefined;
     const verdict = this.#judge(slot, life, ending);
     const later = life.wasSignalled(SAME_SIGNAL) ? LATER : 0;
+    if (later > 0) this.#signalled.add(life);
     const tell = (next) => {
+      this.#signalled.delete(life);
       if (slot.life === life) slot.life = null;
       if (!this.stopping) verdict.tell(next);
     };
@@ -160,6 +165,7 @@ class Supervisor extends EventEmitter {
     if (!slot) return;
     const before = slot.life;
     slot.life = life;
+    life.seated = true;
     if (slot.next === life) slot.next = null;
     slot.restarts += 1;
     this.addresses.changed();
@@ -171,7 +177,8 @@ class Supervisor extends EventEmitter {
     if (life === undefined) return false;
     if (this.stopping) return true;
     if (atOnce) {
-      this.#stops.get(life)?.hurry('SIGTERM');
+      // The others have nothing to finish.
+      if (life.seated) this.#stops.get(life)?.hurry('SIGTERM');
       return true;
     }
     const slot = this.slots.get(life.slot);
@@ -185,7 +192,7 @@ class Supervisor extends EventEmitter {
     // Who has never listened has nothing to finish.
     const code = await this.retire(life, life.listens ? { signals: SIGNALS } : { deadline: 0 });
     // A stop says it by its exit code.
-    if (code === 0 || life.ending.signal !== null || this.stopping) return;
+    if (code === 0 || !life.seated || life.ending.signal !== null || this.stopping) return;
     this.#output.warn(`${whoIs(life)} ${describe(life.ending)} when it was replaced`);
   }
 
@@ -301,10 +308,11 @@ class Supervisor extends EventEmitter {
     this.stopping = true;
     clearTimeout(this.#firstTimer);
     this.#fleet.stop();
-    for (const life of this.#lives.values()) if (!this.#stops.has(life)) this.retire(life, how);
+    for (const life of [...this.#lives.values(), ...this.#signalled]) if (!this.#stops.has(life)) this.retire(life, how);
     // Those that a reload had begun to stop are among them.
-    const codes = await Promise.all([...this.#stops.values()].map((stop) => stop.done));
-    const failures = codes.filter((code) => code !== 0);
+    const codes = await Promise.all([...this.#stops].map(async ([life, stop]) => ({ life, code: await stop.done })));
+    // Those that a reload had not come to need finish nothing.
+    const failures = codes.filter(({ life, code }) => code !== 0 && life.seated).map(({ code }) => code);
     return failures.length === 0 ? 0 : Math.min(...failures);
   }
 
