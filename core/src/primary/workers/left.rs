@@ -68,7 +68,13 @@ impl Workers {
     }
 
     /// One that was due could not be enrolled or started. When the next attempt is made, if we make one.
-    pub(crate) fn due_enrolled_failed(&mut self, due: Due, error: &Error, deserted: bool, ground: &mut Ground) -> Option<Duration> {
+    pub(crate) fn due_enrolled_failed(
+        &mut self,
+        due: Due,
+        error: &Error,
+        deserted: bool,
+        ground: &mut Ground,
+    ) -> Option<Duration> {
         self.could_not_start(due.0, error, ground);
         self.want_replacement(due.0.slot, deserted, ground);
         self.restarts.delay(due.0.slot, Instant::now())
