@@ -61,9 +61,12 @@ function patch(cluster, words) {
   // By worker, for those that have a place in the engine and have not ended.
   const entries = new Map();
   let engine;
+  // What workers may listen on, as a text.
+  let allowed;
 
   function theEngine() {
     if (!engine) {
+      allowed = JSON.stringify(permits());
       engine = new native.Engine(policy(), mechanism(), permits(), (news) => {
         fleet.hear(news);
         if (news.notice !== undefined) debug(news.notice);
@@ -79,7 +82,11 @@ function patch(cluster, words) {
   // Forks a worker, and enters it where it got a place. `how`: see forkEnrolled.
   function forkAs(env, how) {
     const ready = () => {
-      if (engine) engine.allow(permits());
+      // What is the same need not be asked for: it may have become impossible.
+      if (engine && JSON.stringify(permits()) !== allowed) {
+        engine.allow(permits());
+        allowed = JSON.stringify(permits());
+      }
       if (cluster.settings.waitReady) theEngine().waitForReady();
       return theEngine();
     };

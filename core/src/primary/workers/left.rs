@@ -4,19 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::due::Due;
 use super::recipes::{Recipe, Recipes};
-use super::records::Ended;
+use super::records::{Ended, Left};
 use super::{Entry, Workers};
 use crate::error::Error;
 use crate::primary::ground::Ground;
-
-/// One that has ended, until the program says that it has.
-pub(super) struct Left {
-    slot: u32,
-    /// It had the slot's place.
-    sat: bool,
-    served: bool,
-    ended: Ended,
-}
 
 impl Workers {
     /// From here on workers are enrolled, and we replace those of which the program says so.

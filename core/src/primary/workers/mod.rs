@@ -27,11 +27,10 @@ pub(crate) use due::Ordered;
 pub use enrolled::{Enrolled, Granted, Relayed, Wanted};
 pub(crate) use entry::Entry;
 pub use entry::WorkerState;
-use left::Left;
 pub(crate) use plan::Plan;
 pub use plan::SpawnOptions;
 use recipes::Generations;
-use records::Records;
+use records::{Left, Records};
 pub use renewing::ReloadOptions;
 pub use start::Forked;
 

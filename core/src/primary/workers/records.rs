@@ -44,6 +44,15 @@ pub(super) struct Ended {
     pub(super) least: Duration,
 }
 
+/// An enrolled worker that has ended, until the program says that it has.
+pub(super) struct Left {
+    pub(super) slot: u32,
+    /// It had the slot's place.
+    pub(super) sat: bool,
+    pub(super) served: bool,
+    pub(super) ended: Ended,
+}
+
 #[derive(Default)]
 pub(super) struct Records(Vec<Record>);
 
