@@ -61,7 +61,7 @@ function fleetOf(cluster, supervisor) {
     return new StockFleet(cluster, supervisor);
   }
   try {
-    return { scale: (count) => cluster.scale(count), stop: supervise(cluster, supervisor) };
+    return supervise(cluster, supervisor);
   } catch (error) {
     throw new Failure(`no worker can be started: ${error.message}`);
   }

@@ -83,8 +83,7 @@ function asked(ask) {
 const fleets = new WeakMap();
 
 /**
- * From here on the engine has a number of workers of this cluster, which `cluster.scale` gives it, and replaces those that end. The
- * supervisor is asked, and told:
+ * From here on the engine makes workers of this cluster, and replaces those that end. The supervisor is asked, and told:
  *
  *   recipe(slot, generation)             how a worker is made: { settings, env }
  *   born(worker, { id, slot, generation, beside })
@@ -94,7 +93,7 @@ const fleets = new WeakMap();
  *   swapped(worker)                      it has its slot's place
  *   leave(worker, atOnce)                it is to leave. False: it is not the supervisor's
  *
- * Returns a function after which nobody is replaced any more.
+ * Returns { scale(count), stop() }: so many workers, beside those that the program forks itself; nobody is replaced any more.
  */
 function supervise(cluster, supervisor) {
   return fleets.get(cluster).supervise(supervisor);
@@ -145,7 +144,11 @@ class Fleet {
   supervise(supervisor) {
     this.#supervisor = supervisor;
     this.#started().replaceEnrolled();
-    return () => this.#engine().replaceNobody();
+    const isOther = (entry) => !entry.isSupervised;
+    return {
+      scale: (count) => this.scale(count + [...this.#entries.values()].filter(isOther).length),
+      stop: () => this.#engine().replaceNobody(),
+    };
   }
 
   /** A worker's process has ended. */
@@ -215,6 +218,7 @@ class Fleet {
         return;
       }
       worker.generation = due.generation;
+      entry.isSupervised = this.#supervisor !== undefined;
       const { slot, generation, beside } = due;
       this.#supervisor?.born(worker, { id: entry.id, slot, generation, beside });
     } catch (error) {
