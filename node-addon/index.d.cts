@@ -190,7 +190,7 @@ declare namespace cluster {
     rss?: number | string | undefined;
     /** Connections that it has taken. */
     connections?: number | undefined;
-    /** Requests that it has counted. */
+    /** HTTP/1.1 requests that it has answered. */
     requests?: number | undefined;
     /** Time since it was started: milliseconds, or a text such as `24h`. */
     age?: number | string | undefined;

@@ -103,7 +103,7 @@ pub use primary::{
 };
 pub use process::{Identity, listen, serve, stop, worker};
 pub use recycle::RecycleOptions;
-pub use restart::{Backoff, HEALTHY, Life, Pace, Respawn, Restarts, YOUNG};
+pub use restart::Respawn;
 pub use scoreboard::{Counter, Counts};
 pub use settings::{Mechanism, MechanismKind, Settings, WINDOW_MAX};
 pub use sys::child::ExitStatus;

@@ -125,6 +125,12 @@ impl Restarts {
         self.due.is_empty()
     }
 
+    /// In how long a slot's replacement is due, if one is planned.
+    pub fn delay(&self, slot: u32, now: Instant) -> Option<Duration> {
+        let (at, _) = self.due.iter().find(|(_, other)| *other == slot)?;
+        Some(at.saturating_duration_since(now))
+    }
+
     /// When the next is to be started.
     pub fn next_at(&self, pace: Pace) -> Option<Instant> {
         let (mut at, _) = *self.due.first()?;

@@ -17,6 +17,12 @@ impl DueWorker {
         self.0.slot()
     }
 
+    /// It is made beside whoever has the slot's place.
+    #[napi(getter)]
+    pub fn beside(&self) -> bool {
+        self.0.is_beside()
+    }
+
     /// By whose recipe it is to be made.
     #[napi(getter)]
     pub fn generation(&self) -> u32 {

@@ -69,9 +69,6 @@ impl Shared {
                 }
                 events
             };
-            if self.lock().has_due_enrolled() {
-                tell.call(News { due: true, ..News::default() }, ThreadsafeFunctionCallMode::NonBlocking);
-            }
             for event in events {
                 if let Event::Notice { text } = &event {
                     self.keep(text);
@@ -79,6 +76,9 @@ impl Shared {
                 if let Some(news) = News::of(event) {
                     tell.call(news, ThreadsafeFunctionCallMode::NonBlocking);
                 }
+            }
+            if self.lock().has_due_enrolled() {
+                tell.call(News { due: true, ..News::default() }, ThreadsafeFunctionCallMode::NonBlocking);
             }
         }
     }
@@ -205,10 +205,23 @@ impl Engine {
         place(self.shared.lock().enroll_due(due.0))
     }
 
-    /// Such a worker could not be made.
+    /// Such a worker could not be made. In how many milliseconds the next attempt is made, if one is.
     #[napi]
-    pub fn due_failed(&self, due: &DueWorker, reason: String) {
-        self.shared.lock().due_failed(due.0, &cluster_core::Error::new(-libc::EAGAIN, reason));
+    pub fn due_failed(&self, due: &DueWorker, reason: String) -> Option<f64> {
+        let error = cluster_core::Error::new(-libc::EAGAIN, reason);
+        self.shared.lock().due_enrolled_failed(due.0, &error).map(milliseconds)
+    }
+
+    /// From here on the engine replaces workers that have ended, where `followed` says so.
+    #[napi]
+    pub fn replace_enrolled(&self) {
+        self.shared.lock().replace_enrolled();
+    }
+
+    /// From here on nobody is replaced.
+    #[napi]
+    pub fn replace_nobody(&self) {
+        self.shared.lock().replace_nobody();
     }
 
     /// The worker listens on something that Node has opened for it itself.
@@ -278,10 +291,17 @@ impl Engine {
         let _ = self.shared.lock().enrolled_started(id, pid);
     }
 
-    /// The worker's process has ended, or could not be started. `in_order`: it did not fail. Returns whether it had taken a connection.
+    /// The worker's process has ended, or could not be started. `in_order`: it did not fail.
     #[napi]
-    pub fn ended(&self, id: u32, in_order: bool) -> bool {
-        self.shared.lock().enrolled_ended(id, in_order)
+    pub fn ended(&self, id: u32, in_order: bool) {
+        self.shared.lock().enrolled_ended(id, in_order);
+    }
+
+    /// The same where the engine is to replace it, not sooner than in `least` milliseconds. In how many it does, if nobody is on the
+    /// way already.
+    #[napi]
+    pub fn followed(&self, id: u32, least: u32) -> Option<f64> {
+        self.shared.lock().enrolled_is_followed(id, Duration::from_millis(least.into())).map(milliseconds)
     }
 
     /// The worker leaves in an orderly way and gets no more connections.
@@ -339,6 +359,10 @@ impl Engine {
     pub fn close(&mut self) {
         self.end();
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 impl Engine {

@@ -151,6 +151,8 @@ pub struct News {
     pub ready: Option<OfGeneration>,
     /// A reload has come to another phase.
     pub reload: Option<Reload>,
+    /// The engine's id of a worker that has taken its slot's place, beside which it was made.
+    pub swapped: Option<u32>,
     /// A worker has taken the place of one that had done enough.
     pub recycled: Option<OfGeneration>,
 }
@@ -181,6 +183,7 @@ impl News {
             Event::Ready { worker, generation } => {
                 Some(Self { ready: Some(OfGeneration { id: worker.id, generation }), ..Self::default() })
             }
+            Event::Swapped { worker } => Some(Self { swapped: Some(worker.id), ..Self::default() }),
             Event::Recycled { worker, generation } => {
                 Some(Self { recycled: Some(OfGeneration { id: worker.id, generation }), ..Self::default() })
             }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_core::{ListenFlags, ListenOptions, MESSAGE_MAX, Wanted, Worker};
+use cluster_core::{Counter, ListenFlags, ListenOptions, MESSAGE_MAX, Wanted, Worker};
 use napi::bindgen_prelude::{Buffer, Either, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -114,6 +114,13 @@ impl Member {
     pub fn set_load(&self, load: u32) {
         // Others notice that the primary is gone.
         let _ = self.worker.set_load(load);
+    }
+
+    /// This worker has answered so many more requests, so many of them with an error of its own.
+    #[napi]
+    pub fn count(&self, requests: u32, errors: u32) {
+        self.worker.count(Counter::Requests, requests.into());
+        self.worker.count(Counter::Errors, errors.into());
     }
 
     /// This worker was asked to leave. It ends when it has finished, even if its primary dies before.

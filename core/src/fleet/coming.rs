@@ -36,7 +36,7 @@ impl Proof {
     fn lacks(&self) -> String {
         match (self.listens, &self.missing) {
             (false, _) => "listens on nothing".to_owned(),
-            (true, Some(address)) => format!("does not listen on {address}, on which the one before it does"),
+            (true, Some(address)) => format!("does not listen on {address} (the one before it does)"),
             (true, None) => "has not said that it is ready".to_owned(),
         }
     }

@@ -132,7 +132,7 @@ fn what_fails_first_is_refused_and_nothing_is_taken_from_the_old() {
             stage.fleet.ended(worker, true, "exited with code 1");
         }),
         ("worker 3 has not come so far as to listen after 10.0 s", |stage, _| stage.pass(10_000)),
-        ("worker 3 does not listen on tcp:1, on which the one before it does after 10.0 s", |stage, worker| {
+        ("worker 3 does not listen on tcp:1 (the one before it does) after 10.0 s", |stage, worker| {
             stage.fleet.observe(worker, &Proof { missing: Some("tcp:1".to_owned()), ..ready() }, stage.now);
             stage.pass(10_000);
         }),

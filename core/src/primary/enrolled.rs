@@ -1,7 +1,7 @@
 //! The public face for programs that start their workers' processes themselves, and pass on what these listen on: Node's primary.
 
 use std::os::fd::{AsFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Primary;
 use super::listen::Request;
@@ -41,6 +41,25 @@ impl Primary {
         workers.enroll_due(due, &mut ground)
     }
 
+    /// Such a worker could not be enrolled, or its process not be started. In how long the next attempt is made, if one is.
+    pub fn due_enrolled_failed(&mut self, due: Due, error: &Error) -> Option<Duration> {
+        let deserted = self.addresses.has_deserted();
+        let (workers, _, _, mut ground) = self.parts();
+        workers.due_enrolled_failed(due, error, deserted, &mut ground)
+    }
+
+    /// From here on all workers are enrolled, and this replaces those of which the program says so
+    /// ([`enrolled_is_followed`](Self::enrolled_is_followed)): it orders them by `take_due_enrolled`.
+    pub fn replace_enrolled(&mut self) {
+        self.workers.replace_enrolled();
+    }
+
+    /// From here on nobody is replaced, and nothing is ordered.
+    pub fn replace_nobody(&mut self) {
+        self.workers.replace_nobody();
+        self.clock.wake();
+    }
+
     /// An enrolled worker listens on something that the program has opened for it itself, under this name.
     pub fn enrolled_listens(&mut self, id: u32, name: &str) {
         if let Some(entry) = self.workers.get_mut(id) {
@@ -71,7 +90,17 @@ impl Primary {
         if in_order {
             self.addresses.close_left_by(id, &self.poller.poll);
         }
-        self.workers.take_served(id)
+        self.workers.take_leave(id)
+    }
+
+    /// The same for one that is replaced, not sooner than `least`: what it served is kept for its successor. Returns in how long
+    /// that is ordered, if nobody is on the way already.
+    pub fn enrolled_is_followed(&mut self, id: u32, least: Duration) -> Option<Duration> {
+        self.leave_books(id, ExitStatus::Unknown);
+        self.clock.wake();
+        let deserted = self.addresses.has_deserted();
+        let (workers, _, _, mut ground) = self.parts();
+        workers.follow(id, least, deserted, &mut ground)
     }
 
     /// Makes an enrolled worker a member of an address. Its mailbox is on its way to it when this returns. EAGAIN: a dead server's

@@ -66,6 +66,11 @@ pub enum Event {
         /// It has had long enough.
         at_once: bool,
     },
+    /// An enrolled worker has taken its slot's place, beside which it was made.
+    Swapped {
+        /// Who.
+        worker: WorkerRef,
+    },
     /// A worker has taken the place of one that had done enough.
     Recycled {
         /// The new one.

@@ -155,6 +155,9 @@ impl Primary {
                 }
             }
         }
+        if let Some(entry) = self.workers.get(new).filter(|entry| entry.enrolled) {
+            self.news.push(Event::Swapped { worker: entry.reference() });
+        }
         if let Some(old) = old {
             self.have_leave(old, self.settings.stop_deadline);
         }

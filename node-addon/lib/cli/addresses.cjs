@@ -28,10 +28,10 @@ class Addresses {
 
   /** Workers may make addresses up. Once there are many, those that nobody listens on are forgotten. */
   #hasRoom() {
-    const most = ADDRESSES * this.#slots.length;
+    const most = ADDRESSES * this.#slots.all.length;
     if (this.#told.size >= most) {
       for (const address of this.#told.keys()) {
-        if (!this.#slots.some((slot) => slot.life?.addresses.has(address))) this.#told.delete(address);
+        if (!this.#slots.all.some((slot) => slot.life?.addresses.has(address))) this.#told.delete(address);
       }
     }
     return this.#told.size < most;
@@ -39,13 +39,13 @@ class Addresses {
 
   /** Prints what has become complete. Slots whose last worker has ended are not waited for. */
   changed() {
-    const expected = this.#slots.filter((slot) => slot.final === null);
+    const expected = this.#slots.wanted;
     this.#tell((address) => expected.every((slot) => slot.life?.addresses.has(address)));
   }
 
   #tell(ready) {
     for (const [address, told] of this.#told) {
-      const pids = this.#slots.filter((slot) => slot.life?.addresses.has(address)).map((slot) => slot.life.pid);
+      const pids = this.#slots.all.filter((slot) => slot.life?.addresses.has(address)).map((slot) => slot.life.pid);
       if (told || pids.length === 0 || !ready(address)) continue;
       this.#told.set(address, true);
       this.#output.say(`listening on ${address} (primary: pid ${process.pid}; ` +

@@ -9,7 +9,7 @@ const { Failure } = require('./failure.cjs');
 
 const NAMES = /^(?:.*\.)?(?:ecosystem\.config|pm2\.config|ecosystem)\.(?:[cm]?js|json|ya?ml)$/;
 /** What pm2 does and cluster-rs does not. */
-const NOT_HERE = ['watch', 'max_memory_restart', 'cron_restart', 'error_file', 'out_file', 'log_file', 'max_restarts', 'interpreter'];
+const NOT_HERE = ['watch', 'cron_restart', 'error_file', 'out_file', 'log_file', 'max_restarts', 'interpreter'];
 
 function isEcosystem(script) {
   return NAMES.test(path.basename(script)) && fs.existsSync(script);
@@ -38,6 +38,9 @@ function commandOf(app) {
   option('--listen-timeout', ms(app.listen_timeout));
   const nodeArgs = app.node_args ?? app.interpreter_args;
   option('--node-options', nodeArgs === undefined ? undefined : Array.isArray(nodeArgs) ? nodeArgs.join(' ') : nodeArgs);
+  const { max_memory_restart: memory } = app;
+  option('--recycle', memory === undefined ? undefined : `rss=${memory}`);
+  if (app.wait_ready === true) words.push('--wait-ready');
   option('--respawn', app.autorestart === false ? 'never' : undefined);
   words.push(quoted(script));
   if (args !== undefined && listed(args) !== '') words.push('--', listed(args));

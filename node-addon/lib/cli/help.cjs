@@ -15,6 +15,10 @@ Runs a program that was written for one process as several on the same port.
                           exits with code 0 without ever having listened has finished and is not)
       --stop-deadline T   how long a worker may take to finish when it is stopped or replaced (30)
       --listen-timeout T  how long a worker may take to listen (10)
+      --parallel N        how many workers a reload replaces at a time (1)
+      --wait-ready        a worker is ready when it has called process.send('ready'), and not before
+      --recycle LIMITS    replace workers that have done enough: rss=400M,requests=100000,connections=50000,
+                          age=24h; jitter=20 makes each worker's limits up to 20 % higher
       --stats[=T]         show what each worker does: a table on a terminal, otherwise a line every 10 s
       --primary FILE      a module to load in the primary before the workers start; may be repeated
       --instance-var NAME the variable that tells a worker its place, 0 to n-1 (NODE_APP_INSTANCE)
@@ -25,7 +29,8 @@ Runs a program that was written for one process as several on the same port.
 Times are in seconds, or with a unit: 1.5s, 500ms, 2m.
 
 signals: SIGTERM, SIGINT  finish what was begun, then end; a second one makes haste
-         SIGHUP           replace the workers one by one, without refusing a connection
+         SIGHUP           replace the workers, without refusing a connection; if new ones fail, the old stay
+         SIGTTIN, SIGTTOU one worker more, one fewer
 exit:    what the workers' exit was (128 + n: ended by signal n), 0 after a stop on request;
          1 when it cannot go on, 2 for a wrong command line
 `;

@@ -5,15 +5,13 @@
 
 const { EventEmitter } = require('node:events');
 const { constants } = require('node:os');
-const { served } = require('../primary/fork.cjs');
 const { addStages } = require('../primary/ipc.cjs');
 const { GO } = require('./hold-signals.cjs');
 const { HAD, OWN, STOP, now } = require('./own-end.cjs');
 const { ADDRESSES, nameOf, watchBinds } = require('./binds.cjs');
 
-/** { code, signal, error? } of an ended worker, in words. */
-function describe({ code, signal, error }) {
-  if (error !== undefined) return `could not be started: ${error.message}`;
+/** { code, signal } of an ended worker, in words. */
+function describe({ code, signal }) {
   return signal ? `was ended by ${signal}` : `exited with code ${code}`;
 }
 
@@ -35,21 +33,19 @@ class Life extends EventEmitter {
   /** Why an address could not be had, the last one. */
   bindError = null;
   ending = null;
+  /** It has, or had, its slot's place. */
+  seated = false;
   /** Since it has answered a stop: the signal with which the script ends itself, or null. PASSED_ON: its child has its place. */
   own = undefined;
   #signalledAt = -Infinity;
-  worker = null;
 
-  /** `fork` makes the cluster's worker. */
-  constructor(slot, fork) {
+  /** `id`: the engine's. */
+  constructor(worker, { id, slot }) {
     super();
+    this.worker = worker;
+    this.pid = worker.process.pid;
+    this.id = id;
     this.slot = slot;
-    try {
-      this.worker = fork();
-    } catch (error) {
-      setImmediate(() => this.#end({ code: 1, signal: null, error }));
-      return;
-    }
     addStages(this.worker, { hears: (message) => this.#hears(message) }, watchBinds((error) => { this.bindError = error; }));
     this.worker.on('listening', (address) => {
       if (this.addresses.size >= ADDRESSES) return;
@@ -58,26 +54,16 @@ class Life extends EventEmitter {
     });
     this.worker.on('exit', (code, signal) => this.#end({ code, signal }));
     this.worker.on('disconnect', () => this.emit('disconnect'));
-    this.worker.on('error', (error) => {
-      if (this.pid === undefined) this.#end({ code: 1, signal: null, error });
-    });
-  }
-
-  get pid() {
-    return this.worker?.process.pid;
+    // That a signal could not be sent, for instance.
+    this.worker.on('error', () => {});
   }
 
   get listens() {
     return this.addresses.size > 0 && this.ending === null;
   }
 
-  /** Whether it had taken a connection; known once it has ended. Nobody counts them with the policy `none`. */
-  get served() {
-    return this.worker !== null && served.has(this.worker);
-  }
-
   get connected() {
-    return this.worker !== null && this.worker.isConnected();
+    return this.worker.isConnected();
   }
 
   /** Whether its script handles a signal that came within the last `milliseconds`. */
@@ -108,7 +94,7 @@ class Life extends EventEmitter {
 
   /** Sends a signal, with the word that lets it through hold-signals.cjs in the worker. */
   signal(name) {
-    if (this.ending !== null || this.worker === null) return;
+    if (this.ending !== null) return;
     if (this.connected) this.worker.process.send({ cmd: GO, signal: name }, () => {});
     this.worker.process.kill(name);
   }

@@ -8,11 +8,13 @@ const { usableCpus } = require('./cpus.cjs');
 const preload = require('./preload.cjs');
 const { find, loadAll, typescript } = require('./script.cjs');
 const { buryOrphans } = require('./orphans.cjs');
+const { Releases } = require('./releases.cjs');
 const signals = require('./signals.cjs');
 const { absence, load } = require('../addon.cjs');
 const { BEHIND_WRAPPER } = require('../environment.cjs');
 const { ownFile } = require('../own-files.cjs');
 const { POLICIES } = require('../names.cjs');
+const { supervise } = require('../primary/fleet.cjs');
 const { isWrapper } = require('../wrapper.cjs');
 const { version } = require('../../package.json');
 
@@ -20,6 +22,7 @@ const { version } = require('../../package.json');
 const SAME_SIGNAL = 500;
 /** How long to wait for a stuck reader of the log once everything else has ended as asked. */
 const LOG_PATIENCE = 2000;
+const FOR_EVER = 2 ** 31 - 1;
 
 /** How many workers, and why so many. */
 function howMany(wanted) {
@@ -34,32 +37,48 @@ function setUp(cluster, options, script) {
   const stray = absence() ? null : load().whyNoWorkers();
   if (stray) throw new Failure(stray);
   if (options.policy !== undefined) cluster.schedulingPolicy = POLICIES.get(options.policy);
-  const { args, mechanism } = options;
+  const { args, mechanism, waitReady } = options;
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc'];
-  cluster.setupPrimary({ exec: script, args, stdio, ...(mechanism && { mechanism }) });
+  cluster.setupPrimary({ exec: script, args, stdio, ...(mechanism && { mechanism }), ...(waitReady && { waitReady }) });
 }
 
-/** Makes the worker of a slot. */
-function forker(cluster, { nodeOptions, instanceVar }, script) {
+/** How the worker of a slot is made. */
+function recipes({ nodeOptions, instanceVar }, script, releases) {
   const more = [...nodeOptions, ...typescript(script, nodeOptions)];
-  return (slot) => {
-    cluster.setupPrimary({ execArgv: [...preload.execArgvFor(script), ...more] });
-    return cluster.fork({ [instanceVar]: String(slot), [BEHIND_WRAPPER]: ownFile('lib/cli/behind-wrapper.cjs', script) });
+  return (slot, generation) => {
+    const exec = releases.fileOf(generation);
+    return {
+      settings: { exec, execArgv: [...preload.execArgvFor(exec), ...more] },
+      env: { [instanceVar]: String(slot), [BEHIND_WRAPPER]: ownFile('lib/cli/behind-wrapper.cjs', exec) },
+    };
   };
 }
 
-function obeySignals({ supervisor, reload, output }) {
+/** What makes the workers. */
+function fleetOf(cluster, supervisor) {
+  if (absence()) {
+    const { StockFleet } = require('./stock-fleet.cjs');
+    return new StockFleet(cluster, supervisor);
+  }
+  try {
+    return supervise(cluster, supervisor);
+  } catch (error) {
+    throw new Failure(`no worker can be started: ${error.message}`);
+  }
+}
+
+function obeySignals({ supervisor, renewals, output }) {
   let last = -Infinity;
   const stop = (signal) => {
     const now = performance.now();
     if (now - last < SAME_SIGNAL) return;
     last = now;
-    const live = supervisor.slots.filter((slot) => slot.life !== null).length;
+    const live = supervisor.slots.all.filter((slot) => slot.life !== null).length;
     output.say(supervisor.stopping ? `${signal} again: making haste` :
       `${signal}: stopping ${live} worker${live === 1 ? '' : 's'}`);
     supervisor.stop(signal);
   };
-  signals.obey({ stop, reload: () => supervisor.stopping || reload.request() });
+  signals.obey({ stop, reload: () => renewals.reload(), scale: (signal, more) => renewals.scale(signal, more) });
 }
 
 async function run(argv, output) {
@@ -84,15 +103,19 @@ async function run(argv, output) {
   await loadAll(options.primary);
 
   const { Supervisor } = require('./supervisor.cjs');
-  const { Reload } = require('./reload.cjs');
+  const { Renewals } = require('./renewals.cjs');
   const { Stats } = require('./stats.cjs');
-  const fork = forker(cluster, options, script);
-  const supervisor = new Supervisor({ fork, count, name: options.script, options, output });
-  const reload = new Reload({ supervisor, options, output });
-  obeySignals({ supervisor, reload, output });
+  const releases = new Releases(script);
+  const supervisor = new Supervisor({
+    recipe: recipes(options, script, releases), fleetFor: (theirs) => fleetOf(cluster, theirs), count, name: options.script, options, output,
+  });
+  const renewals = new Renewals({ cluster, supervisor, releases, options, output });
+  obeySignals({ supervisor, renewals, output });
   if (!absence()) buryOrphans((pid) => supervisor.pids.has(pid), load().reapOrphan);
   output.say(`version ${version}, pid ${process.pid}: ${count} worker${count === 1 ? '' : 's'} of ${options.script}` +
     (why === null ? '' : ` (${why})`));
+  // While no worker runs the engine's clock goes on, and that alone keeps no process alive.
+  setInterval(() => {}, FOR_EVER);
   supervisor.start();
   const stats = options.stats === false ? null :
     new Stats({ cluster, supervisor, output, interval: options.stats });

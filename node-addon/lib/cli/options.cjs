@@ -4,7 +4,8 @@
 
 const { MECHANISMS, POLICIES } = require('../names.cjs');
 const { UsageError } = require('./failure.cjs');
-const { instances, duration, variable, words } = require('./values.cjs');
+const { count, duration, instances, variable, words } = require('./values.cjs');
+const { limits } = require('./limits.cjs');
 const { nearest } = require('./suggest.cjs');
 
 const RESPAWNS = ['always', 'on-failure', 'never'];
@@ -20,6 +21,9 @@ const OPTIONS = {
   'node-options': { value: 'yes', set: (o, v, as) => { o.nodeOptions.push(...words(as, v)); } },
   'stop-deadline': { value: 'yes', set: (o, v, as) => { o.stopDeadline = duration(as, v); } },
   'listen-timeout': { value: 'yes', set: (o, v, as) => { o.listenTimeout = duration(as, v, 1); } },
+  'parallel': { value: 'yes', set: (o, v, as) => { o.parallel = count(as, v); } },
+  'recycle': { value: 'yes', set: (o, v, as) => { o.recycle = { ...o.recycle, ...limits(as, v) }; } },
+  'wait-ready': { value: 'no', set: (o) => { o.waitReady = true; } },
   'stats': { value: 'maybe', set: (o, v, as) => { o.stats = v === undefined ? true : duration(as, v, 100); } },
   'help': { value: 'no', set: (o) => { o.help = true; } },
   'version': { value: 'no', set: (o) => { o.version = true; } },
@@ -27,6 +31,7 @@ const OPTIONS = {
 /** What others call them. */
 const OTHERS = {
   'node-args': 'node-options', 'interpreter-args': 'node-options', 'kill-timeout': 'stop-deadline', 'workers': 'instances', 'processes': 'instances',
+  'max-memory-restart': 'recycle', 'max-requests': 'recycle',
 };
 const SHORT = { i: 'instances', h: 'help', v: 'version' };
 
@@ -47,7 +52,8 @@ function split(argument) {
 function parse(argv) {
   const options = {
     script: undefined, args: [], instances: { fewer: 0 }, policy: undefined, mechanism: undefined, respawn: 'always',
-    primary: [], instanceVar: 'NODE_APP_INSTANCE', nodeOptions: [], stopDeadline: 30_000, listenTimeout: 10_000, stats: false, help: false, version: false,
+    primary: [], instanceVar: 'NODE_APP_INSTANCE', nodeOptions: [], stopDeadline: 30_000, listenTimeout: 10_000,
+    parallel: undefined, recycle: undefined, waitReady: false, stats: false, help: false, version: false,
   };
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i];

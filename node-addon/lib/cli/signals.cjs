@@ -11,6 +11,7 @@ let terminalClosed = () => false;
 // At first there is nothing to stop or to replace.
 let stop = () => process.exit(0);
 let reload = () => {};
+let scale = () => {};
 
 /** Once, before anything else. */
 function listen() {
@@ -19,17 +20,19 @@ function listen() {
     if (terminalClosed()) stop('SIGHUP');
     else reload();
   });
+  process.on('SIGTTIN', () => scale('SIGTTIN', 1));
+  process.on('SIGTTOU', () => scale('SIGTTOU', -1));
   terminalClosed = watchTerminal();
 }
 
 /** From now on they do this. */
 function obey(actions) {
-  ({ stop, reload } = actions);
+  ({ stop, reload, scale } = actions);
 }
 
 /** From now on nothing is left but to end with this code. */
 function endWith(code) {
-  obey({ stop: () => process.exit(code), reload() {} });
+  obey({ stop: () => process.exit(code), reload() {}, scale() {} });
 }
 
 module.exports = { endWith, listen, obey };

@@ -43,7 +43,7 @@ class Stats {
   #look() {
     const { workers, addresses } = this.#cluster.stats();
     const counted = new Map(workers.map((worker) => [worker.pid, worker]));
-    const rows = this.#supervisor.slots.map((slot) => {
+    const rows = this.#supervisor.slots.all.map((slot) => {
       const life = slot.life;
       const { delivered = '-', waiting = '-' } = counted.get(life?.pid) ?? {};
       return {

@@ -1,11 +1,12 @@
 'use strict';
 
-// Starts the workers, replaces those that end, and knows when all is over. docs/cli.md has the rules in words.
+// Knows the slots and their workers: starts the first ones, says which of those that end are followed by another, and knows when all is
+// over. Making and replacing them is the fleet's: the engine's, or the small one of stock-fleet.cjs. docs/cli.md has the rules in words.
 
+const { EventEmitter } = require('node:events');
 const { hiddenServer } = require('./hidden.cjs');
-const { describe, exitCodeOf } = require('./life.cjs');
-const { Queue } = require('./queue.cjs');
-const { Slot } = require('./slots.cjs');
+const { Life, describe, exitCodeOf } = require('./life.cjs');
+const { Slots } = require('./slots.cjs');
 const { Stop } = require('./stop.cjs');
 const { Addresses } = require('./addresses.cjs');
 
@@ -16,60 +17,82 @@ const FALSE_STARTS = 3;
 /** A signal to the whole group may end a worker before the primary has it. How old it may be, and how long it is waited for. */
 const SAME_SIGNAL = 1000;
 const LATER = 200;
+/** Of these the script of a worker that was replaced gets the first that it handles. */
+const SIGNALS = ['SIGTERM', 'SIGINT'];
 
-class Supervisor {
+/** Emits 'born' (a life), and 'swapped' (the life that has a slot's place now, and the one that had it, or null). */
+class Supervisor extends EventEmitter {
   slots;
   stopping = false;
   /** Every process that was started and has not ended. */
   pids = new Set();
   #options;
   #output;
+  #fleet;
+  #recipe;
+  #lives = new Map();
+  /** Those that have ended, perhaps of a signal to the whole group that has not come to us yet. */
+  #signalled = new Set();
   #firstTimer = null;
   #allStarted = false;
   #everListened = false;
   /** What hides a server from us; told once. */
   #hidden = null;
   #failure = null;
-  #stops = new Set();
+  #stops = new Map();
   #finish;
 
-  /** `fork(slot)` makes a worker of the cluster and may throw. */
-  constructor({ fork, count, name, options, output }) {
+  /** `recipe(slot, generation)` says how a worker is made; `fleetFor(supervisor)` gives what makes them: { scale(count), stop() }. */
+  constructor({ recipe, fleetFor, count, name, options, output }) {
+    super();
     this.#options = options;
     this.#output = output;
+    this.#recipe = recipe;
     this.name = name;
-    this.slots = Array.from({ length: count }, (_, index) => new Slot(index, fork));
+    this.slots = new Slots(count);
     this.addresses = new Addresses(this.slots, output, options.listenTimeout);
-    /** Those that wait for their next start. */
-    this.queue = new Queue(count, () => this.#everListened && !this.slots.some((slot) => slot.life?.listens));
     /** Resolves with the exit code when no worker is left and none will follow. */
     this.finished = new Promise((resolve) => { this.#finish = resolve; });
+    this.#fleet = fleetFor(this);
   }
 
   start() {
-    this.#startFirst();
-  }
-
-  #startFirst() {
-    this.launch(this.slots[0]);
-    this.#firstTimer = setTimeout(() => this.#startRest(), FIRST_ALONE);
+    this.#fleet.scale(1);
   }
 
   #startRest() {
     clearTimeout(this.#firstTimer);
     if (this.#allStarted || this.stopping) return;
     this.#allStarted = true;
-    for (const slot of this.slots.slice(1)) if (slot.life === null && slot.next === null) this.launch(slot);
+    this.#fleet.scale(this.slots.wanted.length);
   }
 
-  /** A worker for a slot that has none. */
-  launch(slot) {
-    slot.life = this.born(slot);
+  /** So many workers from here on. */
+  scale(count) {
+    this.slots.scale(count);
+    if (this.#allStarted) this.#fleet.scale(count);
   }
 
-  born(slot) {
-    const life = slot.born();
-    if (life.worker !== null) this.#output.attach(life.worker.process, slot.index, this.slots.length);
+  // -- What the fleet asks and tells; see primary/fleet.cjs.
+
+  recipe(slot, generation) {
+    return this.#recipe(slot, generation);
+  }
+
+  born(worker, { id, slot: index, beside }) {
+    const life = new Life(worker, { id, slot: index });
+    const slot = this.slots.at(index);
+    slot.final = null;
+    if (beside) {
+      slot.next = life;
+    } else {
+      if (slot.begun) slot.restarts += 1;
+      slot.life = life;
+      life.seated = true;
+    }
+    slot.begun = true;
+    this.#lives.set(worker, life);
+    this.#output.attach(worker.process, index, this.slots.count);
     this.pids.add(life.pid);
     const silence = setTimeout(() => this.#silent(), this.#options.listenTimeout);
     life.on('listening', (address) => {
@@ -78,16 +101,143 @@ class Supervisor {
       this.addresses.heard(address);
       this.#startRest();
     });
-    life.once('exit', (ending) => {
+    life.once('exit', () => {
       clearTimeout(silence);
       this.pids.delete(life.pid);
-      this.#ended(slot, life, ending);
+      this.#lives.delete(worker);
     });
-    return life;
+    if (!this.#allStarted) this.#firstTimer = setTimeout(() => this.#startRest(), FIRST_ALONE);
+    this.emit('born', life);
+  }
+
+  notMade({ slot: index, beside }, error, next) {
+    // The reload says what failed.
+    if (beside || this.stopping) return;
+    const slot = this.slots.at(index);
+    const what = `could not be started: ${error.message}`;
+    if (this.#isFalseStart(slot)) this.#giveUpStart(index, `worker ${index} ${what}`, 1);
+    else this.#output.warn(`worker ${index} ${what}${next === undefined ? '' : `; the next starts in ${Math.round(next)} ms`}`);
+  }
+
+  /** A worker has ended. In how many milliseconds at least another follows; undefined: none does. */
+  ends(worker, code, signal) {
+    const life = this.#lives.get(worker);
+    const slot = life && this.slots.get(life.slot);
+    if (!slot || this.stopping) return undefined;
+    const ending = { code, signal };
+    if (slot.next === life) {
+      slot.next = null;
+      // Whoever had the place has gone meanwhile, and was the last.
+      if (slot.life === null && slot.last !== null) this.#done(slot, slot.last);
+      return 0;
+    }
+    if (slot.life !== life) return undefined;
+    const verdict = this.#judge(slot, life, ending);
+    const later = life.wasSignalled(SAME_SIGNAL) ? LATER : 0;
+    if (later > 0) this.#signalled.add(life);
+    const tell = (next) => {
+      this.#signalled.delete(life);
+      if (slot.life === life) slot.life = null;
+      if (!this.stopping) verdict.tell(next);
+    };
+    if (!verdict.isFollowed) {
+      // Before this one's slot is nobody's, so that theirs are others.
+      if (verdict.isDone) this.#startRest();
+      setTimeout(tell, later);
+      return undefined;
+    }
+    life.tell = later === 0 ? tell : (next) => setTimeout(tell, later, next - later);
+    return later;
+  }
+
+  follows(worker, next) {
+    const life = this.#lives.get(worker);
+    const slot = this.slots.get(life.slot);
+    life.tell?.(next);
+    if (life.tell || next === undefined || !slot || this.stopping) return;
+    // It had taken its place, and we have not heard of that yet.
+    this.#output.warn(`${whoIs(life)} ended; the next starts in ${Math.round(next)} ms`);
+  }
+
+  swapped(worker) {
+    const life = this.#lives.get(worker);
+    const slot = life && this.slots.get(life.slot);
+    if (!slot) return;
+    const before = slot.life;
+    slot.life = life;
+    life.seated = true;
+    if (slot.next === life) slot.next = null;
+    slot.restarts += 1;
+    this.addresses.changed();
+    this.emit('swapped', life, before);
+  }
+
+  leave(worker, atOnce) {
+    const life = this.#lives.get(worker);
+    if (life === undefined) return false;
+    if (this.stopping) return true;
+    if (atOnce) {
+      // The others have nothing to finish.
+      if (life.seated) this.#stops.get(life)?.hurry('SIGTERM');
+      return true;
+    }
+    const slot = this.slots.get(life.slot);
+    if (slot?.next === life) slot.next = null;
+    if (slot?.life === life) slot.life = null;
+    this.#retireReplaced(life);
+    return true;
+  }
+
+  async #retireReplaced(life) {
+    // Who has never listened has nothing to finish.
+    const code = await this.retire(life, life.listens ? { signals: SIGNALS } : { deadline: 0 });
+    // A stop says it by its exit code.
+    if (code === 0 || !life.seated || life.ending.signal !== null || this.stopping) return;
+    this.#output.warn(`${whoIs(life)} ${describe(life.ending)} when it was replaced`);
+  }
+
+  // -- Who is followed by another.
+
+  /** { isFollowed, isDone, tell(next) }: `tell` is called when that is so. isDone: its slot needs no other. */
+  #judge(slot, life, ending) {
+    const listened = life.addresses.size > 0;
+    const who = whoIs(life);
+    const done = (tell) => ({ isFollowed: false, isDone: true, tell });
+    const giveUp = (tell) => ({ isFollowed: false, isDone: false, tell });
+    const isLast = this.#isLast(ending, listened);
+    if (slot.next !== null) {
+      slot.last = isLast ? ending : null;
+      return { isFollowed: !isLast, tell: () => this.#output.warn(`${who} ${describe(ending)}; its successor is starting`) };
+    }
+    if (!listened && this.#isHidden(life)) return done(() => this.#done(slot, ending));
+    if (isLast) {
+      return done(() => {
+        if (listened || ending.code !== 0) this.#output.warn(`${who} ${describe(ending)}`);
+        this.#done(slot, ending);
+      });
+    }
+    if (!listened && life.bindError !== null && !this.slots.all.some((other) => other.life?.listens)) {
+      return giveUp(() => this.#giveUp(life.bindError.text, 1));
+    }
+    if (this.#isFalseStart(slot, life)) {
+      return giveUp(() => this.#giveUpStart(slot.index, `${who} ${describe(ending)} before it listened`, exitCodeOf(ending)));
+    }
+    const early = listened ? '' : ' before it listened';
+    if (!this.#allStarted) clearTimeout(this.#firstTimer);
+    return {
+      isFollowed: true,
+      tell: (next) => this.#output.warn(`${who} ${describe(ending)}${early}; the next starts in ${Math.round(next)} ms`),
+    };
+  }
+
+  /** Counts the lives of a slot that failed at their start. Whether they are too many. */
+  #isFalseStart(slot, life) {
+    slot.countStart(life);
+    return !this.#everListened && slot.falseStarts >= FALSE_STARTS;
   }
 
   #silent() {
-    const silent = this.slots.map((slot) => slot.life)
+    const silent = this.slots.all.map((slot) => slot.life)
       .filter((life) => life !== null && life.ending === null && life.addresses.size === 0 && !life.warned);
     if (silent.length === 0 || this.stopping) return;
     for (const life of silent) life.warned = true;
@@ -99,54 +249,6 @@ class Supervisor {
       `run${plural ? '' : 's'} but ${plural ? 'do' : 'does'} not listen after ${seconds} s (${cause})`);
   }
 
-  #ended(slot, life, ending) {
-    // The reload sees to workers that it tries out or has replaced.
-    if (slot.life !== life) return;
-    if (!this.stopping && life.wasSignalled(SAME_SIGNAL)) setTimeout(() => this.#left(slot, life, ending), LATER);
-    else this.#left(slot, life, ending);
-  }
-
-  #left(slot, life, ending) {
-    if (slot.life !== life) return;
-    slot.life = null;
-    if (this.stopping) return;
-    if (slot.next === null) this.replace(slot, life, ending);
-    else this.#output.warn(`worker ${slot.index} (pid ${life.pid}) ${describe(ending)}; its successor is starting`);
-  }
-
-  /** What follows a worker that ended without being asked to. */
-  replace(slot, life, ending) {
-    const listened = life.addresses.size > 0;
-    const who = `worker ${slot.index}${life.pid === undefined ? '' : ` (pid ${life.pid})`}`;
-    if (!listened && this.#isHidden()) {
-      this.#done(slot, ending);
-      return;
-    }
-    if (this.#isLast(ending, listened)) {
-      if (listened || ending.code !== 0) this.#output.warn(`${who} ${describe(ending)}`);
-      this.#done(slot, ending);
-      return;
-    }
-    if (!listened && life.bindError !== null && !this.slots.some((other) => other.life?.listens)) {
-      this.#giveUp(life.bindError.text, 1);
-      return;
-    }
-    const delay = slot.delayAfter(life);
-    if (!this.#everListened && slot.falseStarts >= FALSE_STARTS) {
-      this.#giveUp(`${this.name} does not start: ${who} ${describe(ending)} before it listened, ` +
-        `as ${FALSE_STARTS - 1} before it`, exitCodeOf(ending));
-      return;
-    }
-    const early = listened ? '' : ' before it listened';
-    this.#output.warn(`${who} ${describe(ending)}${early}; the next starts in ${delay} ms`);
-    if (!this.#allStarted) clearTimeout(this.#firstTimer);
-    this.queue.add(slot.index, delay, () => {
-      slot.restarts += 1;
-      if (this.#allStarted) this.launch(slot);
-      else this.#startFirst();
-    });
-  }
-
   /** What hides the server of one of these workers. */
   #hiddenAmong(lives) {
     for (const { pid } of lives) this.#hidden ??= hiddenServer(pid) ?? null;
@@ -154,8 +256,8 @@ class Supervisor {
   }
 
   /** Whether another worker seems not to listen and has a server below it. That one would go down with us, and others cannot start. */
-  #isHidden() {
-    const others = this.slots.map((slot) => slot.life).filter((life) => life !== null && life.ending === null);
+  #isHidden(life) {
+    const others = this.slots.all.map((slot) => slot.life).filter((other) => other !== null && other !== life && other.ending === null);
     if (this.#everListened || others.length === 0) return false;
     const isTold = this.#hidden !== null;
     if (this.#hiddenAmong(others) === null) return false;
@@ -173,16 +275,21 @@ class Supervisor {
     }
   }
 
+  // -- The end.
+
   #done(slot, ending) {
     slot.final = ending;
     if (exitCodeOf(ending) !== 0) this.#failure ??= exitCodeOf(ending);
-    this.#startRest();
     this.addresses.changed();
-    if (this.slots.some((other) => other.final === null)) return;
+    if (this.slots.wanted.length > 0) return;
     if (!this.#everListened && this.#failure === null) {
       this.#output.warn(`${this.name} ended without having listened: cluster-rs is for programs that listen`);
     }
     this.#finish(this.#failure ?? 0);
+  }
+
+  #giveUpStart(index, what, code) {
+    this.#giveUp(`${this.name} does not start: ${what}, as ${FALSE_STARTS - 1} before it`, code);
   }
 
   async #giveUp(why, code) {
@@ -193,30 +300,33 @@ class Supervisor {
 
   /** Ends every worker gracefully because of a signal; then `finished` resolves. Called again, it makes haste. */
   async stop(signal) {
-    if (this.stopping) for (const stop of this.#stops) stop.hurry(signal);
+    if (this.stopping) for (const stop of this.#stops.values()) stop.hurry(signal);
     else this.#finish(await this.#stopAll({ signals: [signal], isForAll: true }));
   }
 
   async #stopAll(how) {
     this.stopping = true;
     clearTimeout(this.#firstTimer);
-    for (const slot of this.slots) {
-      this.queue.cancel(slot.index);
-      for (const life of [slot.life, slot.next]) if (life !== null) this.retire(life, how);
-    }
+    this.#fleet.stop();
+    for (const life of [...this.#lives.values(), ...this.#signalled]) if (!this.#stops.has(life)) this.retire(life, how);
     // Those that a reload had begun to stop are among them.
-    const codes = await Promise.all([...this.#stops].map((stop) => stop.done));
-    const failures = codes.filter((code) => code !== 0);
+    const codes = await Promise.all([...this.#stops].map(async ([life, stop]) => ({ life, code: await stop.done })));
+    // Those that a reload had not come to need finish nothing.
+    const failures = codes.filter(({ life, code }) => code !== 0 && life.seated).map(({ code }) => code);
     return failures.length === 0 ? 0 : Math.min(...failures);
   }
 
   /** Ends one worker gracefully; see Stop. Resolves with 0, or how it failed, as an exit code. */
   retire(life, how = {}) {
     const stop = new Stop(life, { deadline: this.#options.stopDeadline, ...how }, (text) => this.#output.warn(text));
-    this.#stops.add(stop);
-    stop.done.then(() => this.#stops.delete(stop));
+    this.#stops.set(life, stop);
+    stop.done.then(() => this.#stops.delete(life));
     return stop.done;
   }
+}
+
+function whoIs({ slot, pid }) {
+  return `worker ${slot} (pid ${pid})`;
 }
 
 module.exports = { Supervisor };

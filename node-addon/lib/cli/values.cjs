@@ -29,6 +29,12 @@ function duration(option, value, least = 0) {
   throw new UsageError(`${option} takes a time such as 30, 1.5s, 500ms or 2m, not ${JSON.stringify(value)}`);
 }
 
+/** How many at a time. */
+function count(option, value) {
+  if (/^[0-9]+$/.test(value) && Number(value) >= 1 && Number(value) <= MOST_INSTANCES) return Number(value);
+  throw new UsageError(`${option} takes a number from 1 to ${MOST_INSTANCES}, not ${JSON.stringify(value)}`);
+}
+
 /** The name of an environment variable that means nothing yet. */
 function variable(option, value) {
   if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(value) && !TAKEN.test(value)) return value;
@@ -43,4 +49,4 @@ function words(option, value) {
   return found.map(({ text }) => text);
 }
 
-module.exports = { instances, duration, variable, words };
+module.exports = { MOST_INSTANCES, count, duration, instances, variable, words };

@@ -79,11 +79,33 @@ function asked(ask) {
   }
 }
 
+/** By cluster. */
+const fleets = new WeakMap();
+
+/**
+ * From here on the engine makes workers of this cluster, and replaces those that end. The supervisor is asked, and told:
+ *
+ *   recipe(slot, generation)             how a worker is made: { settings, env }
+ *   born(worker, { id, slot, generation, beside })
+ *   notMade({ slot, beside }, error, next)   next: milliseconds until it is tried again
+ *   ends(worker, code, signal)           whether another follows it: not sooner than in so many milliseconds; undefined: none
+ *   follows(worker, next)                next: in how many; undefined: somebody is on the way already
+ *   swapped(worker)                      it has its slot's place
+ *   leave(worker, atOnce)                it is to leave. False: it is not the supervisor's
+ *
+ * Returns { scale(count), stop() }: so many workers, beside those that the program forks itself; nobody is replaced any more.
+ */
+function supervise(cluster, supervisor) {
+  return fleets.get(cluster).supervise(supervisor);
+}
+
 class Fleet {
   #cluster;
   #entries;
   #fork;
   #engine;
+  #started;
+  #supervisor;
   /** By generation: what its workers are made of, beside what was given to the first of their slot. Not of the first generation. */
   #recipes = new Map();
   /** By slot: settings and environment of its first worker. */
@@ -96,11 +118,13 @@ class Fleet {
   #leaver;
 
   /**
-   * `entries`: by worker, those that have a place. `fork(due, settings, env)` forks one that the engine has ordered. `engine()`: the
-   * engine, if there is one.
+   * `entries`: by worker, those that have a place. `fork(env, how)` forks one; see forkEnrolled. `engine()`: the engine, if there is one;
+   * `begin()` makes it.
    */
-  constructor(cluster, { entries, fork, engine }) {
+  constructor(cluster, { entries, fork, engine, begin }) {
+    fleets.set(cluster, this);
     this.#cluster = cluster;
+    this.#started = begin;
     this.#entries = entries;
     this.#fork = fork;
     this.#engine = engine;
@@ -115,6 +139,24 @@ class Fleet {
   forked({ worker }, env) {
     worker.generation = this.#inForce[0];
     this.#first.set(worker.slot, { env, settings: this.#settings() });
+  }
+
+  supervise(supervisor) {
+    this.#supervisor = supervisor;
+    this.#started().replaceEnrolled();
+    const isOther = (entry) => !entry.isSupervised;
+    return {
+      scale: (count) => this.scale(count + [...this.#entries.values()].filter(isOther).length),
+      stop: () => this.#engine().replaceNobody(),
+    };
+  }
+
+  /** A worker's process has ended. */
+  end({ id, worker }, code, signal) {
+    const least = this.#supervisor?.ends(worker, code, signal);
+    // Only after a crash an address is kept for a successor. A code of 0 is none.
+    if (least === undefined) this.#engine().ended(id, code === 0);
+    else this.#supervisor.follows(worker, this.#engine().followed(id, least) ?? undefined);
   }
 
   /** A worker's end is about to be told, and was told. */
@@ -144,8 +186,9 @@ class Fleet {
   }
 
   /** Something that the engine has told. */
-  hear({ due, leaving, ready, recycled, reload }) {
+  hear({ due, swapped, leaving, ready, recycled, reload }) {
     if (due) this.#make();
+    if (swapped) this.#supervisor?.swapped(this.#of(swapped)?.worker);
     if (leaving) this.#haveLeave(leaving);
     if (ready) this.#tell('ready', ready);
     if (recycled) this.#tell('recycle', recycled);
@@ -161,15 +204,42 @@ class Fleet {
 
   #make() {
     const engine = this.#engine();
-    for (let due = engine.takeDue(); due; due = engine.takeDue()) {
-      const first = this.#first.get(due.slot) ?? this.#first.values().next().value ?? {};
-      const { settings = first.settings, env } = this.#recipes.get(due.generation) ?? {};
-      try {
-        const worker = this.#fork(due, settings, env ? { ...first.env, ...env } : first.env);
-        worker.generation = due.generation;
-      } catch (error) {
-        engine.dueFailed(due, error.message);
+    for (let due = engine.takeDue(); due; due = engine.takeDue()) this.#makeOne(due);
+  }
+
+  #makeOne(due) {
+    const failed = (error) => this.#notMade(due, error);
+    const lose = (engine, id) => (this.#supervisor ? engine.followed(id, 0) : engine.ended(id, true));
+    try {
+      const { settings, env } = this.#recipeOf(due);
+      const { worker, entry } = this.#fork(env, { enroll: (engine) => engine.enrollDue(due), lose, settings });
+      if (!entry) {
+        worker.once('error', failed);
+        return;
       }
+      worker.generation = due.generation;
+      entry.isSupervised = this.#supervisor !== undefined;
+      const { slot, generation, beside } = due;
+      this.#supervisor?.born(worker, { id: entry.id, slot, generation, beside });
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #recipeOf({ slot, generation }) {
+    if (this.#supervisor) return this.#supervisor.recipe(slot, generation);
+    const first = this.#first.get(slot) ?? this.#first.values().next().value ?? {};
+    const { settings = first.settings, env } = this.#recipes.get(generation) ?? {};
+    return { settings, env: env ? { ...first.env, ...env } : first.env };
+  }
+
+  #notMade(due, error) {
+    const next = this.#engine().dueFailed(due, error.message) ?? undefined;
+    if (this.#supervisor) {
+      this.#supervisor.notMade(due, error, next);
+    } else if (!due.beside) {
+      const text = `the worker of slot ${due.slot} could not be replaced and will be tried again: ${error.message}`;
+      process.emitWarning(text, { type: 'ClusterWarning', code: 'CLUSTER_RS_ENGINE' });
     }
   }
 
@@ -177,6 +247,7 @@ class Fleet {
     const entry = this.#of(id);
     if (!entry) return;
     const { worker } = entry;
+    if (this.#supervisor?.leave(worker, atOnce)) return;
     const kill = (signal) => worker.process.kill(signal);
     entry.replaced = true;
     if (atOnce) {
@@ -253,4 +324,4 @@ class Fleet {
   }
 }
 
-module.exports = { Fleet };
+module.exports = { Fleet, supervise };

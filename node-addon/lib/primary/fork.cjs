@@ -63,13 +63,17 @@ function placeFor(enroll) {
   }
 }
 
+function giveBack(engine, id) {
+  engine.ended(id, true);
+}
+
 /**
  * Forks a worker for which the engine has a place. Throws what Node's fork throws, and leaves nothing behind then. There is no
  * place if no process could be started; the worker says why, as in Node. Where the engine has no place there is no process either:
- * it would listen outside of the engine and of its rules. `ready()` gives the engine. `enroll(engine)` makes the place; `settings`: what
- * counts beside or in place of those in force.
+ * it would listen outside of the engine and of its rules. `ready()` gives the engine. `enroll(engine)` makes the place, and
+ * `lose(engine, id)` gives it back; `settings`: what counts beside or in place of those in force.
  */
-function forkEnrolled(cluster, ready, fork, given, { enroll = (engine) => engine.enroll(), settings: wanted } = {}) {
+function forkEnrolled(cluster, ready, fork, given, { enroll = (engine) => engine.enroll(), lose = giveBack, settings: wanted } = {}) {
   let engine;
   const place = placeFor(() => {
     engine = ready();
@@ -88,32 +92,28 @@ function forkEnrolled(cluster, ready, fork, given, { enroll = (engine) => engine
     const settings = { exec, execArgv: words ?? [], cwd };
     const worker = forkUnder(cluster, ours, () => fork(environment.forWorker(given, place, number, settings)));
     if (worker.process.pid === undefined) {
-      engine.ended(place.id, true);
+      lose(engine, place.id);
       return { worker };
     }
     engine.started(place.id, worker.process.pid);
     return { worker, place };
   } catch (error) {
-    engine.ended(place.id, true);
+    lose(engine, place.id);
     throw error;
   } finally {
     fs.closeSync(place.fd);
   }
 }
 
-/** Workers that have ended, and had taken a connection. */
-const served = new WeakSet();
-
-/** Tells the engine of a worker's end. `ended` is called before, `told` after the program was told. */
-function follow(engine, { worker, id, shares }, { ended, told }) {
+/** `end(code, signal)` tells the engine of a worker's end. `ended` is called before, `told` after the program was told. */
+function follow(engine, { worker, id, shares }, { ended, end, told }) {
   const endShares = () => {
     for (const share of shares.values()) share.end();
   };
-  worker.process.prependOnceListener('exit', (code) => {
+  worker.process.prependOnceListener('exit', (code, signal) => {
     ended();
     endShares();
-    // Only after a crash an address is kept for a successor. A code of 0 is none.
-    if (engine.ended(id, code === 0)) served.add(worker);
+    end(code, signal);
   });
   // Node's own listener has told the program.
   worker.process.once('exit', told);
@@ -124,4 +124,4 @@ function follow(engine, { worker, id, shares }, { ended, told }) {
   });
 }
 
-module.exports = { follow, forkEnrolled, served };
+module.exports = { follow, forkEnrolled };

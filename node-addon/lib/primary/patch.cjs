@@ -61,9 +61,12 @@ function patch(cluster, words) {
   // By worker, for those that have a place in the engine and have not ended.
   const entries = new Map();
   let engine;
+  // What workers may listen on, as a text.
+  let allowed;
 
   function theEngine() {
     if (!engine) {
+      allowed = JSON.stringify(permits());
       engine = new native.Engine(policy(), mechanism(), permits(), (news) => {
         fleet.hear(news);
         if (news.notice !== undefined) debug(news.notice);
@@ -79,7 +82,11 @@ function patch(cluster, words) {
   // Forks a worker, and enters it where it got a place. `how`: see forkEnrolled.
   function forkAs(env, how) {
     const ready = () => {
-      if (engine) engine.allow(permits());
+      // What is the same need not be asked for: it may have become impossible.
+      if (engine && JSON.stringify(permits()) !== allowed) {
+        engine.allow(permits());
+        allowed = JSON.stringify(permits());
+      }
       if (cluster.settings.waitReady) theEngine().waitForReady();
       return theEngine();
     };
@@ -95,6 +102,7 @@ function patch(cluster, words) {
         fleet.ends(entry);
         rouseShared();
       },
+      end: (code, signal) => fleet.end(entry, code, signal),
       told: () => fleet.ended(),
     });
     worker.process.prependListener('message', (message) => {
@@ -125,11 +133,8 @@ function patch(cluster, words) {
   const fleet = new Fleet(cluster, {
     entries,
     engine: () => engine,
-    fork(due, settings, env) {
-      const { worker, entry } = forkAs(env, { enroll: (ours) => ours.enrollDue(due), settings });
-      if (!entry) throw new Error('its process could not be started');
-      return worker;
-    },
+    begin: theEngine,
+    fork: forkAs,
   });
   cluster.reload = (options) => fleet.reload(options);
   cluster.rollback = (options) => fleet.rollback(options);

@@ -9,6 +9,7 @@ const { addressOf, refusalOf } = require('../address.cjs');
 const { BEHIND_WRAPPER } = require('../environment.cjs');
 const { isDatagram } = require('../query.cjs');
 const { Burden } = require('./burden.cjs');
+const { countRequests } = require('./count.cjs');
 const { drain } = require('./drain.cjs');
 const { endOwnSockets } = require('./own-socket.cjs');
 const { serve, trackHttp2 } = require('./share.cjs');
@@ -63,6 +64,7 @@ class Membership {
     try {
       this.#taken();
       const member = this.#adopt();
+      if (member) countRequests(member);
       if (member) this.#ownEnd?.joined();
       member?.watch(() => this.#read(), process.env.CLUSTER_RS_WAIT === 'thread');
       return member;

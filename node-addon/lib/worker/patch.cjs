@@ -6,6 +6,7 @@
 const { load } = require('../addon.cjs');
 const { closeChannel } = require('../environment.cjs');
 const { OWN_END, isDatagram } = require('../query.cjs');
+const { countRequests } = require('./count.cjs');
 const { serve, trackHttp2 } = require('./share.cjs');
 const { watchShared } = require('./shared.cjs');
 
@@ -74,6 +75,7 @@ function patch(cluster, place) {
   if (!place) return false;
   if (cluster.worker) cluster.worker.slot = place.slot;
   if (!member) return false;
+  countRequests(member);
   process.send = sendOwn(process.send);
   const shares = new Map();
   const servers = () => Array.from(shares.values(), ({ server }) => server);

@@ -42,6 +42,15 @@ test('times have units and limits', ours, () => {
   assert.equal(parse(['--stop-deadline', '0', 'x.js']).stopDeadline, 0);
 });
 
+test('the limits of --recycle have units, and several are one', ours, () => {
+  const args = ['--recycle', 'rss=1.5G,age=90m', '--recycle=requests=7,jitter=0', '--parallel', '3', '--wait-ready', 'x.js'];
+  const { recycle, parallel, waitReady } = parse(args);
+  assert.deepEqual(recycle, { rss: 1.5 * 2 ** 30, age: 5_400_000, requests: 7, jitter: 0 });
+  assert.deepEqual([parallel, waitReady], [3, true]);
+  assert.deepEqual(parse(['--recycle', 'rss=400000,age=20,connections=3', 'x.js']).recycle, { rss: 400_000, age: 20_000, connections: 3 });
+  assert.equal(parse(['x.js']).recycle, undefined);
+});
+
 test('node options are split as Node splits NODE_OPTIONS', ours, () => {
   assert.deepEqual(words('--node-options', '--require  ./a.cjs "--title=a b" --x="c\\"d\\\\" ""'),
     ['--require', './a.cjs', '--title=a b', '--x=c"d\\', '']);
@@ -77,6 +86,17 @@ test('a wrong command line is one line on standard error and exit code 2', ours,
     [[`--${'x'.repeat(100_000)}`, 'server.js'], /; the script's own go after --/],
     [['--constructor', 'server.js'], /^unknown option --constructor; /],
     [['server.js', '8080'], /^the script is server\.js already; its own arguments, such as 8080, go after -- /],
+    [['--parallel', '0', 'server.js'], /^--parallel takes a number from 1 to 1024, not "0" /],
+    [['--wait-ready=yes', 'server.js'], /^--wait-ready takes no value /],
+    [['--recycle', 'rss', 'server.js'], /^--recycle takes limits such as rss=400M,age=24h, not "rss" /],
+    [['--recycle', 'rss=400M,request=5', 'server.js'], /^--recycle has no limit "request"; did you mean requests=\? /],
+    [['--recycle', 'memory=4G', 'server.js'], /^--recycle has no limit "memory"; did you mean rss=\? /],
+    [['--recycle', 'x=1', 'server.js'], /^--recycle has no limit "x"; there are rss=, requests=, connections=, age= and jitter= /],
+    [['--recycle', 'rss=much', 'server.js'], /^--recycle takes as rss an amount of memory such as 400M or 1\.5G, not "much" /],
+    [['--recycle', 'age=2w', 'server.js'], /^--recycle takes as age a time such as 24h, 90m or 7d, not "2w" /],
+    [['--recycle', 'requests=0', 'server.js'], /^--recycle takes as requests a number from 1, not "0" /],
+    [['--recycle', 'jitter=20', 'server.js'], /^--recycle takes a limit beside jitter, such as rss=400M /],
+    [['--max-memory-restart', '300M', 'server.js'], /^unknown option --max-memory-restart; did you mean --recycle\? /],
     [['--mechanism', 'fast', 'server.js'], /^--mechanism takes auto, passed, kernel or rotation, not "fast" /],
     [['--policy', 'best', 'server.js'], /^--policy takes rr, none, least-loaded or source-hash, not "best" /],
     [['--respawn', 'maybe', 'server.js'], /^--respawn takes always, on-failure or never, not "maybe" /],

@@ -124,8 +124,8 @@ for (const [handled, expected] of [[['SIGTERM'], 'SIGTERM'], [['SIGINT'], 'SIGIN
       await started.wait(/2 workers: pids/);
       started.kill('SIGHUP');
       await started.wait(/reload: done/);
+      await until(() => count(started, 'done') === 2, 'the end of both old scripts');
       assert.equal(count(started, `begins ${expected}`), 2);
-      assert.equal(count(started, 'done'), 2);
       assert.equal((await request(port)).status, 200);
       started.kill(expected);
     });
@@ -141,7 +141,7 @@ test('a reload says which script failed to end itself', ours, async () => {
   const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': text } }, async (started) => {
     await started.port();
     started.kill('SIGHUP');
-    await started.wait(/reload: done/);
+    await started.wait(/when it was replaced/, { on: 'stderr' });
     started.kill('SIGINT');
   });
   assert.equal(run.said().length, 1);

@@ -6,7 +6,7 @@ const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
-const { ours, request } = require('../support/index.cjs');
+const { ours, request, until } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
 
 const HOME = path.join(__dirname, '../../../node-addon');
@@ -52,6 +52,7 @@ for (const start of ['current/node_modules/cluster-rs/bin/cluster-rs.cjs', 'curr
       started.kill('SIGHUP');
       assert.equal((await held).body, 'stayed');
       await started.wait(/reload: done/);
+      await until(() => started.processes().length === 3, 'the end of the old ones');
       for (let i = 0; i < 4; i++) assert.equal((await request(port)).body, 'release 2');
       await request(port, { path: '/exit' }).catch(() => {});
       await started.wait(/exited with code 1; the next starts/, { on: 'stderr' });
@@ -62,6 +63,29 @@ for (const start of ['current/node_modules/cluster-rs/bin/cluster-rs.cjs', 'curr
     assert.equal(run.said().length, 1);
   });
 }
+
+test('a crash brings no other release, and a reload that fails halfway goes back', ours, async () => {
+  const broken = `if (process.env.NODE_APP_INSTANCE === '1') process.exit(9); ${server(2)}`;
+  const run = await cli({
+    files: { ...files, 'releases/2/server.js': broken },
+    command: ([node]) => installed([node, `${HOME}/bin/cluster-rs.cjs`, '-i', '2', 'current/server.js']),
+  }, async (started) => {
+    const port = await started.port();
+    fs.unlinkSync(`${started.directory}/current`);
+    fs.symlinkSync('releases/2', `${started.directory}/current`);
+    await request(port, { path: '/exit' }).catch(() => {});
+    await started.wait(/exited with code 1; the next starts/, { on: 'stderr' });
+    for (let i = 0; i < 4; i++) assert.equal((await request(port)).body, 'release 1');
+    started.kill('SIGHUP');
+    await started.wait(/reload rolled back/, { on: 'stderr' });
+    await until(() => started.processes().length === 3, 'the end of the others');
+    for (let i = 0; i < 4; i++) assert.equal((await request(port)).body, 'release 1');
+    started.kill();
+  });
+  assert.equal(run.code, 0);
+  const line = /^reload rolled back: the new worker 1 \(pid [0-9]+\) exited with code 9 before it was ready; all workers are as before$/;
+  assert.match(run.said()[1], line);
+});
 
 test('the command from elsewhere, removed: workers go on without it, and that is said', ours, async () => {
   const run = await cli({

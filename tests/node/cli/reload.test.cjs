@@ -1,5 +1,5 @@
 'use strict';
-// SIGHUP: one worker after the other is replaced, and no connection is refused.
+// SIGHUP: all workers are replaced, and no connection is refused. A new one that fails costs nobody anything.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
@@ -36,6 +36,7 @@ test('a reload replaces all, one at a time, the new one first, and loses nothing
     started.kill('SIGHUP');
     await started.wait(/reload: done/);
     const before = await stopLoad();
+    await until(() => started.processes().length === 4, 'the end of the old ones');
     // What is answered from now on is the new version, from every slot.
     const slots = new Set();
     while (slots.size < 3) {
@@ -44,13 +45,17 @@ test('a reload replaces all, one at a time, the new one first, and loses nothing
       slots.add(instance);
     }
     assert.ok(before.some(({ version }) => version === 1));
-    assert.equal(started.processes().length, 4);
     started.kill();
   });
   assert.equal(run.code, 0);
   assert.equal(run.stderr, '');
-  const events = run.stdout.split('\n').map((line) => /^\[[012]\] (up|gone)/.exec(line)?.[1]).filter(Boolean);
-  assert.deepEqual(events.slice(0, 9), ['up', 'up', 'up', 'up', 'gone', 'up', 'gone', 'up', 'gone']);
+  const [, ...lines] = run.stdout.split('reload: replacing 3 workers, one at a time\n')[1].split('reload: done')[0].split('\n').reverse();
+  const events = lines.reverse().map((line) => /^\[([012])\] (up)|worker ([012]) (is now)/.exec(line)?.slice(1).join('')).filter(Boolean);
+  assert.deepEqual(events, ['0up', '0is now', '1up', '1is now', '2up', '2is now']);
+  for (const slot of [0, 1, 2]) {
+    const told = run.stdout.split('\n').filter((line) => line.startsWith(`[${slot}] `)).map((line) => line.split(' ')[1]);
+    assert.deepEqual(told, ['up', 'up', 'gone', 'gone'], `slot ${slot}`);
+  }
   assert.equal(run.stdout.match(/reload: worker [012] is now pid [0-9]+, was [0-9]+\n/g).length, 3);
 });
 
@@ -62,86 +67,103 @@ test('the old worker finishes its requests while the new one serves', ours, asyn
     started.kill('SIGHUP');
     const [, fresh, old] = await started.wait(/worker 0 is now pid ([0-9]+), was ([0-9]+)/);
     await until(async () => JSON.parse((await request(port)).body).pid === Number(fresh), 'the new worker\'s answers');
-    assert.ok(!/reload: done/.test(started.stdout));
+    // The old one is not waited for.
+    await started.wait(/reload: done/);
+    assert.equal(started.processes().length, 3);
     started.write('release', '');
     assert.equal((await answer).body, `held by ${old}`);
-    await started.wait(/reload: done/);
+    await until(() => started.processes().length === 2, 'the end of the old one');
     started.kill();
   });
   assert.equal(run.code, 0);
 });
 
-test('a new one that fails to come up keeps the old ones, all of them', ours, async () => {
-  for (const [broken, what, patience] of [
-    ['process.exit(4);', 'exited with code 4 before it listened', '20'],
-    ['setInterval(() => {}, 1000);', 'did not listen within 3 s', '3'],
-    ['process.on("SIGTERM", () => {}); setInterval(() => {}, 1000);', 'did not listen within 3 s', '3'],
-  ]) {
-    const run = await cli({
-      args: ['-i', '2', '--listen-timeout', patience, 'app.js'], files: { 'app.js': VERSIONED(1) },
-    }, async (started) => {
+const FAILURES = [
+  ['ends', VERSIONED(1), 'process.exit(4);', 'exited with code 4 before it was ready'],
+  ['crashes', VERSIONED(1), "process.kill(process.pid, 'SIGKILL');", 'was ended by SIGKILL before it was ready'],
+  ['ends soon after it has listened', VERSIONED(1), `${VERSIONED(2)} setTimeout(() => process.exit(5), 100);`,
+    'exited with code 5 before it was ready'],
+  ['hangs', VERSIONED(1), 'setInterval(() => {}, 1000);', 'listens on nothing after 3\\.0 s'],
+  ['hangs, and ignores SIGTERM', VERSIONED(1), 'process.on("SIGTERM", () => {}); setInterval(() => {}, 1000);',
+    'listens on nothing after 3\\.0 s'],
+  ['listens on less', `${VERSIONED(1)} require('node:net').createServer().listen('second.sock');`, VERSIONED(2),
+    'does not listen on \\S*second\\.sock \\(the one before it does\\) after 3\\.0 s'],
+  ['listens elsewhere', VERSIONED(1), VERSIONED(2).replace("0, '127.0.0.1'", "'moved.sock'"),
+    'does not listen on 127\\.0\\.0\\.1:[0-9]+ \\(the one before it does\\) after 3\\.0 s'],
+];
+
+for (const [what, good, broken, why] of FAILURES) {
+  test(`a new one that ${what} is refused, and the old ones go on, all of them`, ours, async () => {
+    const args = ['-i', '2', '--listen-timeout', /after 3/.test(why) ? '3' : '20', 'app.js'];
+    const run = await cli({ args, files: { 'app.js': good } }, async (started) => {
       const port = await started.port();
-      const [, pids] = await started.wait(/2 workers: pids ([0-9 ]+)\)/);
+      const [, pids] = await started.wait(/listening on 127\S* .*2 workers: pids ([0-9 ]+)\)/);
       const stopLoad = load(port);
       started.write('app.js', broken);
       started.kill('SIGHUP');
-      await started.wait(/reload stopped/, { on: 'stderr' });
+      await started.wait(/reload refused/, { on: 'stderr' });
       const answers = await stopLoad();
       assert.ok(answers.every(({ version }) => version === 1));
       await until(() => started.processes().length === 3, 'the end of the new one');
       assert.deepEqual(new Set(answers.map(({ pid }) => String(pid))), new Set(pids.split(' ')));
       // Mended, it reloads after all.
-      started.write('app.js', VERSIONED(3));
+      started.write('app.js', good.replace('version: 1', 'version: 3'));
       started.kill('SIGHUP');
       await started.wait(/reload: done/);
+      await until(() => started.processes().length === 3, 'the end of the old ones');
       assert.equal(JSON.parse((await request(port)).body).version, 3);
       started.kill();
     });
-    const stopped = run.said().filter((said) => said.startsWith('reload'));
-    assert.equal(stopped.length, 1);
-    const line = `^reload stopped: the new worker 0 \\(pid [0-9]+\\) ${what}; the old workers go on$`;
-    assert.match(stopped[0], new RegExp(line));
+    const refused = run.said().filter((said) => said.startsWith('reload'));
+    assert.equal(refused.length, 1);
+    assert.match(refused[0], new RegExp(`^reload refused: the new worker 0 \\(pid [0-9]+\\) ${why}; the old workers go on$`));
     assert.equal(run.code, 0);
-  }
-});
+  });
+}
 
 test('a new one whose address is taken keeps the old one', ours, async () => {
   const run = await cli({ args: ['-i', '1', 'app.js'], files: { 'app.js': VERSIONED(1) } }, async (started) => {
     await started.port();
     started.write('app.js', "require('node:net').createServer().listen('/dev/null/x.sock');");
     started.kill('SIGHUP');
-    await started.wait(/code 1 before it listened \(cannot listen on \/dev\/null\/x\.sock: /, { on: 'stderr' });
+    await started.wait(/code 1 before it was ready \(cannot listen on \/dev\/null\/x\.sock: /, { on: 'stderr' });
     started.kill();
   });
   assert.equal(run.code, 0);
 });
 
-test('a new version that listens elsewhere is taken after the time for listening', ours, async () => {
-  await cli({
-    args: ['-i', '1', '--listen-timeout', '3', 'app.js'], files: { 'app.js': VERSIONED(1) },
-  }, async (started) => {
-    await started.port();
-    started.write('app.js', VERSIONED(2).replace("0, '127.0.0.1'", "'moved.sock'"));
-    started.kill('SIGHUP');
-    await started.wait(/reload: done/);
-    assert.equal(JSON.parse((await request(`${started.directory}/moved.sock`)).body).version, 2);
-    started.kill();
-  });
-});
-
-test('a reload during a reload follows it', ours, async () => {
+test('one that fails after another was replaced: the reload stops, that one stays', ours, async () => {
   const run = await cli({ args: ['-i', '2', 'app.js'], files: { 'app.js': VERSIONED(1) } }, async (started) => {
     const port = await started.port();
+    started.write('app.js', `if (process.env.NODE_APP_INSTANCE === '1') process.exit(6); ${VERSIONED(2)}`);
     started.kill('SIGHUP');
-    await started.wait(/reload: replacing/);
+    await started.wait(/reload stopped/, { on: 'stderr' });
+    const versions = new Set();
+    await until(async () => versions.add(JSON.parse((await request(port)).body).version).size === 2, 'both versions');
+    started.kill();
+  });
+  assert.equal(run.code, 0);
+  const line = /^reload stopped: the new worker 1 \(pid [0-9]+\) exited with code 6 before it was ready; 1 of 2 workers are new, and stay$/;
+  assert.match(run.said()[0], line);
+});
+
+test('a reload during a reload takes its place', ours, async () => {
+  const run = await cli({ args: ['-i', '2', 'app.js'], files: { 'app.js': VERSIONED(1) } }, async (started) => {
+    const port = await started.port();
+    // It never gets ready.
+    started.write('app.js', "console.log('stuck'); setInterval(() => {}, 1000);");
+    started.kill('SIGHUP');
+    await started.wait(/\[0\] stuck/);
     started.write('app.js', VERSIONED(2));
     started.kill('SIGHUP');
-    started.kill('SIGHUP');
-    await started.wait(/reload: done/, { count: 2 });
+    await started.wait(/reload superseded: another reload was begun; 0 of 2 workers had been replaced\n/);
+    await started.wait(/reload: done/);
+    await until(() => started.processes().length === 3, 'the end of all others');
     for (let i = 0; i < 4; i++) assert.equal(JSON.parse((await request(port)).body).version, 2);
     started.kill();
   });
   assert.equal(run.code, 0);
+  assert.equal(run.stderr, '');
 });
 
 test('a stop during a reload ends old and new', ours, async () => {
@@ -168,7 +190,7 @@ test('the old one crashes while the new one starts: the new one has the slot', o
     await started.wait(/was ended by SIGKILL; its successor is starting/, { on: 'stderr' });
     fs.writeFileSync(`${started.directory}/go`, '');
     await started.wait(/reload: done/);
-    assert.equal(JSON.parse((await request(port).catch(() => ({ body: '{"version":2}' }))).body).version, 2);
+    assert.equal(JSON.parse((await request(port)).body).version, 2);
     assert.equal(started.processes().length, 2);
     started.kill();
   });

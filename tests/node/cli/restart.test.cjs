@@ -6,21 +6,6 @@ const assert = require('node:assert/strict');
 const { existsSync, rmSync } = require('node:fs');
 const { connectionsAmong, descriptors, ours, request, until } = require('../support/index.cjs');
 const { cli } = require('./fixtures/run.cjs');
-const { Backoff, HEALTHY } = require('../../../node-addon/lib/addon.cjs').load();
-
-test('the delays double from 100 ms to 10 s, and start afresh after 10 s of life; who served is replaced at once', ours, () => {
-  const backoff = new Backoff();
-  const next = (lived, listened = false, served = false) => backoff.next(lived, listened, served, 0);
-  assert.deepEqual(Array.from({ length: 9 }, () => next(0)), [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-  assert.equal(next(HEALTHY), 100);
-  assert.equal(next(HEALTHY - 1), 200);
-  assert.equal(next(999, true), 400);
-  assert.equal(next(0, true, true), 0);
-  assert.equal(next(1000, true), 0);
-  assert.equal(next(0), 100);
-  assert.equal(new Backoff().next(0, false, false, 1), 125);
-  for (let i = 0; i < 2000; i++) assert.ok(backoff.next(0, false, false, Math.random()) <= 10_000);
-});
 
 /** Resolves when both slots answer. */
 async function both(port) {

@@ -12,22 +12,26 @@ const MOMENT = `
   const Module = require('node:module');
   const load = Module._load;
   let count = 0;
-  const strike = (here) => { if (here === AT && SIGNAL) process.kill(process.pid, SIGNAL); };
+  let struck = false;
+  const strike = (here) => {
+    if (here !== AT || !SIGNAL || struck) return;
+    struck = true;
+    process.kill(process.pid, SIGNAL);
+  };
   Module._load = function (name, ...rest) {
     // From the moment on in which it listens to signals.
     if (process.listenerCount('SIGHUP') > 0) strike(String(count++));
     const loaded = Reflect.apply(load, this, [name, ...rest]);
-    if (name.endsWith('index.cjs') && loaded.fork) {
-      const { fork } = loaded;
-      loaded.fork = (...args) => {
-        require('node:fs').writeFileSync('count', String(count));
-        strike('before');
-        const worker = fork(...args);
-        strike('after');
-        return worker;
-      };
-    }
     return loaded;
+  };
+  const { ChildProcess } = require('node:child_process');
+  const { spawn } = ChildProcess.prototype;
+  ChildProcess.prototype.spawn = function (...args) {
+    require('node:fs').writeFileSync('count', String(count));
+    strike('before');
+    const result = Reflect.apply(spawn, this, args);
+    strike('after');
+    return result;
   };`;
 
 const begin = (at, signal, body) => cli({

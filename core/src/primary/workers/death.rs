@@ -43,15 +43,7 @@ impl Workers {
         }
         entry.link.forget(ground.poll);
         ground.news.push(Event::Exit { worker: entry.reference(), status });
-        if entry.enrolled && entry.has_served() {
-            self.served.insert(id);
-        }
         self.note_end(&entry, status, ground.settings);
         Some(entry)
-    }
-
-    /// Whether an enrolled worker had taken a connection, which the program asks once. Its end may have been seen before.
-    pub(crate) fn take_served(&mut self, id: u32) -> bool {
-        self.served.remove(&id)
     }
 }

@@ -12,6 +12,11 @@ impl Due {
         self.0.slot
     }
 
+    /// It gets no turns before it has taken the place of whoever has the slot.
+    pub fn is_beside(&self) -> bool {
+        self.0.beside
+    }
+
     /// By whose recipe it is to be made.
     pub fn generation(&self) -> Generation {
         self.0.generation

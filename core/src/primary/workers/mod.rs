@@ -9,6 +9,7 @@ mod entry;
 mod environment;
 mod inheritance;
 mod leaving;
+mod left;
 mod plan;
 mod recipes;
 mod records;
@@ -29,7 +30,7 @@ pub use entry::WorkerState;
 pub(crate) use plan::Plan;
 pub use plan::SpawnOptions;
 use recipes::Generations;
-use records::Records;
+use records::{Left, Records};
 pub use renewing::ReloadOptions;
 pub use start::Forked;
 
@@ -64,8 +65,10 @@ pub(crate) struct Workers {
     due_enrolled: VecDeque<Due>,
     /// Workers are enrolled; whether one is replaced, only the program knows.
     program_replaces: bool,
-    /// Enrolled workers that have ended and had taken a connection, until the program says that they have.
-    served: BTreeSet<u32>,
+    /// Of those only the program knows which are replaced, and we replace them.
+    program_decides: bool,
+    /// Enrolled workers that have ended, until the program says that they have.
+    left: BTreeMap<u32, Left>,
     /// Everybody is leaving, and nobody is replaced.
     stopping: bool,
     /// The program has everybody leave: nobody hands anything back, until it starts another.

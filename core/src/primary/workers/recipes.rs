@@ -28,7 +28,12 @@ pub(super) struct Recipes {
 impl Recipes {
     /// All by one program.
     pub(super) fn all_by(program: Arc<Plan>) -> Self {
-        Self { of_slots: BTreeMap::new(), of_others: Some(Recipe::Program(program)) }
+        Self::all_as(Recipe::Program(program))
+    }
+
+    /// All in one way.
+    pub(super) fn all_as(recipe: Recipe) -> Self {
+        Self { of_slots: BTreeMap::new(), of_others: Some(recipe) }
     }
 
     pub(super) fn of(&self, slot: u32) -> Option<&Recipe> {

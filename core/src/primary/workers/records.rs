@@ -35,10 +35,22 @@ struct Record {
 }
 
 /// The end of a worker that is to be replaced, as far as it matters for the next.
+#[derive(Default)]
 pub(super) struct Ended {
     pub(super) life: Life,
     /// Why it never listened.
     pub(super) failure: Option<Error>,
+    /// The next is not made sooner than this.
+    pub(super) least: Duration,
+}
+
+/// An enrolled worker that has ended, until the program says that it has.
+pub(super) struct Left {
+    pub(super) slot: u32,
+    /// It had the slot's place.
+    pub(super) sat: bool,
+    pub(super) served: bool,
+    pub(super) ended: Ended,
 }
 
 #[derive(Default)]
@@ -66,7 +78,7 @@ impl Records {
     pub(super) fn delay(&mut self, slot: u32, ended: Ended, limits: (Duration, Duration), jitter: f64) -> Duration {
         let record = self.of(slot);
         record.failures.note(ended.failure);
-        record.backoff.next(ended.life, limits.0, limits.1, jitter)
+        record.backoff.next(ended.life, limits.0, limits.1, jitter).max(ended.least)
     }
 
     /// How many slots there are and the most telling failure, when all of them have failed too often.

@@ -137,6 +137,9 @@ impl Workers {
 
     /// Makes a worker that the fleet has ordered, or has the program make it.
     pub(crate) fn start_ordered(&mut self, ordered: Ordered, ground: &mut Ground) {
+        if !ordered.beside {
+            self.restarts.cancel(ordered.slot);
+        }
         let failure = match self.generations.of(ordered.generation, ordered.slot) {
             Some(Recipe::Fork) => {
                 self.want_fork(ordered);
@@ -150,6 +153,7 @@ impl Workers {
             None => Some(Error::new(-libc::ENOENT, "nothing says how its worker is made")),
         };
         if let Some(error) = failure {
+            self.say_not_replaced(ordered, &error, ground);
             self.could_not_start(ordered, &error, ground);
         }
     }

@@ -1,7 +1,7 @@
 //! Replacing workers, and giving up where nothing ever began: which life was short, whose turn it is, and whether every
 //! slot has failed by what the primary knows itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::due::Ordered;
 use super::records::{Ended, FAILURES};
@@ -57,23 +57,35 @@ impl Workers {
     pub(super) fn note_end(&mut self, entry: &Entry, status: ExitStatus, settings: &Settings) {
         let respawn = settings.respawn;
         let failed = respawn != Respawn::OnFailure || status != ExitStatus::Code(0);
-        let life = Life { lasted: entry.started.elapsed(), listened: entry.listened, served: entry.has_served() };
+        let listened = entry.listened || !entry.listens_elsewhere.is_empty();
+        let life = Life { lasted: entry.started.elapsed(), listened, served: entry.has_served() };
         let sat = self.fleet.sits(entry.id);
         self.fleet.ended(entry.id, life.is_short(), &how(status));
-        // Whether an enrolled one is replaced is the program's business.
-        if failed && !entry.enrolled && self.may_be_replaced(respawn) {
+        let ended = Ended { life, failure: failure_of(entry, status), least: Duration::ZERO };
+        if entry.enrolled {
+            self.note_left(entry, sat, ended);
+        } else if failed && self.may_be_replaced(respawn) {
             if sat {
-                self.records.note(entry.slot, Ended { life, failure: failure_of(entry, status) });
+                self.records.note(entry.slot, ended);
             }
-        } else {
+        } else if sat {
             self.abandon(entry.slot);
         }
     }
 
     /// Nobody is to be made for a slot that is empty.
-    fn abandon(&mut self, slot: u32) {
+    pub(super) fn abandon(&mut self, slot: u32) {
+        self.records.take(slot);
         if self.fleet.abandon(slot) {
             self.generations.forget(slot);
+        }
+    }
+
+    /// It is said where a worker is gone that was to be replaced.
+    pub(super) fn say_not_replaced(&self, Ordered { slot, beside, .. }: Ordered, error: &Error, ground: &mut Ground) {
+        if !beside {
+            let text = format!("the worker of slot {slot} could not be replaced and will be tried again: {error}");
+            ground.news.warn(None, text);
         }
     }
 
@@ -81,11 +93,7 @@ impl Workers {
     pub(super) fn could_not_start(&mut self, ordered: Ordered, error: &Error, ground: &mut Ground) {
         let Ordered { slot, beside, order, .. } = ordered;
         if !beside {
-            ground.news.warn(
-                None,
-                format!("the worker of slot {slot} could not be replaced and will be tried again: {error}"),
-            );
-            self.records.note(slot, Ended { life: Life::default(), failure: Some(error.clone()) });
+            self.records.note(slot, Ended { failure: Some(error.clone()), ..Ended::default() });
         }
         self.fleet.started(order, Err(error.to_string()), Instant::now());
         ground.clock.wake();
@@ -93,7 +101,8 @@ impl Workers {
 
     /// A slot has lost its worker: when the next one is made, if one is. `deserted`: some address has no worker, also below.
     pub(crate) fn want_replacement(&mut self, slot: u32, deserted: bool, ground: &mut Ground) {
-        if !self.fleet.lacks_somebody(slot) {
+        let now = Instant::now();
+        if !self.fleet.lacks_somebody(slot) || self.is_undecided(slot) || self.restarts.delay(slot, now).is_some() {
             return;
         }
         // Nobody has ended where one that was to take the place of the last has failed.
@@ -102,7 +111,7 @@ impl Workers {
             return;
         };
         let delay = self.records.delay(slot, ended, ground.settings.restart_delay, process::random_share());
-        self.restarts.plan(slot, Instant::now(), delay);
+        self.restarts.plan(slot, now, delay);
         self.await_restart(deserted, ground);
         // It may be due at once, and this may be between two turns.
         ground.clock.wake();
@@ -122,6 +131,10 @@ impl Workers {
     pub(crate) fn run_restarts(&mut self, now: Instant, deserted: bool, ground: &mut Ground) {
         let pace = self.pace(ground.settings, deserted);
         while let Some(slot) = self.restarts.take(now, pace) {
+            // Who is on the way there may fail yet.
+            if !self.fleet.lacks_somebody(slot) {
+                self.records.note(slot, Ended::default());
+            }
             self.fleet.replace_now(slot);
         }
         self.await_restart(deserted, ground);

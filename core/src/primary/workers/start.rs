@@ -117,6 +117,7 @@ impl Workers {
 
     /// One that was due could not be made.
     pub(crate) fn due_failed(&mut self, due: Due, error: &Error, ground: &mut Ground) {
+        self.say_not_replaced(due.0, error, ground);
         self.could_not_start(due.0, error, ground);
     }
 
