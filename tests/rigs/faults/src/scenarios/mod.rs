@@ -2,6 +2,7 @@
 
 mod chaos;
 mod comeback;
+mod fleet;
 mod hand;
 mod orphans;
 mod queue;
@@ -35,7 +36,7 @@ pub struct Scenario {
     run: fn(&mut Rig, Contender) -> Result<()>,
 }
 
-pub static SCENARIOS: [Scenario; 12] = [
+pub static SCENARIOS: [Scenario; 18] = [
     Scenario {
         name: "storm",
         title: "Figure 1: a worker of four is killed every 150 ms (Node: 250)",
@@ -166,6 +167,59 @@ pub static SCENARIOS: [Scenario; 12] = [
         quick_contenders: &["passed", "kernel", "rotation"],
         run: stops::over_a_link,
     },
+    Scenario {
+        name: "reloads",
+        title: "Reloads under load",
+        contenders: &FLEETS,
+        quick_contenders: &["none", "passed", "kernel", "rotation", "cluster-rs-rotation"],
+        run: fleet::run,
+    },
+    Scenario {
+        name: "refusals",
+        title: "Reloads to workers that are no good",
+        contenders: &FLEETS,
+        quick_contenders: &["kernel", "rotation", "cluster-rs-rotation"],
+        run: fleet::refusals::run,
+    },
+    Scenario {
+        name: "scales",
+        title: "The library is told of another number of workers",
+        contenders: &FLEETS,
+        quick_contenders: &["passed", "rotation"],
+        run: fleet::scales::run,
+    },
+    Scenario {
+        name: "recycles",
+        title: "Workers are recycled under load",
+        contenders: &FLEETS,
+        quick_contenders: &["kernel"],
+        run: fleet::recycles::run,
+    },
+    Scenario {
+        name: "slots",
+        title: "Clients keep their slot through reloads",
+        contenders: &["passed-hash", "kernel-hash"],
+        quick_contenders: &["passed-hash", "kernel-hash"],
+        run: fleet::slots::run,
+    },
+    Scenario {
+        name: "rest",
+        title: "A fleet at rest",
+        contenders: &FLEETS,
+        quick_contenders: &["kernel", "rotation"],
+        run: fleet::rest::run,
+    },
+];
+
+const FLEETS: [&str; 8] = [
+    "none",
+    "passed",
+    "kernel",
+    "rotation",
+    "cluster-rs-none",
+    "cluster-rs-passed",
+    "cluster-rs-kernel",
+    "cluster-rs-rotation",
 ];
 
 pub fn named(name: &str) -> Option<&'static Scenario> {
