@@ -336,6 +336,28 @@ fn whoever_is_on_the_way_takes_the_place_of_one_that_died() {
 }
 
 #[test]
+fn a_slot_whose_worker_was_not_to_be_replaced_is_given_up_when_the_one_on_the_way_fails() {
+    for last in [true, false] {
+        let mut stage = Stage::with(1);
+        stage.reload();
+        let (first, _) = stage.make();
+        stage.fleet.ended(1, false, "exited with code 0");
+        assert!(!last || !stage.fleet.abandon(0), "somebody is on the way");
+        stage.fleet.ended(first, true, "exited with code 1");
+        assert_eq!((stage.fleet.was_last(0), stage.fleet.size()), (last, 1));
+        assert_eq!((stage.fleet.abandon(0), stage.fleet.size()), (true, 0));
+    }
+    let mut stage = Stage::with(1);
+    stage.reload();
+    let (first, _) = stage.make();
+    stage.fleet.ended(1, false, "exited with code 0");
+    stage.fleet.abandon(0);
+    stage.prove(first);
+    stage.fleet.ended(first, false, "was ended by signal 9");
+    assert!(!stage.fleet.was_last(0), "another was");
+}
+
+#[test]
 fn one_that_is_ready_and_closes_its_listener_again_is_not() {
     let mut stage = Stage::with(1);
     stage.reload();

@@ -306,6 +306,23 @@ static void scaled(void) {
     finish();
 }
 
+/* A slot is new, and the worker that was to sit there first was overtaken by one that is no good. */
+static void scaled_meanwhile(void) {
+    set_up("auto", serve_any_port);
+    int one = fork_worker(), port = await_listening(one, 1);
+    start_clients(port);
+    worker_main = hang;
+    int generation = OK(reload_with(2, 500, CL_NONE, 0));
+    OK(cl_scale(2));
+    PUMP_UNTIL(count_events(CL_EVENT_FORK, 0) >= 3, 5000);
+    worker_main = serve_any_port;
+    CHECK_EQ(await_end(generation), CL_RELOAD_REFUSED);
+    PUMP_UNTIL(all_are_of(1, 2), 10000);
+    CHECK_EQ(info_of(one).state, CL_WORKER_LISTENING);
+    end_clients();
+    finish();
+}
+
 static void restarted(void) {
     set_up("auto", serve_any_port);
     int one = fork_worker(), two = fork_worker(), port = await_listening(one, 1);
@@ -357,6 +374,7 @@ static const check_case_t cases[] = {
     {"rolled_back", rolled_back},
     {"superseded", superseded},
     {"scaled", scaled},
+    {"scaled_meanwhile", scaled_meanwhile},
     {"restarted", restarted},
     {"bad_options", bad_options},
 };

@@ -1,7 +1,7 @@
 //! Replacing workers, and giving up where nothing ever began: which life was short, whose turn it is, and whether every
 //! slot has failed by what the primary knows itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::due::Ordered;
 use super::records::{Ended, FAILURES};
@@ -96,13 +96,18 @@ impl Workers {
         if !self.fleet.lacks_somebody(slot) {
             return;
         }
-        // Nobody has ended where one that was to take the place of the last has failed.
-        let Some(ended) = self.records.take(slot) else {
+        if self.fleet.was_last(slot) {
             self.abandon(slot);
             return;
-        };
-        let delay = self.records.delay(slot, ended, ground.settings.restart_delay, process::random_share());
-        self.restarts.plan(slot, Instant::now(), delay);
+        }
+        let now = Instant::now();
+        if let Some(ended) = self.records.take(slot) {
+            let delay = self.records.delay(slot, ended, ground.settings.restart_delay, process::random_share());
+            self.restarts.plan(slot, now, delay);
+        } else if !self.restarts.has(slot) {
+            // Nobody has ended: whoever was on the way there was not waited for any more, or has failed.
+            self.restarts.plan(slot, now, Duration::ZERO);
+        }
         self.await_restart(deserted, ground);
         // It may be due at once, and this may be between two turns.
         ground.clock.wake();

@@ -13,7 +13,7 @@ usage: cluster-faults [option ...] [scenario ...]
        cluster-faults [option ...] report [FILE]
        cluster-faults note PART ROW CONTENDER MEASURED GOAL met|missed|-
   scenarios: storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link
-             reloads refusals scales recycles slots rest (all of them)
+             reloads refusals scales recycles slots rest sequences (all of them)
   --quick          little of each; what is promised must hold all the same
   --seed N         this seed alone        --seeds N      the seeds 1 to N (CL_FAULTS_SEEDS, else 10)
   --only A,B       of none, passed, kernel, rotation, passed-least, passed-hash, kernel-hash, cluster-rs-none, cluster-rs-passed,

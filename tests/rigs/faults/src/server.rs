@@ -40,6 +40,8 @@ pub struct Shape {
     pub linger_ms: u64,
     /// The library replaces workers (workers/fleet.*), and not the program.
     pub fleet: bool,
+    /// In C: its workers are made by the program, not by fork.
+    pub spawns: bool,
     /// What a worker's memory grows by with each request.
     pub grow_kb: u64,
 }
@@ -57,6 +59,7 @@ impl Default for Shape {
             host: [127, 0, 0, 1],
             linger_ms: 2000,
             fleet: false,
+            spawns: false,
             grow_kb: 0,
         }
     }
@@ -67,6 +70,7 @@ pub struct Worker {
     pub pid: u32,
     /// Where that is told.
     pub slot: Option<u64>,
+    pub generation: Option<u64>,
     /// When it was told.
     pub listening: Option<u64>,
     /// When, its code, its signal.
@@ -87,8 +91,8 @@ pub struct Told {
     pub mechanism: String,
     pub replaced: Vec<u64>,
     pub resized: u64,
-    /// Reloads that have ended: their outcome, and why.
-    pub reloads: Vec<(String, String)>,
+    /// Reloads that have ended: their outcome, why, and their generation.
+    pub reloads: Vec<(String, String, u64)>,
     pub recycled: u64,
     /// What came of each command: 0, or a code of failure.
     pub asked: Vec<i64>,
@@ -112,7 +116,8 @@ impl Told {
         match event["event"].as_str().unwrap_or_default() {
             "fork" => {
                 let pid = number("pid") as u32;
-                self.workers.insert(id, Worker { pid, slot: event["slot"].as_u64(), listening: None, ended: None });
+                let [slot, generation] = ["slot", "generation"].map(|name| event[name].as_u64());
+                self.workers.insert(id, Worker { pid, slot, generation, listening: None, ended: None });
             }
             "listening" => {
                 if self.port == 0 {
@@ -132,7 +137,7 @@ impl Told {
             "replaced" => self.replaced.push(id),
             "resized" => self.resized = number("workers"),
             "reload" if !matches!(event["phase"].as_str(), Some("checking" | "rolling")) => {
-                self.reloads.push((text("phase"), text("text")));
+                self.reloads.push((text("phase"), text("text"), number("generation")));
             }
             "recycled" => self.recycled += 1,
             "asked" => self.asked.push(event["code"].as_i64().unwrap_or(-1)),
@@ -178,6 +183,7 @@ impl Server {
             ("FAULTS_BUSY_MS", shape.busy_ms.to_string()),
             ("FAULTS_GRANDCHILDREN", u8::from(shape.grandchildren).to_string()),
             ("FAULTS_LINGER_MS", shape.linger_ms.to_string()),
+            ("FAULTS_SPAWN", u8::from(shape.spawns).to_string()),
             ("FAULTS_GROW_KB", shape.grow_kb.to_string()),
             ("FAULTS_HOST", shape.host.map(|number| number.to_string()).join(".")),
         ] {

@@ -12,9 +12,9 @@ enum { UNAVAILABLE = 77, ALLOWED_MS = 3000 };
 /* Where workers listen, too, so that there is something to leave out. No client comes there. */
 #define SECOND "127.0.0.2"
 
-/* What becomes of workers that are made from here on; a child of fork(2) has it from its primary. */
+/* What becomes of workers that are made from here on; a child of fork(2) has it from its primary, a program from its environment. */
 static char fate[16] = "good";
-static int stopping;
+static int stopping, spawns;
 
 static void say(const char *format, ...) {
     va_list arguments;
@@ -37,11 +37,12 @@ static const char *told(const cl_event_t *event) {
     return text;
 }
 
-static int slot_of(int id) {
+static cl_worker_info_t info_of(int id) {
     cl_worker_info_t info;
     memset(&info, 0, sizeof info);
     info.size = sizeof info;
-    return cl_worker_info(id, &info) < 0 ? -1 : info.slot;
+    if (cl_worker_info(id, &info) < 0) info.slot = info.generation = -1;
+    return info;
 }
 
 static void on_event(const cl_event_t *event, void *unused) {
@@ -50,7 +51,8 @@ static void on_event(const cl_event_t *event, void *unused) {
     (void)unused;
     switch (event->type) {
     case CL_EVENT_FORK:
-        say("{\"event\":\"fork\",\"id\":%d,\"pid\":%d,\"slot\":%d}", event->worker_id, event->pid, slot_of(event->worker_id));
+        say("{\"event\":\"fork\",\"id\":%d,\"pid\":%d,\"slot\":%d,\"generation\":%d}", event->worker_id, event->pid,
+            info_of(event->worker_id).slot, info_of(event->worker_id).generation);
         break;
     case CL_EVENT_LISTENING:
         if (strcmp(event->address, SECOND) == 0) break;
@@ -86,9 +88,28 @@ static int recycle(const char *by, unsigned long long limit) {
     return cl_recycle(&options);
 }
 
-static int reload(int parallel, int min_ready_ms, int ready_timeout_ms) {
+/* This program, with a fate. */
+static cl_spawn_options_t program(void) {
+    static char *environment[512], told_fate[32];
+    cl_spawn_options_t options;
+    size_t count = 0;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    snprintf(told_fate, sizeof told_fate, "FAULTS_FATE=%s", fate);
+    for (char **variable = environ; *variable && count < 510; variable++)
+        if (strncmp(*variable, "FAULTS_FATE=", 12) != 0) environment[count++] = *variable;
+    environment[count++] = told_fate;
+    environment[count] = NULL;
+    options.envp = environment;
+    return options;
+}
+
+static int reload(int parallel, int min_ready_ms, int ready_timeout_ms, unsigned flags) {
+    cl_spawn_options_t anew = program();
     cl_reload_options_t options;
     memset(&options, 0, sizeof options);
+    options.program = spawns ? &anew : NULL;
+    options.flags = flags;
     options.size = sizeof options;
     options.parallel = parallel;
     options.min_ready_ms = min_ready_ms;
@@ -99,10 +120,11 @@ static int reload(int parallel, int min_ready_ms, int ready_timeout_ms) {
 static void obey(const char *line) {
     int numbers[3] = {0, 0, 0}, code = 0;
     unsigned long long limit;
+    unsigned flags = 0;
     char word[16];
-    if (sscanf(line, "reload %d %d %d %15s", &numbers[0], &numbers[1], &numbers[2], word) == 4) {
+    if (sscanf(line, "reload %d %d %d %15s %u", &numbers[0], &numbers[1], &numbers[2], word, &flags) >= 4) {
         memcpy(fate, word, sizeof fate);
-        code = reload(numbers[0], numbers[1], numbers[2]);
+        code = reload(numbers[0], numbers[1], numbers[2], flags);
     } else if (sscanf(line, "scale %d", &numbers[0]) == 1) {
         code = cl_scale(numbers[0]);
     } else if (sscanf(line, "recycle %15s %llu", word, &limit) == 2) {
@@ -141,7 +163,8 @@ static void read_commands(void) {
 static int lead(void) {
     struct pollfd polled[2] = {{.fd = cl_poll_fd(), .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
     for (int i = option("FAULTS_WORKERS", 4); i > 0; i--) {
-        int id = cl_fork();
+        cl_spawn_options_t first = program();
+        int id = spawns ? cl_spawn(&first) : cl_fork();
         if (id == 0) return 0;
         if (id < 0) exit(1);
     }
@@ -165,6 +188,7 @@ static int live(void) {
     if (!strcmp(fate, "exits")) return 7;
     if (!strcmp(fate, "crashes")) raise(SIGKILL);
     if (!strcmp(fate, "hangs")) return hang();
+    if (!strcmp(fate, "late") && cl_worker_slot() != 0) return 9;
     if (strcmp(fate, "less") != 0) {
         int code = cl_listen_with(&second);
         if (code < 0 && code != -ESHUTDOWN && code != -EPIPE) return 8;
@@ -177,7 +201,7 @@ int main(void) {
     const char *policy = getenv("FAULTS_POLICY"), *mechanism = getenv("FAULTS_MECHANISM");
     int code;
     cl_settings_t settings = {.size = sizeof settings, .stop_deadline_ms = ALLOWED_MS, .respawn = CL_RESPAWN_ALWAYS,
-                              .flags = CL_MANUAL_READY};
+                              .restart_min_ms = 20, .restart_max_ms = 200, .flags = CL_MANUAL_READY};
     settings.policy = policy && !strcmp(policy, "none")   ? CL_SCHED_NONE
                       : policy && !strcmp(policy, "hash") ? CL_SCHED_SOURCE_HASH
                                                           : CL_SCHED_RR;
@@ -188,6 +212,11 @@ int main(void) {
     if (!getenv("FAULTS_CLAIMS")) {
         fprintf(stderr, "this is started by the fault rig, see tests/rigs/faults/README.md\n");
         return 2;
+    }
+    spawns = option("FAULTS_SPAWN", 0);
+    if (cl_is_worker()) {
+        snprintf(fate, sizeof fate, "%s", getenv("FAULTS_FATE") ? getenv("FAULTS_FATE") : "good");
+        return live();
     }
     if ((code = cl_setup_primary(&settings)) < 0 || (code = cl_on_event(on_event, NULL)) < 0) {
         int refused = code == -EPERM || code == -ENOSYS || code == -EINVAL;

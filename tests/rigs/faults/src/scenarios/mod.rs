@@ -36,7 +36,7 @@ pub struct Scenario {
     run: fn(&mut Rig, Contender) -> Result<()>,
 }
 
-pub static SCENARIOS: [Scenario; 18] = [
+pub static SCENARIOS: [Scenario; 19] = [
     Scenario {
         name: "storm",
         title: "Figure 1: a worker of four is killed every 150 ms (Node: 250)",
@@ -50,7 +50,7 @@ pub static SCENARIOS: [Scenario; 18] = [
             "node-rr",
             "node-none",
         ],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        quick_contenders: C,
         run: storm::run,
     },
     Scenario {
@@ -66,13 +66,13 @@ pub static SCENARIOS: [Scenario; 18] = [
             "cluster-rs-rotation",
             "node-rr",
         ],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        quick_contenders: C,
         run: comeback::run,
     },
     Scenario {
         name: "chaos",
         title: "Everything at once, by chance",
-        contenders: &["none", "passed", "kernel", "rotation"],
+        contenders: C,
         quick_contenders: &["passed", "kernel", "rotation"],
         run: chaos::run,
     },
@@ -116,8 +116,8 @@ pub static SCENARIOS: [Scenario; 18] = [
     Scenario {
         name: "hand",
         title: "A connection in the hand of a worker that is killed, and the end of every connection",
-        contenders: &["none", "passed", "kernel", "rotation"],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        contenders: C,
+        quick_contenders: C,
         run: hand::run,
     },
     Scenario {
@@ -130,7 +130,7 @@ pub static SCENARIOS: [Scenario; 18] = [
     Scenario {
         name: "resize",
         title: "The number of workers changes under load",
-        contenders: &["none", "passed", "kernel", "rotation"],
+        contenders: C,
         quick_contenders: &["passed", "kernel", "rotation"],
         run: queue::resize,
     },
@@ -138,7 +138,7 @@ pub static SCENARIOS: [Scenario; 18] = [
         name: "orphans",
         title: "Figure 6: the primary is killed",
         contenders: &["none", "passed", "kernel", "rotation", "cluster-rs-kernel", "cluster-rs-rotation", "node-rr"],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        quick_contenders: C,
         run: orphans::run,
     },
     Scenario {
@@ -209,7 +209,16 @@ pub static SCENARIOS: [Scenario; 18] = [
         quick_contenders: &["kernel", "rotation"],
         run: fleet::rest::run,
     },
+    Scenario {
+        name: "sequences",
+        title: "A fleet in random sequences",
+        contenders: C,
+        quick_contenders: &["rotation"],
+        run: fleet::sequences::run,
+    },
 ];
+
+const C: &[&str] = &["none", "passed", "kernel", "rotation"];
 
 const FLEETS: [&str; 8] = [
     "none",

@@ -4,6 +4,7 @@ pub mod recycles;
 pub mod refusals;
 pub mod rest;
 pub mod scales;
+pub mod sequences;
 pub mod slots;
 
 use std::time::Duration;
@@ -44,7 +45,7 @@ fn reload(server: &mut Server, asked: &Asked<'_>) -> Result<(String, String)> {
         return fail("a reload does not end");
     }
     let ended = server.told().reloads.get(before).cloned();
-    ended.map_or_else(|| fail("the primary has ended"), Ok)
+    ended.map_or_else(|| fail("the primary has ended"), |(outcome, why, _)| Ok((outcome, why)))
 }
 
 /// What clients have noticed.
