@@ -1,65 +1,16 @@
 //! Random lives of a fleet, and what holds in each of them whatever happens.
 
+mod deeds;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use deeds::{Deed, Fate, deed};
+
 use super::coming::{Proof, Terms, Why};
 use super::{Action, Bounds, Fleet, Generation, News, Order, Outcome, Phase, ReloadOptions, When};
-
-#[derive(Debug, Clone)]
-enum Deed {
-    Reload {
-        parallel: usize,
-        when: When,
-        keep: bool,
-        fate: Fate,
-    },
-    Scale(usize),
-    Restart(usize),
-    Recycle(usize),
-    Crash(usize, bool),
-    /// Those who leave do so.
-    Drain,
-    Pass(u64),
-}
-
-/// What becomes of the workers of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Good,
-    CannotStart,
-    Exits,
-    Hangs,
-    ListensOnLess,
-    /// All but the first few are good.
-    FailsAfter(u32),
-}
-
-fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![
-        4 => Just(Fate::Good),
-        1 => Just(Fate::CannotStart),
-        1 => Just(Fate::Exits),
-        1 => Just(Fate::Hangs),
-        1 => Just(Fate::ListensOnLess),
-        2 => (1..4_u32).prop_map(Fate::FailsAfter),
-    ]
-}
-
-fn deed() -> impl Strategy<Value = Deed> {
-    let when = prop_oneof![4 => Just(When::AtOnce), 1 => Just(When::Later), 1 => Just(When::Idle)];
-    prop_oneof![
-        3 => (1..4_usize, when, any::<bool>(), fate()).prop_map(|(parallel, when, keep, fate)| Deed::Reload { parallel, when, keep, fate }),
-        2 => (0..9_usize).prop_map(Deed::Scale),
-        2 => (0..9_usize).prop_map(Deed::Restart),
-        1 => (0..9_usize).prop_map(Deed::Recycle),
-        2 => (0..9_usize, any::<bool>()).prop_map(|(which, short)| Deed::Crash(which, short)),
-        2 => Just(Deed::Drain),
-        8 => (1..2000_u64).prop_map(Deed::Pass),
-    ]
-}
 
 /// A worker's process.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +32,12 @@ struct World {
     /// Slots whose replacement is due.
     due: BTreeSet<u32>,
     swapped: BTreeMap<Generation, u32>,
+    /// The slots that were, and have not been put back yet; the newest last.
+    order: BTreeMap<Generation, Vec<u32>>,
     ended: BTreeMap<Generation, Outcome>,
     begun: BTreeSet<Generation>,
+    /// Those that were not refused at once.
+    accepted: BTreeSet<Generation>,
     /// Those whose workers stay when a later one fails.
     keeps: BTreeSet<Generation>,
     /// Somebody who was on the way was killed.
@@ -103,8 +58,10 @@ impl World {
             orders: VecDeque::new(),
             due: BTreeSet::new(),
             swapped: BTreeMap::new(),
+            order: BTreeMap::new(),
             ended: BTreeMap::new(),
             begun: BTreeSet::new(),
+            accepted: BTreeSet::new(),
             keeps: BTreeSet::new(),
             meddled: false,
             parallel: 1,
@@ -137,7 +94,10 @@ impl World {
                 "{action:?}"
             );
             match action {
-                Action::Start { slot, generation, order, .. } => self.orders.push_back((slot, generation, order)),
+                Action::Start { slot, generation, beside, order } => {
+                    self.check_order(slot, generation, beside);
+                    self.orders.push_back((slot, generation, order));
+                }
                 Action::Swap { slot, old, new } => {
                     let process = self.processes[&new];
                     assert_eq!(
@@ -146,6 +106,7 @@ impl World {
                         "{new} was not ready"
                     );
                     *self.swapped.entry(process.generation).or_default() += 1;
+                    self.order.entry(process.generation).or_default().push(slot);
                     if let Some(old) = old {
                         self.leave(old);
                     }
@@ -167,12 +128,32 @@ impl World {
     fn hear(&mut self, generation: Generation, phase: Phase) {
         assert!(!self.ended.contains_key(&generation), "{generation} has ended already");
         match phase {
-            Phase::Checking => assert!(self.begun.insert(generation)),
+            Phase::Checking => {
+                assert!(self.running().is_empty(), "{generation} begins, and others run: {:?}", self.running());
+                assert!(self.begun.insert(generation));
+            }
             Phase::Rolling => assert_eq!(self.swapped.get(&generation), Some(&1)),
             Phase::Ended(outcome) => {
+                let swapped = self.swapped.contains_key(&generation);
+                match outcome {
+                    Outcome::RolledBack => assert!(swapped && !self.keeps.contains(&generation), "{generation}"),
+                    Outcome::Done | Outcome::Refused | Outcome::Superseded => {}
+                }
                 self.ended.insert(generation, outcome);
             }
         }
+    }
+
+    /// While a reload runs, one who comes beside another by an earlier recipe puts its slot back: the newest first.
+    fn check_order(&mut self, slot: u32, generation: Generation, beside: bool) {
+        let running = self.running().pop().filter(|running| beside && generation < *running);
+        if let Some(order) = running.and_then(|running| self.order.get_mut(&running)) {
+            assert_eq!(order.pop(), Some(slot), "the newest comes first");
+        }
+    }
+
+    fn running(&self) -> Vec<Generation> {
+        self.begun.iter().filter(|generation| !self.ended.contains_key(generation)).copied().collect()
     }
 
     fn leave(&mut self, worker: u32) {
@@ -232,15 +213,32 @@ impl World {
             Deed::Reload { parallel, when, keep, fate } => {
                 let terms =
                     Terms { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500), fewer: false };
-                if let Ok(generation) = self.fleet.reload(ReloadOptions { parallel, terms, when, keep }) {
+                let (running, stopping) = (self.running(), self.stopped);
+                let begun = self.fleet.reload(ReloadOptions { parallel, terms, when, keep });
+                assert_eq!(begun.is_err(), stopping || (when == When::Idle && !running.is_empty()), "{when:?}");
+                if let Ok(generation) = begun {
+                    self.accepted.insert(generation);
                     self.fates.insert(generation, fate);
                     if keep {
                         self.keeps.insert(generation);
                     }
                     self.parallel = self.parallel.max(parallel);
                 }
+                self.act();
+                let superseded = |one: &&Generation| self.ended.get(one) == Some(&Outcome::Superseded);
+                assert!(
+                    when == When::AtOnce || !running.iter().any(|one| superseded(&one)),
+                    "one that waits ends none"
+                );
             }
-            Deed::Scale(size) => self.fleet.scale(size),
+            Deed::Scale(size) => {
+                let before = self.fleet.size();
+                self.fleet.scale(size);
+                assert_eq!(self.fleet.size(), if self.stopped { before } else { size });
+                let fleet = &self.fleet;
+                let is_there = |slot: &u32| fleet.slots[*slot as usize].is_wanted();
+                self.order.values_mut().for_each(|order| order.retain(is_there));
+            }
             Deed::Restart(which) | Deed::Recycle(which) => {
                 let why = if matches!(deed, Deed::Restart(_)) { Why::Restart } else { Why::Recycle };
                 if let Some(worker) = self.sitting(which) {
@@ -298,8 +296,9 @@ impl World {
                 "slot {index} has nobody, or one too many"
             );
         }
-        for generation in &self.begun {
+        for generation in &self.accepted {
             let outcome = self.ended.get(generation).expect("it has ended");
+            assert!(*outcome == Outcome::Superseded || self.begun.contains(generation), "{generation} never began");
             if *outcome == Outcome::Refused {
                 let kept = self.swapped.get(generation).copied().unwrap_or(0);
                 assert!(
@@ -330,15 +329,28 @@ proptest! {
     }
 
     #[test]
-    fn a_stop_wins(slots in 1..6_u32, deeds in proptest::collection::vec(deed(), 1..20), after in proptest::collection::vec(deed(), 1..10)) {
+    fn a_stop_wins(
+        slots in 1..6_u32,
+        deeds in proptest::collection::vec(deed(), 1..20),
+        last in 0..9_usize,
+        after in proptest::collection::vec(deed(), 1..10)
+    ) {
         let mut world = World::new(slots);
         deeds.iter().for_each(|deed| world.deed(deed));
+        // What is asked just before it was not carried out yet.
+        world.fleet.scale(last);
+        if let Ok(generation) = world.fleet.reload(ReloadOptions::default()) {
+            world.accepted.insert(generation);
+            world.fates.insert(generation, Fate::Good);
+        }
         world.fleet.stop();
         world.stopped = true;
-        world.due.clear();
         world.act();
         world.live();
         after.iter().for_each(|deed| world.deed(deed));
-        prop_assert!(world.begun.iter().all(|generation| world.ended.contains_key(generation)));
+        // A back-off is over.
+        (0..9).for_each(|slot| world.fleet.replace_now(slot));
+        world.act();
+        prop_assert!(world.accepted.iter().all(|generation| world.ended.contains_key(generation)));
     }
 }

@@ -192,12 +192,13 @@ impl Course {
         told.workers.iter().filter(|(_, worker)| worker.ended.is_none()).map(|(id, worker)| (*id, worker.pid)).collect()
     }
 
-    /// Those that were made to fail.
+    /// Those that were made to fail, and those who were told to hurry because too many were leaving (SIGTERM).
     fn doom(&mut self) {
         let told = self.server.told();
-        let never = told.workers.values().filter(|worker| worker.ended.is_some_and(|(_, code, _)| code != 0));
-        let unready = never.filter(|worker| worker.generation.is_some_and(|one| one > 1));
-        self.harmed.doomed.extend(unready.map(|worker| worker.pid));
+        let ends = told.workers.values().filter_map(|worker| Some((worker, worker.ended?)));
+        let meant =
+            ends.filter(|(worker, (_, code, signal))| *code != 0 && (worker.generation > Some(1) || *signal == 15));
+        self.harmed.doomed.extend(meant.map(|(worker, _)| worker.pid));
     }
 
     /// Waits until it is as it should be; what it is otherwise.
