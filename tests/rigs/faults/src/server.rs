@@ -109,6 +109,11 @@ impl Told {
         self.workers.iter().filter(|(_, worker)| worker.is_serving()).map(|(id, worker)| (*id, *worker)).collect()
     }
 
+    /// How many have not ended.
+    pub fn living(&self) -> usize {
+        self.workers.values().filter(|worker| worker.ended.is_none()).count()
+    }
+
     fn take(&mut self, event: &Value) {
         let number = |name: &str| event[name].as_u64().unwrap_or(0);
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();

@@ -82,6 +82,8 @@ pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
             if outcome != "done" {
                 rig.breach(contender, &format!("reload {done}, {parallel} at a time: {outcome}: {why}"));
             }
+            // Of more than there are slots, those who take longest to leave are told to hurry.
+            wait_until(PATIENCE, || server.told().living() == shape.workers);
         }
         let entries = running.finish()?;
         let what = format!("{reloads} reloads, {parallel} at a time");
