@@ -202,7 +202,7 @@ impl Fleet {
         self.tick(now);
     }
 
-    /// Workers that are not ready: whose place each is to take, and whether it may listen on less.
+    /// Workers that are not ready, or are to stay so: whose place each is to take, and whether it may listen on less.
     pub(crate) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>, bool)> + '_ {
         self.slots.iter().flat_map(Slot::unready)
     }

@@ -19,7 +19,13 @@ struct Process {
     generation: Generation,
     leaving: bool,
     fate: Fate,
+    closed: bool,
+    /// Since when it has been seen to be ready.
+    ready: Option<Instant>,
 }
+
+/// How long a worker has to live that is ready.
+const ALIVE: Duration = Duration::from_millis(500);
 
 struct World {
     fleet: Fleet,
@@ -40,10 +46,12 @@ struct World {
     accepted: BTreeSet<Generation>,
     /// Those whose workers stay when a later one fails.
     keeps: BTreeSet<Generation>,
-    /// Somebody who was on the way was killed.
+    /// Somebody who was on the way was killed, could not be started, or closed its listener.
     meddled: bool,
     parallel: usize,
     stopped: bool,
+    /// So many cannot be started.
+    short: usize,
 }
 
 impl World {
@@ -66,6 +74,7 @@ impl World {
             meddled: false,
             parallel: 1,
             stopped: false,
+            short: 0,
         };
         for slot in 0..slots {
             let worker = world.make(slot, 1);
@@ -83,7 +92,8 @@ impl World {
             Fate::FailsAfter(_) => Fate::Good,
             fate => fate,
         };
-        self.processes.insert(self.last, Process { slot, generation, leaving: false, fate });
+        self.processes
+            .insert(self.last, Process { slot, generation, leaving: false, fate, closed: false, ready: None });
         self.last
     }
 
@@ -105,6 +115,8 @@ impl World {
                         (slot, false, Fate::Good),
                         "{new} was not ready"
                     );
+                    let ready = process.ready.expect("it listens still");
+                    assert!(self.now >= ready + ALIVE, "{new} has lived {:?}", self.now - ready);
                     *self.swapped.entry(process.generation).or_default() += 1;
                     self.order.entry(process.generation).or_default().push(slot);
                     if let Some(old) = old {
@@ -119,7 +131,17 @@ impl World {
                 Action::Replace { slot } => {
                     self.due.insert(slot);
                 }
-                Action::Tell(News::Reload { generation, phase, .. }) => self.hear(generation, phase),
+                Action::Tell(News::Reload { generation, phase, replaced, .. }) => {
+                    if phase == Phase::Ended(Outcome::Done) {
+                        let of = |slot: u32| self.fleet.slots[slot as usize].generation();
+                        assert!(
+                            self.fleet.wanted_slots().all(|slot| of(slot) == Some(generation)),
+                            "every slot has one"
+                        );
+                        assert_eq!(replaced, self.fleet.size());
+                    }
+                    self.hear(generation, phase);
+                }
                 Action::Tell(_) => {}
             }
         }
@@ -172,6 +194,10 @@ impl World {
         while let Some((slot, generation, order)) = self.orders.pop_front() {
             let made = match self.fates[&generation] {
                 Fate::CannotStart => Err("no such file".to_owned()),
+                _ if self.short > 0 => {
+                    (self.short, self.meddled) = (self.short - 1, true);
+                    Err("out of something".to_owned())
+                }
                 _ => Ok(self.make(slot, generation)),
             };
             self.fleet.started(order, made, self.now);
@@ -189,8 +215,12 @@ impl World {
         }
         let unready: Vec<(u32, Option<u32>, bool)> = self.fleet.unready().collect();
         for (worker, ..) in unready {
-            let proof = match self.processes[&worker].fate {
-                Fate::Good => Proof { listens: true, ..Proof::default() },
+            let process = self.processes.get_mut(&worker).expect("it is there");
+            let good = process.fate == Fate::Good && !process.closed;
+            process.ready = if good { process.ready.or(Some(self.now)) } else { None };
+            let proof = match process.fate {
+                Fate::Good => Proof { listens: !process.closed, ..Proof::default() },
+                Fate::SaysNothing => Proof { listens: true, manual: true, said: Some(false), ..Proof::default() },
                 Fate::ListensOnLess => Proof { listens: true, missing: Some("tcp:1".to_owned()), ..Proof::default() },
                 _ => Proof::default(),
             };
@@ -211,8 +241,7 @@ impl World {
     fn deed(&mut self, deed: &Deed) {
         match *deed {
             Deed::Reload { parallel, when, keep, fate } => {
-                let terms =
-                    Terms { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500), fewer: false };
+                let terms = Terms { ready: Some(Duration::from_secs(10)), alive: ALIVE, fewer: false };
                 let (running, stopping) = (self.running(), self.stopped);
                 let begun = self.fleet.reload(ReloadOptions { parallel, terms, when, keep });
                 assert_eq!(begun.is_err(), stopping || (when == When::Idle && !running.is_empty()), "{when:?}");
@@ -257,6 +286,13 @@ impl World {
                 let leaving: Vec<u32> =
                     self.processes.iter().filter(|(_, process)| process.leaving).map(|(worker, _)| *worker).collect();
                 leaving.into_iter().for_each(|worker| self.end(worker, false));
+            }
+            Deed::Shortage(count) => self.short = count,
+            Deed::Close(which) => {
+                let all: Vec<u32> = self.processes.keys().copied().collect();
+                if let Some(process) = all.get(which % all.len().max(1)).and_then(|one| self.processes.get_mut(one)) {
+                    (process.closed, self.meddled) = (!process.closed, true);
+                }
             }
             Deed::Pass(ms) => self.now += Duration::from_millis(ms),
         }

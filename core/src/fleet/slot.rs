@@ -160,11 +160,10 @@ impl Slot {
         sitting.ready.then_some(sitting.generation)
     }
 
-    /// Who is not ready: whose place it is to take, and whether it may listen on less.
+    /// Who is not ready, or may be so no longer by the time that it takes a place: whose that is, and whether it may listen on less.
     pub(super) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>, bool)> {
         let sitting = self.sitting.as_ref();
-        let coming = self.coming.as_ref().filter(|coming| !coming.is_ready());
-        let coming = coming.and_then(|coming| {
+        let coming = self.coming.as_ref().and_then(|coming| {
             Some((coming.worker?, sitting.map(|sitting| sitting.worker), coming.may_listen_on_less()))
         });
         coming.into_iter().chain(sitting.filter(|sitting| !sitting.ready).map(|sitting| (sitting.worker, None, false)))

@@ -104,7 +104,7 @@ fn a_reload_swaps_one_slot_after_the_other() {
     let proving = |stage: &Stage| stage.fleet.unready().filter(|(_, old, _)| old.is_some()).collect::<Vec<_>>();
     assert_eq!(proving(&stage), [(third, Some(1), false)]);
     stage.fleet.observe(third, &ready(), stage.now);
-    assert_eq!(proving(&stage), []);
+    assert_eq!(proving(&stage), [(third, Some(1), false)], "it has to stay so");
     stage.pass(499);
     assert_eq!(stage.actions(), [Action::Tell(News::Ready { worker: third, generation: 2 })], "it has lived 499 ms");
     stage.pass(1);

@@ -18,6 +18,10 @@ pub(super) enum Deed {
     Crash(usize, bool),
     /// Those who leave do so.
     Drain,
+    /// The next few cannot be started, for want of something.
+    Shortage(usize),
+    /// One closes its listener, or opens it again.
+    Close(usize),
     Pass(u64),
 }
 
@@ -29,6 +33,8 @@ pub(super) enum Fate {
     Exits,
     Hangs,
     ListensOnLess,
+    /// Never says that it is ready.
+    SaysNothing,
     /// All but the first few are good.
     FailsAfter(u32),
 }
@@ -40,6 +46,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Exits),
         1 => Just(Fate::Hangs),
         1 => Just(Fate::ListensOnLess),
+        1 => Just(Fate::SaysNothing),
         2 => (1..4_u32).prop_map(Fate::FailsAfter),
     ]
 }
@@ -53,6 +60,8 @@ pub(super) fn deed() -> impl Strategy<Value = Deed> {
         1 => (0..9_usize).prop_map(Deed::Recycle),
         2 => (0..9_usize, any::<bool>()).prop_map(|(which, short)| Deed::Crash(which, short)),
         2 => Just(Deed::Drain),
+        1 => (1..4_usize).prop_map(Deed::Shortage),
+        1 => (0..9_usize).prop_map(Deed::Close),
         8 => (1..2000_u64).prop_map(Deed::Pass),
     ]
 }

@@ -141,6 +141,7 @@ impl Course {
                 self.server.command("stop")?;
                 self.server.await_end(PATIENCE);
                 self.stopped = true;
+                wait_until(PATIENCE, || self.server.told().silent);
                 self.doom();
                 return Ok((self, entries.unwrap_or_default(), Vec::new()));
             }
