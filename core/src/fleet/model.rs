@@ -1,5 +1,6 @@
 //! Random lives of a fleet, and what holds in each of them whatever happens.
 
+mod checks;
 mod deeds;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 use deeds::{Deed, Fate, deed};
 
 use super::coming::{Proof, Terms, Why};
+use super::run::Run;
 use super::{Action, Bounds, Fleet, Generation, News, Order, Outcome, Phase, ReloadOptions, When};
 
 /// A worker's process.
@@ -49,6 +51,8 @@ struct World {
     /// Somebody who was on the way was killed, could not be started, or closed its listener.
     meddled: bool,
     parallel: usize,
+    /// Slots whose worker is to be replaced, beside what a reload does.
+    asked: BTreeSet<u32>,
     stopped: bool,
     /// So many cannot be started.
     short: usize,
@@ -73,6 +77,7 @@ impl World {
             keeps: BTreeSet::new(),
             meddled: false,
             parallel: 1,
+            asked: BTreeSet::new(),
             stopped: false,
             short: 0,
         };
@@ -105,7 +110,7 @@ impl World {
             );
             match action {
                 Action::Start { slot, generation, beside, order } => {
-                    self.check_order(slot, generation, beside);
+                    self.check_start((slot, generation, order), beside);
                     self.orders.push_back((slot, generation, order));
                 }
                 Action::Swap { slot, old, new } => {
@@ -151,6 +156,8 @@ impl World {
         assert!(!self.ended.contains_key(&generation), "{generation} has ended already");
         match phase {
             Phase::Checking => {
+                // It replaces them all.
+                self.asked.clear();
                 assert!(self.running().is_empty(), "{generation} begins, and others run: {:?}", self.running());
                 assert!(self.begun.insert(generation));
             }
@@ -163,14 +170,6 @@ impl World {
                 }
                 self.ended.insert(generation, outcome);
             }
-        }
-    }
-
-    /// While a reload runs, one who comes beside another by an earlier recipe puts its slot back: the newest first.
-    fn check_order(&mut self, slot: u32, generation: Generation, beside: bool) {
-        let running = self.running().pop().filter(|running| beside && generation < *running);
-        if let Some(order) = running.and_then(|running| self.order.get_mut(&running)) {
-            assert_eq!(order.pop(), Some(slot), "the newest comes first");
         }
     }
 
@@ -267,11 +266,16 @@ impl World {
                 let fleet = &self.fleet;
                 let is_there = |slot: &u32| fleet.slots[*slot as usize].is_wanted();
                 self.order.values_mut().for_each(|order| order.retain(is_there));
+                self.asked.retain(is_there);
             }
             Deed::Restart(which) | Deed::Recycle(which) => {
                 let why = if matches!(deed, Deed::Restart(_)) { Why::Restart } else { Why::Recycle };
                 if let Some(worker) = self.sitting(which) {
-                    let _ = self.fleet.replace(worker, why);
+                    let slot = self.processes[&worker].slot;
+                    let swapping = self.fleet.slots[slot as usize].is_being_swapped();
+                    let replaced = self.fleet.replace(worker, why);
+                    assert!(replaced.is_err() || !swapping, "slot {slot} is being swapped");
+                    self.asked.extend(replaced.is_ok().then_some(slot));
                 }
             }
             Deed::Crash(which, short) => {
@@ -279,8 +283,20 @@ impl World {
                 if !all.is_empty() {
                     let worker = all[which % all.len()];
                     self.meddled |= self.fleet.slots.iter().any(|slot| slot.is_coming(worker));
+                    let failed = if short { self.swapped_of_late(worker) } else { None };
                     self.end(worker, short);
+                    let goes_on = |run: &Run| Some(run.generation) == failed && run.back.is_none();
+                    assert!(
+                        !self.fleet.run.as_ref().is_some_and(goes_on),
+                        "{worker} has failed, and nothing comes of it"
+                    );
                 }
+            }
+            Deed::Cancel => {
+                self.fleet.cancel("it was cancelled");
+                self.asked.clear();
+                self.act();
+                assert!(self.accepted.iter().all(|generation| self.ended.contains_key(generation)), "nothing waits");
             }
             Deed::Drain => {
                 let leaving: Vec<u32> =
@@ -303,16 +319,6 @@ impl World {
         self.check();
     }
 
-    fn check(&self) {
-        let extra: usize = self.fleet.slots.iter().map(|slot| slot.extra()).sum();
-        assert!(extra <= self.parallel + 1, "{extra} workers are on their way");
-        assert!(self.stopped || self.fleet.drainers.patient() <= self.fleet.slots.len());
-        for (worker, process) in &self.processes {
-            let known = self.fleet.slots[process.slot as usize].has(*worker);
-            assert!(known != process.leaving, "worker {worker} {process:?}");
-        }
-    }
-
     /// Until nothing more happens.
     fn settle(&mut self) {
         for _ in 0..200 {
@@ -320,36 +326,6 @@ impl World {
             self.deed(&Deed::Drain);
         }
         assert!(self.fleet.run.is_none() && self.fleet.queued.is_none(), "it goes on for ever");
-    }
-
-    fn check_at_rest(&self) {
-        for (index, slot) in self.fleet.slots.iter().enumerate() {
-            let fails = |generation: Option<Generation>| {
-                generation.is_some_and(|generation| self.fates[&generation] != Fate::Good)
-            };
-            assert!(
-                slot.sitting().is_some() == slot.is_wanted() || fails(slot.generation()),
-                "slot {index} has nobody, or one too many"
-            );
-        }
-        for generation in &self.accepted {
-            let outcome = self.ended.get(generation).expect("it has ended");
-            assert!(*outcome == Outcome::Superseded || self.begun.contains(generation), "{generation} never began");
-            if *outcome == Outcome::Refused {
-                let kept = self.swapped.get(generation).copied().unwrap_or(0);
-                assert!(
-                    kept == 0 || self.keeps.contains(generation),
-                    "{generation} was refused, and {kept} are swapped"
-                );
-            }
-            // The way back ends at workers who can be made.
-            if *outcome == Outcome::RolledBack && self.fates.values().all(|fate| *fate != Fate::CannotStart) {
-                let back = self.fleet.slots.iter().filter_map(|slot| slot.sitting());
-                let left = back.filter(|(_, of)| of == generation).count();
-                let earlier = self.fates.range(..generation).all(|(_, fate)| *fate == Fate::Good);
-                assert!(left == 0 || !earlier || self.meddled, "{generation} was rolled back, and {left} have stayed");
-            }
-        }
     }
 }
 

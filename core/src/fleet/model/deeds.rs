@@ -22,6 +22,8 @@ pub(super) enum Deed {
     Shortage(usize),
     /// One closes its listener, or opens it again.
     Close(usize),
+    /// Nobody is replaced any more.
+    Cancel,
     Pass(u64),
 }
 
@@ -62,6 +64,7 @@ pub(super) fn deed() -> impl Strategy<Value = Deed> {
         2 => Just(Deed::Drain),
         1 => (1..4_usize).prop_map(Deed::Shortage),
         1 => (0..9_usize).prop_map(Deed::Close),
+        1 => Just(Deed::Cancel),
         8 => (1..2000_u64).prop_map(Deed::Pass),
     ]
 }
