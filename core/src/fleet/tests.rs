@@ -294,6 +294,20 @@ fn recycling_goes_one_at_a_time_and_not_while_a_reload_runs() {
 }
 
 #[test]
+fn a_slot_that_goes_is_not_restarted_when_it_comes_again() {
+    let mut stage = Stage::with(2);
+    stage.fleet.replace(1, Why::Restart).unwrap();
+    stage.fleet.replace(2, Why::Restart).unwrap();
+    let (first, _) = stage.make();
+    stage.fleet.scale(1);
+    stage.fleet.scale(2);
+    let (anew, _) = stage.make();
+    stage.fleet.observe(anew, &ready(), stage.now);
+    assert_eq!(swaps(&stage.prove(first)), [(Some(1), first)]);
+    assert!(!stage.fleet.is_swapping(), "it is new");
+}
+
+#[test]
 fn the_highest_slots_go_first_and_come_last() {
     let mut stage = Stage::with(3);
     stage.fleet.scale(1);
