@@ -10,7 +10,7 @@ use crate::verdict::BOUND;
 
 pub const USAGE: &str = "\
 usage: cluster-bench [option ...] [figure ...]
-  figures: cost spread stall kill memory scale wakes idle lasting http block open open-node (all of them)
+  figures: cost spread stall kill memory scale wakes idle lasting reload http block open open-node (all of them)
   --quick          the main contenders, few rounds; some 5 minutes
   --tiny           next to nothing: shows that the benchmark works
   --rounds N       instead of 9 (figures that give ratios) and 5 (those that count)

@@ -40,6 +40,8 @@ pub struct Plan {
     pub wakes_seconds: f64,
     /// Connections that stay.
     pub lasting: usize,
+    /// How many are replaced in `reload`.
+    pub reload_workers: u32,
     /// Seconds of HTTP, and before that to warm up.
     pub http_seconds: f64,
     pub http_warm: f64,
@@ -73,6 +75,7 @@ pub const FULL: Plan = Plan {
     wakes_workers: &[4, 64],
     wakes_seconds: 3.0,
     lasting: 10_000,
+    reload_workers: 64,
     http_seconds: 2.0,
     http_warm: 1.0,
     everybody: true,
@@ -134,6 +137,7 @@ pub const TINY: Plan = Plan {
     wakes_workers: &[4],
     wakes_seconds: 0.2,
     lasting: 200,
+    reload_workers: 8,
     http_seconds: 0.3,
     http_warm: 0.1,
     everybody: false,

@@ -58,7 +58,7 @@ impl Workshop {
         command.arg("-I").arg(self.root.join("include"));
         command.arg(self.root.join(self.sources).join(name).with_extension("c")).arg("-o").arg(&program);
         match name {
-            "cluster" => {
+            "cluster" | "fleet" | "reload" => {
                 command.arg("-L").arg(&self.library).arg(format!("-Wl,-rpath,{}", self.library.display()));
                 command.arg("-lcluster");
             }

@@ -35,6 +35,10 @@ pub(crate) struct Mailbox {
     empty_at: Cell<u64>,
     taken_back: u64,
     stop_sent: bool,
+    /// The BEGIN is the parcel of this number, counted from 1; 0: there is none.
+    begin: u64,
+    /// It could not be sent, or was taken back with what others were to have.
+    owes_begin: bool,
     /// Its worker's.
     pub(crate) board: Arc<Board>,
 }
@@ -60,6 +64,8 @@ impl Mailbox {
             empty_at: Cell::new(0),
             taken_back: 0,
             stop_sent: false,
+            begin: 0,
+            owes_begin: false,
             board,
         })
     }
@@ -133,9 +139,11 @@ impl Mailbox {
         waiting
     }
 
-    /// Of these, what is not the stop.
-    pub(crate) fn waiting_before_stop(&self) -> u32 {
-        self.waiting().saturating_sub(self.stop_sent.into())
+    /// Of these, what is neither BEGIN nor STOP.
+    pub(crate) fn clients_waiting(&self) -> u32 {
+        let waiting = self.waiting();
+        let begin_waits = self.begin > self.sent.saturating_sub(waiting.into());
+        waiting.saturating_sub(u32::from(self.stop_sent) + u32::from(begin_waits))
     }
 
     /// Parcels that the worker has received; grows while it is alive.
@@ -159,12 +167,23 @@ impl Mailbox {
 
     /// Puts in a parcel that the worker takes and ignores; its disappearance shows that the worker is back.
     pub(crate) fn send_nop(&mut self) -> Sys<()> {
-        self.send_control(&wire::NOP)
+        if self.owes_begin() { self.send_begin() } else { self.send_control(&wire::NOP) }
+    }
+
+    pub(crate) fn owe_begin(&mut self) {
+        self.owes_begin = true;
+    }
+
+    /// Its worker is still to be told that it has turns.
+    pub(crate) fn owes_begin(&self) -> bool {
+        self.owes_begin && !self.stop_sent
     }
 
     /// Puts in what lets the worker accept by itself from here on.
     pub(crate) fn send_begin(&mut self) -> Sys<()> {
-        self.send_control(&wire::BEGIN)
+        self.send_control(&wire::BEGIN)?;
+        (self.begin, self.owes_begin) = (self.sent, false);
+        Ok(())
     }
 
     /// Puts in the last parcel. Once only.
@@ -218,6 +237,10 @@ impl Mailbox {
     /// Takes the oldest connection that the worker has not received. EMFILE before anything is lost.
     pub(crate) fn take_back(&mut self) -> Sys<Option<Connection>> {
         let outcome = self.take_oldest();
+        if self.owes_begin() {
+            // Its worker may be back before anything else is put in.
+            let _ = self.send_begin();
+        }
         if matches!(outcome, Ok(None)) && self.stop_sent && self.waiting() == 0 {
             // The queue was emptied down to its last parcel, which the worker still has to see.
             self.stop_sent = false;
@@ -246,9 +269,9 @@ impl Mailbox {
             }
             self.taken_back += 1;
             self.room = 0;
-            if let (Ok(Parcel::Connection(peer)), Some(socket)) =
-                (Parcel::decode(&buffer[..received.length]), received.take_fd(0))
-            {
+            let parcel = Parcel::decode(&buffer[..received.length]);
+            self.owes_begin |= matches!(parcel, Ok(Parcel::Begin));
+            if let (Ok(Parcel::Connection(peer)), Some(socket)) = (parcel, received.take_fd(0)) {
                 self.board.took_back();
                 // The worker may have received it without taking it (MSG_PEEK).
                 socket::do_not_linger(socket.as_fd());
@@ -283,92 +306,4 @@ fn parcel_cost() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection() -> Connection {
-        let (socket, _) = socket::packet_pair().unwrap();
-        Connection { socket, peer: SockAddr::from("127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap()) }
-    }
-
-    #[test]
-    fn a_window_is_filled_exactly_and_falls_as_the_worker_receives() {
-        for window in [6, 12, 16] {
-            let mut mailbox = Mailbox::new(window, Arc::default()).unwrap();
-            for sent in 0..window {
-                assert_eq!(mailbox.waiting(), sent);
-                assert!(mailbox.room() > 0);
-                mailbox.stage(connection());
-                if sent + 1 == window {
-                    assert_eq!(mailbox.room(), 0, "a place set aside is not free");
-                }
-                let staged = mailbox.next_staged().unwrap();
-                mailbox.send(&staged).unwrap();
-            }
-            assert_eq!(mailbox.room(), 0);
-            assert_eq!(mailbox.send(&connection()), Err(Errno::EAGAIN), "the kernel agrees with our count");
-            let mut buffer = [0; wire::PARCEL_MAX];
-            cmsg::receive(mailbox.receiver(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC).unwrap();
-            assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (window - 1, 1, 1));
-        }
-    }
-
-    #[test]
-    fn a_byte_more_or_less_is_no_parcel() {
-        let cost = parcel_cost();
-        assert_eq!([0, 1, cost - 1, cost, cost + 1].map(parcels), [0, 0, 1, 1, 1]);
-        assert_eq!([7 * cost - 1, 7 * cost, 7 * cost + 1].map(parcels), [7; 3]);
-    }
-
-    #[test]
-    fn what_was_taken_back_was_not_taken() {
-        let board: Arc<Board> = Arc::default();
-        let mut mailbox = Mailbox::new(6, Arc::clone(&board)).unwrap();
-        for _ in 0..6 {
-            mailbox.send(&connection()).unwrap();
-        }
-        for _ in 0..3 {
-            cmsg::receive(mailbox.receiver(), &mut [0; wire::PARCEL_MAX], 1, libc::MSG_CMSG_CLOEXEC).unwrap();
-        }
-        for left in [2, 1, 0] {
-            assert!(mailbox.take_back().unwrap().is_some());
-            assert_eq!((mailbox.waiting(), mailbox.taken()), (left, 3));
-        }
-        assert!(mailbox.take_back().unwrap().is_none());
-        mailbox.send_nop().unwrap();
-        assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (1, 3, 5));
-        assert!(!mailbox.is_left_with_some());
-        assert_eq!((mailbox.waiting(), mailbox.taken(), mailbox.room()), (0, 3, 5), "nor the NOP");
-    }
-
-    #[test]
-    fn a_mailbox_that_is_left_holds_connections_or_nothing() {
-        let mut mailbox = Mailbox::new(6, Arc::default()).unwrap();
-        assert!(!mailbox.is_left_with_some());
-        mailbox.send_nop().unwrap();
-        mailbox.send_stop().unwrap();
-        assert!(!mailbox.is_left_with_some());
-        mailbox.send_nop().unwrap();
-        mailbox.send(&connection()).unwrap();
-        assert!(mailbox.is_left_with_some());
-        assert!(mailbox.take_back().unwrap().is_some());
-        assert!(!mailbox.is_left_with_some());
-    }
-
-    #[test]
-    fn what_nobody_received_is_taken_back_in_order_and_the_stop_stays() {
-        let mut mailbox = Mailbox::new(6, Arc::default()).unwrap();
-        for _ in 0..6 {
-            mailbox.send(&connection()).unwrap();
-        }
-        mailbox.send_stop().unwrap();
-        for _ in 0..6 {
-            assert!(mailbox.take_back().unwrap().is_some());
-        }
-        assert!(mailbox.take_back().unwrap().is_none());
-        assert_eq!((mailbox.waiting(), mailbox.taken()), (1, 0));
-        let mut buffer = [0; wire::PARCEL_MAX];
-        let received = cmsg::receive(mailbox.receiver(), &mut buffer, 1, 0).unwrap();
-        assert!(matches!(Parcel::decode(&buffer[..received.length]), Ok(Parcel::Stop)));
-    }
-}
+mod tests;

@@ -110,6 +110,11 @@ impl Restarts {
         self.tried.get_or_insert(now);
     }
 
+    /// A slot's replacement is due one day.
+    pub fn has(&self, slot: u32) -> bool {
+        self.due.iter().any(|(_, other)| *other == slot)
+    }
+
     /// A slot is not to be replaced, or not by us.
     pub fn cancel(&mut self, slot: u32) {
         self.due.retain(|(_, other)| *other != slot);

@@ -28,7 +28,7 @@ every_figure() {
     rm -rf "$out/results" "$out/charts"
     run --root . --tiny --only single,reuseport,passed,node-rr >"$out/log" 2>&1 || { cat "$out/log"; return 1; }
     local figure file
-    for figure in cost spread stall kill memory scale wakes idle lasting http block open open-node; do
+    for figure in cost spread stall kill memory scale wakes idle lasting reload http block open open-node; do
         grep -q '^[^#]' "$out/results/$figure.tsv" || { echo "no results of $figure"; cat "$out/log"; return 1; }
     done
     for file in "$out"/charts/*.svg; do

@@ -7,6 +7,7 @@ mod kill;
 mod lasting;
 mod memory;
 mod open;
+mod reload;
 mod scale;
 mod spread;
 mod stall;
@@ -124,7 +125,7 @@ pub struct Figure {
     pub round: fn(&mut Round) -> Result<()>,
 }
 
-pub static ALL: [&Figure; 13] = [
+pub static ALL: [&Figure; 14] = [
     &cost::FIGURE,
     &spread::FIGURE,
     &stall::FIGURE,
@@ -134,6 +135,7 @@ pub static ALL: [&Figure; 13] = [
     &wakes::FIGURE,
     &idle::FIGURE,
     &lasting::FIGURE,
+    &reload::FIGURE,
     &http::CLOSE,
     &http::BLOCK,
     &open::IN_C,

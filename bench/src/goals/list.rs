@@ -285,4 +285,12 @@ pub(super) static GOALS: &[Goal] = &[
         WorstRow("cluster-rs", "node-rr"),
         AtMost(1.0),
     ),
+    goal("none: reload of 64 workers, min_ready off, ms", "reload", "at-once", Median("none"), AtMost(1500.0)),
+    goal("none: reload of 64 workers, ms", "reload", "default", Median("none"), AtMost(5500.0)),
+    goal("passed: reload of 64 workers, min_ready off, ms", "reload", "at-once", Median("passed"), AtMost(1500.0)),
+    goal("passed: reload of 64 workers, ms", "reload", "default", Median("passed"), AtMost(5500.0)),
+    goal("kernel: reload of 64 workers, min_ready off, ms", "reload", "at-once", Median("kernel"), AtMost(1500.0)),
+    goal("kernel: reload of 64 workers, ms", "reload", "default", Median("kernel"), AtMost(5500.0)),
+    goal("rotation: reload of 64 workers, min_ready off, ms", "reload", "at-once", Median("rotation"), AtMost(1500.0)),
+    goal("rotation: reload of 64 workers, ms", "reload", "default", Median("rotation"), AtMost(5500.0)),
 ];

@@ -202,7 +202,7 @@ impl Fleet {
         self.tick(now);
     }
 
-    /// Workers that are not ready: whose place each is to take, and whether it may listen on less.
+    /// Workers that are not ready, or are to stay so: whose place each is to take, and whether it may listen on less.
     pub(crate) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>, bool)> + '_ {
         self.slots.iter().flat_map(Slot::unready)
     }
@@ -242,14 +242,21 @@ impl Fleet {
         self.go_on();
     }
 
-    /// Nobody is to be made for this slot if it is empty. True if it was.
+    /// Nobody is to be made for this slot: if it is empty, which is true then, or if the one on the way fails.
     pub(crate) fn abandon(&mut self, slot: u32) -> bool {
         let empty = self.lacks_somebody(slot);
         if empty {
             self.leave_slot(slot);
             self.go_on();
+        } else if let Some(slot) = self.slot(slot) {
+            slot.let_be_last();
         }
         empty
+    }
+
+    /// Whoever was on the way was to be the last there.
+    pub(crate) fn was_last(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(Slot::is_last)
     }
 
     /// It is empty, somebody is to sit there, and nobody is on the way.

@@ -1,65 +1,18 @@
 //! Random lives of a fleet, and what holds in each of them whatever happens.
 
+mod checks;
+mod deeds;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use deeds::{Deed, Fate, deed};
+
 use super::coming::{Proof, Terms, Why};
+use super::run::Run;
 use super::{Action, Bounds, Fleet, Generation, News, Order, Outcome, Phase, ReloadOptions, When};
-
-#[derive(Debug, Clone)]
-enum Deed {
-    Reload {
-        parallel: usize,
-        when: When,
-        keep: bool,
-        fate: Fate,
-    },
-    Scale(usize),
-    Restart(usize),
-    Recycle(usize),
-    Crash(usize, bool),
-    /// Those who leave do so.
-    Drain,
-    Pass(u64),
-}
-
-/// What becomes of the workers of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Good,
-    CannotStart,
-    Exits,
-    Hangs,
-    ListensOnLess,
-    /// All but the first few are good.
-    FailsAfter(u32),
-}
-
-fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![
-        4 => Just(Fate::Good),
-        1 => Just(Fate::CannotStart),
-        1 => Just(Fate::Exits),
-        1 => Just(Fate::Hangs),
-        1 => Just(Fate::ListensOnLess),
-        2 => (1..4_u32).prop_map(Fate::FailsAfter),
-    ]
-}
-
-fn deed() -> impl Strategy<Value = Deed> {
-    let when = prop_oneof![4 => Just(When::AtOnce), 1 => Just(When::Later), 1 => Just(When::Idle)];
-    prop_oneof![
-        3 => (1..4_usize, when, any::<bool>(), fate()).prop_map(|(parallel, when, keep, fate)| Deed::Reload { parallel, when, keep, fate }),
-        2 => (0..9_usize).prop_map(Deed::Scale),
-        2 => (0..9_usize).prop_map(Deed::Restart),
-        1 => (0..9_usize).prop_map(Deed::Recycle),
-        2 => (0..9_usize, any::<bool>()).prop_map(|(which, short)| Deed::Crash(which, short)),
-        2 => Just(Deed::Drain),
-        8 => (1..2000_u64).prop_map(Deed::Pass),
-    ]
-}
 
 /// A worker's process.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +21,13 @@ struct Process {
     generation: Generation,
     leaving: bool,
     fate: Fate,
+    closed: bool,
+    /// Since when it has been seen to be ready.
+    ready: Option<Instant>,
 }
+
+/// How long a worker has to live that is ready.
+const ALIVE: Duration = Duration::from_millis(500);
 
 struct World {
     fleet: Fleet,
@@ -81,14 +40,22 @@ struct World {
     /// Slots whose replacement is due.
     due: BTreeSet<u32>,
     swapped: BTreeMap<Generation, u32>,
+    /// The slots that were, and have not been put back yet; the newest last.
+    order: BTreeMap<Generation, Vec<u32>>,
     ended: BTreeMap<Generation, Outcome>,
     begun: BTreeSet<Generation>,
+    /// Those that were not refused at once.
+    accepted: BTreeSet<Generation>,
     /// Those whose workers stay when a later one fails.
     keeps: BTreeSet<Generation>,
-    /// Somebody who was on the way was killed.
+    /// Somebody who was on the way was killed, could not be started, or closed its listener.
     meddled: bool,
     parallel: usize,
+    /// Slots whose worker is to be replaced, beside what a reload does.
+    asked: BTreeSet<u32>,
     stopped: bool,
+    /// So many cannot be started.
+    short: usize,
 }
 
 impl World {
@@ -103,12 +70,16 @@ impl World {
             orders: VecDeque::new(),
             due: BTreeSet::new(),
             swapped: BTreeMap::new(),
+            order: BTreeMap::new(),
             ended: BTreeMap::new(),
             begun: BTreeSet::new(),
+            accepted: BTreeSet::new(),
             keeps: BTreeSet::new(),
             meddled: false,
             parallel: 1,
+            asked: BTreeSet::new(),
             stopped: false,
+            short: 0,
         };
         for slot in 0..slots {
             let worker = world.make(slot, 1);
@@ -126,7 +97,8 @@ impl World {
             Fate::FailsAfter(_) => Fate::Good,
             fate => fate,
         };
-        self.processes.insert(self.last, Process { slot, generation, leaving: false, fate });
+        self.processes
+            .insert(self.last, Process { slot, generation, leaving: false, fate, closed: false, ready: None });
         self.last
     }
 
@@ -137,7 +109,10 @@ impl World {
                 "{action:?}"
             );
             match action {
-                Action::Start { slot, generation, order, .. } => self.orders.push_back((slot, generation, order)),
+                Action::Start { slot, generation, beside, order } => {
+                    self.check_start((slot, generation, order), beside);
+                    self.orders.push_back((slot, generation, order));
+                }
                 Action::Swap { slot, old, new } => {
                     let process = self.processes[&new];
                     assert_eq!(
@@ -145,7 +120,10 @@ impl World {
                         (slot, false, Fate::Good),
                         "{new} was not ready"
                     );
+                    let ready = process.ready.expect("it listens still");
+                    assert!(self.now >= ready + ALIVE, "{new} has lived {:?}", self.now - ready);
                     *self.swapped.entry(process.generation).or_default() += 1;
+                    self.order.entry(process.generation).or_default().push(slot);
                     if let Some(old) = old {
                         self.leave(old);
                     }
@@ -158,7 +136,17 @@ impl World {
                 Action::Replace { slot } => {
                     self.due.insert(slot);
                 }
-                Action::Tell(News::Reload { generation, phase, .. }) => self.hear(generation, phase),
+                Action::Tell(News::Reload { generation, phase, replaced, .. }) => {
+                    if phase == Phase::Ended(Outcome::Done) {
+                        let of = |slot: u32| self.fleet.slots[slot as usize].generation();
+                        assert!(
+                            self.fleet.wanted_slots().all(|slot| of(slot) == Some(generation)),
+                            "every slot has one"
+                        );
+                        assert_eq!(replaced, self.fleet.size());
+                    }
+                    self.hear(generation, phase);
+                }
                 Action::Tell(_) => {}
             }
         }
@@ -167,12 +155,26 @@ impl World {
     fn hear(&mut self, generation: Generation, phase: Phase) {
         assert!(!self.ended.contains_key(&generation), "{generation} has ended already");
         match phase {
-            Phase::Checking => assert!(self.begun.insert(generation)),
+            Phase::Checking => {
+                // It replaces them all.
+                self.asked.clear();
+                assert!(self.running().is_empty(), "{generation} begins, and others run: {:?}", self.running());
+                assert!(self.begun.insert(generation));
+            }
             Phase::Rolling => assert_eq!(self.swapped.get(&generation), Some(&1)),
             Phase::Ended(outcome) => {
+                let swapped = self.swapped.contains_key(&generation);
+                match outcome {
+                    Outcome::RolledBack => assert!(swapped && !self.keeps.contains(&generation), "{generation}"),
+                    Outcome::Done | Outcome::Refused | Outcome::Superseded => {}
+                }
                 self.ended.insert(generation, outcome);
             }
         }
+    }
+
+    fn running(&self) -> Vec<Generation> {
+        self.begun.iter().filter(|generation| !self.ended.contains_key(generation)).copied().collect()
     }
 
     fn leave(&mut self, worker: u32) {
@@ -191,6 +193,10 @@ impl World {
         while let Some((slot, generation, order)) = self.orders.pop_front() {
             let made = match self.fates[&generation] {
                 Fate::CannotStart => Err("no such file".to_owned()),
+                _ if self.short > 0 => {
+                    (self.short, self.meddled) = (self.short - 1, true);
+                    Err("out of something".to_owned())
+                }
                 _ => Ok(self.make(slot, generation)),
             };
             self.fleet.started(order, made, self.now);
@@ -208,8 +214,12 @@ impl World {
         }
         let unready: Vec<(u32, Option<u32>, bool)> = self.fleet.unready().collect();
         for (worker, ..) in unready {
-            let proof = match self.processes[&worker].fate {
-                Fate::Good => Proof { listens: true, ..Proof::default() },
+            let process = self.processes.get_mut(&worker).expect("it is there");
+            let good = process.fate == Fate::Good && !process.closed;
+            process.ready = if good { process.ready.or(Some(self.now)) } else { None };
+            let proof = match process.fate {
+                Fate::Good => Proof { listens: !process.closed, ..Proof::default() },
+                Fate::SaysNothing => Proof { listens: true, manual: true, said: Some(false), ..Proof::default() },
                 Fate::ListensOnLess => Proof { listens: true, missing: Some("tcp:1".to_owned()), ..Proof::default() },
                 _ => Proof::default(),
             };
@@ -230,21 +240,42 @@ impl World {
     fn deed(&mut self, deed: &Deed) {
         match *deed {
             Deed::Reload { parallel, when, keep, fate } => {
-                let terms =
-                    Terms { ready: Some(Duration::from_secs(10)), alive: Duration::from_millis(500), fewer: false };
-                if let Ok(generation) = self.fleet.reload(ReloadOptions { parallel, terms, when, keep }) {
+                let terms = Terms { ready: Some(Duration::from_secs(10)), alive: ALIVE, fewer: false };
+                let (running, stopping) = (self.running(), self.stopped);
+                let begun = self.fleet.reload(ReloadOptions { parallel, terms, when, keep });
+                assert_eq!(begun.is_err(), stopping || (when == When::Idle && !running.is_empty()), "{when:?}");
+                if let Ok(generation) = begun {
+                    self.accepted.insert(generation);
                     self.fates.insert(generation, fate);
                     if keep {
                         self.keeps.insert(generation);
                     }
                     self.parallel = self.parallel.max(parallel);
                 }
+                self.act();
+                let superseded = |one: &&Generation| self.ended.get(one) == Some(&Outcome::Superseded);
+                assert!(
+                    when == When::AtOnce || !running.iter().any(|one| superseded(&one)),
+                    "one that waits ends none"
+                );
             }
-            Deed::Scale(size) => self.fleet.scale(size),
+            Deed::Scale(size) => {
+                let before = self.fleet.size();
+                self.fleet.scale(size);
+                assert_eq!(self.fleet.size(), if self.stopped { before } else { size });
+                let fleet = &self.fleet;
+                let is_there = |slot: &u32| fleet.slots[*slot as usize].is_wanted();
+                self.order.values_mut().for_each(|order| order.retain(is_there));
+                self.asked.retain(is_there);
+            }
             Deed::Restart(which) | Deed::Recycle(which) => {
                 let why = if matches!(deed, Deed::Restart(_)) { Why::Restart } else { Why::Recycle };
                 if let Some(worker) = self.sitting(which) {
-                    let _ = self.fleet.replace(worker, why);
+                    let slot = self.processes[&worker].slot;
+                    let swapping = self.fleet.slots[slot as usize].is_being_swapped();
+                    let replaced = self.fleet.replace(worker, why);
+                    assert!(replaced.is_err() || !swapping, "slot {slot} is being swapped");
+                    self.asked.extend(replaced.is_ok().then_some(slot));
                 }
             }
             Deed::Crash(which, short) => {
@@ -252,13 +283,32 @@ impl World {
                 if !all.is_empty() {
                     let worker = all[which % all.len()];
                     self.meddled |= self.fleet.slots.iter().any(|slot| slot.is_coming(worker));
+                    let failed = if short { self.swapped_of_late(worker) } else { None };
                     self.end(worker, short);
+                    let goes_on = |run: &Run| Some(run.generation) == failed && run.back.is_none();
+                    assert!(
+                        !self.fleet.run.as_ref().is_some_and(goes_on),
+                        "{worker} has failed, and nothing comes of it"
+                    );
                 }
+            }
+            Deed::Cancel => {
+                self.fleet.cancel("it was cancelled");
+                self.asked.clear();
+                self.act();
+                assert!(self.accepted.iter().all(|generation| self.ended.contains_key(generation)), "nothing waits");
             }
             Deed::Drain => {
                 let leaving: Vec<u32> =
                     self.processes.iter().filter(|(_, process)| process.leaving).map(|(worker, _)| *worker).collect();
                 leaving.into_iter().for_each(|worker| self.end(worker, false));
+            }
+            Deed::Shortage(count) => self.short = count,
+            Deed::Close(which) => {
+                let all: Vec<u32> = self.processes.keys().copied().collect();
+                if let Some(process) = all.get(which % all.len().max(1)).and_then(|one| self.processes.get_mut(one)) {
+                    (process.closed, self.meddled) = (!process.closed, true);
+                }
             }
             Deed::Pass(ms) => self.now += Duration::from_millis(ms),
         }
@@ -269,16 +319,6 @@ impl World {
         self.check();
     }
 
-    fn check(&self) {
-        let extra: usize = self.fleet.slots.iter().map(|slot| slot.extra()).sum();
-        assert!(extra <= self.parallel + 1, "{extra} workers are on their way");
-        assert!(self.stopped || self.fleet.drainers.patient() <= self.fleet.slots.len());
-        for (worker, process) in &self.processes {
-            let known = self.fleet.slots[process.slot as usize].has(*worker);
-            assert!(known != process.leaving, "worker {worker} {process:?}");
-        }
-    }
-
     /// Until nothing more happens.
     fn settle(&mut self) {
         for _ in 0..200 {
@@ -286,35 +326,6 @@ impl World {
             self.deed(&Deed::Drain);
         }
         assert!(self.fleet.run.is_none() && self.fleet.queued.is_none(), "it goes on for ever");
-    }
-
-    fn check_at_rest(&self) {
-        for (index, slot) in self.fleet.slots.iter().enumerate() {
-            let fails = |generation: Option<Generation>| {
-                generation.is_some_and(|generation| self.fates[&generation] != Fate::Good)
-            };
-            assert!(
-                slot.sitting().is_some() == slot.is_wanted() || fails(slot.generation()),
-                "slot {index} has nobody, or one too many"
-            );
-        }
-        for generation in &self.begun {
-            let outcome = self.ended.get(generation).expect("it has ended");
-            if *outcome == Outcome::Refused {
-                let kept = self.swapped.get(generation).copied().unwrap_or(0);
-                assert!(
-                    kept == 0 || self.keeps.contains(generation),
-                    "{generation} was refused, and {kept} are swapped"
-                );
-            }
-            // The way back ends at workers who can be made.
-            if *outcome == Outcome::RolledBack && self.fates.values().all(|fate| *fate != Fate::CannotStart) {
-                let back = self.fleet.slots.iter().filter_map(|slot| slot.sitting());
-                let left = back.filter(|(_, of)| of == generation).count();
-                let earlier = self.fates.range(..generation).all(|(_, fate)| *fate == Fate::Good);
-                assert!(left == 0 || !earlier || self.meddled, "{generation} was rolled back, and {left} have stayed");
-            }
-        }
     }
 }
 
@@ -330,15 +341,28 @@ proptest! {
     }
 
     #[test]
-    fn a_stop_wins(slots in 1..6_u32, deeds in proptest::collection::vec(deed(), 1..20), after in proptest::collection::vec(deed(), 1..10)) {
+    fn a_stop_wins(
+        slots in 1..6_u32,
+        deeds in proptest::collection::vec(deed(), 1..20),
+        last in 0..9_usize,
+        after in proptest::collection::vec(deed(), 1..10)
+    ) {
         let mut world = World::new(slots);
         deeds.iter().for_each(|deed| world.deed(deed));
+        // What is asked just before it was not carried out yet.
+        world.fleet.scale(last);
+        if let Ok(generation) = world.fleet.reload(ReloadOptions::default()) {
+            world.accepted.insert(generation);
+            world.fates.insert(generation, Fate::Good);
+        }
         world.fleet.stop();
         world.stopped = true;
-        world.due.clear();
         world.act();
         world.live();
         after.iter().for_each(|deed| world.deed(deed));
-        prop_assert!(world.begun.iter().all(|generation| world.ended.contains_key(generation)));
+        // A back-off is over.
+        (0..9).for_each(|slot| world.fleet.replace_now(slot));
+        world.act();
+        prop_assert!(world.accepted.iter().all(|generation| world.ended.contains_key(generation)));
     }
 }

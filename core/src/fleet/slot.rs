@@ -20,6 +20,8 @@ pub(super) struct Slot {
     /// A worker is being made for it while it is empty.
     starting: Option<Order>,
     coming: Option<Coming>,
+    /// Whoever sat here had served its time, and nobody is to come after the one on the way.
+    last: bool,
 }
 
 impl Slot {
@@ -43,6 +45,7 @@ impl Slot {
     pub(super) fn seat(&mut self, worker: u32, generation: Generation) {
         self.generation = Some(generation);
         self.sitting = Some(Sitting { worker, generation, ready: false });
+        self.last = false;
     }
 
     pub(super) fn is_waiting_for(&self, order: Order) -> bool {
@@ -72,9 +75,19 @@ impl Slot {
         self.sitting = None;
     }
 
+    /// Nobody is to come after the one on the way.
+    pub(super) fn let_be_last(&mut self) {
+        self.last = self.awaits_somebody();
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.last
+    }
+
     /// Nobody is to sit here any more; who does, or was to.
     pub(super) fn leave(&mut self) -> Vec<u32> {
         self.generation = None;
+        self.last = false;
         self.starting = None;
         let coming = self.coming.take().and_then(|coming| coming.worker);
         self.sitting.take().map(|sitting| sitting.worker).into_iter().chain(coming).collect()
@@ -133,6 +146,7 @@ impl Slot {
         let new = coming.worker?;
         let old = self.sitting.replace(Sitting { worker: new, generation: coming.generation, ready: true });
         self.generation = Some(coming.generation);
+        self.last = false;
         Some((old.map(|old| old.worker), new, coming.generation, coming.why))
     }
 
@@ -146,11 +160,10 @@ impl Slot {
         sitting.ready.then_some(sitting.generation)
     }
 
-    /// Who is not ready: whose place it is to take, and whether it may listen on less.
+    /// Who is not ready, or may be so no longer by the time that it takes a place: whose that is, and whether it may listen on less.
     pub(super) fn unready(&self) -> impl Iterator<Item = (u32, Option<u32>, bool)> {
         let sitting = self.sitting.as_ref();
-        let coming = self.coming.as_ref().filter(|coming| !coming.is_ready());
-        let coming = coming.and_then(|coming| {
+        let coming = self.coming.as_ref().and_then(|coming| {
             Some((coming.worker?, sitting.map(|sitting| sitting.worker), coming.may_listen_on_less()))
         });
         coming.into_iter().chain(sitting.filter(|sitting| !sitting.ready).map(|sitting| (sitting.worker, None, false)))

@@ -104,7 +104,7 @@ fn a_reload_swaps_one_slot_after_the_other() {
     let proving = |stage: &Stage| stage.fleet.unready().filter(|(_, old, _)| old.is_some()).collect::<Vec<_>>();
     assert_eq!(proving(&stage), [(third, Some(1), false)]);
     stage.fleet.observe(third, &ready(), stage.now);
-    assert_eq!(proving(&stage), []);
+    assert_eq!(proving(&stage), [(third, Some(1), false)], "it has to stay so");
     stage.pass(499);
     assert_eq!(stage.actions(), [Action::Tell(News::Ready { worker: third, generation: 2 })], "it has lived 499 ms");
     stage.pass(1);
@@ -294,6 +294,20 @@ fn recycling_goes_one_at_a_time_and_not_while_a_reload_runs() {
 }
 
 #[test]
+fn a_slot_that_goes_is_not_restarted_when_it_comes_again() {
+    let mut stage = Stage::with(2);
+    stage.fleet.replace(1, Why::Restart).unwrap();
+    stage.fleet.replace(2, Why::Restart).unwrap();
+    let (first, _) = stage.make();
+    stage.fleet.scale(1);
+    stage.fleet.scale(2);
+    let (anew, _) = stage.make();
+    stage.fleet.observe(anew, &ready(), stage.now);
+    assert_eq!(swaps(&stage.prove(first)), [(Some(1), first)]);
+    assert!(!stage.fleet.is_swapping(), "it is new");
+}
+
+#[test]
 fn the_highest_slots_go_first_and_come_last() {
     let mut stage = Stage::with(3);
     stage.fleet.scale(1);
@@ -333,6 +347,28 @@ fn whoever_is_on_the_way_takes_the_place_of_one_that_died() {
     stage.fleet.replace_now(0);
     let (starts, _) = stage.starts();
     assert_eq!(starts.iter().map(|start| (start.1, start.2)).collect::<Vec<_>>(), [(1, false)], "by the old recipe");
+}
+
+#[test]
+fn a_slot_whose_worker_was_not_to_be_replaced_is_given_up_when_the_one_on_the_way_fails() {
+    for last in [true, false] {
+        let mut stage = Stage::with(1);
+        stage.reload();
+        let (first, _) = stage.make();
+        stage.fleet.ended(1, false, "exited with code 0");
+        assert!(!last || !stage.fleet.abandon(0), "somebody is on the way");
+        stage.fleet.ended(first, true, "exited with code 1");
+        assert_eq!((stage.fleet.was_last(0), stage.fleet.size()), (last, 1));
+        assert_eq!((stage.fleet.abandon(0), stage.fleet.size()), (true, 0));
+    }
+    let mut stage = Stage::with(1);
+    stage.reload();
+    let (first, _) = stage.make();
+    stage.fleet.ended(1, false, "exited with code 0");
+    stage.fleet.abandon(0);
+    stage.prove(first);
+    stage.fleet.ended(first, false, "was ended by signal 9");
+    assert!(!stage.fleet.was_last(0), "another was");
 }
 
 #[test]

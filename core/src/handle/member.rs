@@ -187,7 +187,7 @@ impl Member {
 
     /// Somebody waits here to be served. In a mailbox that was emptied for others is only what shows that its worker is back.
     pub(super) fn keeps_waiting(&self) -> bool {
-        self.waiting_at_own() > 0 || (!self.standing.is_drained() && self.mailbox.waiting_before_stop() > 0)
+        self.waiting_at_own() > 0 || (!self.standing.is_drained() && self.mailbox.clients_waiting() > 0)
     }
 
     /// What waits for it can be taken back.
@@ -343,14 +343,6 @@ impl Member {
     pub(super) fn wants_watch(&self) -> bool {
         let own = self.has_turn() && self.own.as_ref().is_some_and(OwnSocket::is_busy);
         own || self.mailbox_wants_watch()
-    }
-
-    fn mailbox_wants_watch(&self) -> bool {
-        if self.standing.is_left_alone() {
-            return false;
-        }
-        // Of one that is drained: the NOP could not be sent.
-        if self.standing.is_drained() { self.shows_nothing() } else { self.mailbox.waiting() > 0 }
     }
 
     fn get_stuck(&mut self) {

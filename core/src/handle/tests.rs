@@ -5,6 +5,7 @@ mod kernel;
 mod leaving;
 mod line;
 mod pace;
+mod proving;
 mod rotation;
 
 use std::io::Read;

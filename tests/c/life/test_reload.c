@@ -214,15 +214,23 @@ static int listen_and_exit(void) {
     return 3;
 }
 
+/* It was ready once. */
+static int listen_and_close(void) {
+    int listener = OK(cl_listen("127.0.0.1:0", 0));
+    nap(50);
+    OK(cl_close(listener));
+    return hang();
+}
+
 static void refused(void) {
-    static int (*const broken[])(void) = {exit_at_once, crash, hang, listen_elsewhere, listen_and_exit};
+    static int (*const broken[])(void) = {exit_at_once, crash, hang, listen_elsewhere, listen_and_exit, listen_and_close};
     static const char *const reasons[] = {"exited with code 7", "was ended by signal 9", "listens on nothing",
-                                          "does not listen on 127.0.0.1:", "exited with code 3"};
+                                          "does not listen on 127.0.0.1:", "exited with code 3", "listens on nothing"};
     set_up("auto", serve_any_port);
     int one = fork_worker(), two = fork_worker(), port = await_listening(one, 1);
     await_listening(two, 1);
     start_clients(port);
-    for (int i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         seen_count = 0;
         worker_main = broken[i];
         int generation = OK(reload_with(2, 1000, 300, 0));
@@ -388,6 +396,23 @@ static void scaled(void) {
     finish();
 }
 
+/* A slot is new, and the worker that was to sit there first was overtaken by one that is no good. */
+static void scaled_meanwhile(void) {
+    set_up("auto", serve_any_port);
+    int one = fork_worker(), port = await_listening(one, 1);
+    start_clients(port);
+    worker_main = hang;
+    int generation = OK(reload_with(2, 500, CL_NONE, 0));
+    OK(cl_scale(2));
+    PUMP_UNTIL(count_events(CL_EVENT_FORK, 0) >= 3, 5000);
+    worker_main = serve_any_port;
+    CHECK_EQ(await_end(generation), CL_RELOAD_REFUSED);
+    PUMP_UNTIL(all_are_of(1, 2), 10000);
+    CHECK_EQ(info_of(one).state, CL_WORKER_LISTENING);
+    end_clients();
+    finish();
+}
+
 static void restarted(void) {
     set_up("auto", serve_any_port);
     int one = fork_worker(), two = fork_worker(), port = await_listening(one, 1);
@@ -441,6 +466,7 @@ static const check_case_t cases[] = {
     {"releases_by_a_link", releases_by_a_link},
     {"superseded", superseded},
     {"scaled", scaled},
+    {"scaled_meanwhile", scaled_meanwhile},
     {"restarted", restarted},
     {"bad_options", bad_options},
 };

@@ -84,7 +84,8 @@ report() {
     "$rig" --root "$root" --library "$libdir" --out "$out" report && cmp "$root/docs/reliability-figures.md" "$out/log"
 }
 
-for scenario in storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link; do
+for scenario in storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link reloads refusals scales recycles slots \
+    rest; do
     check "$scenario" run "$scenario"
 done
 check forgetful-worker forgetful

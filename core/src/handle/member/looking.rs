@@ -12,13 +12,28 @@ impl Member {
         mailbox.and(own).and(Watched { again: None, changed: self.standing != before })
     }
 
+    /// Something is in its mailbox and may have to be taken back.
+    pub(super) fn mailbox_wants_watch(&self) -> bool {
+        if self.standing.is_left_alone() {
+            return false;
+        }
+        match (self.standing.is_drained(), self.standing.is_stuck()) {
+            // The NOP could not be sent.
+            (true, _) => self.shows_nothing(),
+            // A BEGIN that it has not taken keeps nobody waiting.
+            (false, true) => self.mailbox.clients_waiting() > 0,
+            (false, false) => self.mailbox.waiting() > 0 || self.mailbox.owes_begin(),
+        }
+    }
+
     fn look_at_mailbox(&mut self, look: &Look) -> bool {
+        self.pay_begin();
         let waiting = self.mailbox.waiting();
         self.look_whether_back(look.poll);
         self.ask_whether_back();
         if waiting == 0 {
             self.pace.forget();
-            return false;
+            return self.mailbox_wants_watch();
         }
         if self.pace.look(&mut self.mailbox, look.evidence()) && self.standing.is_open() {
             self.get_stuck();

@@ -26,8 +26,15 @@ impl Member {
             own.begin_with(assigned);
         }
         self.expect_some();
-        // Of one that has no socket it is not heeded.
-        if let Err(errno) = self.mailbox.send_begin()
+        self.mailbox.owe_begin();
+        self.pay_begin();
+    }
+
+    /// Tells it that it has the turns, unless that was done. Of one that has no socket it is not heeded.
+    pub(super) fn pay_begin(&mut self) {
+        if self.mailbox.owes_begin()
+            && !self.standing.is_broken()
+            && let Err(errno) = self.mailbox.send_begin()
             && pending(errno).is_none()
         {
             self.standing = Standing::BROKEN;

@@ -101,17 +101,18 @@ impl Workers {
 
     /// A slot has lost its worker: when the next one is made, if one is. `deserted`: some address has no worker, also below.
     pub(crate) fn want_replacement(&mut self, slot: u32, deserted: bool, ground: &mut Ground) {
-        let now = Instant::now();
-        if !self.fleet.lacks_somebody(slot) || self.is_undecided(slot) || self.restarts.delay(slot, now).is_some() {
+        if !self.fleet.lacks_somebody(slot) || self.is_undecided(slot) || self.restarts.has(slot) {
             return;
         }
-        // Nobody has ended where one that was to take the place of the last has failed.
-        let Some(ended) = self.records.take(slot) else {
+        if self.fleet.was_last(slot) {
             self.abandon(slot);
             return;
-        };
-        let delay = self.records.delay(slot, ended, ground.settings.restart_delay, process::random_share());
-        self.restarts.plan(slot, now, delay);
+        }
+        // Nobody has ended where whoever was on the way there was not waited for any more, or has failed.
+        let delay = self.records.take(slot).map_or(Duration::ZERO, |ended| {
+            self.records.delay(slot, ended, ground.settings.restart_delay, process::random_share())
+        });
+        self.restarts.plan(slot, Instant::now(), delay);
         self.await_restart(deserted, ground);
         // It may be due at once, and this may be between two turns.
         ground.clock.wake();
@@ -131,10 +132,6 @@ impl Workers {
     pub(crate) fn run_restarts(&mut self, now: Instant, deserted: bool, ground: &mut Ground) {
         let pace = self.pace(ground.settings, deserted);
         while let Some(slot) = self.restarts.take(now, pace) {
-            // Who is on the way there may fail yet.
-            if !self.fleet.lacks_somebody(slot) {
-                self.records.note(slot, Ended::default());
-            }
             self.fleet.replace_now(slot);
         }
         self.await_restart(deserted, ground);

@@ -32,7 +32,7 @@ const fn contender(
     Contender { name, title, policy, mechanism, kind }
 }
 
-pub static ALL: [Contender; 12] = [
+pub static ALL: [Contender; 13] = [
     contender("none", "libcluster none", "none", "auto", Kind::C),
     contender("passed", "libcluster passed", "rr", "passed", Kind::C),
     contender("kernel", "libcluster kernel", "rr", "kernel", Kind::C),
@@ -40,6 +40,7 @@ pub static ALL: [Contender; 12] = [
     contender("passed-least", "libcluster passed LEAST_LOADED", "least", "passed", Kind::C),
     contender("passed-hash", "libcluster passed SOURCE_HASH", "hash", "passed", Kind::C),
     contender("kernel-hash", "libcluster kernel SOURCE_HASH", "hash", "kernel", Kind::C),
+    contender("cluster-rs-none", "cluster-rs none", "none", "none", Kind::ClusterRs),
     contender("cluster-rs-passed", "cluster-rs passed", "rr", "passed", Kind::ClusterRs),
     contender("cluster-rs-kernel", "cluster-rs kernel", "rr", "kernel", Kind::ClusterRs),
     contender("cluster-rs-rotation", "cluster-rs rotation", "rr", "rotation", Kind::ClusterRs),

@@ -13,6 +13,8 @@ use crate::oracle::{Harm, Window};
 #[derive(Debug, Default)]
 pub struct Harmed {
     pub windows: Vec<Window>,
+    /// Processes that are made to fail.
+    pub doomed: Vec<u32>,
 }
 
 fn pid_of(pid: u32) -> Pid {
@@ -30,7 +32,7 @@ impl Harmed {
     }
 
     pub fn was_killed(&self, pid: u32) -> bool {
-        self.windows.iter().any(|window| window.pid == pid && window.harm == Harm::Killed)
+        self.doomed.contains(&pid) || self.windows.iter().any(|window| window.pid == pid && window.harm == Harm::Killed)
     }
 
     /// Stopped until `go_on`.

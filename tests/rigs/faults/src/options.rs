@@ -12,11 +12,12 @@ pub const USAGE: &str = "\
 usage: cluster-faults [option ...] [scenario ...]
        cluster-faults [option ...] report [FILE]
        cluster-faults note PART ROW CONTENDER MEASURED GOAL met|missed|-
-  scenarios: storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link (all of them)
+  scenarios: storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link
+             reloads refusals scales recycles slots rest sequences (all of them)
   --quick          little of each; what is promised must hold all the same
   --seed N         this seed alone        --seeds N      the seeds 1 to N (CL_FAULTS_SEEDS, else 10)
-  --only A,B       of none, passed, kernel, rotation, passed-least, passed-hash, kernel-hash, cluster-rs-passed, cluster-rs-kernel,
-                   cluster-rs-rotation, node-rr, node-none
+  --only A,B       of none, passed, kernel, rotation, passed-least, passed-hash, kernel-hash, cluster-rs-none, cluster-rs-passed,
+                   cluster-rs-kernel, cluster-rs-rotation, node-rr, node-none
   report FILE      writes the results of FILE to tests/rigs/faults/results/last.jsonl, docs/reliability-figures.md and docs/charts;
                    without a FILE draws what was written last
   note             appends a result to the file that FAULTS_RESULTS names, for parts that are shell scripts

@@ -38,6 +38,12 @@ pub struct Shape {
     pub host: [u8; 4],
     /// For how long a worker in C waits for an id.
     pub linger_ms: u64,
+    /// The library replaces workers (workers/fleet.*), and not the program.
+    pub fleet: bool,
+    /// In C: its workers are made by the program, not by fork.
+    pub spawns: bool,
+    /// What a worker's memory grows by with each request.
+    pub grow_kb: u64,
 }
 
 impl Default for Shape {
@@ -52,6 +58,9 @@ impl Default for Shape {
             grandchildren: false,
             host: [127, 0, 0, 1],
             linger_ms: 2000,
+            fleet: false,
+            spawns: false,
+            grow_kb: 0,
         }
     }
 }
@@ -59,6 +68,9 @@ impl Default for Shape {
 #[derive(Debug, Clone, Copy)]
 pub struct Worker {
     pub pid: u32,
+    /// Where that is told.
+    pub slot: Option<u64>,
+    pub generation: Option<u64>,
     /// When it was told.
     pub listening: Option<u64>,
     /// When, its code, its signal.
@@ -79,6 +91,11 @@ pub struct Told {
     pub mechanism: String,
     pub replaced: Vec<u64>,
     pub resized: u64,
+    /// Reloads that have ended: their outcome, why, and their generation.
+    pub reloads: Vec<(String, String, u64)>,
+    pub recycled: u64,
+    /// What came of each command: 0, or a code of failure.
+    pub asked: Vec<i64>,
     pub warnings: Vec<String>,
     pub unavailable: Option<String>,
     /// Its output has ended.
@@ -92,18 +109,25 @@ impl Told {
         self.workers.iter().filter(|(_, worker)| worker.is_serving()).map(|(id, worker)| (*id, *worker)).collect()
     }
 
+    /// How many have not ended.
+    pub fn living(&self) -> usize {
+        self.workers.values().filter(|worker| worker.ended.is_none()).count()
+    }
+
     fn take(&mut self, event: &Value) {
         let number = |name: &str| event[name].as_u64().unwrap_or(0);
+        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let (id, now) = (number("id"), clock::now());
         match event["event"].as_str().unwrap_or_default() {
             "fork" => {
                 let pid = number("pid") as u32;
-                self.workers.insert(id, Worker { pid, listening: None, ended: None });
+                let [slot, generation] = ["slot", "generation"].map(|name| event[name].as_u64());
+                self.workers.insert(id, Worker { pid, slot, generation, listening: None, ended: None });
             }
             "listening" => {
                 if self.port == 0 {
                     self.port = number("port") as u16;
-                    self.mechanism = event["mechanism"].as_str().unwrap_or_default().to_owned();
+                    self.mechanism = text("mechanism");
                 }
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.listening.get_or_insert(now);
@@ -117,8 +141,13 @@ impl Told {
             }
             "replaced" => self.replaced.push(id),
             "resized" => self.resized = number("workers"),
-            "unavailable" => self.unavailable = Some(event["text"].as_str().unwrap_or_default().to_owned()),
-            "warning" => self.warnings.push(event["text"].as_str().unwrap_or_default().to_owned()),
+            "reload" if !matches!(event["phase"].as_str(), Some("checking" | "rolling")) => {
+                self.reloads.push((text("phase"), text("text"), number("generation")));
+            }
+            "recycled" => self.recycled += 1,
+            "asked" => self.asked.push(event["code"].as_i64().unwrap_or(-1)),
+            "unavailable" => self.unavailable = Some(text("text")),
+            "warning" => self.warnings.push(text("text")),
             _ => {}
         }
     }
@@ -147,7 +176,7 @@ impl Server {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let claims = shop.out.join(format!("claims-{}-{number}-{}", std::process::id(), contender.name));
         std::fs::write(&claims, b"").map_err(failed("the file of claims"))?;
-        let mut command = command_for(shop, contender)?;
+        let mut command = command_for(shop, contender, shape.fleet)?;
         for (name, value) in [
             ("FAULTS_POLICY", contender.policy.to_owned()),
             ("FAULTS_MECHANISM", contender.mechanism.to_owned()),
@@ -159,6 +188,8 @@ impl Server {
             ("FAULTS_BUSY_MS", shape.busy_ms.to_string()),
             ("FAULTS_GRANDCHILDREN", u8::from(shape.grandchildren).to_string()),
             ("FAULTS_LINGER_MS", shape.linger_ms.to_string()),
+            ("FAULTS_SPAWN", u8::from(shape.spawns).to_string()),
+            ("FAULTS_GROW_KB", shape.grow_kb.to_string()),
             ("FAULTS_HOST", shape.host.map(|number| number.to_string()).join(".")),
         ] {
             command.env(name, value);
@@ -310,11 +341,12 @@ fn is_of(pid: Pid, claims: &std::path::Path) -> bool {
     environment.windows(name.len().max(1)).any(|window| window == name)
 }
 
-fn command_for(shop: &Workshop, contender: Contender) -> Result<Command> {
+fn command_for(shop: &Workshop, contender: Contender, fleet: bool) -> Result<Command> {
     match contender.kind {
-        Kind::C => Ok(Command::new(shop.program("cluster")?)),
+        Kind::C => Ok(Command::new(shop.program(if fleet { "fleet" } else { "cluster" })?)),
         Kind::ClusterRs | Kind::Stock => {
-            let program = shop.root.join("tests/rigs/faults/workers/node.cjs");
+            let name = if fleet { "fleet.cjs" } else { "node.cjs" };
+            let program = shop.root.join("tests/rigs/faults/workers").join(name);
             if !program.exists() {
                 return Err(Error::Unavailable("there is no program in Node".into()));
             }

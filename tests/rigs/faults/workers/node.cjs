@@ -53,6 +53,8 @@ function serve() {
   const claims = env.FAULTS_CLAIMS ? fs.openSync(env.FAULTS_CLAIMS, 'a') : -1;
   const idle = new Set();
   const workMs = number('FAULTS_WORK_US', 0) / 1000;
+  const growBy = number('FAULTS_GROW_KB', 0) * 1024;
+  const lost = [];
   let leaving = false;
 
   function claim(kind, port, id) {
@@ -71,6 +73,7 @@ function serve() {
     new BigUint64Array(text.buffer, text.byteOffset + 16, 1)[0] = process.hrtime.bigint();
     if (isLast) socket.end(text);
     else socket.write(text);
+    if (growBy > 0) lost.push(Buffer.alloc(growBy, 1));
   }
 
   function asked(socket, port, bytes) {

@@ -27,7 +27,7 @@ struct connection {
 };
 
 static uint32_t worker_id;
-static int busy_ms, work_us, linger_ms;
+static int busy_ms, work_us, linger_ms, grow_kb;
 
 static void compute(int unused) {
     uint64_t end = now_ns() + (uint64_t)busy_ms * 1000000u;
@@ -39,11 +39,21 @@ static int is_shortage(int code) {
     return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
 }
 
+/* A program that loses memory with each request. */
+static void grow(void) {
+    /* What the compiler knows to be unused is not there at all. */
+    static char *volatile lost;
+    lost = grow_kb > 0 ? malloc((size_t)grow_kb << 10) : NULL;
+    if (lost) memset(lost, 1, (size_t)grow_kb << 10);
+}
+
 /* Says whether the answer was the last on its connection. */
 static int answer_to(int fd, const struct connection *connection, int leaving) {
     uint32_t last = connection->id >> 56 != KEEP || leaving;
     struct answer answer = {connection->id, worker_id, (uint32_t)getpid(), now_ns(), last, 0};
     if (send(fd, &answer, sizeof answer, MSG_NOSIGNAL) < 0) return 1;
+    cl_count(CL_COUNT_REQUESTS, 1);
+    grow();
     return (int)last;
 }
 
@@ -178,6 +188,7 @@ static int serve(void) {
     busy_ms = option("FAULTS_BUSY_MS", 300);
     work_us = option("FAULTS_WORK_US", 0);
     linger_ms = option("FAULTS_LINGER_MS", LINGER_MS);
+    grow_kb = option("FAULTS_GROW_KB", 0);
     sigaction(SIGUSR2, &action, NULL);
     worker_id = (uint32_t)cl_worker_id();
     open_claims();

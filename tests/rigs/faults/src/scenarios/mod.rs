@@ -2,6 +2,7 @@
 
 mod chaos;
 mod comeback;
+mod fleet;
 mod hand;
 mod orphans;
 mod queue;
@@ -35,7 +36,7 @@ pub struct Scenario {
     run: fn(&mut Rig, Contender) -> Result<()>,
 }
 
-pub static SCENARIOS: [Scenario; 12] = [
+pub static SCENARIOS: [Scenario; 19] = [
     Scenario {
         name: "storm",
         title: "Figure 1: a worker of four is killed every 150 ms (Node: 250)",
@@ -49,7 +50,7 @@ pub static SCENARIOS: [Scenario; 12] = [
             "node-rr",
             "node-none",
         ],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        quick_contenders: C,
         run: storm::run,
     },
     Scenario {
@@ -65,13 +66,13 @@ pub static SCENARIOS: [Scenario; 12] = [
             "cluster-rs-rotation",
             "node-rr",
         ],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        quick_contenders: C,
         run: comeback::run,
     },
     Scenario {
         name: "chaos",
         title: "Everything at once, by chance",
-        contenders: &["none", "passed", "kernel", "rotation"],
+        contenders: C,
         quick_contenders: &["passed", "kernel", "rotation"],
         run: chaos::run,
     },
@@ -115,8 +116,8 @@ pub static SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "hand",
         title: "A connection in the hand of a worker that is killed, and the end of every connection",
-        contenders: &["none", "passed", "kernel", "rotation"],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        contenders: C,
+        quick_contenders: C,
         run: hand::run,
     },
     Scenario {
@@ -129,7 +130,7 @@ pub static SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "resize",
         title: "The number of workers changes under load",
-        contenders: &["none", "passed", "kernel", "rotation"],
+        contenders: C,
         quick_contenders: &["passed", "kernel", "rotation"],
         run: queue::resize,
     },
@@ -137,7 +138,7 @@ pub static SCENARIOS: [Scenario; 12] = [
         name: "orphans",
         title: "Figure 6: the primary is killed",
         contenders: &["none", "passed", "kernel", "rotation", "cluster-rs-kernel", "cluster-rs-rotation", "node-rr"],
-        quick_contenders: &["none", "passed", "kernel", "rotation"],
+        quick_contenders: C,
         run: orphans::run,
     },
     Scenario {
@@ -166,6 +167,68 @@ pub static SCENARIOS: [Scenario; 12] = [
         quick_contenders: &["passed", "kernel", "rotation"],
         run: stops::over_a_link,
     },
+    Scenario {
+        name: "reloads",
+        title: "Reloads under load",
+        contenders: &FLEETS,
+        quick_contenders: &["none", "passed", "kernel", "rotation", "cluster-rs-rotation"],
+        run: fleet::run,
+    },
+    Scenario {
+        name: "refusals",
+        title: "Reloads to workers that are no good",
+        contenders: &FLEETS,
+        quick_contenders: &["kernel", "rotation", "cluster-rs-rotation"],
+        run: fleet::refusals::run,
+    },
+    Scenario {
+        name: "scales",
+        title: "The library is told of another number of workers",
+        contenders: &FLEETS,
+        quick_contenders: &["passed", "rotation"],
+        run: fleet::scales::run,
+    },
+    Scenario {
+        name: "recycles",
+        title: "Workers are recycled under load",
+        contenders: &FLEETS,
+        quick_contenders: &["kernel"],
+        run: fleet::recycles::run,
+    },
+    Scenario {
+        name: "slots",
+        title: "Clients keep their slot through reloads",
+        contenders: &["passed-hash", "kernel-hash"],
+        quick_contenders: &["passed-hash", "kernel-hash"],
+        run: fleet::slots::run,
+    },
+    Scenario {
+        name: "rest",
+        title: "A fleet at rest",
+        contenders: &FLEETS,
+        quick_contenders: &["kernel", "rotation"],
+        run: fleet::rest::run,
+    },
+    Scenario {
+        name: "sequences",
+        title: "A fleet in random sequences",
+        contenders: C,
+        quick_contenders: &["rotation"],
+        run: fleet::sequences::run,
+    },
+];
+
+const C: &[&str] = &["none", "passed", "kernel", "rotation"];
+
+const FLEETS: [&str; 8] = [
+    "none",
+    "passed",
+    "kernel",
+    "rotation",
+    "cluster-rs-none",
+    "cluster-rs-passed",
+    "cluster-rs-kernel",
+    "cluster-rs-rotation",
 ];
 
 pub fn named(name: &str) -> Option<&'static Scenario> {
