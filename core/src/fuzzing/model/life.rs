@@ -221,13 +221,14 @@ impl Life {
         worker.leaving = true;
         match how {
             0 => puppet.say(FromWorker::Disconnect).unwrap(),
-            1 => self.primary.disconnect(puppet.id).unwrap(),
-            _ => {
-                self.primary.retire(puppet.id);
-                for key in worker.shares.clone() {
-                    self.model.close_if_given_up(&key);
-                }
+            1 => {
+                self.primary.disconnect(puppet.id).unwrap();
+                return;
             }
+            _ => self.primary.retire(puppet.id),
+        }
+        for key in worker.shares.clone() {
+            self.model.close_if_given_up(&key);
         }
     }
 
