@@ -92,6 +92,10 @@ function patch(cluster, words) {
     };
     const { worker, place } = forkEnrolled(cluster, ready, (environment) => Reflect.apply(fork, cluster, [environment]), env, how);
     if (!place) return { worker };
+    // Before the guard, to whom later listeners are the program's.
+    worker.process.prependListener('message', (message) => {
+      if (message === 'ready' && cluster.settings.waitReady) engine.isReady(place.id);
+    });
     const stage = guard(cluster, worker, warn, () => engine.retire(place.id));
     const entry = { worker, id: place.id, shares: new Map(), asksHere: false };
     worker.slot = place.slot;
@@ -104,9 +108,6 @@ function patch(cluster, words) {
       },
       end: (code, signal) => fleet.end(entry, code, signal),
       told: () => fleet.ended(),
-    });
-    worker.process.prependListener('message', (message) => {
-      if (message === 'ready' && cluster.settings.waitReady) engine.isReady(place.id);
     });
     const stages = [ownData(entry), stage, permitQueries(engine, entry, permits, !isOfEngine())];
     if (isOfEngine()) stages.push(answerQueries(engine, entry, policy() === cluster.SCHED_LEAST_LOADED));
