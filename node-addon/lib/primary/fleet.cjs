@@ -147,7 +147,10 @@ class Fleet {
     const isOther = (entry) => !entry.isSupervised;
     return {
       scale: (count) => this.scale(count + [...this.#entries.values()].filter(isOther).length),
-      stop: () => this.#engine().replaceNobody(),
+      stop: () => {
+        this.#engine().replaceNobody();
+        this.#engine().takeNothingBack();
+      },
     };
   }
 
