@@ -1,6 +1,6 @@
 //! What a worker can do to the primary by words alone, found here or looked for because of what was.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::alone;
@@ -161,4 +161,83 @@ fn what_waits_for_one_that_says_it_pauses_goes_to_the_others() {
         turn(&mut primary);
     }
     assert_eq!([taken(&both[0]), taken(&both[1])], [2, 2]);
+}
+
+/// Two workers of one address, of which the first has so many connections.
+fn serving(count: usize) -> (Primary, [Puppet; 2], Vec<OwnedFd>, Vec<OwnedFd>) {
+    let settings = Settings { mechanism: Mechanism::Passed, ..Settings::default() };
+    let mut primary = Primary::new(settings).unwrap();
+    let mut both = [0, 1].map(|_| {
+        let mut puppet = Puppet::enroll(&mut primary).unwrap();
+        puppet.hands_back = true;
+        puppet.say(puppet.greeting()).unwrap();
+        puppet.ask("127.0.0.1:0", 1, 0).unwrap();
+        turn(&mut primary);
+        assert!(matches!(puppet.read(), Read::Granted { .. }));
+        puppet
+    });
+    let name = both[0].shares[0].name;
+    let clients: Vec<_> = (0..2 * count).map(|_| connect(&name).unwrap()).collect();
+    for _ in 0..8 {
+        turn(&mut primary);
+    }
+    let mut taken = both.each_mut().map(|puppet| all_of(puppet));
+    assert_eq!(taken.each_ref().map(Vec::len), [count; 2]);
+    (primary, both, std::mem::take(&mut taken[0]), clients)
+}
+
+fn all_of(puppet: &Puppet) -> Vec<OwnedFd> {
+    let next = || match puppet.shares[0].take() {
+        Taken::Connection(connection) => Some(connection),
+        _ => None,
+    };
+    std::iter::from_fn(next).collect()
+}
+
+fn hand_back(puppet: &Puppet, connections: Vec<OwnedFd>) {
+    let words = crate::wire::handback(puppet.shares[0].listener);
+    for connection in connections {
+        let returns = puppet.returns.as_ref().expect("where to hand back").as_fd();
+        crate::sys::cmsg::send(returns, [&words, b""], &[connection.as_fd()]).unwrap();
+    }
+}
+
+#[test]
+fn what_a_worker_hands_back_is_anothers_also_what_is_unread_at_its_end() {
+    for is_gone in [false, true] {
+        alone(move || {
+            let (mut primary, [mut first, second], taken, clients) = serving(4);
+            first.say(FromWorker::Disconnect).unwrap();
+            turn(&mut primary);
+            assert!(matches!(first.read(), Read::Leave));
+            hand_back(&first, taken);
+            if is_gone {
+                primary.enrolled_ended(first.id, true);
+            }
+            for _ in 0..8 {
+                turn(&mut primary);
+            }
+            assert_eq!(all_of(&second).len(), 4);
+            drop(clients);
+        });
+    }
+}
+
+#[test]
+fn nothing_is_taken_back_where_nobody_else_serves_or_all_leave() {
+    alone(|| {
+        let (mut primary, [mut first, mut second], _taken, _clients) = serving(1);
+        primary.take_nothing_back();
+        primary.retire(first.id);
+        turn(&mut primary);
+        assert!(matches!(first.read(), Read::Leave));
+        assert!(first.returns.is_none());
+        // The last one.
+        second.say(FromWorker::Disconnect).unwrap();
+        let told = (0..200).any(|_| {
+            primary.turn(Some(Duration::from_millis(20))).unwrap();
+            matches!(second.read(), Read::Leave)
+        });
+        assert!(told && second.returns.is_none());
+    });
 }

@@ -6,6 +6,7 @@
 //! waits is in somebody's hands, and no descriptor is left.
 
 mod program;
+mod returns;
 mod says;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +134,7 @@ impl Rig {
             17 | 18 => self.client(choices),
             19 => drop(self.clients.pop()),
             20..=28 => self.program(what % 32, who, choices),
+            29 if !self.puppets.is_empty() => self.hands_back(who, choices),
             _ => {
                 self.turn();
             }
@@ -144,6 +146,7 @@ impl Rig {
             && let Some(mut puppet) = Puppet::enroll(&mut self.primary)
         {
             puppet.rotates = !puppet.id.is_multiple_of(3);
+            puppet.hands_back = !puppet.id.is_multiple_of(4);
             self.expected.insert(puppet.id, Expected::default());
             self.puppets.push(puppet);
         }
@@ -186,7 +189,9 @@ impl Rig {
 
     fn has_been_read(&self, puppet: &Puppet) -> bool {
         let Some(channel) = &puppet.channel else { return !self.primary.speaks_with(puppet.id) };
-        let unread = crate::sys::socket::unread_by_peer(channel.as_fd()).unwrap_or(0);
+        let ends = [Some(channel), puppet.returns.as_ref()];
+        let unread_of = |end: &OwnedFd| crate::sys::socket::unread_by_peer(end.as_fd()).unwrap_or(0);
+        let unread: usize = ends.into_iter().flatten().map(unread_of).sum();
         !self.primary.speaks_with(puppet.id) || unread == 0
     }
 
@@ -210,7 +215,7 @@ impl Rig {
             }
         }
         // What this rig itself has: each puppet's ends, its shares and the rest.
-        let own: usize = self.puppets.iter().map(|puppet| 5 + 3 * puppet.shares.len()).sum();
+        let own: usize = self.puppets.iter().map(|puppet| 6 + 3 * puppet.shares.len()).sum();
         let own = own + self.clients.len() + self.taken.len() + self.relayed.len();
         let most = self.before + own + self.primary.descriptors_most();
         assert!(open_descriptors() <= most, "{} descriptors, {most} are accounted for", open_descriptors());

@@ -14,7 +14,9 @@ use crate::sys::memory::SharedPage;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{Sys, cmsg, descriptor, socket};
 use crate::tally::Part;
-use crate::wire::{self, Answer, FromPrimary, FromWorker, OFFERS_OPTIONS, OFFERS_ROTATION, Parcel, VERSION};
+use crate::wire::{
+    self, Answer, FromPrimary, FromWorker, OFFERS_HAND_BACK, OFFERS_OPTIONS, OFFERS_ROTATION, Parcel, VERSION,
+};
 
 /// A share that was granted, as its worker has it.
 pub(super) struct Share {
@@ -67,6 +69,10 @@ pub(super) struct Puppet {
     pub(super) shares: Vec<Share>,
     /// It offers to accept in rotation.
     pub(super) rotates: bool,
+    /// It offers to hand connections back.
+    pub(super) hands_back: bool,
+    /// Where it may.
+    pub(super) returns: Option<OwnedFd>,
     numbers: u32,
     buffer: Vec<u8>,
 }
@@ -99,6 +105,8 @@ impl Puppet {
             board,
             shares: Vec::new(),
             rotates: false,
+            hands_back: false,
+            returns: None,
             numbers: 0,
             buffer,
         }
@@ -115,7 +123,9 @@ impl Puppet {
     }
 
     pub(super) fn greeting(&self) -> FromWorker<'static> {
-        let offers = OFFERS_OPTIONS | if self.rotates { OFFERS_ROTATION } else { 0 };
+        let offer = |is_made: bool, offer: u32| if is_made { offer } else { 0 };
+        let offers =
+            OFFERS_OPTIONS | offer(self.rotates, OFFERS_ROTATION) | offer(self.hands_back, OFFERS_HAND_BACK);
         FromWorker::Online { offers, version: VERSION, nonce: self.nonce, pid: 1 }
     }
 
@@ -136,6 +146,10 @@ impl Puppet {
             return Read::Nothing;
         }
         let bytes = &self.buffer[..received.length];
+        if bytes == wire::RETURNS {
+            self.returns = Some(elsewhere(received.take_fd(0).expect("a socket")));
+            return Read::Leave;
+        }
         if let Ok(FromPrimary::Disconnect) = FromPrimary::decode(bytes) {
             return Read::Leave;
         }

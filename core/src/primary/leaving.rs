@@ -110,7 +110,9 @@ impl Primary {
     /// Writes the end of a worker's process into the books.
     pub(super) fn leave_books(&mut self, id: u32, status: ExitStatus) -> Option<Entry> {
         let mut session = self.session(id)?;
-        session.end_returns();
+        if let Err(offence) = session.end_returns() {
+            session.ground.news.warn(Some(session.worker.reference()), format!("it had sent {}", offence.0));
+        }
         session.leave_all();
         let (workers, addresses, _, mut ground) = self.parts();
         // Its last act may have been to remove the file of its socket.

@@ -37,8 +37,10 @@ impl Primary {
     /// No worker has anything to hand back to: what is there comes in before the doors are shut.
     pub(super) fn end_returns(&mut self) {
         for id in self.workers.ids() {
-            if let Some(mut session) = self.session(id) {
-                session.end_returns();
+            if let Some(mut session) = self.session(id)
+                && let Err(offence) = session.end_returns()
+            {
+                session.punish(offence);
             }
         }
     }
@@ -52,12 +54,11 @@ impl Session<'_> {
             return;
         }
         let own = worker.listeners.iter().filter(|(listener, _)| !worker.relayed.contains(listener));
-        let others = |(_, address): &(&u32, &u32)| {
-            self.addresses.get(**address).is_some_and(|handle| handle.is_served_beside(worker.id))
+        let listeners: BTreeMap<u32, u32> = own.map(|(listener, address)| (*listener, *address)).collect();
+        let is_served = |address: &u32| {
+            self.addresses.get(*address).is_some_and(|handle| handle.is_served_beside(worker.id))
         };
-        let listeners: BTreeMap<u32, u32> =
-            own.filter(others).map(|(listener, address)| (*listener, *address)).collect();
-        if listeners.is_empty() {
+        if !listeners.values().any(is_served) {
             return;
         }
         // Without it the worker closes its connections itself.
@@ -127,11 +128,10 @@ impl Session<'_> {
     }
 
     /// It hands nothing back any more. What it has is taken.
-    pub(super) fn end_returns(&mut self) {
-        if self.worker.returns.is_some() && self.take_returns(AT_THE_END, false).is_err() {
-            self.ground.news.warn(Some(self.worker.reference()), "it handed back what is no connection".into());
-        }
+    pub(super) fn end_returns(&mut self) -> Judged<()> {
+        let taken = self.take_returns(AT_THE_END, false);
         self.close_returns();
+        taken.map(drop)
     }
 
     /// Nor is anything taken.
