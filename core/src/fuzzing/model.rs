@@ -11,6 +11,7 @@ mod life;
 mod limit;
 mod line;
 mod program;
+mod reload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +71,8 @@ enum Step {
     Replace(usize),
     /// In rotation it stands in line at a place, or leaves it while somebody waits.
     InLine(usize, usize, Move),
+    /// All are replaced, so many at a time; the new ones may do something else before they begin.
+    Reload(usize, bool),
     /// One crashes and leaves a process behind.
     LeaveBehind,
     /// One stands still while clients come.
@@ -93,6 +96,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who.clone().prop_map(Step::Hush),
         6 => (who.clone(), place.clone(), moves).prop_map(|(who, place, what)| Step::InLine(who, place, what)),
         2 => who.prop_map(Step::Replace),
+        1 => (1..4_usize, any::<bool>()).prop_map(|(parallel, late)| Step::Reload(parallel, late)),
         1 => Just(Step::LeaveBehind),
         2 => Just(Step::Hang),
         1 => Just(Step::Program),
@@ -177,7 +181,7 @@ fn lead(steps: &[Step], mechanism: Mechanism, files: Option<usize>) -> TestCaseR
 /// What random lives come to only now and then, in any case.
 #[test]
 fn a_life_with_everything_in_it_is_as_the_model_says() {
-    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Program, Replace};
+    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Program, Reload, Replace};
     alone(|| {
         let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
         let begin = [Enroll, Enroll, Enroll, Program, all_listen(0), all_listen(1), all_listen(2)];
@@ -194,6 +198,8 @@ fn a_life_with_everything_in_it_is_as_the_model_says() {
         let step_out = [InLine(1, 0, Move::StepOut), Clients(0, 8), InLine(0, 0, Move::StepOut), Clients(0, 8)];
         let steps = [
             &begin[..],
+            &stand,
+            &[Reload(1, false), Clients(0, 8), Reload(3, true), Hang],
             &stand,
             &goes_on,
             &stand,
