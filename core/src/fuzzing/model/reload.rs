@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
+use super::hung::CLIENTS;
 use super::life::{AT_MOST, Life};
 use super::{WORKERS_MAX, key};
 use crate::fleet::{Outcome, Phase};
@@ -60,6 +61,22 @@ impl Life {
         self.have_leave(late)?;
         prop_assert_eq!(self.told.ended, Some(Outcome::Done));
         prop_assert!(self.puppets.iter().all(|puppet| !olds.contains(&puppet.id)), "all were replaced");
+        if late { self.hang_before_beginning() } else { Ok(()) }
+    }
+
+    /// One stands still from the moment at which it has its place: what waits for it others serve, and it begins when it is back.
+    fn hang_before_beginning(&mut self) -> TestCaseResult {
+        let Some(key) = self.busy_key() else { return Ok(()) };
+        self.until_retired_end();
+        let hung = self.serving(&key)[0];
+        self.come(&key, CLIENTS)?;
+        self.served_without(&key, hung, CLIENTS)?;
+        self.settle();
+        prop_assert_eq!(self.take_of(&key, hung), 0);
+        let waits = self.shares_of(&key, hung).any(Share::waits_for_begin);
+        prop_assert!(!waits, "it is never told to begin");
+        self.settle();
+        self.take_all(&key, 0);
         Ok(())
     }
 
