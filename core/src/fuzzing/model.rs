@@ -181,7 +181,7 @@ fn lead(steps: &[Step], mechanism: Mechanism, files: Option<usize>) -> TestCaseR
 /// What random lives come to only now and then, in any case.
 #[test]
 fn a_life_with_everything_in_it_is_as_the_model_says() {
-    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Program, Reload, Replace};
+    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Program, Replace};
     alone(|| {
         let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
         let begin = [Enroll, Enroll, Enroll, Program, all_listen(0), all_listen(1), all_listen(2)];
@@ -198,8 +198,6 @@ fn a_life_with_everything_in_it_is_as_the_model_says() {
         let step_out = [InLine(1, 0, Move::StepOut), Clients(0, 8), InLine(0, 0, Move::StepOut), Clients(0, 8)];
         let steps = [
             &begin[..],
-            &stand,
-            &[Reload(1, false), Clients(0, 8), Reload(3, true), Hang],
             &stand,
             &goes_on,
             &stand,
@@ -219,6 +217,23 @@ fn a_life_with_everything_in_it_is_as_the_model_says() {
         ] {
             if let Err(difference) = lead(&steps, mechanism, files) {
                 panic!("{mechanism:?}, beside {files:?} files: {difference}");
+            }
+        }
+    });
+}
+
+#[test]
+fn whoever_is_replaced_in_the_middle_of_a_life_is_as_the_model_says() {
+    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Reload};
+    alone(|| {
+        let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
+        let begin = [Enroll, Enroll, Enroll, all_listen(0), all_listen(1), all_listen(2)];
+        let stand = [InLine(0, 0, Move::Stand), InLine(1, 0, Move::Stand), InLine(2, 3, Move::Stand), Clients(0, 8)];
+        let replaced = [Reload(1, false), Clients(0, 8), Reload(3, true), Clients(3, 8), Reload(2, true), Hang];
+        let steps = [&begin[..], &replaced, &stand, &replaced, &stand, &[LeaveBehind, Enroll], &replaced].concat();
+        for mechanism in [Mechanism::Auto, Mechanism::Passed, Mechanism::Rotation] {
+            if let Err(difference) = lead(&steps, mechanism, None) {
+                panic!("{mechanism:?}: {difference}");
             }
         }
     });
