@@ -17,7 +17,7 @@ const core = [
   'primary worker',
   'handle',
   'mechanism',
-  'mailbox channel bind tally',
+  'mailbox channel bind tally handback',
   'scoreboard wire',
   'env',
   'settings',

@@ -51,6 +51,8 @@ struct World {
     /// Somebody who was on the way was killed, could not be started, or closed its listener.
     meddled: bool,
     parallel: usize,
+    /// By which somebody can be made: those that are not needed are thrown away.
+    recipes: BTreeSet<Generation>,
     /// Slots whose worker is to be replaced, beside what a reload does.
     asked: BTreeSet<u32>,
     stopped: bool,
@@ -77,6 +79,7 @@ impl World {
             keeps: BTreeSet::new(),
             meddled: false,
             parallel: 1,
+            recipes: BTreeSet::from([1]),
             asked: BTreeSet::new(),
             stopped: false,
             short: 0,
@@ -246,6 +249,7 @@ impl World {
                 assert_eq!(begun.is_err(), stopping || (when == When::Idle && !running.is_empty()), "{when:?}");
                 if let Ok(generation) = begun {
                     self.accepted.insert(generation);
+                    self.recipes.insert(generation);
                     self.fates.insert(generation, fate);
                     if keep {
                         self.keeps.insert(generation);
@@ -316,6 +320,8 @@ impl World {
         self.fleet.tick(self.now);
         self.act();
         self.live();
+        let fleet = &self.fleet;
+        self.recipes.retain(|generation| fleet.needs(*generation));
         self.check();
     }
 
@@ -353,6 +359,7 @@ proptest! {
         world.fleet.scale(last);
         if let Ok(generation) = world.fleet.reload(ReloadOptions::default()) {
             world.accepted.insert(generation);
+            world.recipes.insert(generation);
             world.fates.insert(generation, Fate::Good);
         }
         world.fleet.stop();

@@ -11,6 +11,7 @@ mod life;
 mod limit;
 mod line;
 mod program;
+mod reload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +71,8 @@ enum Step {
     Replace(usize),
     /// In rotation it stands in line at a place, or leaves it while somebody waits.
     InLine(usize, usize, Move),
+    /// All are replaced, so many at a time; the new ones may do something else before they begin.
+    Reload(usize, bool),
     /// One crashes and leaves a process behind.
     LeaveBehind,
     /// One stands still while clients come.
@@ -93,6 +96,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who.clone().prop_map(Step::Hush),
         6 => (who.clone(), place.clone(), moves).prop_map(|(who, place, what)| Step::InLine(who, place, what)),
         2 => who.prop_map(Step::Replace),
+        1 => (1..4_usize, any::<bool>()).prop_map(|(parallel, late)| Step::Reload(parallel, late)),
         1 => Just(Step::LeaveBehind),
         2 => Just(Step::Hang),
         1 => Just(Step::Program),
@@ -213,6 +217,23 @@ fn a_life_with_everything_in_it_is_as_the_model_says() {
         ] {
             if let Err(difference) = lead(&steps, mechanism, files) {
                 panic!("{mechanism:?}, beside {files:?} files: {difference}");
+            }
+        }
+    });
+}
+
+#[test]
+fn whoever_is_replaced_in_the_middle_of_a_life_is_as_the_model_says() {
+    use Step::{Ask, Clients, Enroll, Hang, InLine, LeaveBehind, Reload};
+    alone(|| {
+        let all_listen = |who: usize| Ask((0..PLACES.len()).map(|place| (who, place, true)).collect());
+        let begin = [Enroll, Enroll, Enroll, all_listen(0), all_listen(1), all_listen(2)];
+        let stand = [InLine(0, 0, Move::Stand), InLine(1, 0, Move::Stand), InLine(2, 3, Move::Stand), Clients(0, 8)];
+        let replaced = [Reload(1, false), Clients(0, 8), Reload(3, true), Clients(3, 8), Reload(2, true), Hang];
+        let steps = [&begin[..], &replaced, &stand, &replaced, &stand, &[LeaveBehind, Enroll], &replaced].concat();
+        for mechanism in [Mechanism::Auto, Mechanism::Passed, Mechanism::Rotation] {
+            if let Err(difference) = lead(&steps, mechanism, None) {
+                panic!("{mechanism:?}: {difference}");
             }
         }
     });

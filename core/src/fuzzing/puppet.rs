@@ -1,7 +1,7 @@
 //! A worker's end of everything, in the hands of a test: it says what it is told to, in any order, and its descriptors are
 //! plain sockets of this process.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -29,6 +29,8 @@ pub(super) struct Share {
     pub(super) socket: Option<OwnedFd>,
     /// In rotation: what it takes is counted, and it may stand in line.
     pub(super) part: Option<Part>,
+    /// It is to leave the socket alone until it is told to begin.
+    waits: Cell<bool>,
     /// The epoll in which it does.
     place: RefCell<Option<Epoll>>,
 }
@@ -53,6 +55,8 @@ pub(super) enum Read {
 pub(super) enum Taken {
     Connection(OwnedFd),
     Control,
+    /// It has turns from here on.
+    Begin,
     Stop,
     Nothing,
 }
@@ -124,8 +128,7 @@ impl Puppet {
 
     pub(super) fn greeting(&self) -> FromWorker<'static> {
         let offer = |is_made: bool, offer: u32| if is_made { offer } else { 0 };
-        let offers =
-            OFFERS_OPTIONS | offer(self.rotates, OFFERS_ROTATION) | offer(self.hands_back, OFFERS_HAND_BACK);
+        let offers = OFFERS_OPTIONS | offer(self.rotates, OFFERS_ROTATION) | offer(self.hands_back, OFFERS_HAND_BACK);
         FromWorker::Online { offers, version: VERSION, nonce: self.nonce, pid: 1 }
     }
 
@@ -156,12 +159,13 @@ impl Puppet {
         match Answer::decode(bytes).expect("an answer") {
             Answer::Refusal { number, code, .. } => Read::Refused { number, code },
             Answer::Done { .. } => Read::Done,
-            Answer::Grant { number, listener, name, .. } => {
+            Answer::Grant { number, listener, name, waits, .. } => {
                 let mailbox = elsewhere(received.take_fd(0).expect("a mailbox"));
                 let socket = received.take_fd(1).map(elsewhere);
                 let part = received.take_fd(2).map(|page| Part::of(page.as_fd()).expect("a page"));
                 let place = RefCell::new(None);
-                self.shares.push(Share { listener, key: String::new(), name, mailbox, socket, part, place });
+                let (key, waits) = (String::new(), Cell::new(waits));
+                self.shares.push(Share { listener, key, name, mailbox, socket, part, waits, place });
                 Read::Granted { number, listener }
             }
         }
@@ -182,8 +186,18 @@ impl Puppet {
 
 impl Share {
     /// It has the socket that all have.
-    pub(super) fn may_stand(&self) -> bool {
+    pub(super) fn is_common(&self) -> bool {
         self.part.is_some()
+    }
+
+    /// And may accept from it in its turn.
+    pub(super) fn may_stand(&self) -> bool {
+        self.is_common() && !self.waits_for_begin()
+    }
+
+    /// And is to leave that alone for now.
+    pub(super) fn waits_for_begin(&self) -> bool {
+        self.waits.get()
     }
 
     pub(super) fn stands(&self) -> bool {
@@ -213,7 +227,11 @@ impl Share {
         match cmsg::receive(self.mailbox.as_fd(), &mut buffer, 1, libc::MSG_CMSG_CLOEXEC) {
             Ok(mut received) if received.length > 0 => match Parcel::decode(&buffer[..received.length]) {
                 Ok(Parcel::Connection(_)) => Taken::Connection(received.take_fd(0).expect("a connection")),
-                Ok(Parcel::Nop | Parcel::Begin) => Taken::Control,
+                Ok(Parcel::Nop) => Taken::Control,
+                Ok(Parcel::Begin) => {
+                    self.waits.set(false);
+                    Taken::Begin
+                }
                 Ok(Parcel::Stop) => Taken::Stop,
                 Err(malformed) => panic!("a mailbox held {malformed:?}"),
             },
@@ -238,7 +256,7 @@ impl Share {
     #[cfg(test)]
     pub(super) fn waits(&self) -> usize {
         // What waits in a socket that all have is nobody's.
-        let own = self.socket.as_ref().filter(|_| !self.may_stand());
+        let own = self.socket.as_ref().filter(|_| !self.is_common());
         let socket = own.map(|socket| socket::listening_backlog(socket.as_fd()));
         let queued = socket.and_then(|backlog| backlog.ok().flatten()).unwrap_or(0) as usize;
         socket::waiting_here(self.mailbox.as_fd()).unwrap_or(0) + queued * wire::PARCEL_MAX

@@ -172,7 +172,7 @@ impl Handle {
         self.members.of_worker(worker).next().is_some()
     }
 
-    /// Whose members there are.
+    /// Whose members.
     pub(crate) fn workers(&self) -> impl Iterator<Item = u32> {
         self.members.iter().map(|member| member.worker)
     }

@@ -78,7 +78,11 @@ impl Primary {
         const OWN: usize = 4;
         /// Channel, grants, lifeline, pidfd.
         const WORKER: usize = 4;
-        let of_workers: usize = self.workers.iter().map(|entry| WORKER + entry.link.kept_fds() + usize::from(entry.returns.is_some())).sum();
+        let of_workers: usize = self
+            .workers
+            .iter()
+            .map(|entry| WORKER + entry.link.kept_fds() + usize::from(entry.returns.is_some()))
+            .sum();
         OWN + of_workers + self.addresses.iter().map(|handle| handle.descriptors_most()).sum::<usize>()
     }
 }

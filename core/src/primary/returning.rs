@@ -55,9 +55,8 @@ impl Session<'_> {
         }
         let own = worker.listeners.iter().filter(|(listener, _)| !worker.relayed.contains(listener));
         let listeners: BTreeMap<u32, u32> = own.map(|(listener, address)| (*listener, *address)).collect();
-        let is_served = |address: &u32| {
-            self.addresses.get(*address).is_some_and(|handle| handle.is_served_beside(worker.id))
-        };
+        let is_served =
+            |address: &u32| self.addresses.get(*address).is_some_and(|handle| handle.is_served_beside(worker.id));
         if !listeners.values().any(is_served) {
             return;
         }

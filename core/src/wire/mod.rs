@@ -1,9 +1,6 @@
 //! What the processes say to each other (docs/protocol.md): the words, and how long they may be. Pure, without I/O.
 
 mod frames;
-mod handback;
-
-pub(crate) use handback::{HANDBACK_LENGTH, handback, listener_of_handback};
 
 use crate::sys::sockaddr::{SOCKADDR_MAX, SockAddr};
 
@@ -136,6 +133,10 @@ pub(crate) const BEGIN: [u8; HEADER] = header(kind::BEGIN, 0);
 pub(crate) const STOP: [u8; HEADER] = header(kind::STOP, 0);
 /// Comes before the request to leave, with the socket by which its receiver may hand connections back.
 pub(crate) const RETURNS: [u8; HEADER] = header(kind::RETURNS, 0);
+/// What comes with a connection that is handed back on that socket; its listener's number follows.
+const HANDBACK: [u8; HEADER] = header(kind::HANDBACK, 0);
+/// The length of both.
+pub(crate) const HANDBACK_LENGTH: usize = HEADER + 4;
 /// The request to leave, in either direction.
 pub(crate) const DISCONNECT: [u8; HEADER] = header(kind::DISCONNECT, 0);
 /// The same from a worker whose program did not ask, but a signal.
@@ -147,4 +148,32 @@ const fn header(kind: u16, number: u32) -> [u8; HEADER] {
     let k = kind.to_ne_bytes();
     let n = number.to_ne_bytes();
     [k[0], k[1], 0, 0, n[0], n[1], n[2], n[3]]
+}
+
+/// The words for a connection that was accepted from this listener and is handed back.
+pub(crate) fn handback(listener: u32) -> [u8; HANDBACK_LENGTH] {
+    let mut bytes = [0; HANDBACK_LENGTH];
+    bytes[..HEADER].copy_from_slice(&HANDBACK);
+    bytes[HEADER..].copy_from_slice(&listener.to_ne_bytes());
+    bytes
+}
+
+/// From which listener a connection was accepted that came with these words.
+pub(crate) fn listener_of_handback(bytes: &[u8]) -> Result<u32, Malformed> {
+    let number = bytes.strip_prefix(&HANDBACK).ok_or(Malformed("something else where it hands connections back"))?;
+    let number = number.try_into().map_err(|_| Malformed("a connection to hand back in a frame of a wrong length"))?;
+    Ok(u32::from_ne_bytes(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_handed_back_names_its_listener() {
+        assert_eq!(listener_of_handback(&handback(7)), Ok(7));
+        assert!(listener_of_handback(&handback(7)[..11]).is_err());
+        assert!(listener_of_handback(&[0; HANDBACK_LENGTH]).is_err());
+        assert!(listener_of_handback(&FromWorker::Close { listener: 7 }.encode()).is_err());
+    }
 }

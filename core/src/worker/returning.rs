@@ -24,10 +24,16 @@ impl Listener {
         match fit(connection, &self.name()) {
             Fit::NoSocket(errno) => return Err(Error::os("the connection", errno)),
             Fit::Unconnected => return Err(Error::invalid("it is not connected, or its client has gone; close it")),
-            Fit::Other(what) => return Err(Error::invalid(format!("it is {what}; only what was accepted from this listener can be handed back"))),
+            Fit::Other(what) => {
+                return Err(Error::invalid(format!(
+                    "it is {what}; only what was accepted from this listener can be handed back"
+                )));
+            }
             Fit::Connection(_) => {}
         }
-        let alone = || Error::new(-libc::EOPNOTSUPP, "the listener is this process's alone, and nobody else serves its address");
+        let alone = || {
+            Error::new(-libc::EOPNOTSUPP, "the listener is this process's alone, and nobody else serves its address")
+        };
         self.share().map(|share| share.listener).ok_or_else(alone)
     }
 }

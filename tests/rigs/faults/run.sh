@@ -85,7 +85,7 @@ report() {
 }
 
 for scenario in storm comeback chaos single stuck rolling hand queue resize orphans stops stops-link reloads refusals scales recycles slots \
-    rest; do
+    rest sequences; do
     check "$scenario" run "$scenario"
 done
 check forgetful-worker forgetful

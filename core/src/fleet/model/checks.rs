@@ -7,6 +7,7 @@ use crate::fleet::{Generation, Order, Outcome};
 impl World {
     /// Somebody is to be made for a slot.
     pub(super) fn check_start(&mut self, (slot, generation, order): (u32, Generation, Order), beside: bool) {
+        assert!(self.recipes.contains(&generation), "nothing says how workers of {generation} are made");
         let coming = self.fleet.slots[slot as usize].coming_mut();
         if !beside {
             assert!(!coming.is_some_and(|coming| coming.is_made_by(order)), "it is to get no turns before its swap");
@@ -33,6 +34,8 @@ impl World {
     }
 
     pub(super) fn check(&self) {
+        let back = self.fleet.goes_back_to();
+        assert!(back.is_none_or(|back| self.recipes.contains(&back)), "nobody can go back to {back:?}");
         let extra: usize = self.fleet.slots.iter().map(|slot| slot.extra()).sum();
         assert!(extra <= self.parallel + 1, "{extra} workers are on their way");
         assert!(self.stopped || self.fleet.drainers.patient() <= self.fleet.slots.len());

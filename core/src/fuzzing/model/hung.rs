@@ -106,12 +106,12 @@ impl Life {
         Ok(())
     }
 
-    fn shares_of<'a>(&'a self, key: &'a str, worker: u32) -> impl Iterator<Item = &'a Share> {
+    pub(super) fn shares_of<'a>(&'a self, key: &'a str, worker: u32) -> impl Iterator<Item = &'a Share> {
         let puppet = self.puppets.iter().filter(move |puppet| puppet.id == worker);
         puppet.flat_map(move |puppet| puppet.shares.iter().filter(move |share| share.key == key))
     }
 
-    fn take_of(&self, key: &str, worker: u32) -> usize {
+    pub(super) fn take_of(&self, key: &str, worker: u32) -> usize {
         self.shares_of(key, worker).map(|share| std::iter::from_fn(|| next_of(share)).count()).sum()
     }
 

@@ -54,12 +54,12 @@ impl Life {
     /// One who has a socket of its own at an address crashes, and a process is left that has its sockets of this kind.
     fn crash_at(&mut self, key: &str) -> bool {
         // Of a socket that all have nobody can tell who takes from it.
-        let own = |share: &Share| share.key == *key && share.socket.is_some() && !share.may_stand();
+        let own = |share: &Share| share.key == *key && share.socket.is_some() && !share.is_common();
         let serves = |id: &u32| self.model.workers[id].serves(key);
         let who = self.puppets.iter().position(|puppet| serves(&puppet.id) && puppet.shares.iter().any(own));
         let Some(who) = who.filter(|_| self.primary.settings().mechanism != Mechanism::Passed) else { return false };
         let alike = |share: &&Share| is_datagram(&share.key) == is_datagram(key);
-        let alike = |share: &&Share| alike(share) && !share.may_stand();
+        let alike = |share: &&Share| alike(share) && !share.is_common();
         let sockets = self.puppets[who].shares.iter().filter(alike).filter_map(|share| share.socket.as_ref());
         self.left.extend(sockets.map(|socket| elsewhere(descriptor::duplicate(socket.as_fd()).unwrap())));
         self.end(who, false);

@@ -9,6 +9,7 @@ use proptest::test_runner::TestCaseResult;
 
 use super::limit::Limit;
 use super::program::Program;
+use super::reload::Told;
 use super::{Model, Step, WORKERS_MAX, Worker, is_datagram, key, wanted};
 use crate::fuzzing::puppet::{Puppet, Read, Share, Taken, connect};
 use crate::primary::{Event, Primary};
@@ -32,6 +33,7 @@ pub(super) struct Life {
     /// The primary may have so many descriptors.
     pub(super) limit: Option<Limit>,
     pub(super) model: Model,
+    pub(super) told: Told,
 }
 
 impl Life {
@@ -53,6 +55,7 @@ impl Life {
             program: None,
             limit,
             model: Model::default(),
+            told: Told::default(),
         }
     }
 
@@ -63,7 +66,9 @@ impl Life {
     }
 
     pub(super) fn turn(&mut self, wait: Duration) -> Vec<Event> {
-        self.act(|primary| primary.turn(Some(wait)).unwrap())
+        let events = self.act(|primary| primary.turn(Some(wait)).unwrap());
+        events.iter().for_each(|event| self.told.hear(event));
+        events
     }
 
     pub(super) fn step(&mut self, step: &Step) -> TestCaseResult {
@@ -83,6 +88,7 @@ impl Life {
                 self.model.let_go(puppet.id, leaving);
             }
             Step::Replace(who) if known(*who, self) => self.replace(*who)?,
+            Step::Reload(parallel, late) => self.reload(*parallel, *late)?,
             Step::InLine(who, place, what) if known(*who, self) => self.in_line(*who, &key(*place), *what)?,
             Step::LeaveBehind => self.leave_behind()?,
             Step::Hang => self.hang()?,
@@ -128,7 +134,7 @@ impl Life {
     }
 
     /// Several workers say several things, which the primary may read in any order of the workers.
-    fn ask(&mut self, asked: &[(usize, usize, bool)]) -> TestCaseResult {
+    pub(super) fn ask(&mut self, asked: &[(usize, usize, bool)]) -> TestCaseResult {
         self.close_given_up();
         let mut answers = BTreeMap::new();
         let mut stayed: BTreeSet<String> = self.model.open.keys().cloned().collect();
@@ -383,9 +389,9 @@ pub(super) fn next_of(share: &Share) -> Option<OwnedFd> {
     loop {
         match share.take() {
             Taken::Connection(connection) => return Some(connection),
-            Taken::Control => {}
+            Taken::Control | Taken::Begin => {}
             Taken::Stop => share.step_out(),
-            Taken::Nothing if share.may_stand() && !share.stands() => return None,
+            Taken::Nothing if share.waits_for_begin() || share.may_stand() && !share.stands() => return None,
             Taken::Nothing => return share.accept(),
         }
     }

@@ -46,6 +46,7 @@ pub(super) enum Move {
 impl Life {
     pub(super) fn in_line(&mut self, who: usize, key: &str, what: Move) -> TestCaseResult {
         let id = self.puppets[who].id;
+        self.begin_late(who, key)?;
         let at = self.puppets[who].shares.iter().position(|share| share.key == key && share.may_stand());
         let Some(at) = at.filter(|_| self.model.workers[&id].serves(key)) else { return Ok(()) };
         let listener = self.puppets[who].shares[at].listener;
@@ -79,7 +80,7 @@ impl Life {
         }
         self.settle();
         let mut line = self.puppets.iter().flat_map(|puppet| &puppet.shares).filter(|share| share.key == key);
-        let one = line.find(|share| share.may_stand()).and_then(|share| share.socket.as_ref());
+        let one = line.find(|share| share.is_common()).and_then(|share| share.socket.as_ref());
         let left = one.and_then(|one| socket::listening_backlog(one.as_fd()).ok().flatten());
         let is_left = left.is_some_and(|left| left > 0);
         prop_assert!(
@@ -93,11 +94,23 @@ impl Life {
         Ok(())
     }
 
+    /// One that has done something else since it has its place begins, whatever was taken out of its mailbox meanwhile.
+    fn begin_late(&mut self, who: usize, key: &str) -> TestCaseResult {
+        let waits =
+            |life: &Self| life.puppets[who].shares.iter().any(|share| share.key == key && share.waits_for_begin());
+        if !waits(self) || !self.model.workers[&self.puppets[who].id].serves(key) {
+            return Ok(());
+        }
+        self.take_everything()?;
+        prop_assert!(!waits(self), "it was never told to begin");
+        Ok(())
+    }
+
     /// A name without a file is taken for as long as somebody has its socket, also one who is about to leave the address that was given up.
     pub(super) fn close_given_up(&mut self) {
         for puppet in &mut self.puppets {
             let worker = &self.model.workers[&puppet.id];
-            let is_name = |share: &Share| share.may_stand() && share.key.starts_with("unix:@");
+            let is_name = |share: &Share| share.is_common() && share.key.starts_with("unix:@");
             puppet.shares.retain(|share| worker.has(&share.key) || !is_name(share));
         }
     }

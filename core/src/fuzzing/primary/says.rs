@@ -132,7 +132,7 @@ impl Rig {
                 for _ in 0..detail >> 3 {
                     match share.take() {
                         Taken::Connection(connection) => self.taken.push(connection),
-                        Taken::Control | Taken::Stop => {}
+                        Taken::Control | Taken::Begin | Taken::Stop => {}
                         Taken::Nothing => break,
                     }
                 }

@@ -66,6 +66,9 @@ struct Course {
     stopped: bool,
 }
 
+/// What it was, what its clients saw, and what was wrong with it at the end.
+type Led = (Course, Vec<Entry>, Vec<String>);
+
 pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
     // So many in all mechanisms together.
     let (count, at_once) = if rig.quick { (20, 5) } else { (50, 5) };
@@ -103,7 +106,7 @@ fn side_by_side(
             stopped: false,
         });
     }
-    let ended: Vec<Result<(Course, Vec<Entry>, Vec<String>)>> = std::thread::scope(|scope| {
+    let ended: Vec<Result<Led>> = std::thread::scope(|scope| {
         let threads: Vec<_> = courses.into_iter().map(|course| scope.spawn(move || course.lead())).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
@@ -130,7 +133,7 @@ fn side_by_side(
 
 impl Course {
     /// Does it all under a small load; what the clients saw, and what is wrong at the end.
-    fn lead(mut self) -> Result<(Self, Vec<Entry>, Vec<String>)> {
+    fn lead(mut self) -> Result<Led> {
         let load = Load { patience: Duration::from_secs(15), ..Load::new(0, 80.0) };
         let running = begin(&self.server, load)?;
         let mut entries = None;
