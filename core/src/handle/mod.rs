@@ -51,7 +51,6 @@ use turns::TurnsGiven;
 
 use crate::bind::{ListenFlags, Shape};
 use crate::error::{Error, Result};
-use crate::mailbox::Connection;
 use crate::mechanism::{OwnSocket, Route};
 use crate::options::{self, SocketOption};
 use crate::policy::Policy;
@@ -357,11 +356,6 @@ impl Handle {
         if route.has_unroused() {
             self.rousing.suspect(route.begun(), now);
         }
-    }
-
-    /// A connection that its taker did not want after all.
-    pub(crate) fn put_back(&mut self, connection: Connection) {
-        self.flow.put_back(connection);
     }
 
     /// Connections that were accepted and are in nobody's mailbox.

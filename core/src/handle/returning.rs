@@ -1,4 +1,4 @@
-//! Connections that workers hand back when they leave.
+//! Connections that come back: workers hand them back when they leave, or do not want them after all.
 
 use super::{Handle, Member};
 use crate::mailbox::Connection;
@@ -20,5 +20,10 @@ impl Handle {
     /// A connection that was handed back: it goes to whoever is next, or to the one that its client belongs to.
     pub(crate) fn hand_on(&mut self, connection: Connection) {
         self.flow.hand_on(connection);
+    }
+
+    /// A connection that its taker did not want after all.
+    pub(crate) fn put_back(&mut self, connection: Connection) {
+        self.flow.put_back(connection);
     }
 }
