@@ -37,4 +37,10 @@ impl Handle {
             self.rousing.begin(Instant::now());
         }
     }
+
+    /// Nobody takes connections here any more, and all who did were made before this worker, as was who left last.
+    pub(crate) fn is_given_up_before(&self, worker: u32) -> bool {
+        let mut known = self.workers().chain(self.members.last_left()).peekable();
+        self.is_given_up() && known.peek().is_some() && known.all(|other| other < worker)
+    }
 }

@@ -7,7 +7,7 @@ use super::event::{Event, WorkerRef};
 use super::reloading::{Reloaded, Reloading};
 use super::workers::{Entry, Ordered, Plan, ReloadOptions, WorkerState};
 use crate::error::Result;
-use crate::fleet::{Action, Generation, News, Phase, Proof};
+use crate::fleet::{Action, Generation, News, Outcome, Phase, Proof};
 use crate::handle::Handle;
 use crate::recycle::RecycleOptions;
 use crate::sys::reload_signals::Asked;
@@ -175,6 +175,11 @@ impl Primary {
         let reference = |worker: u32| self.workers.get(worker).map(Entry::reference);
         let event = match news {
             News::Reload { generation, phase, replaced, reason } => {
+                if phase == Phase::Ended(Outcome::Done) {
+                    // With `allow_fewer` there may be addresses that the new ones do not listen on.
+                    let new = self.workers.iter().find(|entry| entry.generation == generation).map(|entry| entry.id);
+                    new.into_iter().for_each(|new| self.addresses.close_given_up_before(new, &self.poller.poll));
+                }
                 if let Phase::Ended(outcome) = phase {
                     self.reloadings.end(generation, || Reloaded { outcome, replaced, reason: reason.clone() });
                 }

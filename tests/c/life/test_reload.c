@@ -350,6 +350,32 @@ static void releases_by_a_link(void) {
     free(current);
 }
 
+/* It listens on a second address unless there is to be less. */
+static int serve_two(void) {
+    int listener = OK(cl_listen("127.0.0.1:0", 0));
+    if (!get(&shared->may_be_ready)) (void)OK(listen_index("127.0.0.1:0", 2));
+    return serve_listener(listener);
+}
+
+/* What the new ones do not listen on any more is refused as long as that is not allowed, and given up where it is. */
+static void fewer_addresses(void) {
+    set_up("auto", serve_two);
+    int one = fork_worker(), port = await_listening(one, 1), second = await_listening(one, 2);
+    (void)fork_worker();
+    PUMP_UNTIL(all_are_of(1, 2), 5000);
+    put(&shared->may_be_ready, 1);
+    CHECK_EQ(await_end(OK(reload_with(1, 500, CL_NONE, 0))), CL_RELOAD_REFUSED);
+    int client = try_connect4(second);
+    CHECK(client >= 0);
+    close(client);
+    int generation = OK(reload_with(1, 0, CL_NONE, CL_RELOAD_ALLOW_FEWER));
+    CHECK_EQ(await_end(generation), CL_RELOAD_DONE);
+    PUMP_UNTIL((client = try_connect4(second)) == -ECONNREFUSED || (client >= 0 && close(client) != 0), 3000);
+    PUMP_UNTIL(all_are_of(generation, 2), 5000);
+    CHECK(ask(port) > 0);
+    finish();
+}
+
 /* -- Several at a time --------------------------------------------------------------------------------------------- */
 
 static void superseded(void) {
@@ -464,6 +490,7 @@ static const check_case_t cases[] = {
     {"rolled_back", rolled_back},
     {"own_file", own_file},
     {"releases_by_a_link", releases_by_a_link},
+    {"fewer_addresses", fewer_addresses},
     {"superseded", superseded},
     {"scaled", scaled},
     {"scaled_meanwhile", scaled_meanwhile},

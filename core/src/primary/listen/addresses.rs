@@ -176,6 +176,11 @@ impl Addresses {
         self.close_those(|handle| handle.is_unattended() && Some(handle.id) != but, poll);
     }
 
+    /// Closes what nobody serves but workers that leave and were made before this one, or nobody since one of those has left.
+    pub(crate) fn close_given_up_before(&mut self, worker: u32, poll: &Poll) {
+        self.close_those(|handle| !handle.is_closing() && handle.is_given_up_before(worker), poll);
+    }
+
     /// Closes what nobody serves since a worker left.
     pub(crate) fn close_left_by(&mut self, worker: u32, poll: &Poll) {
         self.close_those(|handle| handle.was_left_last_by(worker), poll);
