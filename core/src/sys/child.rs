@@ -93,27 +93,32 @@ impl Child {
         outcome != Err(Errno::ECHILD)
     }
 
-    /// Reaps it if it has exited. Never touches another child.
+    /// Reaps it if it has exited. Never touches another child. One that the program will reap is only looked at.
     pub(crate) fn reap(&self) -> Sys<Option<ExitStatus>> {
         if !self.ours {
             let ended = self.pidfd().map(|pidfd| wait_readable(&[pidfd], Some(Duration::ZERO)));
-            return Ok((ended == Some(Ok(Waited::Ready))).then_some(ExitStatus::Unknown));
+            if ended != Some(Ok(Waited::Ready)) {
+                return Ok(None);
+            }
+            return Ok(Some(self.wait(libc::WNOWAIT).ok().flatten().unwrap_or(ExitStatus::Unknown)));
         }
+        match self.wait(0) {
+            Err(Errno::ECHILD) => Ok(Some(ExitStatus::Unknown)),
+            outcome => outcome,
+        }
+    }
+
+    fn wait(&self, more: libc::c_int) -> Sys<Option<ExitStatus>> {
         let (kind, id) = match &self.pidfd {
             Some(pidfd) => (libc::P_PIDFD, pidfd.as_raw_fd()),
             None => (libc::P_PID, self.pid),
         };
         // SAFETY: siginfo_t is plain data for which all-zero is a valid value.
         let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-        let outcome = retry(|| {
+        retry(|| {
             // SAFETY: asks for one process and fills our own siginfo.
-            check(unsafe { libc::waitid(kind, id as libc::id_t, &mut info, libc::WEXITED | libc::WNOHANG) })
-        });
-        match outcome {
-            Ok(_) => {}
-            Err(Errno::ECHILD) => return Ok(Some(ExitStatus::Unknown)),
-            Err(errno) => return Err(errno),
-        }
+            check(unsafe { libc::waitid(kind, id as libc::id_t, &mut info, libc::WEXITED | libc::WNOHANG | more) })
+        })?;
         // SAFETY: waitid filled the fields of a child's end, or left the zeroes when there is none yet.
         let pid = unsafe { info.si_pid() };
         // SAFETY: as above.
