@@ -51,7 +51,7 @@ static inline hand_t start_worker(const char *role, unsigned version) {
 
 static inline void expect_online(const hand_t *self) {
     const frame_t *frame = expect_frame(self->channel, ONLINE, 16);
-    CHECK_EQ(frame->number, 2 | 4); /* it accepts in rotation, and sets socket options later */
+    CHECK_EQ(frame->number, 1 | 2 | 4); /* it hands connections back, accepts in rotation, and sets socket options later */
     CHECK_EQ(frame->fd_count, 0);
     CHECK_EQ(get_u32(frame->body), 1);
     CHECK_EQ(get_u32(frame->body + 4), self->pid);
