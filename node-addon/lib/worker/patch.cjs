@@ -13,6 +13,8 @@ const { watchShared } = require('./shared.cjs');
 // An idle worker does not need these.
 require.keep?.('./burden.cjs');
 require.keep?.('./drain.cjs');
+require.keep?.('./hand-back.cjs');
+require.keep?.('./http-connections.cjs');
 
 // Tells the primary, in each query, that this worker can take a share.
 const MARK = { crs: 1 };

@@ -4,7 +4,7 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const path = require('node:path');
-const { happens, ours, request } = require('../support/index.cjs');
+const { happens, ours, request, until } = require('../support/index.cjs');
 const { cli } = require('../cli/fixtures/run.cjs');
 
 const env = { NODE_PATH: path.join(__dirname, '..', 'node_modules') };
@@ -81,7 +81,7 @@ for (const [name, text] of Object.entries(PROGRAMS)) {
         if (!isForAll) {
           started.kill('SIGHUP');
           await started.wait(/reload: done/);
-          assert.equal(count(started, 'done'), 2);
+          await until(() => count(started, 'done') === 2, 'the old ones have finished');
         }
         slow = request(port, { path: '/slow', agent: false });
         await started.wait(/\] slow/);

@@ -7,7 +7,7 @@ const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { major, mechanism, play } = require('../support/index.cjs');
+const { exactTurns, major, mechanism, play } = require('../support/index.cjs');
 
 function certificate() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cluster-rs-test-'));
@@ -63,6 +63,7 @@ test('TLS tickets of one worker are good at every other, whoever listened first'
 
 test('a worker at its maxConnections leaves its turn to the others', async () => {
   const run = await play({
+    env: exactTurns(), // of so few each worker has its part
     async primary({ cluster, report, happens, connect }) {
       const limited = cluster.fork({ LIMIT: 1 });
       const [{ port }] = await happens(limited, 'listening');
