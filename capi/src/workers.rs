@@ -52,8 +52,7 @@ pub unsafe extern "C" fn cl_worker_info(id: c_int, info: *mut cl_worker_info_t) 
         // SAFETY: not NULL; every such struct begins with its size.
         let size = unsafe { info.cast::<usize>().read_unaligned() };
         check_size(size, offset_of!(cl_worker_info_t, slot), "cl_worker_info_t")?;
-        let id = worker_number(id)?;
-        let known = process::with_primary(|primary| primary.worker_info(id))?;
+        let known = process::with_primary(|primary| primary.worker_info(worker_number(id)?))?;
         // That asks the kernel, so only for those who want it, and without the primary's lock.
         let used = if size > offset_of!(cl_worker_info_t, rss_kib) { known.usage() } else { Usage::default() };
         let full = cl_worker_info_t {

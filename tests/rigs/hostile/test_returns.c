@@ -4,10 +4,14 @@
 
 static int returns = -1;
 
-/* A share of what the siblings serve, and where it may hand connections back. */
-static share_t leave_in_order(void) {
+/* What takes its time is made behind this, and before it listens: whoever came to its own socket would wait meanwhile. */
+static void begin(void) {
     offered = 1;
     greet();
+}
+
+/* A share of what the siblings serve, and where it may hand connections back. */
+static share_t leave_in_order(void) {
     share_t share = join_siblings();
     CHECK_EQ(say(DISCONNECT, NULL, 0), 0);
     const frame_t *frame = expect_frame(grants, RETURNS, 0);
@@ -24,8 +28,9 @@ static int hand_back(unsigned listener, const int *fds, int count) {
 
 /* `make` is called when it has a channel, as some of what it makes has a child. */
 static void hand_back_one(int (*make)(void)) {
-    share_t share = leave_in_order();
+    begin();
     int fd = make();
+    share_t share = leave_in_order();
     (void)hand_back(share.listener, &fd, 1);
 }
 
@@ -66,6 +71,7 @@ static void a_file_that_does_not_close(void) { hand_back_one(file); }
 
 /* Not connected: as one whose client has just gone, which is no offence. */
 static void none_that_is_connected(void) {
+    begin();
     share_t share = leave_in_order();
     for (int i = 0; i < 100; i++) {
         int fd = SYS(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -75,45 +81,52 @@ static void none_that_is_connected(void) {
 }
 
 static void two_at_once(void) {
-    share_t share = leave_in_order();
+    begin();
     int two[2] = {foreign(), lingering()};
+    share_t share = leave_in_order();
     (void)hand_back(share.listener, two, 2);
 }
 
 static void many_at_once(void) {
     static int fds[MOST];
-    share_t share = leave_in_order();
+    begin();
     for (int i = 0; i < MOST; i++) fds[i] = i < 4 ? lingering() : SYS(dup(fds[i % 4]));
-    (void)hand_back(share.listener, fds, MOST);
+    (void)hand_back(leave_in_order().listener, fds, MOST);
 }
 
-static void none_at_all(void) { (void)hand_back(leave_in_order().listener, NULL, 0); }
+static void none_at_all(void) {
+    begin();
+    (void)hand_back(leave_in_order().listener, NULL, 0);
+}
 
 static void of_no_listener(void) {
-    share_t share = leave_in_order();
+    begin();
     int fd = foreign();
-    (void)hand_back(share.listener + 1000, &fd, 1);
+    (void)hand_back(leave_in_order().listener + 1000, &fd, 1);
 }
 
 static void another_frame(void) {
-    share_t share = leave_in_order();
+    begin();
     unsigned char body[4];
     int fd = foreign();
+    share_t share = leave_in_order();
     put_u32(body, share.listener);
     (void)attach_to(returns, CLOSE, body, sizeof body, &fd, 1);
 }
 
 static void a_long_frame(void) {
     static const unsigned char body[12];
-    leave_in_order();
+    begin();
     int fd = foreign();
+    (void)leave_in_order();
     (void)attach_to(returns, HANDBACK, body, sizeof body, &fd, 1);
 }
 
 /* Unread when it ends. */
 static void at_the_end(void) {
-    share_t share = leave_in_order();
+    begin();
     int of_fuse = file_of_fuse(), slow = lingering();
+    share_t share = leave_in_order();
     for (int i = 0; i < 50; i++) {
         (void)hand_back(share.listener, &slow, 1);
         if (of_fuse >= 0) (void)hand_back(share.listener, &of_fuse, 1);
@@ -121,27 +134,27 @@ static void at_the_end(void) {
     kill(getpid(), SIGKILL);
 }
 
-
+/* A connection that came to this worker, or -1. */
+static int take_one(const share_t *share, int ms) {
+    int fd = share->socket >= 0 ? accept4(share->socket, NULL, NULL, SOCK_CLOEXEC) : -1;
+    if (fd >= 0 || !readable_within(share->mailbox, ms)) return fd;
+    const frame_t *frame = receive_frame(share->mailbox, 0);
+    return frame->fd_count > 0 ? frame->fds[0] : -1;
+}
 
 /* One connection again and again: the siblings get it as often as they have room. Whoever came with it goes back to them. */
 static void floods(void) {
     static int others[1024];
     int count = 0, own = -1;
-    offered = 1;
-    greet();
+    begin();
     share_t share = join_siblings();
     struct sockaddr_in name, peer;
     socklen_t length = sizeof name;
     int client = connect4(atomic_load(&book->port));
     SYS(getsockname(client, (struct sockaddr *)&name, &length));
     /* Until it is this worker's turn at the time of its own client; those of others wait meanwhile. */
-    for (long long end = now_ms() + 500; own < 0 && count < 1024 && now_ms() < end;) {
-        int fd = -1;
-        if (share.socket >= 0) fd = accept4(share.socket, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0 && readable_within(share.mailbox, 5)) {
-            const frame_t *frame = receive_frame(share.mailbox, 0);
-            if (frame->fd_count > 0) fd = frame->fds[0];
-        }
+    for (long long end = now_ms() + 100; own < 0 && count < 1024 && now_ms() < end;) {
+        int fd = take_one(&share, 2);
         length = sizeof peer;
         int is_connected = fd >= 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0;
         if (is_connected && peer.sin_port == name.sin_port) own = fd;
@@ -152,9 +165,13 @@ static void floods(void) {
         length = sizeof name;
         SYS(getsockname(client, (struct sockaddr *)&name, &length));
     }
-    if (fork() == 0) { /* its client stays for as long as a sibling may answer it */
+    if (fork() == 0) { /* its client reads for as long as a sibling may answer it, since no sibling gives a client up */
+        char text[4096];
         close(channel);
-        while (!over()) nap(20);
+        close(own);
+        for (int i = 0; i < count; i++) close(others[i]); /* or they would stay open */
+        while (!over())
+            if (recv(client, text, sizeof text, MSG_DONTWAIT) <= 0) nap(1);
         _exit(0);
     }
     CHECK_EQ(say(DISCONNECT, NULL, 0), 0);
@@ -163,7 +180,13 @@ static void floods(void) {
         while (hand_back(share.listener, &others[i], 1) == -EAGAIN) nap(1);
         close(others[i]);
     }
-    ATTACK if (own < 0 || hand_back(share.listener, &own, 1) == -EAGAIN) nap(1);
+    ATTACK {
+        int fd = take_one(&share, 0);
+        while (fd >= 0 && hand_back(share.listener, &fd, 1) == -EAGAIN) nap(1);
+        if (fd >= 0) close(fd);
+        if (own < 0 || hand_back(share.listener, &own, 1) == -EAGAIN) nap(1);
+    }
+    kill(getpid(), SIGKILL);
 }
 
 static const attack_t attacks[] = {

@@ -46,13 +46,14 @@ static int start(const char *part) {
 
 /* -- What the functions work on --------------------------------------------------------------------------------- */
 
-static int listener = -1, client = -1, loop = -1, idle;
+static int listener = -1, client = -1, connection = -1, loop = -1, idle;
 
 static void close_all(void) {
     if (client >= 0) close(client);
+    if (connection >= 0) close(connection);
     if (listener >= 0) cl_close(listener);
     if (loop >= 0) close(loop);
-    client = listener = loop = -1;
+    client = connection = listener = loop = -1;
 }
 
 static void listens(void) {
@@ -67,6 +68,12 @@ static void has_client(void) {
     if (cl_getsockname(listener, (struct sockaddr *)&name, &length) < 0) fail("the name");
     client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connect(client, (struct sockaddr *)&name, sizeof name) < 0) fail("a client");
+}
+
+static void has_connection(void) {
+    has_client();
+    connection = cl_accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (connection < 0) fail("a connection");
 }
 
 static void has_loop(void) {
@@ -130,6 +137,11 @@ static int do_setsockopt(void) {
 }
 static int do_listener_watch(void) { return cl_listener_watch(listener, loop, 0); }
 static int do_listener_unwatch(void) { return cl_listener_unwatch(listener); }
+/* Nobody takes any here. */
+static int do_hand_back(void) {
+    int result = cl_hand_back(listener, connection);
+    return result == -EOPNOTSUPP ? 0 : result;
+}
 static int do_close(void) { return cl_close(listener); }
 static int do_setup_primary(void) {
     cl_settings_t settings = {.size = sizeof settings, .respawn = CL_RESPAWN_NEVER};
@@ -166,6 +178,20 @@ static int do_receive(void) {
 static int do_channel_fd(void) { return cl_channel_fd(); }
 static int do_disconnect(void) { return cl_disconnect(); }
 static int do_set_load(void) { return cl_set_load(1); }
+static int do_ready(void) { return cl_ready(); }
+static int do_count(void) { return cl_count(CL_COUNT_REQUESTS, 1); }
+static int do_took(void) { return cl_took(10); }
+static int do_reload(void) {
+    int result = cl_reload(NULL);
+    return result > 0 ? 0 : result; /* a generation, and no worker */
+}
+static int do_rollback(void) {
+    int result = cl_rollback();
+    return result == -ENOENT ? 0 : result; /* nothing was reloaded */
+}
+static int do_scale(void) { return cl_scale(1); }
+static int do_worker_restart(void) { return cl_worker_restart(idle); }
+static int do_recycle(void) { return cl_recycle(NULL); }
 static int do_strerror(void) { return text(cl_strerror(-EINVAL)); }
 static int do_err_name(void) { return text(cl_err_name(-EINVAL)); }
 static int do_last_error(void) { return text(cl_last_error()); }
@@ -202,6 +228,7 @@ static const function_t functions[] = {
     {"cl_setsockopt", do_setsockopt, listens, NULL, 1},
     {"cl_listener_watch", do_listener_watch, has_loop, NULL, 1},
     {"cl_listener_unwatch", do_listener_unwatch, is_watched, NULL, 1},
+    {"cl_hand_back", do_hand_back, has_connection, NULL, 1},
     {"cl_close", do_close, listens, NULL, 1},
     {"cl_setup_primary", do_setup_primary, NULL, NULL, 0},
     {"cl_fork", do_fork, NULL, ended, 0},
@@ -221,6 +248,14 @@ static const function_t functions[] = {
     {"cl_receive", do_receive, NULL, NULL, 0},
     {"cl_channel_fd", do_channel_fd, NULL, NULL, 0},
     {"cl_set_load", do_set_load, NULL, NULL, 0},
+    {"cl_ready", do_ready, NULL, NULL, 0},
+    {"cl_count", do_count, NULL, NULL, 0},
+    {"cl_took", do_took, NULL, NULL, 0},
+    {"cl_reload", do_reload, idles, ended, 0},
+    {"cl_rollback", do_rollback, idles, ended, 0},
+    {"cl_scale", do_scale, idles, ended, 0},
+    {"cl_worker_restart", do_worker_restart, idles, ended, 0},
+    {"cl_recycle", do_recycle, NULL, NULL, 0},
     {"cl_strerror", do_strerror, NULL, NULL, 0},
     {"cl_err_name", do_err_name, NULL, NULL, 0},
     {"cl_last_error", do_last_error, NULL, NULL, 0},

@@ -415,7 +415,7 @@ static int any_function(dice_t *dice) {
 /* A callback may call anything too. */
 static void on_event(const cl_event_t *event, void *user) {
     dice_t dice = {(uintptr_t)user * 2654435761U + (unsigned)event->worker_id + 1, THREADS_MOST - 1, 1};
-    CHECK(event->size == sizeof *event && event->type >= CL_EVENT_FORK && event->type <= CL_EVENT_NOTICE);
+    CHECK(event->size == sizeof *event && event->type >= CL_EVENT_FORK && event->type <= CL_EVENT_RECYCLE);
     if (event->type == CL_EVENT_EXIT) {
         int number = event->signal;
         if (number == SIGSEGV || number == SIGABRT || number == SIGBUS || number == SIGILL || number == SIGFPE || number == SIGTRAP || event->exit_code > 0)

@@ -43,11 +43,13 @@ static inline const char *not_refused(int listener, int id) {
         REFUSE(cl_setsockopt(numbers[i], SOL_SOCKET, SO_KEEPALIVE, &length, sizeof length));
         REFUSE(cl_listener_watch(numbers[i], 0, 0));
         REFUSE(cl_listener_unwatch(numbers[i]));
+        REFUSE(cl_hand_back(numbers[i], 0));
         REFUSE(cl_close(numbers[i]));
         REFUSE(cl_worker_info(i == 0 ? id : numbers[i], &info));
         REFUSE(cl_worker_send(i == 0 ? id : numbers[i], "x", 1));
         REFUSE(cl_worker_disconnect(i == 0 ? id : numbers[i]));
         REFUSE(cl_worker_kill(i == 0 ? id : numbers[i], SIGKILL));
+        REFUSE(cl_worker_restart(i == 0 ? id : numbers[i]));
     }
     REFUSE(cl_is_primary());
     REFUSE(cl_is_worker());
@@ -72,6 +74,13 @@ static inline const char *not_refused(int listener, int id) {
     REFUSE(cl_channel_fd());
     REFUSE(cl_disconnect());
     REFUSE(cl_set_load(1));
+    REFUSE(cl_ready());
+    REFUSE(cl_count(CL_COUNT_REQUESTS, 1));
+    REFUSE(cl_took(1));
+    REFUSE(cl_reload(NULL));
+    REFUSE(cl_rollback());
+    REFUSE(cl_scale(2));
+    REFUSE(cl_recycle(NULL));
 #undef REFUSE
     if (cl_last_error()[0] == '\0' || cl_strerror(-ECHILD)[0] == '\0' || cl_err_name(-ECHILD)[0] == '\0') return "the texts";
     if (cl_version()[0] == '\0' || cl_version_number() == 0) return "the version";
