@@ -34,7 +34,7 @@ const addon = [
   'primary worker',
   'address connection',
   'query environment wrapper',
-  'addon names node-options',
+  'addon amounts names node-options',
 ];
 
 // The rooms of the primary: a listen concerns a worker, and a worker has a link to talk over.

@@ -218,6 +218,7 @@ fn what_a_worker_hands_back_is_anothers_also_what_is_unread_at_its_end() {
                 turn(&mut primary);
             }
             assert_eq!(all_of(&second).len(), 4);
+            assert_eq!(primary.handles()[0].stats.handed_back, 4);
             drop(clients);
         });
     }

@@ -171,7 +171,7 @@ impl Handle {
         self.members.of_worker(worker).next().is_some()
     }
 
-    /// Whose members.
+    /// Whose members there are.
     pub(crate) fn workers(&self) -> impl Iterator<Item = u32> {
         self.members.iter().map(|member| member.worker)
     }

@@ -125,7 +125,7 @@ impl Primary {
                 // What fails again comes back here.
                 for entry in self.workers.iter() {
                     entry.link.watch_again(&self.poller.poll);
-                    entry.returns.iter().for_each(|returns| returns.watch(true, &self.poller.poll));
+                    entry.returns.iter().for_each(|returns| returns.watch_again(&self.poller.poll));
                 }
                 self.addresses.mark_all();
             }

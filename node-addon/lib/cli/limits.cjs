@@ -2,28 +2,20 @@
 
 // What --recycle takes: after how much a worker is replaced, such as rss=400M,age=24h.
 
+const { BYTES, MILLISECONDS, amountOf } = require('../amounts.cjs');
 const { UsageError } = require('./failure.cjs');
 const { nearest } = require('./suggest.cjs');
 
-const BYTES = { '': 1, 'B': 1, 'K': 2 ** 10, 'M': 2 ** 20, 'G': 2 ** 30 };
-const TIMES = { '': 1000, 'ms': 1, 's': 1000, 'm': 60_000, 'h': 3_600_000, 'd': 86_400_000 };
 const MOST = 2 ** 31 - 1;
-
-/** A number with a unit, in those of `units[0]`; NaN for other texts. */
-function amount(text, units) {
-  const [, digits, unit] = /^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$/.exec(text) ?? [];
-  const factor = units[unit] ?? units[unit?.toUpperCase()];
-  return factor === undefined ? NaN : Math.round(Number(digits) * factor);
-}
 
 const whole = (text) => (/^[0-9]+$/.test(text) ? Number(text) : NaN);
 
 /** By name: how it is read, the least, the most, what it takes. */
 const LIMITS = {
-  rss: [(text) => amount(text, BYTES), 1, 2 ** 50, 'an amount of memory such as 400M or 1.5G'],
+  rss: [(text) => Math.round(amountOf(text, BYTES, 'B')), 1, 2 ** 50, 'an amount of memory such as 400M or 1.5G'],
   requests: [whole, 1, MOST, 'a number from 1'],
   connections: [whole, 1, MOST, 'a number from 1'],
-  age: [(text) => amount(text, TIMES), 1, 2 ** 50, 'a time such as 24h, 90m or 7d'],
+  age: [(text) => Math.round(amountOf(text, MILLISECONDS, 's')), 1, 2 ** 50, 'a time such as 24h, 90m or 7d'],
   jitter: [whole, 0, 1000, 'a number of percent from 0 to 1000'],
 };
 const NAMES = Object.keys(LIMITS);

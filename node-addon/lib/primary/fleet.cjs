@@ -5,11 +5,11 @@
 
 const { errno: ERRNO } = require('node:os').constants;
 
+const { BYTES, MILLISECONDS, amountOf } = require('../amounts.cjs');
+
 /** What a fork takes from the settings; a reload may give others. */
 const OF_FORK = ['exec', 'args', 'execArgv', 'cwd', 'silent', 'stdio', 'uid', 'gid', 'serialization', 'inspectPort', 'windowsHide'];
 const FINAL = ['done', 'refused', 'rolled-back', 'superseded'];
-const UNITS = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
-const TIMES = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const COUNT_MOST = 2 ** 31 - 1;
 /** How long a worker has that was asked to leave, until SIGTERM, and until SIGKILL after that; in milliseconds. */
 const DEADLINE = 30_000;
@@ -35,9 +35,8 @@ function flag(name, value) {
 function amount(name, value, units, example) {
   if (value === undefined) return undefined;
   if (Number.isFinite(value) && value > 0) return value;
-  const [, digits, unit = ''] = /^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$/.exec(value) ?? [];
-  const factor = units[unit] ?? units[unit.toUpperCase()] ?? units[unit.toLowerCase()];
-  if (typeof value === 'string' && Number(digits) > 0 && unit && factor) return Number(digits) * factor;
+  const told = typeof value === 'string' ? amountOf(value, units) : NaN;
+  if (told > 0) return told;
   throw invalid(name, value, `a number greater than 0, or a text such as '${example}'`);
 }
 
@@ -59,10 +58,10 @@ function reloadWanted({ parallel, extra, readyTimeout, minReady, busy, allowFewe
 
 function recycleWanted({ rss, connections, requests, age, jitter, atATime }) {
   return {
-    memory: amount('rss', rss, UNITS, '400M'),
+    memory: amount('rss', rss, BYTES, '400M'),
     connections: wholeFrom(1, 'connections', connections),
     requests: wholeFrom(1, 'requests', requests),
-    age: amount('age', age, TIMES, '24h'),
+    age: amount('age', age, MILLISECONDS, '24h'),
     jitter: wholeFrom(0, 'jitter', jitter),
     atATime: wholeFrom(1, 'atATime', atATime),
   };

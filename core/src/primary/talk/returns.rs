@@ -3,6 +3,7 @@
 //! To close a descriptor from a worker can take as long as that likes (see `sys::attached`). So each is looked at while it is still in
 //! the socket as well: a packet with more than one is left there, and a thread closes what is left.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,6 +21,8 @@ pub(crate) struct Returns {
     socket: Option<OwnedFd>,
     /// The addresses of its listeners, by these, as they were when it was asked to leave: it may close them before it hands anything back.
     listeners: BTreeMap<u32, u32>,
+    /// The poll tells of what comes.
+    is_watched: Cell<bool>,
 }
 
 /// What comes next.
@@ -38,16 +41,23 @@ impl Returns {
     pub(crate) fn new(worker: u32, listeners: BTreeMap<u32, u32>, poll: &Poll) -> Sys<(Self, OwnedFd)> {
         let (ours, theirs) = socket::packet_pair()?;
         poll.add(&ours, Token::Returns(worker).pack(), Interest::Readable)?;
-        Ok((Self { worker, socket: Some(ours), listeners }, theirs))
+        Ok((Self { worker, socket: Some(ours), listeners, is_watched: Cell::new(true) }, theirs))
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = u32> {
         self.listeners.values().copied()
     }
 
-    /// Whether the poll tells of what comes.
+    /// Whether the poll is to tell of what comes, from here on.
     pub(crate) fn watch(&self, is_wanted: bool, poll: &Poll) {
-        let interest = if is_wanted { Interest::Readable } else { Interest::None };
+        if self.is_watched.replace(is_wanted) != is_wanted {
+            self.watch_again(poll);
+        }
+    }
+
+    /// Tells the poll again.
+    pub(crate) fn watch_again(&self, poll: &Poll) {
+        let interest = if self.is_watched.get() { Interest::Readable } else { Interest::None };
         if let Some(socket) = &self.socket {
             let _ = poll.modify(socket, Token::Returns(self.worker).pack(), interest);
         }

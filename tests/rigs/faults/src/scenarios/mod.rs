@@ -205,7 +205,8 @@ pub static SCENARIOS: [Scenario; 19] = [
     Scenario {
         name: "rest",
         title: "A fleet at rest",
-        contenders: &FLEETS,
+        // A process of Node is woken by Node itself, now and then.
+        contenders: C,
         quick_contenders: &["kernel", "rotation"],
         run: fleet::rest::run,
     },

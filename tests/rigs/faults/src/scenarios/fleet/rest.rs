@@ -17,10 +17,6 @@ fn wakes(pids: &[Pid]) -> Result<Vec<u64>> {
 }
 
 pub fn run(rig: &mut Rig, contender: Contender) -> Result<()> {
-    // A process of Node is woken by Node itself, now and then.
-    if !contender.is_c() {
-        return Ok(());
-    }
     let seconds = if rig.quick { 3 } else { 60 };
     let mut server = Server::start(rig.shop, contender, Shape { fleet: true, ..Shape::default() })?;
     Load::new(server.port, 200.0).count(100).run()?;
