@@ -246,7 +246,7 @@ impl Session<'_> {
 
     /// `in_order`: the worker was asked to leave, or wants to.
     fn leave(&mut self, listener: u32, for_good: bool, in_order: bool) {
-        let how = Leave { for_good, with_the_told: in_order && self.program_replaces };
+        let how = Leave { for_good, with_the_told: in_order && self.program_replaces, in_order };
         self.addresses.leave(self.worker, listener, how, &mut self.ground);
     }
 

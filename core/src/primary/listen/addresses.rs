@@ -18,6 +18,14 @@ use crate::sys::poll::Poll;
 /// For how many addresses it is remembered how much was lost.
 const LOST_MAX: usize = 1024;
 
+/// How long an address is kept that nobody serves.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) at: Instant,
+    /// The last who served there was not told to leave.
+    pub(super) crashed: bool,
+}
+
 /// A worker, what it asked for, and until when that may wait.
 pub(crate) type Waiting = (u32, Asked, Instant);
 
@@ -36,7 +44,7 @@ pub(crate) struct Addresses {
     /// What `Settings::listen_allow` says; `None` as there.
     pub(super) permits: Option<Permits>,
     pub(super) postponed: Vec<Waiting>,
-    pub(super) kept: BTreeMap<u32, Instant>,
+    pub(super) kept: BTreeMap<u32, Kept>,
     /// Some worker has had a share of an address.
     pub(super) ever_joined: bool,
 }
@@ -176,9 +184,12 @@ impl Addresses {
         self.close_those(|handle| handle.is_unattended() && Some(handle.id) != but, poll);
     }
 
-    /// Closes what nobody serves but workers that leave and were made before this one, or nobody since one of those has left.
+    /// Closes what nobody serves but workers that leave and were made before this one, or nobody since one of those has left as it was
+    /// told to.
     pub(crate) fn close_given_up_before(&mut self, worker: u32, poll: &Poll) {
-        self.close_those(|handle| !handle.is_closing() && handle.is_given_up_before(worker), poll);
+        let kept = self.by_id.keys().copied().filter(|id| self.awaits_successor(*id)).collect::<Vec<u32>>();
+        let given_up = |handle: &Handle| !handle.is_closing() && handle.is_given_up_before(worker);
+        self.close_those(|handle| given_up(handle) && !kept.contains(&handle.id), poll);
     }
 
     /// Closes what nobody serves since a worker left.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, Kept};
 use crate::handle::Handle;
 use crate::primary::clock::Timer;
 use crate::primary::ground::Ground;
@@ -17,6 +17,8 @@ pub(crate) struct Leave {
     pub(crate) for_good: bool,
     /// The address is given up even if some are still there who have been told to leave.
     pub(crate) with_the_told: bool,
+    /// The worker was asked to leave, or wants to.
+    pub(crate) in_order: bool,
 }
 
 impl Addresses {
@@ -36,27 +38,33 @@ impl Addresses {
             Some((true, _)) => self.close(id, ground.poll),
             // No timer is made for one that is given up at once: a worker can open and close an address some thousand times in a
             // second.
-            Some((false, true)) => self.keep(id, ground),
+            Some((false, true)) => self.keep(id, !how.in_order, ground),
             _ => {}
         }
     }
 
-    fn keep(&mut self, id: u32, ground: &mut Ground) {
+    fn keep(&mut self, id: u32, crashed: bool, ground: &mut Ground) {
         let at = Instant::now() + ground.settings.keep_unattended;
-        if let Some(before) = self.kept.insert(id, at) {
-            ground.clock.cancel(before, Timer::Unattended(id));
+        if let Some(before) = self.kept.insert(id, Kept { at, crashed }) {
+            ground.clock.cancel(before.at, Timer::Unattended(id));
         }
         ground.clock.add(at, Timer::Unattended(id));
     }
 
     /// The time is over for which an address was kept. `again`: a successor may still come.
     pub(crate) fn end_keeping(&mut self, id: u32, again: bool, ground: &mut Ground) {
+        let crashed = self.awaits_successor(id);
         self.kept.remove(&id);
         match self.get(id).is_some_and(Handle::is_unattended) {
-            true if again => self.keep(id, ground),
+            true if again => self.keep(id, crashed, ground),
             true => self.close(id, ground.poll),
             false => {}
         }
+    }
+
+    /// Nobody serves there, and a successor of whoever crashed there is waited for.
+    pub(super) fn awaits_successor(&self, id: u32) -> bool {
+        self.get(id).is_some_and(Handle::is_unattended) && self.kept.get(&id).is_some_and(|kept| kept.crashed)
     }
 
     /// Closes an address from which everybody has been told to leave.
