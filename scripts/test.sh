@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test: the Rust ones, then each run.sh of tests and tests/rigs, which finds the library in LIBDIR and the addon in node-addon, puts
 # what it builds into BUILD and ends with the line "N passed, N failed". The npm packages that its lock file pins are installed
-# before. All suites run; one that fails fails the whole at the end.
+# before. All suites run, two at a time where there are two processors, because they mostly wait; what one says is shown when it has
+# ended. One that fails fails the whole at the end.
 #
 # Connections reach the workers by what a cluster takes by itself, unless CL_MECHANISM names a mechanism. Tests of exact turns name one.
 set -euo pipefail
@@ -12,11 +13,16 @@ mkdir -p "$BUILD"
 passed=0
 failed=""
 
+ended() {
+    if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed="$failed $1"; fi
+}
+
 suite() {
-    local name=$1
+    local name=$1 status=0
     shift
     printf '\n== %s\n' "$name"
-    if "$@" </dev/null; then passed=$((passed + 1)); else failed="$failed $name"; fi
+    "$@" </dev/null || status=$?
+    ended "$name" "$status"
 }
 
 # A suite that dies before its last line, or that ran nothing, has not passed.
@@ -38,9 +44,44 @@ else
     suite rust cargo test --workspace --lib --bins --tests -- --test-threads=1
 fi
 suite rust-docs cargo test --workspace --exclude cluster-capi --doc
+
+# The longest first, so that none of them is the last to end.
+longest="tests/c/run.sh tests/node/run.sh tests/rigs/faults/run.sh"
+shorter=""
 for script in tests/*/run.sh tests/rigs/*/run.sh; do
-    suite "$(basename "$(dirname "$script")")" counted "$script"
+    case " $longest " in *" $script "*) ;; *) shorter="$shorter $script" ;; esac
 done
+lanes=2
+[ "$(nproc)" -ge 2 ] || lanes=1
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
+show_ended() {
+    local name
+    for status in "$said"/*.status; do
+        [ -e "$status" ] || continue
+        name=$(basename "$status" .status)
+        printf '\n== %s\n' "$name"
+        cat "$said/$name.said"
+        ended "$name" "$(cat "$status")"
+        rm "$status"
+    done
+}
+run_beside() {
+    local name=$1 status=0
+    shift
+    "$@" </dev/null >"$said/$name.said" 2>&1 || status=$?
+    echo "$status" >"$said/$name.part"
+    mv "$said/$name.part" "$said/$name.status"
+}
+for script in $longest $shorter; do
+    while [ "$(jobs -rp | wc -l)" -ge "$lanes" ]; do
+        wait -n || true
+        show_ended
+    done
+    run_beside "$(basename "$(dirname "$script")")" counted "$script" &
+done
+wait
+show_ended
 
 # The engine's own tests run with each mechanism in any case.
 mechanism=$(env -u CL_MECHANISM node tests/node/support/mechanism.cjs) || failed="$failed mechanism"

@@ -240,6 +240,19 @@ fn whoever_is_replaced_in_the_middle_of_a_life_is_as_the_model_says() {
 }
 
 #[test]
+fn what_a_crash_has_left_is_kept_through_a_reload() {
+    use Step::{Ask, End, Enroll, Reload};
+    alone(|| {
+        let steps = [Enroll, Ask(vec![(0, 0, true)]), End(0, false), Enroll, Reload(1, false)];
+        for mechanism in [Mechanism::Passed, Mechanism::Rotation] {
+            if let Err(difference) = lead(&steps, mechanism, None) {
+                panic!("{mechanism:?}: {difference}");
+            }
+        }
+    });
+}
+
+#[test]
 fn nobody_waits_for_one_who_was_woken_and_leaves_the_line() {
     use Step::{Ask, Clients, Enroll, InLine};
     alone(|| {

@@ -7,7 +7,8 @@ const { once } = require('node:events');
 const { ask } = require('./run.cjs');
 
 async function main() {
-  const child = spawn('node_modules/.bin/cluster-rs', ['-i', '2', 'server.cjs'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const exactTurns = ['--mechanism', 'passed'];
+  const child = spawn('node_modules/.bin/cluster-rs', ['-i', '2', ...exactTurns, 'server.cjs'], { stdio: ['ignore', 'pipe', 'pipe'] });
   const exit = once(child, 'exit');
   let told = '';
   const port = await new Promise((resolve, reject) => {
