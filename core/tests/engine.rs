@@ -256,7 +256,10 @@ fn an_option_that_one_worker_sets_all_have(mechanism: Mechanism) {
     turn_until(&mut primary, |event| matches!(event, Event::Message { data, .. } if data == b"done"));
     let mut answers = while_turning(&mut primary, || [(); 8].map(|()| ask(address)));
     answers.sort_unstable();
-    assert_eq!(answers, [100, 100, 100, 100, 101, 101, 101, 101]);
+    // In rotation turns are even in the long run.
+    let exact = mechanism != Mechanism::Rotation;
+    assert!(answers.iter().all(|answer| *answer >= AT_ONCE), "{answers:?}");
+    assert!(!exact || answers == [100, 100, 100, 100, 101, 101, 101, 101], "{answers:?}");
     // On a socket of one's own the kernel's word is the only one.
     let listener = process::listen("127.0.0.1:0", Default::default()).unwrap();
     let linger = [1_i32.to_ne_bytes(), 5_i32.to_ne_bytes()].concat();
