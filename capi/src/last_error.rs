@@ -3,7 +3,7 @@
 //! A function that may be called in a signal handler leaves its sentence without memory and without a lock. In a shared
 //! object loaded by dlopen(3), a thread-local variable is made with malloc(3) when a thread first touches it. So each
 //! thread's place is behind a key of pthread_key_create(3), which can be asked without making anything; a handler in a
-//! thread that has no place uses one that all threads share.
+//! thread that has no place uses one of some that all threads share.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
@@ -50,9 +50,31 @@ struct Place {
     is_bare: AtomicBool,
 }
 
-/// For threads without a place: the thread whose sentence it is, or 0.
-static SHARED_BY: AtomicUsize = AtomicUsize::new(0);
-static SHARED: Bare = Bare::new();
+/// For threads without a place.
+struct Shared {
+    /// The thread whose sentence it is, or 0.
+    by: AtomicUsize,
+    text: Bare,
+}
+
+/// More threads at a time than this are not likely to fail without a place, before they ask why.
+const SHARED_PLACES: usize = 32;
+static SHARED: [Shared; SHARED_PLACES] =
+    [const { Shared { by: AtomicUsize::new(0), text: Bare::new() } }; SHARED_PLACES];
+
+fn shared_of(thread: usize) -> Option<&'static Shared> {
+    SHARED.iter().find(|shared| shared.by.load(Ordering::Relaxed) == thread)
+}
+
+/// The same, taken if there is none: from nobody, or else from another thread, which may have ended.
+fn take_shared(thread: usize) -> &'static Shared {
+    let take = |shared: &&Shared| shared.by.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    // Threads' numbers are addresses of pages.
+    let of_another = || &SHARED[(thread >> 12) % SHARED_PLACES];
+    let shared = shared_of(thread).or_else(|| SHARED.iter().find(take)).unwrap_or_else(of_another);
+    shared.by.store(thread, Ordering::Relaxed);
+    shared
+}
 
 /// `None`: the process already has as many keys as there can be, so no thread gets a place.
 static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
@@ -111,8 +133,7 @@ pub(crate) fn remember(sentence: &str) {
 /// The same for a call that a signal handler may make. Async-signal-safe.
 pub(crate) fn remember_bare(sentence: &str) {
     let Some(place) = KEY.get().copied().flatten().and_then(place_of) else {
-        SHARED.write(sentence);
-        SHARED_BY.store(this_thread(), Ordering::Relaxed);
+        take_shared(this_thread()).text.write(sentence);
         return;
     };
     place.bare.write(sentence);
@@ -132,15 +153,42 @@ pub extern "C" fn cl_last_error() -> *const c_char {
 
 /// The sentence; "" if there is none.
 fn last() -> *const c_char {
-    let shared = SHARED_BY.load(Ordering::Relaxed) == this_thread();
-    let Some(place) = own() else { return if shared { SHARED.as_ptr() } else { c"".as_ptr() } };
+    let shared = shared_of(this_thread());
+    let Some(place) = own() else { return shared.map_or(c"".as_ptr(), |shared| shared.text.as_ptr()) };
     let text = place.text.borrow().as_ptr();
-    if shared && SHARED_BY.swap(0, Ordering::Relaxed) == this_thread() {
+    if let Some(shared) = shared {
         // Left by this thread before it had a place; a later failure replaces it.
         if place.text.borrow().is_empty() && !place.is_bare.load(Ordering::Relaxed) {
-            place.bare.copy(&SHARED);
+            place.bare.copy(&shared.text);
             place.is_bare.store(true, Ordering::Relaxed);
         }
+        shared.by.store(0, Ordering::Relaxed);
     }
     if place.is_bare.load(Ordering::Relaxed) { place.bare.as_ptr() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_without_a_place_do_not_take_each_others_sentence() {
+        let all = std::sync::Barrier::new(16);
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let all = &all;
+                scope.spawn(move || {
+                    let sentence = format!("the sentence of {number}");
+                    all.wait();
+                    remember_bare(&sentence);
+                    all.wait();
+                    // SAFETY: NUL-terminated, and this thread's.
+                    let told = unsafe { std::ffi::CStr::from_ptr(last()) };
+                    assert_eq!(told.to_str(), Ok(sentence.as_str()));
+                });
+            }
+        });
+        let kept = |shared: &&Shared| shared.by.load(Ordering::Relaxed) != 0;
+        assert_eq!(SHARED.iter().filter(kept).count(), 0, "whoever has asked needs none any more");
+    }
 }
