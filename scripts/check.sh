@@ -130,7 +130,7 @@ build_programs() {
 
 # `unsafe` stands where it is looked for, and becomes no more by the way. Who needs more raises the number.
 unsafe_code() {
-    local most=374 found count
+    local most=373 found count
     found=$(files_named '*.rs' | xargs -0 grep -lE '^#!\[allow\([a-z_, ]*unsafe_code' |
         grep -Ev '^(core/src/sys/|capi/src/|node-addon/src/uv(\.rs$|/)|(core|capi|tests|fuzz|bench)/.*(tests?|fuzz|bench)/)' || true)
     [ -z "$found" ] || { echo "unsafe code is allowed in: $found"; return 1; }

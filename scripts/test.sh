@@ -52,6 +52,7 @@ for script in tests/*/run.sh tests/rigs/*/run.sh; do
     case " $longest " in *" $script "*) ;; *) shorter="$shorter $script" ;; esac
 done
 lanes=2
+begun=""
 [ "$(nproc)" -ge 2 ] || lanes=1
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
@@ -63,7 +64,7 @@ show_ended() {
         printf '\n== %s\n' "$name"
         cat "$said/$name.said"
         ended "$name" "$(cat "$status")"
-        rm "$status"
+        mv "$status" "$said/$name.ended"
     done
 }
 run_beside() {
@@ -78,10 +79,16 @@ for script in $longest $shorter; do
         wait -n || true
         show_ended
     done
-    run_beside "$(basename "$(dirname "$script")")" counted "$script" &
+    name=$(basename "$(dirname "$script")")
+    run_beside "$name" counted "$script" &
+    begun="$begun $name"
 done
 wait
 show_ended
+# One that was killed has said nothing of its end.
+for name in $begun; do
+    [ -e "$said/$name.ended" ] || failed="$failed $name"
+done
 
 # The engine's own tests run with each mechanism in any case.
 mechanism=$(env -u CL_MECHANISM node tests/node/support/mechanism.cjs) || failed="$failed mechanism"

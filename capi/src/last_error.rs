@@ -158,11 +158,15 @@ fn last() -> *const c_char {
     let text = place.text.borrow().as_ptr();
     if let Some(shared) = shared {
         // Left by this thread before it had a place; a later failure replaces it.
-        if place.text.borrow().is_empty() && !place.is_bare.load(Ordering::Relaxed) {
+        let is_last = place.text.borrow().is_empty() && !place.is_bare.load(Ordering::Relaxed);
+        if is_last {
             place.bare.copy(&shared.text);
+        }
+        // Another thread may have taken it by now.
+        let was_own = shared.by.compare_exchange(this_thread(), 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_last && was_own {
             place.is_bare.store(true, Ordering::Relaxed);
         }
-        shared.by.store(0, Ordering::Relaxed);
     }
     if place.is_bare.load(Ordering::Relaxed) { place.bare.as_ptr() } else { text }
 }
@@ -182,13 +186,17 @@ mod tests {
                     all.wait();
                     remember_bare(&sentence);
                     all.wait();
-                    // SAFETY: NUL-terminated, and this thread's.
-                    let told = unsafe { std::ffi::CStr::from_ptr(last()) };
-                    assert_eq!(told.to_str(), Ok(sentence.as_str()));
+                    let told = |text: &Bare| {
+                        let bytes = text.0.iter().map(|byte| byte.load(Ordering::Relaxed));
+                        bytes.take_while(|byte| *byte != 0).collect::<Vec<u8>>()
+                    };
+                    let shared = shared_of(this_thread()).expect("a place that is shared");
+                    assert_eq!(told(&shared.text), sentence.as_bytes());
+                    assert_eq!(last(), own().expect("a place").bare.as_ptr());
+                    assert_eq!(told(&own().expect("a place").bare), sentence.as_bytes());
+                    assert!(shared_of(this_thread()).is_none(), "whoever has asked needs none any more");
                 });
             }
         });
-        let kept = |shared: &&Shared| shared.by.load(Ordering::Relaxed) != 0;
-        assert_eq!(SHARED.iter().filter(kept).count(), 0, "whoever has asked needs none any more");
     }
 }

@@ -187,9 +187,11 @@ impl Addresses {
     /// Closes what nobody serves but workers that leave and were made before this one, or nobody since one of those has left as it was
     /// told to.
     pub(crate) fn close_given_up_before(&mut self, worker: u32, poll: &Poll) {
-        let kept = self.by_id.keys().copied().filter(|id| self.awaits_successor(*id)).collect::<Vec<u32>>();
-        let given_up = |handle: &Handle| !handle.is_closing() && handle.is_given_up_before(worker);
-        self.close_those(|handle| given_up(handle) && !kept.contains(&handle.id), poll);
+        let given_up = |handle: &&Handle| {
+            !handle.is_closing() && handle.is_given_up_before(worker) && !self.awaits_successor(handle.id)
+        };
+        let ids: Vec<u32> = self.by_id.values().filter(given_up).map(|handle| handle.id).collect();
+        ids.into_iter().for_each(|id| self.close(id, poll));
     }
 
     /// Closes what nobody serves since a worker left.
